@@ -1,0 +1,111 @@
+//! The one place where time is read.
+//!
+//! Everything that decides takes time as an argument; everything that waits is handed a
+//! [`Clock`]. A clock is either the machine's (production), or runs `speed` times as fast from
+//! an origin (the sandbox's `--speed`). The second kind counts tokio's time, so under tokio's
+//! paused clock it is virtual time: tests of a ten minute rollout end in a second.
+//!
+//! Not here: holds and deadlines. Those are data, compared in `rollout`.
+
+use std::future::Future;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+/// Where time comes from. Cheap to copy.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock(Source);
+
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Machine,
+    Scaled {
+        origin: Timestamp,
+        started: tokio::time::Instant,
+        speed: f64,
+    },
+}
+
+impl Clock {
+    /// The machine's wall clock. It may jump, in both directions.
+    pub fn machine() -> Self {
+        Self(Source::Machine)
+    }
+
+    /// A clock that starts at `origin` now and runs `speed` times as fast as tokio's time.
+    pub fn scaled(origin: Timestamp, speed: f64) -> Self {
+        Self(Source::Scaled {
+            origin,
+            started: tokio::time::Instant::now(),
+            speed: speed.max(0.001),
+        })
+    }
+
+    /// A clock that starts at the machine's present time and runs `speed` times as fast.
+    pub fn at_speed(speed: f64) -> Self {
+        Self::scaled(Self::machine().now(), speed)
+    }
+
+    /// The present time.
+    #[allow(clippy::disallowed_methods)] // the one place
+    pub fn now(&self) -> Timestamp {
+        match self.0 {
+            Source::Machine => Timestamp::now(),
+            Source::Scaled {
+                origin,
+                started,
+                speed,
+            } => {
+                let elapsed = started.elapsed().mul_f64(speed);
+                let elapsed = SignedDuration::try_from(elapsed).unwrap_or(SignedDuration::MAX);
+                origin.checked_add(elapsed).unwrap_or(Timestamp::MAX)
+            }
+        }
+    }
+
+    /// How much tokio time passes while `wait` passes on this clock.
+    pub fn real(&self, wait: Duration) -> Duration {
+        match self.0 {
+            Source::Machine => wait,
+            Source::Scaled { speed, .. } => wait.div_f64(speed),
+        }
+    }
+
+    /// Waits for `wait` of this clock's time.
+    pub async fn sleep(&self, wait: Duration) {
+        tokio::time::sleep(self.real(wait)).await;
+    }
+
+    /// Runs `future` for at most `wait` of this clock's time.
+    pub async fn timeout<F: Future>(
+        &self,
+        wait: Duration,
+        future: F,
+    ) -> Result<F::Output, tokio::time::error::Elapsed> {
+        tokio::time::timeout(self.real(wait), future).await
+    }
+}
+
+/// The time from `earlier` to `later`, never negative: wall clocks step back.
+pub fn elapsed(earlier: Timestamp, later: Timestamp) -> Duration {
+    Duration::try_from(later.duration_since(earlier)).unwrap_or(Duration::ZERO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_scaled_clock_runs_faster_than_the_runtime() {
+        let clock = Clock::scaled(Timestamp::UNIX_EPOCH, 10.0);
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert_eq!(clock.now().as_second(), 30);
+    }
+
+    #[test]
+    fn time_that_steps_back_is_no_time() {
+        let later = Timestamp::UNIX_EPOCH + Duration::from_secs(5);
+        assert_eq!(elapsed(later, Timestamp::UNIX_EPOCH), Duration::ZERO);
+        assert_eq!(elapsed(Timestamp::UNIX_EPOCH, later), Duration::from_secs(5));
+    }
+}

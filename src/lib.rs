@@ -1,0 +1,7 @@
+//! Sluice: progressive delivery for Kubernetes, gated in the API server and decided by
+//! anytime-valid statistics.
+//!
+//! Arrows point down only: `cli` and `daemon` see several edges, edges never see each other,
+//! and all of them may use `rollout`, which uses `stats`. The sandbox knows only wire formats.
+
+pub mod clock;
