@@ -5,3 +5,4 @@
 //! and all of them may use `rollout`, which uses `stats`. The sandbox knows only wire formats.
 
 pub mod clock;
+pub mod kubernetes;

@@ -1,0 +1,416 @@
+//! The `Rollout` resource as it crosses the wire: types, schema, CEL rules, printer columns.
+//!
+//! Validation that the API server can do is said here as schema and CEL; the rest, all problems
+//! at once, is in `conversion`, which turns a spec into a plan. Percentages and durations are
+//! strings (`0.2%`, `5m`), as people write them.
+//!
+//! Not here: what a field leads to. That is the plan's business (`crate::rollout::plan`).
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How a Deployment is guarded and how its releases are brought through.
+#[derive(CustomResource, KubeSchema, Deserialize, Serialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "sluice.dev",
+    version = "v1alpha1",
+    kind = "Rollout",
+    plural = "rollouts",
+    shortname = "slr",
+    category = "sluice",
+    namespaced,
+    status = "RolloutStatus",
+    derive = "PartialEq",
+    doc = "A Rollout guards one Deployment: each new revision is held, tried as a canary, and promoted or rolled back.",
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Weight", type_ = "integer", json_path = ".status.run.weight"),
+    printcolumn(name = "Step", type_ = "string", json_path = ".status.run.step"),
+    printcolumn(name = "Verdict", type_ = "string", json_path = ".status.run.verdict"),
+    printcolumn(name = "Revision", type_ = "string", json_path = ".status.revision"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RolloutSpec {
+    /// The workload that is guarded.
+    pub target: Target,
+    /// How traffic reaches it; exactly one way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<Route>,
+    /// How a new revision is brought through; exactly one way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
+    /// What is asked of a canary, and how sure the answer must be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<Analysis>,
+    /// Canary pods that are not ready by then fail the run. Default `10m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress_deadline: Option<String>,
+    /// What is put back after a failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<OnFailure>,
+    /// Whether a changed `ConfigMap` or Secret is only reported or starts a run. Default `report`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_changes: Option<ConfigChanges>,
+    /// Stops guarding: traffic and template go back to stable, the gate opens. Default `false`.
+    #[serde(default)]
+    pub suspended: bool,
+}
+
+/// The guarded workload.
+#[derive(Deserialize, Serialize, Clone, Debug, PartialEq, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Target {
+    /// `Deployment`.
+    #[serde(default = "deployment")]
+    #[x_kube(validation = Rule::new("self == 'Deployment'").message("target.kind must be Deployment"))]
+    pub kind: String,
+    /// Its name, in the Rollout's namespace.
+    #[x_kube(validation = Rule::new("self.size() >= 1 && self.size() <= 253").message("target.name must be the name of a Deployment"))]
+    pub name: String,
+}
+
+fn deployment() -> String {
+    "Deployment".to_owned()
+}
+
+/// How traffic reaches the workload.
+#[derive(Deserialize, Serialize, Clone, Debug, PartialEq, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("has(self.ingressNginx)").message("route needs exactly one of: ingressNginx"))]
+pub struct Route {
+    /// Weighted by ingress-nginx's canary annotations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress_nginx: Option<IngressNginx>,
+}
+
+/// The Ingress through which the Service of the target is reached.
+#[derive(Deserialize, Serialize, Clone, Debug, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct IngressNginx {
+    /// Name of the Ingress, in the Rollout's namespace.
+    pub ingress: String,
+    /// Name of the stable Service. Default: the one Service of the Ingress that selects the target's pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Prefix of the annotations. Default `nginx.ingress.kubernetes.io`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotation_prefix: Option<String>,
+}
+
+/// How a new revision is brought through.
+#[derive(Deserialize, Serialize, Clone, Debug, PartialEq, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("has(self.canary)").message("strategy needs exactly one of: canary"))]
+pub struct Strategy {
+    /// Rising shares of the traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
+}
+
+/// Rising shares of the traffic, each kept until the evidence suffices.
+#[derive(Deserialize, Serialize, Clone, Debug, PartialEq, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Canary {
+    /// The steps, weights rising. Default 5, 25, 50.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.map(s, s.weight).isSorted() && self.all(a, self.exists_one(b, b.weight == a.weight))").message("the weights of the steps must rise"))]
+    pub steps: Vec<Step>,
+    /// Requests that reach the canary at any weight above 0 or while it is prepared.
+    #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    pub matching: Option<Match>,
+}
+
+/// One share of the traffic.
+#[derive(Deserialize, Serialize, Clone, Debug, PartialEq, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Step {
+    /// Share of the requests in percent, 1 to 100.
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 100").message("weight must be 1 to 100"))]
+    pub weight: i32,
+    /// The least time at this weight, e.g. `2m`. Default: none beyond what the evidence needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<String>,
+    /// Whether a person must approve before the next step. Default `false`.
+    #[serde(default)]
+    pub approval: bool,
+}
+
+/// Requests that reach the canary whatever its weight.
+#[derive(Deserialize, Serialize, Clone, Debug, PartialEq, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("has(self.header) || has(self.cookie)").message("match needs a header or a cookie"))]
+#[x_kube(validation = Rule::new("!(has(self.value) && has(self.pattern))").message("match takes value or pattern, not both"))]
+#[x_kube(validation = Rule::new("has(self.header) || !(has(self.value) || has(self.pattern))").message("match.value and match.pattern need match.header"))]
+pub struct Match {
+    /// Header name. Without value and pattern: `always` and `never` decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    /// The header's exact value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// A regular expression on the header's value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<String>,
+    /// Cookie name; its values `always` and `never` decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<String>,
+}
+
+/// What is asked of a canary.
+#[derive(Deserialize, Serialize, Clone, Debug, Default, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Analysis {
+    /// Rules by name. Default `error-rate` and `latency-p99`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<String>,
+    /// Bound on the probability that a healthy release is rolled back, over the whole run. Default 0.01.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub false_rollback_rate: Option<f64>,
+    /// Time in which a healthy release should be through; sets the blast radius. Default `10m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<String>,
+    /// Finest harm, in percent of all requests, that a promotion must exclude. Default `0.2%`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blast: Option<String>,
+    /// Coarsest. Default `2%`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blast_max: Option<String>,
+    /// What follows when the evidence stays undecided. Default after `30m`: `hold`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undecided: Option<Undecided>,
+    /// What follows when the metrics stay away. Default after `5m`: `hold`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_data: Option<NoData>,
+}
+
+/// When evidence stays undecided.
+#[derive(Deserialize, Serialize, Clone, Debug, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Undecided {
+    /// Time in one step, e.g. `30m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// `hold`, `promote` or `rollback`.
+    pub then: UndecidedThen,
+}
+
+/// What follows undecided evidence.
+#[derive(Deserialize, Serialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum UndecidedThen {
+    /// Keep the weight and wait for a person.
+    Hold,
+    /// Go to the next step all the same.
+    Promote,
+    /// Put everything back.
+    Rollback,
+}
+
+/// When metrics stay away.
+#[derive(Deserialize, Serialize, Clone, Debug, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NoData {
+    /// Time without a fresh sample, e.g. `5m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// `hold` or `rollback`.
+    pub then: NoDataThen,
+}
+
+/// What follows absent metrics.
+#[derive(Deserialize, Serialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum NoDataThen {
+    /// Keep the weight and wait for a person.
+    Hold,
+    /// Put everything back.
+    Rollback,
+}
+
+/// What is put back after a failure.
+#[derive(Deserialize, Serialize, Clone, Debug, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OnFailure {
+    /// Whether the Deployment's template goes back to stable; else it stays held. Default `true`.
+    #[serde(default = "yes")]
+    pub restore_template: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What a changed `ConfigMap` or Secret leads to.
+#[derive(Deserialize, Serialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ConfigChanges {
+    /// An Event and a note in the status.
+    Report,
+    /// A run, whose promotion is a native restart.
+    Run,
+}
+
+/// Where a Rollout stands.
+#[derive(Deserialize, Serialize, Clone, Debug, Default, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The state's name, e.g. `Idle`, `Stepping`, `RollingBack`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// Why it is there, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The revision under trial, else the stable one, for the table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// What serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable: Option<RevisionStatus>,
+    /// The run that is going on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunStatus>,
+    /// The run that ended last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_run: Option<LastRun>,
+    /// Answers to the newest requests of people, newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<Answer>,
+    /// `Ready`, `Reconciling`, `Stalled` (kstatus), `Accepted`, `Promoted`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// The daemon's own state as JSON: what must outlive a restart. Not an interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<String>,
+}
+
+/// A pod template's identity.
+#[derive(Deserialize, Serialize, Clone, Debug, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RevisionStatus {
+    /// Hash of the template.
+    pub hash: String,
+    /// Images of its containers.
+    pub images: Vec<String>,
+}
+
+/// A run that is going on.
+#[derive(Deserialize, Serialize, Clone, Debug, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunStatus {
+    /// The run's id: the same in logs, Events and metrics.
+    pub id: String,
+    /// The revision under trial.
+    pub revision: RevisionStatus,
+    /// The step as `1/3`; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// The canary's weight that is wanted, in percent.
+    pub weight: i32,
+    /// When the run began.
+    pub started: Time,
+    /// When the present phase or step began.
+    pub since: Time,
+    /// The worst verdict of all rules.
+    pub verdict: String,
+    /// Each rule's verdict with its numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RuleStatus>,
+    /// What the promotion can exclude, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<String>,
+    /// What happens next, and when at the earliest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// The newest sample that is counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<Time>,
+}
+
+/// One rule's verdict with its numbers.
+#[derive(Deserialize, Serialize, Clone, Debug, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RuleStatus {
+    /// The rule's name.
+    pub name: String,
+    /// `Worse`, `Suspect`, `NotWorse` or `Undecided`.
+    pub verdict: String,
+    /// Canary requests in this run.
+    pub canary_total: f64,
+    /// Bad ones among them.
+    pub canary_bad: f64,
+    /// Stable requests in the same seconds.
+    pub stable_total: f64,
+    /// Bad ones among them.
+    pub stable_bad: f64,
+    /// Natural logarithm of the evidence for worse, exact witness.
+    pub exact: f64,
+    /// The same, block witness.
+    pub block: f64,
+    /// What both must reach.
+    pub bound: f64,
+    /// Natural logarithm of the evidence for not worse, in this step.
+    pub not_worse: f64,
+    /// What it must reach.
+    pub not_worse_bound: f64,
+    /// The same in a sentence.
+    pub sentence: String,
+}
+
+/// How a run ended.
+#[derive(Deserialize, Serialize, Clone, Debug, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastRun {
+    /// The run's id.
+    pub id: String,
+    /// Its revision.
+    pub revision: RevisionStatus,
+    /// `Promoted`, `RolledBack`, `Superseded` or `Cancelled`.
+    pub outcome: String,
+    /// The reason's name, e.g. `Worse`, `CrashLoop`.
+    pub reason: String,
+    /// The reason in a sentence, with numbers.
+    pub message: String,
+    /// When it began.
+    pub started: Time,
+    /// When it ended.
+    pub ended: Time,
+}
+
+/// What became of a person's request.
+#[derive(Deserialize, Serialize, Clone, Debug, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    /// The request's id.
+    pub id: String,
+    /// What was asked, e.g. `promote`.
+    pub act: String,
+    /// Whether it was done.
+    pub done: bool,
+    /// What was done, or why not.
+    pub message: String,
+    /// When.
+    pub at: Time,
+}
+
+/// The annotation that asks something of the daemon: `request.sluice.dev/<id>: "<act> [revision]"`.
+///
+/// A request is answered in `status.answers` and its annotation is removed then.
+pub const REQUEST_PREFIX: &str = "request.sluice.dev/";
+/// The label that puts a Deployment behind the gate.
+pub const GUARDED: &str = "sluice.dev/guarded";
+/// The annotation that names the Rollout which holds a Deployment.
+pub const HELD_BY: &str = "sluice.dev/held-by";
+/// The annotation that opens the gate (break-glass); its value is the reason.
+pub const OPEN: &str = "sluice.dev/open";
+/// The finalizer that puts everything back before a Rollout goes.
+pub const FINALIZER: &str = "sluice.dev/gate";
+/// Sluice's field manager.
+pub const MANAGER: &str = "sluice";
+/// The account that the gate lets through by default.
+pub const ACCOUNT: &str = "system:serviceaccount:sluice-system:sluice";
