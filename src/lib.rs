@@ -6,3 +6,4 @@
 
 pub mod clock;
 pub mod kubernetes;
+pub mod rollout;

@@ -1,3 +1,6 @@
 //! The Kubernetes edge: the `Rollout` resource, and what Sluice reads and writes in a cluster.
 
+pub mod conversion;
 pub mod crd;
+mod quantity;
+pub mod template;

@@ -1,0 +1,744 @@
+//! From a Rollout on the wire to a [`Plan`], with all problems reported at once.
+//!
+//! The API server has checked the schema and the CEL rules, but not for files that are linted
+//! offline nor on clusters without CEL, and it cannot know the rules: so everything is checked
+//! here again. Every problem names the field, what was found and what is wanted.
+//!
+//! Not here: whether the named Deployment, Ingress and Service exist (`preflight`), and whether
+//! two Rollouts have one target.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use super::crd::{self, Rollout};
+use crate::rollout::plan::{
+    Analysis, ConfigChanges, HeaderMatch, HeaderValue, Match, NoDataThen, Plan, Route, Step,
+    UndecidedThen,
+};
+
+/// The prefix of the annotations where none is given.
+pub const ANNOTATION_PREFIX: &str = "nginx.ingress.kubernetes.io";
+
+const STEPS_MAX: usize = 32;
+const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+const DEFAULT_WEIGHTS: [u8; 3] = [5, 25, 50];
+const DEFAULT_RULES: [&str; 2] = ["error-rate", "latency-p99"];
+
+/// One thing in a spec that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Path of the field, e.g. `spec.analysis.blast`.
+    pub field: String,
+    /// What is there, quoted and shortened; `nothing` when it is missing.
+    pub found: String,
+    /// What should be there.
+    pub wanted: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: found {}, wanted {}",
+            self.field, self.found, self.wanted
+        )
+    }
+}
+
+/// The plan that a Rollout says, or everything that is wrong with it.
+///
+/// `known_rules` are the names of the loaded rules.
+pub fn plan(rollout: &Rollout, known_rules: &BTreeSet<String>) -> Result<Plan, Vec<Problem>> {
+    let mut problems = Problems::default();
+    let plan = problems.plan(rollout, known_rules);
+    if problems.0.is_empty() {
+        Ok(plan)
+    } else {
+        Err(problems.0)
+    }
+}
+
+/// What was found wrong so far. Every method reads one part, notes its problems and goes on with
+/// a stand-in value, which nobody sees as the plan is then refused.
+#[derive(Default)]
+struct Problems(Vec<Problem>);
+
+impl Problems {
+    fn note(&mut self, field: &str, found: impl Into<String>, wanted: impl Into<String>) {
+        self.0.push(Problem {
+            field: field.to_owned(),
+            found: found.into(),
+            wanted: wanted.into(),
+        });
+    }
+
+    fn plan(&mut self, rollout: &Rollout, known_rules: &BTreeSet<String>) -> Plan {
+        let spec = &rollout.spec;
+        let meta = &rollout.metadata;
+        let canary = self.canary(spec.strategy.as_ref());
+        Plan {
+            namespace: meta
+                .namespace
+                .clone()
+                .unwrap_or_else(|| "default".to_owned()),
+            name: self.object_name("metadata.name", meta.name.as_deref().unwrap_or_default()),
+            uid: meta.uid.clone().unwrap_or_default(),
+            generation: meta.generation.unwrap_or_default(),
+            target: self.target(&spec.target),
+            route: self.route(spec.route.as_ref()),
+            steps: self.steps(&canary.steps),
+            matching: canary
+                .matching
+                .as_ref()
+                .map(|matching| self.matching(matching)),
+            analysis: self.analysis(&spec.analysis.clone().unwrap_or_default(), known_rules),
+            progress_deadline: self.positive(
+                "spec.progressDeadline",
+                spec.progress_deadline.as_deref(),
+                minutes(10),
+            ),
+            restore_template: spec
+                .on_failure
+                .as_ref()
+                .is_none_or(|then| then.restore_template),
+            config_changes: match spec.config_changes {
+                None | Some(crd::ConfigChanges::Report) => ConfigChanges::Report,
+                Some(crd::ConfigChanges::Run) => ConfigChanges::Run,
+            },
+            suspended: spec.suspended,
+        }
+    }
+
+    fn target(&mut self, target: &crd::Target) -> String {
+        if target.kind != "Deployment" {
+            self.note("spec.target.kind", quoted(&target.kind), "Deployment");
+        }
+        self.object_name("spec.target.name", &target.name)
+    }
+
+    fn route(&mut self, route: Option<&crd::Route>) -> Route {
+        let Some(nginx) = route.and_then(|route| route.ingress_nginx.as_ref()) else {
+            let wanted = "the Ingress through which the traffic comes (a canary needs one)";
+            self.note("spec.route.ingressNginx", "nothing", wanted);
+            return Route::IngressNginx {
+                ingress: String::new(),
+                service: None,
+                prefix: ANNOTATION_PREFIX.to_owned(),
+            };
+        };
+        let prefix = nginx
+            .annotation_prefix
+            .as_deref()
+            .unwrap_or(ANNOTATION_PREFIX);
+        Route::IngressNginx {
+            ingress: self.object_name("spec.route.ingressNginx.ingress", &nginx.ingress),
+            service: nginx
+                .service
+                .as_deref()
+                .map(|service| self.object_name("spec.route.ingressNginx.service", service)),
+            prefix: self.object_name("spec.route.ingressNginx.annotationPrefix", prefix),
+        }
+    }
+
+    fn canary(&mut self, strategy: Option<&crd::Strategy>) -> crd::Canary {
+        let none = crd::Canary {
+            steps: Vec::new(),
+            matching: None,
+        };
+        let Some(strategy) = strategy else {
+            return none;
+        };
+        strategy.canary.clone().unwrap_or_else(|| {
+            self.note("spec.strategy", "no strategy", "exactly one of: canary");
+            none
+        })
+    }
+
+    fn steps(&mut self, steps: &[crd::Step]) -> Vec<Step> {
+        if steps.is_empty() {
+            return DEFAULT_WEIGHTS
+                .map(|weight| Step {
+                    weight,
+                    hold: Duration::ZERO,
+                    approval: false,
+                })
+                .to_vec();
+        }
+        let field = "spec.strategy.canary.steps";
+        if steps.len() > STEPS_MAX {
+            self.note(
+                field,
+                format!("{} steps", steps.len()),
+                format!("at most {STEPS_MAX} steps"),
+            );
+        }
+        for (index, pair) in steps.windows(2).enumerate() {
+            if let [before, after] = pair
+                && after.weight <= before.weight
+            {
+                let wanted = format!("more than the {} of the step before", before.weight);
+                self.note(
+                    &format!("{field}[{}].weight", index + 1),
+                    after.weight.to_string(),
+                    wanted,
+                );
+            }
+        }
+        steps
+            .iter()
+            .enumerate()
+            .map(|(index, step)| self.step(&format!("{field}[{index}]"), step))
+            .collect()
+    }
+
+    fn step(&mut self, field: &str, step: &crd::Step) -> Step {
+        let weight = u8::try_from(step.weight)
+            .ok()
+            .filter(|weight| (1..=100).contains(weight));
+        if weight.is_none() {
+            self.note(
+                &format!("{field}.weight"),
+                step.weight.to_string(),
+                "a whole number from 1 to 100",
+            );
+        }
+        Step {
+            weight: weight.unwrap_or(1),
+            hold: self.duration(
+                &format!("{field}.hold"),
+                step.hold.as_deref(),
+                Duration::ZERO,
+            ),
+            approval: step.approval,
+        }
+    }
+
+    fn matching(&mut self, matching: &crd::Match) -> Match {
+        let field = "spec.strategy.canary.match";
+        if matching.header.is_none() && matching.cookie.is_none() {
+            self.note(field, "neither", "a header or a cookie");
+        }
+        if matching.header.is_none() && (matching.value.is_some() || matching.pattern.is_some()) {
+            self.note(
+                field,
+                "a value or pattern without a header",
+                "the header that has it",
+            );
+        }
+        if let Some(cookie) = &matching.cookie {
+            self.http_name(&format!("{field}.cookie"), cookie);
+        }
+        Match {
+            header: matching.header.as_ref().map(|name| {
+                self.http_name(&format!("{field}.header"), name);
+                HeaderMatch {
+                    name: name.clone(),
+                    value: self.header_value(field, matching),
+                }
+            }),
+            cookie: matching.cookie.clone(),
+        }
+    }
+
+    fn header_value(&mut self, field: &str, matching: &crd::Match) -> HeaderValue {
+        match (&matching.value, &matching.pattern) {
+            (None, None) => HeaderValue::Switch,
+            (Some(value), None) => {
+                if value.is_empty()
+                    || !value
+                        .chars()
+                        .all(|c| c.is_ascii_alphanumeric() || "-._~/:".contains(c))
+                {
+                    // The controller drops an annotation that has anything else, and the canary with it.
+                    self.note(
+                        &format!("{field}.value"),
+                        quoted(value),
+                        "letters, digits and any of -._~/:",
+                    );
+                }
+                HeaderValue::Exactly(value.clone())
+            }
+            (None, Some(pattern)) => {
+                if pattern.is_empty() || regex::Regex::new(pattern).is_err() {
+                    self.note(
+                        &format!("{field}.pattern"),
+                        quoted(pattern),
+                        "a regular expression such as ^beta-.*",
+                    );
+                }
+                HeaderValue::Pattern(pattern.clone())
+            }
+            (Some(_), Some(_)) => {
+                self.note(field, "value and pattern", "one of them");
+                HeaderValue::Switch
+            }
+        }
+    }
+
+    fn analysis(&mut self, analysis: &crd::Analysis, known_rules: &BTreeSet<String>) -> Analysis {
+        let rate = analysis.false_rollback_rate.unwrap_or(0.01);
+        if !(rate > 0.0 && rate <= 0.5) {
+            self.note(
+                "spec.analysis.falseRollbackRate",
+                rate.to_string(),
+                "a probability above 0, at most 0.5",
+            );
+        }
+        let blast = self.percentage("spec.analysis.blast", analysis.blast.as_deref(), 0.002);
+        let blast_max = self.percentage(
+            "spec.analysis.blastMax",
+            analysis.blast_max.as_deref(),
+            0.02,
+        );
+        if let (Some(fine), Some(coarse)) = (blast, blast_max)
+            && fine > coarse
+        {
+            let found = format!("{}%", fine * 100.0);
+            self.note(
+                "spec.analysis.blast",
+                found,
+                format!("at most blastMax, {}%", coarse * 100.0),
+            );
+        }
+        Analysis {
+            rules: self.rules(&analysis.rules, known_rules),
+            false_rollback_rate: rate,
+            within: self.positive(
+                "spec.analysis.within",
+                analysis.within.as_deref(),
+                minutes(10),
+            ),
+            blast: blast.unwrap_or(0.002),
+            blast_max: blast_max.unwrap_or(0.02),
+            undecided: self.undecided(analysis.undecided.as_ref()),
+            no_data: self.no_data(analysis.no_data.as_ref()),
+        }
+    }
+
+    fn undecided(&mut self, undecided: Option<&crd::Undecided>) -> (Duration, UndecidedThen) {
+        let after = undecided.and_then(|undecided| undecided.after.as_deref());
+        let then = match undecided.map(|undecided| undecided.then) {
+            None | Some(crd::UndecidedThen::Hold) => UndecidedThen::Hold,
+            Some(crd::UndecidedThen::Promote) => UndecidedThen::Promote,
+            Some(crd::UndecidedThen::Rollback) => UndecidedThen::Rollback,
+        };
+        (
+            self.positive("spec.analysis.undecided.after", after, minutes(30)),
+            then,
+        )
+    }
+
+    fn no_data(&mut self, no_data: Option<&crd::NoData>) -> (Duration, NoDataThen) {
+        let after = no_data.and_then(|no_data| no_data.after.as_deref());
+        let then = match no_data.map(|no_data| no_data.then) {
+            None | Some(crd::NoDataThen::Hold) => NoDataThen::Hold,
+            Some(crd::NoDataThen::Rollback) => NoDataThen::Rollback,
+        };
+        (
+            self.positive("spec.analysis.noData.after", after, minutes(5)),
+            then,
+        )
+    }
+
+    fn rules(&mut self, asked: &[String], known: &BTreeSet<String>) -> Vec<String> {
+        let rules: Vec<String> = if asked.is_empty() {
+            DEFAULT_RULES.map(str::to_owned).to_vec()
+        } else {
+            asked.to_vec()
+        };
+        for (index, rule) in rules.iter().enumerate() {
+            let field = format!("spec.analysis.rules[{index}]");
+            if !known.contains(rule) {
+                self.note(&field, quoted(rule), known_names(known));
+            } else if rules.iter().take(index).any(|earlier| earlier == rule) {
+                self.note(&field, quoted(rule), "each rule once");
+            }
+        }
+        rules
+    }
+
+    fn duration(&mut self, field: &str, text: Option<&str>, default: Duration) -> Duration {
+        let Some(text) = text else { return default };
+        match humantime::parse_duration(text) {
+            Ok(duration) if duration <= DURATION_MAX => duration,
+            Ok(_) => {
+                self.note(field, quoted(text), "at most 366 days");
+                default
+            }
+            Err(_) => {
+                self.note(field, quoted(text), "a duration such as 90s, 5m or 1h 30m");
+                default
+            }
+        }
+    }
+
+    fn positive(&mut self, field: &str, text: Option<&str>, default: Duration) -> Duration {
+        let duration = self.duration(field, text, default);
+        if duration.is_zero() {
+            self.note(
+                field,
+                quoted(text.unwrap_or_default()),
+                "a duration above 0",
+            );
+        }
+        duration
+    }
+
+    /// A percentage as a fraction in (0, 1]; None when it was refused.
+    fn percentage(&mut self, field: &str, text: Option<&str>, default: f64) -> Option<f64> {
+        let Some(text) = text else {
+            return Some(default);
+        };
+        let fraction = text
+            .trim()
+            .strip_suffix('%')
+            .and_then(|number| number.trim().parse::<f64>().ok())
+            .map(|percent| percent / 100.0)
+            .filter(|fraction| *fraction > 0.0 && *fraction <= 1.0);
+        if fraction.is_none() {
+            self.note(field, quoted(text), "a percentage such as 0.2%");
+        }
+        fraction
+    }
+
+    /// Notes a name that no object can have, and gives it back.
+    fn object_name(&mut self, field: &str, name: &str) -> String {
+        if name.is_empty() {
+            self.note(field, "nothing", "a name");
+        } else if !is_dns_subdomain(name) {
+            let wanted = "a name of lower case letters, digits, - and ., at most 253 characters";
+            self.note(field, quoted(name), wanted);
+        }
+        name.to_owned()
+    }
+
+    fn http_name(&mut self, field: &str, name: &str) {
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if name.is_empty() || name.len() > 128 || !name.chars().all(fits) {
+            self.note(
+                field,
+                quoted(name),
+                "a name of letters, digits, - and _, at most 128 characters",
+            );
+        }
+    }
+}
+
+fn is_dns_subdomain(name: &str) -> bool {
+    let label = |label: &str| {
+        let inner = label
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        !label.is_empty() && inner && !label.starts_with('-') && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(label)
+}
+
+fn known_names(known: &BTreeSet<String>) -> String {
+    if known.is_empty() {
+        return "a loaded rule (none is loaded)".to_owned();
+    }
+    let names: Vec<&str> = known.iter().map(String::as_str).collect();
+    format!("one of: {}", names.join(", "))
+}
+
+fn quoted(text: &str) -> String {
+    let mut shown: String = text.chars().take(80).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    format!("{shown:?}")
+}
+
+const fn minutes(count: u64) -> Duration {
+    Duration::from_secs(count * 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    fn known() -> BTreeSet<String> {
+        ["error-rate", "latency-p99"].map(str::to_owned).into()
+    }
+
+    /// A good spec in which `with` replaces top-level fields.
+    fn rollout(with: Value) -> Rollout {
+        let mut spec = json!({
+            "target": {"kind": "Deployment", "name": "backend"},
+            "route": {"ingressNginx": {"ingress": "backend"}},
+        });
+        json_patch::merge(&mut spec, &with);
+        serde_json::from_value(json!({
+            "apiVersion": "sluice.dev/v1alpha1", "kind": "Rollout",
+            "metadata": {"name": "backend", "namespace": "production", "uid": "u", "generation": 3},
+            "spec": spec,
+        }))
+        .unwrap()
+    }
+
+    fn problems(with: Value) -> Vec<String> {
+        match plan(&rollout(with), &known()) {
+            Ok(plan) => panic!("accepted: {plan:?}"),
+            Err(problems) => problems.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn a_bare_rollout_gets_the_defaults_of_a_careful_operator() {
+        let plan = plan(&rollout(json!({})), &known()).unwrap();
+        let step = |weight| Step {
+            weight,
+            hold: Duration::ZERO,
+            approval: false,
+        };
+        let expected = Plan {
+            namespace: "production".into(),
+            name: "backend".into(),
+            uid: "u".into(),
+            generation: 3,
+            target: "backend".into(),
+            route: Route::IngressNginx {
+                ingress: "backend".into(),
+                service: None,
+                prefix: "nginx.ingress.kubernetes.io".into(),
+            },
+            steps: vec![step(5), step(25), step(50)],
+            matching: None,
+            analysis: Analysis {
+                rules: vec!["error-rate".into(), "latency-p99".into()],
+                false_rollback_rate: 0.01,
+                within: minutes(10),
+                blast: 0.002,
+                blast_max: 0.02,
+                undecided: (minutes(30), UndecidedThen::Hold),
+                no_data: (minutes(5), NoDataThen::Hold),
+            },
+            progress_deadline: minutes(10),
+            restore_template: true,
+            config_changes: ConfigChanges::Report,
+            suspended: false,
+        };
+        assert_eq!(plan, expected);
+    }
+
+    #[test]
+    fn what_is_said_is_taken() {
+        let plan = plan(
+            &rollout(json!({
+                "route": {"ingressNginx": {"ingress": "i", "service": "s", "annotationPrefix": "p.example"}},
+                "strategy": {"canary": {
+                    "steps": [{"weight": 1, "hold": "1m 30s"}, {"weight": 100, "approval": true}],
+                    "match": {"header": "X-Canary", "pattern": "^beta", "cookie": "canary"},
+                }},
+                "analysis": {
+                    "rules": ["latency-p99"], "falseRollbackRate": 0.05, "within": "1h", "blast": "1 %", "blastMax": "1%",
+                    "undecided": {"after": "1m", "then": "promote"}, "noData": {"then": "rollback"},
+                },
+                "progressDeadline": "2m", "onFailure": {"restoreTemplate": false}, "configChanges": "run", "suspended": true,
+            })),
+            &known(),
+        )
+        .unwrap();
+        assert_eq!(plan.steps[0].hold, Duration::from_secs(90));
+        assert!(plan.steps[1].approval && plan.steps[1].weight == 100);
+        let header = HeaderMatch {
+            name: "X-Canary".into(),
+            value: HeaderValue::Pattern("^beta".into()),
+        };
+        assert_eq!(
+            plan.matching,
+            Some(Match {
+                header: Some(header),
+                cookie: Some("canary".into())
+            })
+        );
+        assert_eq!(
+            plan.analysis.undecided,
+            (minutes(1), UndecidedThen::Promote)
+        );
+        assert_eq!(plan.analysis.no_data, (minutes(5), NoDataThen::Rollback));
+        assert_eq!((plan.analysis.blast, plan.analysis.blast_max), (0.01, 0.01));
+        assert!(
+            !plan.restore_template && plan.suspended && plan.config_changes == ConfigChanges::Run
+        );
+    }
+
+    #[test]
+    fn each_mistake_is_named_with_field_found_and_wanted() {
+        let steps = |steps: Value| json!({"strategy": {"canary": {"steps": steps}}});
+        let matching = |matching: Value| json!({"strategy": {"canary": {"match": matching}}});
+        let analysis = |analysis: Value| json!({"analysis": analysis});
+        let table = [
+            (
+                analysis(json!({"blast": "2x"})),
+                r#"spec.analysis.blast: found "2x", wanted a percentage such as 0.2%"#,
+            ),
+            (
+                analysis(json!({"blast": "0%"})),
+                r#"spec.analysis.blast: found "0%", wanted a percentage such as 0.2%"#,
+            ),
+            (
+                analysis(json!({"blast": "5%"})),
+                "spec.analysis.blast: found 5%, wanted at most blastMax, 2%",
+            ),
+            (
+                analysis(json!({"blastMax": "NaN%"})),
+                r#"spec.analysis.blastMax: found "NaN%", wanted a percentage such as 0.2%"#,
+            ),
+            (
+                analysis(json!({"falseRollbackRate": 0.6})),
+                "spec.analysis.falseRollbackRate: found 0.6, wanted a probability above 0, at most 0.5",
+            ),
+            (
+                analysis(json!({"falseRollbackRate": 0.0})),
+                "spec.analysis.falseRollbackRate: found 0, wanted a probability above 0, at most 0.5",
+            ),
+            (
+                analysis(json!({"within": "soon"})),
+                r#"spec.analysis.within: found "soon", wanted a duration such as 90s, 5m or 1h 30m"#,
+            ),
+            (
+                analysis(json!({"within": "0s"})),
+                r#"spec.analysis.within: found "0s", wanted a duration above 0"#,
+            ),
+            (
+                analysis(json!({"noData": {"after": "9years", "then": "hold"}})),
+                r#"spec.analysis.noData.after: found "9years", wanted at most 366 days"#,
+            ),
+            (
+                analysis(json!({"rules": ["eror-rate"]})),
+                r#"spec.analysis.rules[0]: found "eror-rate", wanted one of: error-rate, latency-p99"#,
+            ),
+            (
+                analysis(json!({"rules": ["error-rate", "error-rate"]})),
+                r#"spec.analysis.rules[1]: found "error-rate", wanted each rule once"#,
+            ),
+            (
+                steps(json!([{"weight": 0}])),
+                "spec.strategy.canary.steps[0].weight: found 0, wanted a whole number from 1 to 100",
+            ),
+            (
+                steps(json!([{"weight": 5}, {"weight": 101}])),
+                "spec.strategy.canary.steps[1].weight: found 101, wanted a whole number from 1 to 100",
+            ),
+            (
+                steps(json!([{"weight": 25}, {"weight": 5}])),
+                "spec.strategy.canary.steps[1].weight: found 5, wanted more than the 25 of the step before",
+            ),
+            (
+                steps(json!([{"weight": 5}, {"weight": 5}])),
+                "spec.strategy.canary.steps[1].weight: found 5, wanted more than the 5 of the step before",
+            ),
+            (
+                steps(json!(
+                    (1..=33).map(|w| json!({"weight": w})).collect::<Vec<_>>()
+                )),
+                "spec.strategy.canary.steps: found 33 steps, wanted at most 32 steps",
+            ),
+            (
+                steps(json!([{"weight": 5, "hold": "-1m"}])),
+                r#"spec.strategy.canary.steps[0].hold: found "-1m", wanted a duration such as 90s, 5m or 1h 30m"#,
+            ),
+            (
+                json!({"strategy": {}}),
+                "spec.strategy: found no strategy, wanted exactly one of: canary",
+            ),
+            (
+                matching(json!({"header": "X-A", "pattern": "(["})),
+                r#"spec.strategy.canary.match.pattern: found "([", wanted a regular expression such as ^beta-.*"#,
+            ),
+            (
+                matching(json!({"header": "X-A", "value": "a b"})),
+                r#"spec.strategy.canary.match.value: found "a b", wanted letters, digits and any of -._~/:"#,
+            ),
+            (
+                matching(json!({"header": "X A"})),
+                r#"spec.strategy.canary.match.header: found "X A", wanted a name of letters, digits, - and _, at most 128 characters"#,
+            ),
+            (
+                matching(json!({"header": "X", "value": "a", "pattern": "a"})),
+                "spec.strategy.canary.match: found value and pattern, wanted one of them",
+            ),
+            (
+                matching(json!({"cookie": "c", "value": "a"})),
+                "spec.strategy.canary.match: found a value or pattern without a header, wanted the header that has it",
+            ),
+            (
+                matching(json!({})),
+                "spec.strategy.canary.match: found neither, wanted a header or a cookie",
+            ),
+            (
+                json!({"route": null}),
+                "spec.route.ingressNginx: found nothing, wanted the Ingress through which the traffic comes (a canary needs one)",
+            ),
+            (
+                json!({"route": {"ingressNginx": {"ingress": ""}}}),
+                "spec.route.ingressNginx.ingress: found nothing, wanted a name",
+            ),
+            (
+                json!({"target": {"kind": "StatefulSet"}}),
+                r#"spec.target.kind: found "StatefulSet", wanted Deployment"#,
+            ),
+            (
+                json!({"target": {"name": "Back End"}}),
+                r#"spec.target.name: found "Back End", wanted a name of lower case letters, digits, - and ., at most 253 characters"#,
+            ),
+        ];
+        for (with, expected) in table {
+            assert_eq!(problems(with.clone()), [expected], "{with}");
+        }
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_at_once() {
+        let found = problems(json!({
+            "route": null, "progressDeadline": "x",
+            "strategy": {"canary": {"steps": [{"weight": 50, "hold": "y"}, {"weight": 0}]}},
+            "analysis": {"blast": "z", "rules": ["nope"], "undecided": {"after": "w", "then": "hold"}},
+        }));
+        assert_eq!(found.len(), 8, "{found:#?}");
+    }
+
+    #[test]
+    fn without_rules_the_defaults_must_be_loaded_too() {
+        let refused = plan(&rollout(json!({})), &BTreeSet::new()).unwrap_err();
+        assert_eq!(refused.len(), 2);
+        assert_eq!(refused[0].wanted, "a loaded rule (none is loaded)");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_written_no_conversion_panics(
+            texts in proptest::collection::vec(".{0,40}", 8),
+            weights in proptest::collection::vec(any::<i32>(), 0..40),
+            rate in any::<f64>(),
+        ) {
+            let mut odd = rollout(json!({"strategy": {"canary": {"match": {"header": "x", "pattern": texts[0]}}}}));
+            odd.spec.analysis = Some(crd::Analysis {
+                rules: vec![texts[1].clone()],
+                false_rollback_rate: Some(rate),
+                within: Some(texts[2].clone()),
+                blast: Some(format!("{}%", texts[3])),
+                blast_max: Some(texts[4].clone()),
+                undecided: None,
+                no_data: Some(crd::NoData { after: Some(texts[5].clone()), then: crd::NoDataThen::Hold }),
+            });
+            odd.spec.target.name.clone_from(&texts[6]);
+            if let Some(canary) = odd.spec.strategy.as_mut().and_then(|strategy| strategy.canary.as_mut()) {
+                canary.steps = weights
+                    .iter()
+                    .map(|weight| crd::Step { weight: *weight, hold: Some(texts[7].clone()), approval: false })
+                    .collect();
+            }
+            let all: BTreeSet<String> = texts.iter().cloned().collect();
+            if let Ok(plan) = plan(&odd, &all) {
+                prop_assert!(plan.steps.iter().all(|step| (1..=100).contains(&step.weight)));
+                prop_assert!(plan.analysis.blast <= plan.analysis.blast_max);
+            }
+        }
+    }
+}

@@ -1,0 +1,525 @@
+//! A pod template's identity: its hash, its images, and what it reads from elsewhere.
+//!
+//! Two templates have one [`Revision`] only if Kubernetes itself would start nothing when the
+//! one takes the other's place: nil equals empty, quantities compare by value, lists by order,
+//! `pod-template-hash` does not count (`apiequality.Semantic.DeepEqual` of stored objects). Where
+//! in doubt two templates differ: that costs a needless canary, the reverse would release an
+//! unproven one. `kubectl.kubernetes.io/restartedAt` is left out, so that a restart is no revision.
+//!
+//! Not here: the API server's defaulting. Compare what is stored, never what was sent.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Container, EnvFromSource, EnvVar, PodSpec, PodTemplateSpec, Secret, Volume,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::quantity;
+
+/// The label that the Deployment controller adds.
+pub const TEMPLATE_HASH: &str = "pod-template-hash";
+/// The annotation that `kubectl rollout restart` sets.
+pub const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
+
+const HASH_CHARS: usize = 10;
+
+/// The identity of a pod template: ten hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Revision(String);
+
+impl Revision {
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<Revision> for String {
+    fn from(revision: Revision) -> Self {
+        revision.0
+    }
+}
+
+/// The template's revision; a restart does not change it.
+pub fn revision(template: &PodTemplateSpec) -> Revision {
+    revision_of(&as_value(template))
+}
+
+/// The same with the time of the last restart in it: equal only if Kubernetes would start nothing.
+pub fn revision_with_restart(template: &PodTemplateSpec) -> Revision {
+    hash(normalise_template(as_value(template), true))
+}
+
+/// The revision of a template as it came over the wire, with fields that this build does not know.
+pub fn revision_of(template: &Value) -> Revision {
+    hash(normalise_template(template.clone(), false))
+}
+
+/// The template without what a ReplicaSet adds: fit for putting back into a Deployment.
+pub fn without_hash(template: &PodTemplateSpec) -> PodTemplateSpec {
+    let mut template = template.clone();
+    if let Some(labels) = template
+        .metadata
+        .as_mut()
+        .and_then(|meta| meta.labels.as_mut())
+    {
+        labels.remove(TEMPLATE_HASH);
+    }
+    template
+}
+
+/// Images of the containers, init containers last.
+pub fn images(template: &PodTemplateSpec) -> Vec<String> {
+    let Some(spec) = &template.spec else {
+        return Vec::new();
+    };
+    containers(spec)
+        .filter_map(|container| container.image.clone())
+        .collect()
+}
+
+/// What a template reads by name when its pods start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct References {
+    /// Names of `ConfigMaps`.
+    pub config_maps: BTreeSet<String>,
+    /// Names of Secrets; those for pulling images are left out.
+    pub secrets: BTreeSet<String>,
+}
+
+/// The `ConfigMaps` and Secrets that a template names in env, envFrom and volumes.
+pub fn references(template: &PodTemplateSpec) -> References {
+    let mut found = References::default();
+    let Some(spec) = &template.spec else {
+        return found;
+    };
+    for container in containers(spec) {
+        container
+            .env
+            .iter()
+            .flatten()
+            .for_each(|variable| found.add_variable(variable));
+        container
+            .env_from
+            .iter()
+            .flatten()
+            .for_each(|source| found.add_source(source));
+    }
+    spec.volumes
+        .iter()
+        .flatten()
+        .for_each(|volume| found.add_volume(volume));
+    found.config_maps.remove("");
+    found.secrets.remove("");
+    found
+}
+
+impl References {
+    fn add_variable(&mut self, variable: &EnvVar) {
+        let Some(from) = &variable.value_from else {
+            return;
+        };
+        self.config_maps
+            .extend(from.config_map_key_ref.iter().map(|key| key.name.clone()));
+        self.secrets
+            .extend(from.secret_key_ref.iter().map(|key| key.name.clone()));
+    }
+
+    fn add_source(&mut self, source: &EnvFromSource) {
+        self.config_maps
+            .extend(source.config_map_ref.iter().map(|map| map.name.clone()));
+        self.secrets
+            .extend(source.secret_ref.iter().map(|secret| secret.name.clone()));
+    }
+
+    fn add_volume(&mut self, volume: &Volume) {
+        self.config_maps
+            .extend(volume.config_map.iter().map(|map| map.name.clone()));
+        self.secrets.extend(
+            volume
+                .secret
+                .iter()
+                .filter_map(|secret| secret.secret_name.clone()),
+        );
+        let projected = volume
+            .projected
+            .iter()
+            .flat_map(|projected| projected.sources.iter().flatten());
+        for source in projected {
+            self.config_maps
+                .extend(source.config_map.iter().map(|map| map.name.clone()));
+            self.secrets
+                .extend(source.secret.iter().map(|secret| secret.name.clone()));
+        }
+    }
+}
+
+/// Digest of a `ConfigMap`'s content.
+pub fn config_map_digest(map: &ConfigMap) -> String {
+    let mut parts = Parts::new("ConfigMap");
+    for (key, value) in map.data.iter().flatten() {
+        parts.add("data", key, value.as_bytes());
+    }
+    for (key, value) in map.binary_data.iter().flatten() {
+        parts.add("binaryData", key, &value.0);
+    }
+    parts.digest()
+}
+
+/// Digest of a Secret's content. It tells nothing about a value that could not be guessed anyhow.
+pub fn secret_digest(secret: &Secret) -> String {
+    let mut parts = Parts::new("Secret");
+    for (key, value) in secret.data.iter().flatten() {
+        parts.add("data", key, &value.0);
+    }
+    parts.digest()
+}
+
+/// Keys and values, each preceded by its length so that no two contents run together alike.
+struct Parts(Sha256);
+
+impl Parts {
+    fn new(kind: &str) -> Self {
+        let mut parts = Self(Sha256::new());
+        parts.piece(kind.as_bytes());
+        parts
+    }
+
+    fn add(&mut self, field: &str, key: &str, value: &[u8]) {
+        self.piece(field.as_bytes());
+        self.piece(key.as_bytes());
+        self.piece(value);
+    }
+
+    fn piece(&mut self, bytes: &[u8]) {
+        self.0.update((bytes.len() as u64).to_be_bytes());
+        self.0.update(bytes);
+    }
+
+    fn digest(self) -> String {
+        hex(&self.0.finalize(), HASH_CHARS)
+    }
+}
+
+/// The first `chars` hexadecimal digits of the SHA-256 of a text.
+pub(super) fn short_hash(text: &str, chars: usize) -> String {
+    hex(&Sha256::digest(text.as_bytes()), chars)
+}
+
+fn hex(bytes: &[u8], chars: usize) -> String {
+    let mut text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    text.truncate(chars);
+    text
+}
+
+fn hash(normal: Value) -> Revision {
+    // `serde_json` keeps the keys of an object sorted, so equal values have equal texts.
+    Revision(short_hash(&normal.to_string(), HASH_CHARS))
+}
+
+fn as_value(template: &PodTemplateSpec) -> Value {
+    serde_json::to_value(template).unwrap_or_default()
+}
+
+fn containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
+    spec.containers
+        .iter()
+        .chain(spec.init_containers.iter().flatten())
+}
+
+fn normalise_template(mut template: Value, keep_restart: bool) -> Value {
+    if let Some(labels) = template
+        .pointer_mut("/metadata/labels")
+        .and_then(Value::as_object_mut)
+    {
+        labels.remove(TEMPLATE_HASH);
+    }
+    let annotations = template
+        .pointer_mut("/metadata/annotations")
+        .and_then(Value::as_object_mut);
+    if let (false, Some(annotations)) = (keep_restart, annotations) {
+        annotations.remove(RESTARTED_AT);
+    }
+    normalise(template, "template")
+}
+
+/// One value in its normal form; `key` is the field that holds it, or that holds its list.
+fn normalise(value: Value, key: &str) -> Value {
+    match value {
+        Value::Object(fields) if is_map(key) => Value::Object(normalise_map(fields, key)),
+        Value::Object(fields) => Value::Object(normalise_struct(fields, key)),
+        Value::Array(items) => items.into_iter().map(|item| normalise(item, key)).collect(),
+        Value::String(text) if is_quantity(key) => Value::String(quantity::canonical(&text)),
+        scalar @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => scalar,
+    }
+}
+
+fn normalise_struct(fields: Map<String, Value>, parent: &str) -> Map<String, Value> {
+    fields
+        .into_iter()
+        .map(|(name, value)| {
+            let value = normalise(value, &name);
+            (name, value)
+        })
+        .filter(|(name, value)| !is_absent(name, value, parent))
+        .collect()
+}
+
+/// A map's keys are the user's own: nothing is dropped, only quantities are rewritten.
+fn normalise_map(fields: Map<String, Value>, key: &str) -> Map<String, Value> {
+    let quantities = matches!(key, "limits" | "requests" | "overhead");
+    fields
+        .into_iter()
+        .map(|(name, value)| match value {
+            Value::String(text) if quantities => (name, Value::String(quantity::canonical(&text))),
+            Value::Number(number) if quantities => (
+                name,
+                Value::String(quantity::canonical(&number.to_string())),
+            ),
+            other => (name, other),
+        })
+        .collect()
+}
+
+/// Whether a field with this value means the same as no field at all.
+///
+/// True only where Kubernetes' own Go types cannot tell the two apart (lists, maps, structs and
+/// scalars that are not pointers). An empty object behind a pointer, as `emptyDir: {}`, counts.
+fn is_absent(name: &str, value: &Value, parent: &str) -> bool {
+    let struct_by_value = (name == "resources"
+        && matches!(parent, "containers" | "initContainers"))
+        || (parent == "template" && matches!(name, "metadata" | "spec"));
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty() && (is_map(name) || struct_by_value),
+        Value::Bool(set) => {
+            !set && matches!(
+                name,
+                "hostNetwork" | "hostPID" | "hostIPC" | "stdin" | "stdinOnce" | "tty"
+            )
+        }
+        Value::String(text) => text.is_empty() && name == "value" && parent == "env",
+        Value::Number(_) => false,
+    }
+}
+
+fn is_map(key: &str) -> bool {
+    const MAPS: [&str; 7] = [
+        "labels",
+        "annotations",
+        "nodeSelector",
+        "limits",
+        "requests",
+        "overhead",
+        "matchLabels",
+    ];
+    MAPS.contains(&key)
+}
+
+fn is_quantity(key: &str) -> bool {
+    matches!(key, "sizeLimit" | "divisor")
+}
+
+/// The names that were read before and what they held: what has changed since.
+pub fn changed<'a>(
+    before: &'a BTreeMap<String, String>,
+    now: &'a BTreeMap<String, String>,
+) -> impl Iterator<Item = &'a str> {
+    now.iter()
+        .filter(|(name, digest)| before.get(*name).is_some_and(|old| old != *digest))
+        .map(|(name, _)| name.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn base() -> Value {
+        json!({
+            "metadata": {"labels": {"app": "x"}},
+            "spec": {"containers": [{
+                "name": "main", "image": "shop:1",
+                "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}],
+                "resources": {"limits": {"cpu": "1", "memory": "1Gi"}},
+            }]},
+        })
+    }
+
+    fn with(pointer: &str, value: Value) -> Value {
+        let mut changed = base();
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        changed
+            .pointer_mut(parent)
+            .unwrap()
+            .as_object_mut()
+            .unwrap()
+            .insert(key.into(), value);
+        changed
+    }
+
+    fn typed(value: &Value) -> PodTemplateSpec {
+        serde_json::from_value(value.clone()).unwrap()
+    }
+
+    #[test]
+    fn where_kubernetes_would_start_nothing_the_revision_stays() {
+        let table = [
+            with(
+                "/metadata/labels",
+                json!({"app": "x", "pod-template-hash": "abc"}),
+            ),
+            with("/metadata/annotations", json!({})),
+            with(
+                "/metadata/annotations",
+                json!({RESTARTED_AT: "2026-01-01T00:00:00Z"}),
+            ),
+            with("/metadata/creationTimestamp", Value::Null),
+            with(
+                "/spec/containers/0/resources",
+                json!({"limits": {"cpu": "1000m", "memory": "1024Mi"}}),
+            ),
+            with(
+                "/spec/containers/0/resources",
+                json!({"limits": {"cpu": 1, "memory": "1073741824"}}),
+            ),
+            with(
+                "/spec/containers/0/resources",
+                json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {}}),
+            ),
+            with("/spec/volumes", json!([])),
+            with("/spec/nodeSelector", json!({})),
+            with("/spec/hostNetwork", json!(false)),
+            with("/spec/containers/0/command", json!([])),
+        ];
+        for same in table {
+            assert_eq!(revision(&typed(&same)), revision(&typed(&base())), "{same}");
+        }
+    }
+
+    #[test]
+    fn where_kubernetes_would_start_pods_the_revision_changes() {
+        let table = [
+            with("/spec/containers/0/image", json!("shop:2")),
+            with(
+                "/spec/containers/0/env",
+                json!([{"name": "B", "value": "2"}, {"name": "A", "value": "1"}]),
+            ),
+            with(
+                "/spec/containers/0/resources",
+                json!({"limits": {"cpu": "1001m", "memory": "1Gi"}}),
+            ),
+            with("/metadata/labels", json!({"app": "x", "tier": ""})),
+            with("/metadata/annotations", json!({"a": ""})),
+            with("/spec/volumes", json!([{"name": "scratch"}])),
+            with(
+                "/spec/volumes",
+                json!([{"name": "scratch", "emptyDir": {}}]),
+            ),
+            with("/spec/automountServiceAccountToken", json!(false)),
+            with("/spec/securityContext", json!({})),
+        ];
+        let mut seen = BTreeSet::from([revision(&typed(&base()))]);
+        for other in table {
+            assert!(seen.insert(revision(&typed(&other))), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_field_that_this_build_does_not_know_changes_the_revision_of_the_wire_form() {
+        assert_ne!(
+            revision_of(&with("/spec/fieldOfNextYear", json!(true))),
+            revision_of(&base())
+        );
+        assert_eq!(revision_of(&base()), revision(&typed(&base())));
+    }
+
+    #[test]
+    fn a_restart_shows_only_where_it_is_asked_for() {
+        let restarted = typed(&with(
+            "/metadata/annotations",
+            json!({RESTARTED_AT: "2026-01-01T00:00:00Z"}),
+        ));
+        assert_eq!(revision(&restarted), revision(&typed(&base())));
+        assert_ne!(
+            revision_with_restart(&restarted),
+            revision_with_restart(&typed(&base()))
+        );
+    }
+
+    #[test]
+    fn a_revision_is_stable_over_releases_of_sluice() {
+        // A changed hash would start a run for every Deployment at the next upgrade.
+        assert_eq!(revision(&typed(&base())).as_str(), "b8374525c7");
+    }
+
+    #[test]
+    fn every_way_to_name_a_config_map_or_secret_is_found() {
+        let template = typed(&json!({"spec": {
+            "initContainers": [{"name": "i", "envFrom": [{"secretRef": {"name": "s1"}}, {"configMapRef": {"name": "c1"}}]}],
+            "containers": [{"name": "m", "env": [
+                {"name": "A", "valueFrom": {"configMapKeyRef": {"name": "c2", "key": "k"}}},
+                {"name": "B", "valueFrom": {"secretKeyRef": {"name": "s2", "key": "k"}}},
+            ]}],
+            "volumes": [
+                {"name": "a", "configMap": {"name": "c3"}}, {"name": "b", "secret": {"secretName": "s3"}},
+                {"name": "c", "projected": {"sources": [{"configMap": {"name": "c4"}}, {"secret": {"name": "s4"}}]}},
+            ],
+            "imagePullSecrets": [{"name": "registry"}],
+        }}));
+        let names = |prefix: &str| {
+            (1..=4)
+                .map(|n| format!("{prefix}{n}"))
+                .collect::<BTreeSet<_>>()
+        };
+        assert_eq!(
+            references(&template),
+            References {
+                config_maps: names("c"),
+                secrets: names("s")
+            }
+        );
+    }
+
+    #[test]
+    fn a_digest_follows_the_content_and_not_the_metadata() {
+        let map = |data: Value, label: &str| -> ConfigMap {
+            serde_json::from_value(
+                json!({"metadata": {"name": "m", "labels": {"l": label}}, "data": data}),
+            )
+            .unwrap()
+        };
+        let one = config_map_digest(&map(json!({"a": "b", "c": "d"}), "1"));
+        assert_eq!(
+            one,
+            config_map_digest(&map(json!({"c": "d", "a": "b"}), "2"))
+        );
+        assert_ne!(
+            one,
+            config_map_digest(&map(json!({"a": "bc", "": "d"}), "1"))
+        );
+        let secret: Secret =
+            serde_json::from_value(json!({"data": {"a": "Yg==", "c": "ZA=="}})).unwrap();
+        assert_ne!(one, secret_digest(&secret));
+    }
+
+    #[test]
+    fn images_are_listed_with_init_containers_last() {
+        let template = typed(&json!({"spec": {
+            "containers": [{"name": "a", "image": "a:1"}], "initContainers": [{"name": "b", "image": "b:2"}]
+        }}));
+        assert_eq!(images(&template), ["a:1", "b:2"]);
+    }
+}

@@ -1,0 +1,143 @@
+//! The plan: a Rollout's spec parsed at the border, in plain types.
+//!
+//! Guarantees: weights rise and lie in 1..=100, there is at least one step and at most 32, shares
+//! are fractions in (0, 1], durations are bounded, every rule is known. Whoever holds a `Plan`
+//! need not doubt it again.
+//!
+//! Not here: how a plan is made from the wire form (`crate::kubernetes::conversion`) and what
+//! follows from it (`decide`).
+
+use std::time::Duration;
+
+/// How one Deployment is guarded and how its releases are brought through.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Namespace of the Rollout and of everything it names.
+    pub namespace: String,
+    /// Name of the Rollout.
+    pub name: String,
+    /// The Rollout's uid; empty for a plan that was read from a file.
+    pub uid: String,
+    /// Generation of the spec that this plan was made from.
+    pub generation: i64,
+    /// Name of the guarded Deployment.
+    pub target: String,
+    /// How traffic reaches it.
+    pub route: Route,
+    /// Shares of the traffic, weights rising; never empty.
+    pub steps: Vec<Step>,
+    /// Requests that reach the canary whatever its weight.
+    pub matching: Option<Match>,
+    /// What is asked of a canary.
+    pub analysis: Analysis,
+    /// Time in which canary pods must become ready.
+    pub progress_deadline: Duration,
+    /// Whether the template goes back to stable after a failure.
+    pub restore_template: bool,
+    /// What a changed `ConfigMap` or Secret leads to.
+    pub config_changes: ConfigChanges,
+    /// Whether guarding is stopped.
+    pub suspended: bool,
+}
+
+/// How traffic reaches the workload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// Weighted by the canary annotations of ingress-nginx.
+    IngressNginx {
+        /// Name of the main Ingress.
+        ingress: String,
+        /// Name of the stable Service, if it was said.
+        service: Option<String>,
+        /// Prefix of the annotations, without a slash.
+        prefix: String,
+    },
+}
+
+/// One share of the traffic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Share of the requests in percent, 1 to 100.
+    pub weight: u8,
+    /// The least time at this weight.
+    pub hold: Duration,
+    /// Whether a person must approve before the next step.
+    pub approval: bool,
+}
+
+/// Requests that reach the canary whatever its weight: by header, by cookie, or by either.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Match {
+    /// By a header.
+    pub header: Option<HeaderMatch>,
+    /// By a cookie of this name; its values `always` and `never` decide.
+    pub cookie: Option<String>,
+}
+
+/// A header that decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderMatch {
+    /// Its name.
+    pub name: String,
+    /// What its value must be.
+    pub value: HeaderValue,
+}
+
+/// What a header's value must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeaderValue {
+    /// `always` leads to the canary, `never` away from it.
+    Switch,
+    /// Exactly this.
+    Exactly(String),
+    /// Anything that this regular expression finds.
+    Pattern(String),
+}
+
+/// What is asked of a canary, and how sure the answer must be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Analysis {
+    /// Rules by name, each once, in the order given; never empty.
+    pub rules: Vec<String>,
+    /// Bound on the probability that a healthy release is rolled back, over the whole run; in (0, 0.5].
+    pub false_rollback_rate: f64,
+    /// Time in which a healthy release should be through.
+    pub within: Duration,
+    /// Finest harm that a promotion must exclude, as a fraction of all requests (0.002 is 0.2%).
+    pub blast: f64,
+    /// Coarsest; at least `blast`.
+    pub blast_max: f64,
+    /// What follows when the evidence of one step stays undecided this long.
+    pub undecided: (Duration, UndecidedThen),
+    /// What follows when no fresh sample came for this long.
+    pub no_data: (Duration, NoDataThen),
+}
+
+/// What follows undecided evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UndecidedThen {
+    /// Keep the weight and wait for a person.
+    Hold,
+    /// Go to the next step all the same.
+    Promote,
+    /// Put everything back.
+    Rollback,
+}
+
+/// What follows absent metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoDataThen {
+    /// Keep the weight and wait for a person.
+    Hold,
+    /// Put everything back.
+    Rollback,
+}
+
+/// What a changed `ConfigMap` or Secret leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigChanges {
+    /// An Event and a note in the status.
+    Report,
+    /// A run, whose promotion is a native restart.
+    Run,
+}
