@@ -8,10 +8,11 @@
 //! two Rollouts have one target.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::time::Duration;
 
 use super::crd::{self, Rollout};
+pub use super::problem::Problem;
+use super::problem::{Problems, quoted};
 use crate::rollout::plan::{
     Analysis, ConfigChanges, HeaderMatch, HeaderValue, Match, NoDataThen, Plan, Route, Step,
     UndecidedThen,
@@ -21,30 +22,8 @@ use crate::rollout::plan::{
 pub const ANNOTATION_PREFIX: &str = "nginx.ingress.kubernetes.io";
 
 const STEPS_MAX: usize = 32;
-const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 const DEFAULT_WEIGHTS: [u8; 3] = [5, 25, 50];
 const DEFAULT_RULES: [&str; 2] = ["error-rate", "latency-p99"];
-
-/// One thing in a spec that cannot be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// Path of the field, e.g. `spec.analysis.blast`.
-    pub field: String,
-    /// What is there, quoted and shortened; `nothing` when it is missing.
-    pub found: String,
-    /// What should be there.
-    pub wanted: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: found {}, wanted {}",
-            self.field, self.found, self.wanted
-        )
-    }
-}
 
 /// The plan that a Rollout says, or everything that is wrong with it.
 ///
@@ -59,20 +38,9 @@ pub fn plan(rollout: &Rollout, known_rules: &BTreeSet<String>) -> Result<Plan, V
     }
 }
 
-/// What was found wrong so far. Every method reads one part, notes its problems and goes on with
-/// a stand-in value, which nobody sees as the plan is then refused.
-#[derive(Default)]
-struct Problems(Vec<Problem>);
-
+/// Each method reads one part, notes its problems and goes on with a stand-in value, which nobody
+/// sees as the plan is then refused.
 impl Problems {
-    fn note(&mut self, field: &str, found: impl Into<String>, wanted: impl Into<String>) {
-        self.0.push(Problem {
-            field: field.to_owned(),
-            found: found.into(),
-            wanted: wanted.into(),
-        });
-    }
-
     fn plan(&mut self, rollout: &Rollout, known_rules: &BTreeSet<String>) -> Plan {
         let spec = &rollout.spec;
         let meta = &rollout.metadata;
@@ -357,82 +325,6 @@ impl Problems {
         }
         rules
     }
-
-    fn duration(&mut self, field: &str, text: Option<&str>, default: Duration) -> Duration {
-        let Some(text) = text else { return default };
-        match humantime::parse_duration(text) {
-            Ok(duration) if duration <= DURATION_MAX => duration,
-            Ok(_) => {
-                self.note(field, quoted(text), "at most 366 days");
-                default
-            }
-            Err(_) => {
-                self.note(field, quoted(text), "a duration such as 90s, 5m or 1h 30m");
-                default
-            }
-        }
-    }
-
-    fn positive(&mut self, field: &str, text: Option<&str>, default: Duration) -> Duration {
-        let duration = self.duration(field, text, default);
-        if duration.is_zero() {
-            self.note(
-                field,
-                quoted(text.unwrap_or_default()),
-                "a duration above 0",
-            );
-        }
-        duration
-    }
-
-    /// A percentage as a fraction in (0, 1]; None when it was refused.
-    fn percentage(&mut self, field: &str, text: Option<&str>, default: f64) -> Option<f64> {
-        let Some(text) = text else {
-            return Some(default);
-        };
-        let fraction = text
-            .trim()
-            .strip_suffix('%')
-            .and_then(|number| number.trim().parse::<f64>().ok())
-            .map(|percent| percent / 100.0)
-            .filter(|fraction| *fraction > 0.0 && *fraction <= 1.0);
-        if fraction.is_none() {
-            self.note(field, quoted(text), "a percentage such as 0.2%");
-        }
-        fraction
-    }
-
-    /// Notes a name that no object can have, and gives it back.
-    fn object_name(&mut self, field: &str, name: &str) -> String {
-        if name.is_empty() {
-            self.note(field, "nothing", "a name");
-        } else if !is_dns_subdomain(name) {
-            let wanted = "a name of lower case letters, digits, - and ., at most 253 characters";
-            self.note(field, quoted(name), wanted);
-        }
-        name.to_owned()
-    }
-
-    fn http_name(&mut self, field: &str, name: &str) {
-        let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if name.is_empty() || name.len() > 128 || !name.chars().all(fits) {
-            self.note(
-                field,
-                quoted(name),
-                "a name of letters, digits, - and _, at most 128 characters",
-            );
-        }
-    }
-}
-
-fn is_dns_subdomain(name: &str) -> bool {
-    let label = |label: &str| {
-        let inner = label
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        !label.is_empty() && inner && !label.starts_with('-') && !label.ends_with('-')
-    };
-    name.len() <= 253 && name.split('.').all(label)
 }
 
 fn known_names(known: &BTreeSet<String>) -> String {
@@ -441,14 +333,6 @@ fn known_names(known: &BTreeSet<String>) -> String {
     }
     let names: Vec<&str> = known.iter().map(String::as_str).collect();
     format!("one of: {}", names.join(", "))
-}
-
-fn quoted(text: &str) -> String {
-    let mut shown: String = text.chars().take(80).collect();
-    if shown.len() < text.len() {
-        shown.push('…');
-    }
-    format!("{shown:?}")
 }
 
 const fn minutes(count: u64) -> Duration {
@@ -466,12 +350,12 @@ mod tests {
     }
 
     /// A good spec in which `with` replaces top-level fields.
-    fn rollout(with: Value) -> Rollout {
+    fn rollout(with: &Value) -> Rollout {
         let mut spec = json!({
             "target": {"kind": "Deployment", "name": "backend"},
             "route": {"ingressNginx": {"ingress": "backend"}},
         });
-        json_patch::merge(&mut spec, &with);
+        json_patch::merge(&mut spec, with);
         serde_json::from_value(json!({
             "apiVersion": "sluice.dev/v1alpha1", "kind": "Rollout",
             "metadata": {"name": "backend", "namespace": "production", "uid": "u", "generation": 3},
@@ -480,7 +364,7 @@ mod tests {
         .unwrap()
     }
 
-    fn problems(with: Value) -> Vec<String> {
+    fn problems(with: &Value) -> Vec<String> {
         match plan(&rollout(with), &known()) {
             Ok(plan) => panic!("accepted: {plan:?}"),
             Err(problems) => problems.iter().map(ToString::to_string).collect(),
@@ -489,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_bare_rollout_gets_the_defaults_of_a_careful_operator() {
-        let plan = plan(&rollout(json!({})), &known()).unwrap();
+        let plan = plan(&rollout(&json!({})), &known()).unwrap();
         let step = |weight| Step {
             weight,
             hold: Duration::ZERO,
@@ -528,7 +412,7 @@ mod tests {
     #[test]
     fn what_is_said_is_taken() {
         let plan = plan(
-            &rollout(json!({
+            &rollout(&json!({
                 "route": {"ingressNginx": {"ingress": "i", "service": "s", "annotationPrefix": "p.example"}},
                 "strategy": {"canary": {
                     "steps": [{"weight": 1, "hold": "1m 30s"}, {"weight": 100, "approval": true}],
@@ -568,6 +452,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::too_many_lines)] // a table
     fn each_mistake_is_named_with_field_found_and_wanted() {
         let steps = |steps: Value| json!({"strategy": {"canary": {"steps": steps}}});
         let matching = |matching: Value| json!({"strategy": {"canary": {"match": matching}}});
@@ -689,13 +574,13 @@ mod tests {
             ),
         ];
         for (with, expected) in table {
-            assert_eq!(problems(with.clone()), [expected], "{with}");
+            assert_eq!(problems(&with), [expected], "{with}");
         }
     }
 
     #[test]
     fn all_mistakes_are_reported_at_once() {
-        let found = problems(json!({
+        let found = problems(&json!({
             "route": null, "progressDeadline": "x",
             "strategy": {"canary": {"steps": [{"weight": 50, "hold": "y"}, {"weight": 0}]}},
             "analysis": {"blast": "z", "rules": ["nope"], "undecided": {"after": "w", "then": "hold"}},
@@ -705,7 +590,7 @@ mod tests {
 
     #[test]
     fn without_rules_the_defaults_must_be_loaded_too() {
-        let refused = plan(&rollout(json!({})), &BTreeSet::new()).unwrap_err();
+        let refused = plan(&rollout(&json!({})), &BTreeSet::new()).unwrap_err();
         assert_eq!(refused.len(), 2);
         assert_eq!(refused[0].wanted, "a loaded rule (none is loaded)");
     }
@@ -717,7 +602,7 @@ mod tests {
             weights in proptest::collection::vec(any::<i32>(), 0..40),
             rate in any::<f64>(),
         ) {
-            let mut odd = rollout(json!({"strategy": {"canary": {"match": {"header": "x", "pattern": texts[0]}}}}));
+            let mut odd = rollout(&json!({"strategy": {"canary": {"match": {"header": "x", "pattern": texts[0]}}}}));
             odd.spec.analysis = Some(crd::Analysis {
                 rules: vec![texts[1].clone()],
                 false_rollback_rate: Some(rate),

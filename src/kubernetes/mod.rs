@@ -2,5 +2,6 @@
 
 pub mod conversion;
 pub mod crd;
+mod problem;
 mod quantity;
 pub mod template;

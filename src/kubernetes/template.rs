@@ -58,15 +58,15 @@ pub fn revision(template: &PodTemplateSpec) -> Revision {
 
 /// The same with the time of the last restart in it: equal only if Kubernetes would start nothing.
 pub fn revision_with_restart(template: &PodTemplateSpec) -> Revision {
-    hash(normalise_template(as_value(template), true))
+    hash(&normalise_template(as_value(template), true))
 }
 
 /// The revision of a template as it came over the wire, with fields that this build does not know.
 pub fn revision_of(template: &Value) -> Revision {
-    hash(normalise_template(template.clone(), false))
+    hash(&normalise_template(template.clone(), false))
 }
 
-/// The template without what a ReplicaSet adds: fit for putting back into a Deployment.
+/// The template without what a `ReplicaSet` adds: fit for putting back into a Deployment.
 pub fn without_hash(template: &PodTemplateSpec) -> PodTemplateSpec {
     let mut template = template.clone();
     if let Some(labels) = template
@@ -218,12 +218,14 @@ pub(super) fn short_hash(text: &str, chars: usize) -> String {
 }
 
 fn hex(bytes: &[u8], chars: usize) -> String {
-    let mut text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    text.truncate(chars);
-    text
+    let nibbles = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    nibbles
+        .filter_map(|nibble| char::from_digit(u32::from(nibble), 16))
+        .take(chars)
+        .collect()
 }
 
-fn hash(normal: Value) -> Revision {
+fn hash(normal: &Value) -> Revision {
     // `serde_json` keeps the keys of an object sorted, so equal values have equal texts.
     Revision(short_hash(&normal.to_string(), HASH_CHARS))
 }
