@@ -4,3 +4,4 @@
 //! Not here: how anything is read or written. Those are the edges (`kubernetes`, ...).
 
 pub mod plan;
+pub mod rule;

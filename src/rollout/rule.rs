@@ -1,0 +1,343 @@
+//! Rules: the questions that are asked of a canary, as data.
+//!
+//! A rule names a metric, says which of its series belong to a Rollout, how the two arms are
+//! told apart, what counts as bad, and how much worse is tolerated. It is written in YAML
+//! (`rules/`), read by [`lint`] with all its mistakes at once, and never doubted after that.
+//!
+//! Not here: loading folders (`daemon::rules`), asking Prometheus (`crate::prometheus`) and
+//! the statistics (`rollout::evidence`).
+
+mod document;
+mod template;
+mod yaml;
+
+use std::fmt;
+
+use regex::Regex;
+
+pub use template::{Template, TemplateError, Variable};
+pub use yaml::{Problem, lint};
+
+/// One question about the canary, with the margin that is tolerated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    /// Unique among all loaded rules; what a Rollout names.
+    pub name: String,
+    /// A sentence for people.
+    pub about: Option<String>,
+    /// What is counted.
+    pub kind: Kind,
+    /// The canary's share may be this many times the stable one's; at least 1.
+    pub ratio: f64,
+    /// And this much above it, as a fraction (0.001 is 0.1 percentage points).
+    pub absolute: f64,
+}
+
+/// What a rule counts.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kind {
+    /// The share of bad requests, from counters.
+    Proportion(Proportion),
+    /// How slow requests are, from the buckets of a classic histogram.
+    Latency(Latency),
+}
+
+/// Bad requests of all requests.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Proportion {
+    /// The counters, each series counting requests.
+    pub series: Series,
+    /// A series counts bad requests when every pattern matches.
+    pub bad: Vec<LabelPattern>,
+    /// A series is left out when any pattern matches.
+    pub ignore: Vec<LabelPattern>,
+}
+
+/// Durations by buckets.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Latency {
+    /// The histogram, named without `_bucket`; boundaries in the metric's own unit.
+    pub series: Series,
+    /// The quantile that is shown in words, between 0 and 1; all boundaries are tested.
+    pub quantile: f64,
+    /// A series is left out when any pattern matches.
+    pub ignore: Vec<LabelPattern>,
+}
+
+/// Which series belong to a Rollout, and to which arm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Series {
+    /// Name of the metric.
+    pub metric: String,
+    /// All must hold.
+    pub select: Vec<Select>,
+    /// How the arms are told apart.
+    pub arm: ArmSplit,
+}
+
+/// A label that must have a value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Select {
+    /// Names of the label; the first that the series has is compared.
+    pub labels: Vec<String>,
+    /// The exact value.
+    pub value: Template,
+}
+
+/// The label by which the arms are told apart.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ArmSplit {
+    /// Name of the label.
+    pub label: String,
+    /// Its value for the canary.
+    pub canary: ArmValue,
+    /// Its value for stable.
+    pub stable: ArmValue,
+}
+
+/// A value of the label that tells the arms apart.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ArmValue {
+    /// Empty, or the label is missing.
+    Empty,
+    /// Anything else.
+    Nonempty,
+    /// An anchored regular expression in which names are filled in (escaped).
+    Like(Template),
+}
+
+/// A label and an anchored regular expression for its value.
+#[derive(Debug, Clone)]
+pub struct LabelPattern {
+    /// Name of the label.
+    pub label: String,
+    source: String,
+    pattern: Regex,
+}
+
+impl Rule {
+    /// The series that the rule reads.
+    pub fn series(&self) -> &Series {
+        match &self.kind {
+            Kind::Proportion(proportion) => &proportion.series,
+            Kind::Latency(latency) => &latency.series,
+        }
+    }
+
+    /// The full name of the metric that is asked for (`_bucket` for a histogram).
+    pub fn metric(&self) -> String {
+        match &self.kind {
+            Kind::Proportion(proportion) => proportion.series.metric.clone(),
+            Kind::Latency(latency) => format!("{}_bucket", latency.series.metric),
+        }
+    }
+
+    /// The patterns of series that are left out.
+    pub fn ignore(&self) -> &[LabelPattern] {
+        match &self.kind {
+            Kind::Proportion(proportion) => &proportion.ignore,
+            Kind::Latency(latency) => &latency.ignore,
+        }
+    }
+}
+
+impl LabelPattern {
+    /// Anchors `source` on both ends, as Prometheus does.
+    pub fn new(label: &str, source: &str) -> Result<Self, regex::Error> {
+        Ok(Self {
+            label: label.to_owned(),
+            source: source.to_owned(),
+            pattern: anchored(source)?,
+        })
+    }
+
+    /// Whether the whole `value` matches.
+    pub fn matches(&self, value: &str) -> bool {
+        self.pattern.is_match(value)
+    }
+
+    /// The expression as it was written.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+}
+
+impl PartialEq for LabelPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.label == other.label && self.source == other.source
+    }
+}
+
+impl fmt::Display for Select {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}=\"{}\"", self.labels.join("|"), self.value)
+    }
+}
+
+/// Compiles an expression that must match a whole value. The expression is compiled alone
+/// first, so that an unbalanced `)` cannot undo the anchors.
+pub fn anchored(source: &str) -> Result<Regex, regex::Error> {
+    Regex::new(source)?;
+    regex::RegexBuilder::new(&format!("^(?:{source})$"))
+        .size_limit(1 << 20)
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHIPPED: &str = include_str!("../../rules/ingress-nginx.yaml");
+
+    /// A valid rule in which one line is replaced.
+    fn broken(line: &str, by: &str) -> Vec<String> {
+        let text = "\
+- name: errors
+  about: share of errors
+  proportion:
+    metric: requests_total
+    select: {ns: \"{{namespace}}\"}
+    arm: {label: canary, canary: nonempty, stable: empty}
+    bad: {status: \"5..\"}
+  worseBy: {ratio: 1.2, absolute: 0.1%}
+";
+        assert!(text.contains(line), "no line {line}");
+        match lint(&text.replace(line, by), "r.yaml") {
+            Ok(_) => Vec::new(),
+            Err(problems) => problems.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn shipped_rules_are_read() {
+        let rules = lint(SHIPPED, "rules/ingress-nginx.yaml").unwrap();
+        let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
+        assert_eq!(names, ["error-rate", "latency-p99"]);
+        assert!((rules[0].absolute - 0.001).abs() < 1e-12);
+        assert!((rules[0].ratio - 1.2).abs() < 1e-12);
+        assert_eq!(
+            rules[0].series().select[0].labels,
+            ["exported_namespace", "namespace"]
+        );
+        assert_eq!(
+            rules[1].metric(),
+            "nginx_ingress_controller_request_duration_seconds_bucket"
+        );
+        let Kind::Proportion(errors) = &rules[0].kind else {
+            panic!("not a proportion")
+        };
+        assert!(errors.bad[0].matches("503"));
+        assert!(!errors.bad[0].matches("5030"));
+        assert!(rules[0].ignore()[0].matches("499"));
+    }
+
+    #[test]
+    fn each_mistake_is_told_with_its_place() {
+        let table = [
+            (
+                "bad: {status: \"5..\"}",
+                "bad: {status: \"5(\"}",
+                "r.yaml:7:19: errors.proportion.bad.status: found `5(`; this is no regular expression: unclosed group",
+            ),
+            (
+                "bad: {status: \"5..\"}",
+                "bad: {}",
+                "r.yaml:7:10: errors.proportion.bad: found nothing; a label with an expression is right, as in {status: \"5..\"}",
+            ),
+            (
+                "ratio: 1.2",
+                "ratio: 0.9",
+                "r.yaml:8:20: errors.worseBy.ratio: found `0.9`; a number from 1 to 100 is right, as in 1.2",
+            ),
+            (
+                "absolute: 0.1%",
+                "absolute: 0.1",
+                "r.yaml:8:35: errors.worseBy.absolute: found `0.1`; a percentage from 0% to under 100% is right, as in 0.1%",
+            ),
+            (
+                "about: share",
+                "abuot: share",
+                "r.yaml:2:3: errors.abuot: unknown key; known here are name, about, worseBy, proportion, latency",
+            ),
+            (
+                "{{namespace}}",
+                "{{pod}}",
+                "r.yaml:5:18: errors.proportion.select.ns: found `{{pod}}`; unknown name `pod` in a template; known are namespace, ingress, service, canaryService, port, name",
+            ),
+            (
+                "canary: nonempty",
+                "canary: empty",
+                "r.yaml:6:10: errors.proportion.arm: found the same value for canary and stable; they must differ",
+            ),
+            (
+                "name: errors",
+                "name: Errors",
+                "r.yaml:1:9: name: found `Errors`; a name has 1 to 63 of a-z, 0-9 and -",
+            ),
+            (
+                "metric: requests_total",
+                "metric: requests total",
+                "r.yaml:4:13: errors.proportion.metric: found `requests total`; the name of a metric is right: letters, digits, _ and :",
+            ),
+        ];
+        for (line, by, message) in table {
+            assert_eq!(broken(line, by), [message]);
+        }
+        assert!(broken("proportion:", "events:")[0].contains("no kind that this version knows"));
+        assert!(broken("proportion:", "proportion: {")[0].starts_with("r.yaml:"));
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once() {
+        let text =
+            "- name: a\n  proportion: {metric: 1x, bad: {s: '('}, extra: 1}\n- nam: b\n- name: a\n";
+        let problems = lint(text, "f").unwrap_err();
+        let keys: Vec<&str> = problems
+            .iter()
+            .map(|problem| problem.key.as_str())
+            .collect();
+        assert_eq!(
+            keys,
+            [
+                "a.proportion.metric",
+                "a.proportion.select",
+                "a.proportion.arm",
+                "a.proportion.bad.s",
+                "a.proportion.extra",
+                "name",
+                "",
+                "nam",
+                "name",
+                "a"
+            ],
+        );
+    }
+
+    #[test]
+    fn an_expression_cannot_leave_its_anchors() {
+        assert!(LabelPattern::new("status", "5..)|(.*").is_err());
+        assert!(
+            !LabelPattern::new("status", "4..|5..")
+                .unwrap()
+                .matches("x500")
+        );
+    }
+
+    #[test]
+    fn nonsense_is_refused_and_never_a_crash() {
+        for text in [
+            "{",
+            "a: b",
+            "- 1",
+            "- - -",
+            "-",
+            "\u{0}",
+            "- name: [a]",
+            "- &a [*a]",
+            "3",
+        ] {
+            assert!(lint(text, "f").is_err(), "{text:?}");
+        }
+        assert_eq!(lint("", "f"), Ok(Vec::new()));
+    }
+}
