@@ -7,3 +7,4 @@
 pub mod clock;
 pub mod kubernetes;
 pub mod rollout;
+pub mod sandbox;

@@ -1,0 +1,240 @@
+//! A Kubernetes API server in one process.
+//!
+//! It is a tower service: [`Api::client`] uses it directly, without sockets, and
+//! [`Api::serve`] puts it on a port for kubectl and for a separate daemon. Objects are JSON
+//! values in memory; what the real server does to them on their way (defaults, validation,
+//! field ownership, policies, garbage collection) is done here too, as far as people and
+//! controllers notice. Not here: controllers, nodes, routers. A token is its user's name.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use axum::body::{Body, Bytes};
+use axum::http::{Request, Response, request};
+use serde_json::{Value, json};
+
+use crate::clock::Clock;
+
+mod answer;
+mod call;
+mod counters;
+mod delete;
+mod discovery;
+mod events;
+mod faults;
+mod kinds;
+mod metadata;
+mod patch;
+mod prepare;
+mod read;
+mod refusal;
+mod route;
+mod scale;
+mod selector;
+mod serve;
+mod store;
+mod table;
+mod watch;
+mod write;
+
+pub use counters::{Counted, Requests};
+pub use faults::{Fault, Faults, Matching};
+pub use serve::{Lost, ServeError};
+
+use call::{Call, Target};
+use kinds::{Kind, Registry};
+use refusal::Refusal;
+use store::{Key, Store, Stored};
+
+/// The API server. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Api(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    clock: Clock,
+    store: Store,
+    kinds: RwLock<Arc<Registry>>,
+    faults: Faults,
+    requests: Requests,
+}
+
+impl Api {
+    /// An API server with the built-in kinds and the namespaces `default`, `kube-system` and
+    /// `sluice-system`.
+    pub fn new(clock: Clock) -> Self {
+        let api = Self(Arc::new(Inner {
+            clock,
+            store: Store::default(),
+            kinds: RwLock::new(Arc::new(Registry::built_in())),
+            faults: Faults::default(),
+            requests: Requests::default(),
+        }));
+        for namespace in ["default", "kube-system", "sluice-system"] {
+            api.seed(
+                "/api/v1/namespaces",
+                &json!({"metadata": {"name": namespace}}),
+            );
+        }
+        api
+    }
+
+    fn seed(&self, path: &str, object: &Value) {
+        let request = Request::post(path).header("user-agent", "sandbox").body(());
+        if let Ok(request) = request {
+            let call = Call::new(
+                &request.into_parts().0,
+                Bytes::from(object.to_string()),
+                Some("system:apiserver"),
+            );
+            route::answer(self, &call, Target::parse(path).as_ref());
+        }
+    }
+
+    /// A client within the process, authenticated as `user`. Must be called within a Tokio
+    /// runtime.
+    pub fn client(&self, user: &str) -> kube::Client {
+        let (api, user) = (self.clone(), user.to_owned());
+        let service = tower::service_fn(move |request: Request<kube::client::Body>| {
+            let (api, user) = (api.clone(), user.clone());
+            async move { serve::request_in_process(&api, request, &user).await }
+        });
+        kube::Client::new(service, "default")
+    }
+
+    /// A kubeconfig for the server at `addr`, with the context `sluice-sandbox`.
+    pub fn kubeconfig(&self, addr: SocketAddr) -> String {
+        format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: sluice-sandbox\n\
+             clusters:\n- name: sluice-sandbox\n  cluster: {{server: \"http://{addr}\"}}\n\
+             users:\n- name: kubernetes-admin\n  user: {{}}\n\
+             contexts:\n- name: sluice-sandbox\n  context: {{cluster: sluice-sandbox, user: kubernetes-admin, namespace: default}}\n"
+        )
+    }
+
+    /// Bad days on demand.
+    pub fn faults(&self) -> &Faults {
+        &self.0.faults
+    }
+
+    /// Requests made so far.
+    pub fn requests(&self) -> &Requests {
+        &self.0.requests
+    }
+
+    /// Forgets the history of changes: watches that ask for it get 410.
+    pub fn compact(&self) {
+        self.0.store.compact();
+    }
+
+    /// Answers one HTTP request; `user` overrides the request's credentials.
+    pub async fn handle(
+        &self,
+        parts: &request::Parts,
+        body: Bytes,
+        user: Option<&str>,
+    ) -> Result<Response<Body>, Lost> {
+        let call = Call::new(parts, body, user);
+        let target = Target::parse(&call.path);
+        let verb = route::verb(&call, target.as_ref());
+        let resource = target.as_ref().map(full_resource).unwrap_or_default();
+        self.0.requests.count(&call.user, verb, &resource);
+        let name = target
+            .as_ref()
+            .and_then(|target| target.name.as_deref())
+            .unwrap_or_default();
+        let fault = self.0.faults.take(&faults::Request {
+            verb,
+            resource: &resource,
+            name,
+            user: &call.user,
+        });
+        self.handle_with(fault, &call, target.as_ref()).await
+    }
+
+    async fn handle_with(
+        &self,
+        fault: Option<Fault>,
+        call: &Call,
+        target: Option<&Target>,
+    ) -> Result<Response<Body>, Lost> {
+        match fault {
+            None => {}
+            Some(Fault::Hang) => return std::future::pending().await,
+            Some(Fault::LostBefore) => return Err(Lost),
+            Some(Fault::LostAfterEffect) => {
+                route::answer(self, call, target);
+                return Err(Lost);
+            }
+            Some(Fault::Delay(wait)) => self.clock().sleep(wait).await,
+            Some(refusing) => return Ok(refused(refusing)),
+        }
+        Ok(route::answer(self, call, target).response())
+    }
+
+    fn clock(&self) -> Clock {
+        self.0.clock
+    }
+
+    fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    fn kinds(&self) -> Arc<Registry> {
+        self.0
+            .kinds
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// What follows from a stored object.
+    fn after_put(&self, kind: &Kind, key: &Key, object: &Stored) {
+        let _ = kind;
+        delete::collect_orphan(self, key, object);
+    }
+
+    /// What follows from an object that is gone.
+    fn after_remove(&self, key: &Key, object: &Stored) {
+        let _ = (key, object);
+    }
+}
+
+fn full_resource(target: &Target) -> String {
+    if target.subresource.is_empty() {
+        target.plural.clone()
+    } else {
+        format!("{}/{}", target.plural, target.subresource)
+    }
+}
+
+fn refused(fault: Fault) -> Response<Body> {
+    let (refusal, retry_after) = match fault {
+        Fault::Conflict => (
+            Refusal::new(
+                409,
+                "Conflict",
+                "the object has been modified (armed fault)",
+            ),
+            None,
+        ),
+        Fault::TooManyRequests(seconds) => (
+            Refusal::new(429, "TooManyRequests", "too many requests (armed fault)"),
+            Some(seconds),
+        ),
+        Fault::Status(code) => (Refusal::new(code, "InternalError", "armed fault"), None),
+        _ => (Refusal::internal("armed fault"), None),
+    };
+    let mut response = answer::Answer::from(Refusal {
+        retry_after,
+        ..refusal
+    })
+    .response();
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert("retry-after", seconds.into());
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! Get and list.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::Api;
+use super::answer::{Answer, View};
+use super::call::{Call, Target};
+use super::kinds::Kind;
+use super::refusal::Refusal;
+use super::selector::Selector;
+use super::store::{Key, Stored};
+
+/// The key of the object that a URL names.
+pub fn key(kind: &Kind, target: &Target) -> Key {
+    Key {
+        storage: kind.storage.clone(),
+        namespace: target.namespace.clone().unwrap_or_default(),
+        name: target.name.clone().unwrap_or_default(),
+    }
+}
+
+/// The selector of a list or watch, including the name in a URL of a watch for one object.
+pub fn selector(target: &Target, call: &Call) -> Result<Selector, Refusal> {
+    let mut fields = call.param("fieldSelector").unwrap_or_default().to_owned();
+    if let Some(name) = &target.name {
+        fields = format!("metadata.name={name},{fields}");
+    }
+    Selector::parse(call.param("labelSelector"), Some(&fields))
+}
+
+/// The object that a URL names.
+pub fn find(api: &Api, kind: &Kind, target: &Target) -> Result<Stored, Refusal> {
+    let key = key(kind, target);
+    api.store()
+        .get(&key)
+        .ok_or_else(|| Refusal::not_found(kind, &key.name))
+}
+
+/// Answers a get.
+pub fn get(api: &Api, kind: &Kind, target: &Target, call: &Call) -> Result<Answer, Refusal> {
+    let object = find(api, kind, target)?;
+    let view = View::of(call);
+    Ok(Answer::json(
+        200,
+        view.object(kind, &object, api.clock().now()),
+    ))
+}
+
+/// Answers a list, in pages where the client asks for a limit.
+pub fn list(api: &Api, kind: &Arc<Kind>, target: &Target, call: &Call) -> Result<Answer, Refusal> {
+    let selector = selector(target, call)?;
+    let (mut objects, revision) = api.store().list(&kind.storage, target.namespace.as_deref());
+    if !selector.is_empty() {
+        objects.retain(|object| selector.matches(&object.value));
+    }
+    let mut meta = json!({"resourceVersion": revision.to_string()});
+    if let Some(limit) = call
+        .param("limit")
+        .and_then(|text| text.parse::<usize>().ok())
+        .filter(|n| *n > 0)
+    {
+        let start = call
+            .param("continue")
+            .and_then(|text| text.parse::<usize>().ok())
+            .unwrap_or(0);
+        let left = objects.len().saturating_sub(start + limit);
+        objects = objects.into_iter().skip(start).take(limit).collect();
+        if left > 0 {
+            meta["continue"] = json!((start + limit).to_string());
+            meta["remainingItemCount"] = json!(left);
+        }
+    }
+    Ok(Answer::json(
+        200,
+        View::of(call).list(kind, &objects, &meta, api.clock().now()),
+    ))
+}

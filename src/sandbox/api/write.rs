@@ -1,0 +1,311 @@
+//! Create, update and patch: one path that every change takes.
+//!
+//! A change is computed from the stored object outside the lock and stored only if that object
+//! is still the present one; otherwise it is computed again, unless the client named a version.
+//! Order, as in the real server: system metadata, pruning and defaults, field ownership,
+//! mutating policies, defaults again, generation, validation, validating policies.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::Api;
+use super::answer::{Answer, View};
+use super::call::{Call, Target};
+use super::kinds::Kind;
+use super::prepare::{self, Operation, Proposal};
+use super::refusal::Refusal;
+use super::store::{Key, Stored};
+use super::{delete, events, metadata, patch, read};
+
+const ATTEMPTS: usize = 100;
+
+/// A write in progress: what it is for, and the warnings gathered on the way.
+#[derive(Debug)]
+pub struct Write<'a> {
+    /// The server.
+    pub api: &'a Api,
+    /// What is written.
+    pub kind: &'a Arc<Kind>,
+    /// The request.
+    pub call: &'a Call,
+    /// Its target.
+    pub target: &'a Target,
+    /// The object's place.
+    pub key: Key,
+    /// Texts for `Warning` headers.
+    pub warnings: Vec<String>,
+}
+
+impl<'a> Write<'a> {
+    /// Begins a write.
+    pub fn new(api: &'a Api, kind: &'a Arc<Kind>, target: &'a Target, call: &'a Call) -> Self {
+        Self {
+            api,
+            kind,
+            call,
+            target,
+            key: read::key(kind, target),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Ends it with an answer.
+    pub fn answer(self, code: u16, object: &Stored) -> Answer {
+        let view = View::of(self.call);
+        let body = view.object(self.kind, object, self.api.clock().now());
+        Answer {
+            warnings: self.warnings,
+            ..Answer::json(code, body)
+        }
+    }
+
+    /// Makes a new object.
+    pub fn create(&mut self, mut object: Value) -> Result<Stored, Refusal> {
+        self.identify(&mut object)?;
+        self.check_namespace()?;
+        metadata::create(&mut object, self.kind, self.api.clock().now());
+        let proposal = Proposal {
+            object,
+            operation: Operation::Create,
+            owned: false,
+        };
+        let value = prepare::run(self, None, proposal)?;
+        if self.call.dry_run() {
+            return self.only_computed(value, None);
+        }
+        let taken = |_| Refusal::already_exists(self.kind, &self.key.name);
+        let stored = self
+            .api
+            .store()
+            .put(&self.key, value, None)
+            .map_err(taken)?;
+        self.api.after_put(self.kind, &self.key, &stored);
+        Ok(stored)
+    }
+
+    /// Changes an object by `change`, which is given the stored one.
+    pub fn update(
+        &mut self,
+        operation: Operation,
+        change: &dyn Fn(&Value) -> Result<(Value, bool), Refusal>,
+    ) -> Result<Stored, Refusal> {
+        for _ in 0..ATTEMPTS {
+            let missing = || Refusal::not_found(self.kind, &self.key.name);
+            let old = self.api.store().get(&self.key).ok_or_else(missing)?;
+            self.warnings.clear();
+            let (object, owned) = change(&old.value)?;
+            self.check_identity(&object, &old)?;
+            let value = prepare::run(
+                self,
+                Some(&old),
+                Proposal {
+                    object,
+                    operation,
+                    owned,
+                },
+            )?;
+            if !metadata::differ(&value, &old.value) {
+                return Ok(old);
+            }
+            if self.call.dry_run() {
+                return self.only_computed(value, Some(&old));
+            }
+            if let Some(stored) = self.commit(value, &old) {
+                return Ok(stored);
+            }
+        }
+        Err(Refusal::modified(self.kind, &self.key.name))
+    }
+
+    fn commit(&self, value: Value, old: &Stored) -> Option<Stored> {
+        if delete::is_released(&value) {
+            let stored = self
+                .api
+                .store()
+                .put(&self.key, value, Some(old.revision))
+                .ok()?;
+            delete::remove(self.api, &self.key, &stored);
+            return Some(stored);
+        }
+        let stored = self
+            .api
+            .store()
+            .put(&self.key, value, Some(old.revision))
+            .ok()?;
+        self.api.after_put(self.kind, &self.key, &stored);
+        Some(stored)
+    }
+
+    fn only_computed(&self, mut value: Value, old: Option<&Stored>) -> Result<Stored, Refusal> {
+        if old.is_none() && self.api.store().get(&self.key).is_some() {
+            return Err(Refusal::already_exists(self.kind, &self.key.name));
+        }
+        if old.is_none() {
+            metadata::of(&mut value).remove("resourceVersion");
+        }
+        Ok(self.api.store().detached(value))
+    }
+
+    /// Settles the name and namespace of a new object.
+    fn identify(&mut self, object: &mut Value) -> Result<(), Refusal> {
+        self.check_type(object)?;
+        let now = self.api.clock().now();
+        let metadata = metadata::of(object);
+        let text = |field: &str| {
+            metadata
+                .get(field)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let (mut name, base, namespace) = (text("name"), text("generateName"), text("namespace"));
+        if !text("resourceVersion").is_empty() {
+            return Err(Refusal::bad_request(
+                "resourceVersion should not be set on objects to be created",
+            ));
+        }
+        if name.is_empty() && !base.is_empty() {
+            name = format!("{base}{}", metadata::suffix(now));
+        }
+        if name.is_empty() {
+            let cause = super::refusal::Cause::required(
+                "metadata.name",
+                "name or generateName is required",
+            );
+            return Err(Refusal::invalid(self.kind, "", &[cause]));
+        }
+        if let Some(asked) = &self.target.name
+            && *asked != name
+        {
+            return Err(Refusal::bad_request(
+                "the name of the object does not match the name on the URL",
+            ));
+        }
+        if self.kind.namespaced && !namespace.is_empty() && namespace != self.key.namespace {
+            let message = "the namespace of the provided object does not match the namespace sent on the request";
+            return Err(Refusal::bad_request(message));
+        }
+        metadata.insert("name".into(), json!(name));
+        if self.kind.namespaced {
+            metadata.insert("namespace".into(), json!(self.key.namespace));
+        } else {
+            metadata.remove("namespace");
+        }
+        self.key.name = name;
+        Ok(())
+    }
+
+    /// Fills in and checks `apiVersion` and `kind`.
+    pub fn check_type(&self, object: &mut Value) -> Result<(), Refusal> {
+        if !object.is_object() {
+            return Err(Refusal::bad_request(
+                "the body of the request is not an object",
+            ));
+        }
+        if self.kind.group == "events.k8s.io" {
+            *object = events::to_core(object);
+            return Ok(());
+        }
+        let (version, kind) = (self.kind.api_version(), &self.kind.kind);
+        for (field, want) in [("apiVersion", version.as_str()), ("kind", kind.as_str())] {
+            match object[field].as_str() {
+                None | Some("") => object[field] = json!(want),
+                Some(got) if got == want => {}
+                Some(got) => {
+                    let message = format!(
+                        "the {field} in the data ({got}) does not match the expected {field} ({want})"
+                    );
+                    return Err(Refusal::bad_request(message));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_namespace(&self) -> Result<(), Refusal> {
+        if !self.kind.namespaced {
+            return Ok(());
+        }
+        let key = Key {
+            storage: "namespaces".into(),
+            namespace: String::new(),
+            name: self.key.namespace.clone(),
+        };
+        let Some(namespace) = self.api.store().get(&key) else {
+            let message = format!("namespaces \"{}\" not found", key.name);
+            return Err(Refusal::new(404, "NotFound", message));
+        };
+        if namespace.value["metadata"]["deletionTimestamp"].is_string() {
+            let why = format!(
+                "unable to create new content in namespace {} because it is being terminated",
+                key.name
+            );
+            return Err(Refusal::forbidden(self.kind, &self.key.name, &why));
+        }
+        Ok(())
+    }
+
+    fn check_identity(&self, object: &Value, old: &Stored) -> Result<(), Refusal> {
+        let metadata = &object["metadata"];
+        let given = |field: &str| metadata[field].as_str().filter(|text| !text.is_empty());
+        if given("name").is_some_and(|name| name != self.key.name) {
+            let message = "the name of the object does not match the name on the URL";
+            return Err(Refusal::bad_request(message));
+        }
+        if let Some(uid) = given("uid")
+            && old.value["metadata"]["uid"] != uid
+        {
+            let now = old.value["metadata"]["uid"].as_str().unwrap_or_default();
+            let why = format!(
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {now}"
+            );
+            return Err(Refusal::conflict(self.kind, &self.key.name, &why));
+        }
+        if given("resourceVersion")
+            .is_some_and(|asked| asked != old.revision.to_string() && asked != "0")
+        {
+            return Err(Refusal::modified(self.kind, &self.key.name));
+        }
+        Ok(())
+    }
+}
+
+/// Answers a create.
+pub fn create(
+    api: &Api,
+    kind: &Arc<Kind>,
+    target: &Target,
+    call: &Call,
+) -> Result<Answer, Refusal> {
+    let mut write = Write::new(api, kind, target, call);
+    let stored = write.create(call.parse()?)?;
+    Ok(write.answer(201, &stored))
+}
+
+/// Answers a replace.
+pub fn replace(
+    api: &Api,
+    kind: &Arc<Kind>,
+    target: &Target,
+    call: &Call,
+) -> Result<Answer, Refusal> {
+    let mut write = Write::new(api, kind, target, call);
+    let mut body = call.parse()?;
+    write.check_type(&mut body)?;
+    let stored = write.update(Operation::Update, &|_| Ok((body.clone(), false)))?;
+    Ok(write.answer(200, &stored))
+}
+
+/// Answers a patch of any kind.
+pub fn patch(api: &Api, kind: &Arc<Kind>, target: &Target, call: &Call) -> Result<Answer, Refusal> {
+    let mut write = Write::new(api, kind, target, call);
+    let body = call.parse()?;
+    if call.media == patch::APPLY {
+        return patch::apply(write, body);
+    }
+    let stored = write.update(Operation::Update, &|old| {
+        Ok((patch::patched(kind, call, old, &body)?, false))
+    })?;
+    Ok(write.answer(200, &stored))
+}

@@ -1,0 +1,6 @@
+//! The sandbox: a whole cluster in one process, for trying, rehearsing, testing, measuring.
+//!
+//! Its parts know each other only through the Kubernetes API's wire formats, so each can be
+//! replaced by the real one: the API server here, the controllers, the node, the router.
+
+pub mod api;
