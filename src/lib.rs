@@ -5,6 +5,9 @@
 //! and all of them may use `rollout`, which uses `stats`. The sandbox knows only wire formats.
 
 pub mod clock;
+pub mod daemon;
 pub mod kubernetes;
 pub mod rollout;
 pub mod sandbox;
+pub mod telemetry;
+pub mod yaml;

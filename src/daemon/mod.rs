@@ -1,0 +1,3 @@
+//! The daemon: everything wired together.
+
+pub mod settings;

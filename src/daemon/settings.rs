@@ -1,0 +1,623 @@
+//! The daemon's settings: one YAML file, overridden by `SLUICE_*` variables.
+//!
+//! A variable's name is the key's path with `__` between its parts, in capitals:
+//! `SLUICE_EVIDENCE__EVERY=5s`; a list is separated by commas. Variables without a key are
+//! refused, save those that Kubernetes sets for Services. Every mistake of both layers is
+//! reported at once, each with its place, its key, what was found and what is wanted. Secrets
+//! are given as files only and are never printed.
+//!
+//! Not here: where the values lie (`layers`), how one is read (`reader`).
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+mod layers;
+mod reader;
+
+use reader::{Reader, Section};
+
+/// What one daemon is told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// The environment's name, shown in logs and on the page. Default `default`.
+    pub environment: String,
+    /// The cluster that is guarded.
+    pub cluster: Cluster,
+    /// How new templates are held. Default `auto`.
+    pub gate: Gate,
+    /// The user name under which the daemon acts, which the gate lets through. Default: asked of
+    /// the API server.
+    pub account: Option<String>,
+    /// Where evidence comes from.
+    pub evidence: Evidence,
+    /// Folders with rule files, relative to the settings file. Default none: the shipped rules.
+    pub rules: Vec<PathBuf>,
+    /// Address of page, API, metrics and health. Default `127.0.0.1:8095`.
+    pub listen: SocketAddr,
+    /// What is logged.
+    pub log: Log,
+}
+
+/// The cluster that is guarded.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Cluster {
+    /// A kubeconfig file, relative to the settings file. Default: in-cluster, else as kubectl.
+    pub kubeconfig: Option<PathBuf>,
+    /// The context in it. Default: its current one.
+    pub context: Option<String>,
+    /// The namespaces that are watched. Default none: all.
+    pub namespaces: Vec<String>,
+}
+
+/// How new templates are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// By policy where the API server serves it, else by keeping the Deployment paused.
+    Auto,
+    /// By a `MutatingAdmissionPolicy` in the API server.
+    Policy,
+    /// By keeping the Deployment paused all the time.
+    Paused,
+}
+
+/// Where evidence comes from, and how it is taken.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evidence {
+    /// Time between two looks. Default `2s`.
+    pub every: Duration,
+    /// Which metrics are read.
+    pub source: Source,
+    /// One vote of the block witness. Default the greater of `2s` and `every`.
+    pub block: Duration,
+    /// Time after a weight change in which nothing is counted. Default `5s`.
+    pub settle: Duration,
+}
+
+/// Which metrics are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A Prometheus server.
+    Prometheus {
+        /// Its base URL.
+        url: String,
+        /// A file with a bearer token, read again each time.
+        token_file: Option<PathBuf>,
+    },
+    /// The controllers' own metrics pages.
+    Scrape(Scrape),
+}
+
+/// Which metrics pages are read directly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scrape {
+    /// Those of the pods that a label selector finds.
+    Pods {
+        /// The label selector.
+        selector: String,
+        /// The pods' namespace.
+        namespace: String,
+        /// The port of `/metrics`. Default 10254.
+        port: u16,
+    },
+    /// Those at these URLs.
+    Targets(Vec<String>),
+}
+
+/// What is logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// Text for people or JSON for machines. Default `text`.
+    pub format: LogFormat,
+    /// A level, or directives such as `info,sluice=debug`. Default `info`.
+    pub level: String,
+}
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// One mistake.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{origin}: {key}: found {found}, wanted {wanted}")]
+pub struct Problem {
+    /// `file:line:column`, or the variable's name.
+    pub origin: String,
+    /// The key's path.
+    pub key: String,
+    /// What was found.
+    pub found: String,
+    /// What would be right.
+    pub wanted: String,
+}
+
+/// Settings that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read the settings {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// All that is wrong in it.
+    #[error("{}", lines(.0))]
+    Invalid(Vec<Problem>),
+}
+
+fn lines(problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+impl Settings {
+    /// Reads a file and the process's `SLUICE_*` variables.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let variables: Vec<(String, String)> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Self::parse(&text, path, &variables)
+    }
+
+    /// Reads a text that stands (or would stand) in `file`, with the variables given.
+    pub fn parse(text: &str, file: &Path, variables: &[(String, String)]) -> Result<Self, Error> {
+        let mut problems = Vec::new();
+        let root = layers::merge(text, file, variables, &mut problems);
+        let folder = file.parent().unwrap_or(Path::new("")).to_owned();
+        let mut reader = Reader { folder, problems };
+        let settings = root.and_then(|root| settings(&mut reader, &Section::root(&root, file)));
+        match settings {
+            Some(settings) if reader.problems.is_empty() => Ok(settings),
+            _ => Err(Error::Invalid(reader.problems)),
+        }
+    }
+}
+
+/// Every key that may be given; lists are marked.
+const KEYS: &[(&str, bool)] = &[
+    ("environment", false),
+    ("cluster.kubeconfig", false),
+    ("cluster.context", false),
+    ("cluster.namespaces", true),
+    ("gate", false),
+    ("account", false),
+    ("evidence.every", false),
+    ("evidence.block", false),
+    ("evidence.settle", false),
+    ("evidence.prometheus.url", false),
+    ("evidence.prometheus.tokenFile", false),
+    ("evidence.scrape.selector", false),
+    ("evidence.scrape.namespace", false),
+    ("evidence.scrape.port", false),
+    ("evidence.scrape.targets", true),
+    ("rules", true),
+    ("listen", false),
+    ("log.format", false),
+    ("log.level", false),
+];
+
+fn settings(reader: &mut Reader, root: &Section) -> Option<Settings> {
+    reader.known(root);
+    let environment = reader.text(root, "environment");
+    let cluster = cluster(reader, root);
+    let gate = gate(reader, root);
+    let account = reader.text(root, "account");
+    let evidence = evidence(reader, root);
+    let rules = reader.paths(root, "rules");
+    let listen = listen(reader, root);
+    let log = log(reader, root);
+    Some(Settings {
+        environment: environment.unwrap_or_else(|| "default".to_owned()),
+        cluster,
+        gate,
+        account,
+        evidence: evidence?,
+        rules,
+        listen: listen?,
+        log,
+    })
+}
+
+fn cluster(reader: &mut Reader, root: &Section) -> Cluster {
+    let section = reader.section(root, "cluster");
+    Cluster {
+        kubeconfig: reader.path(&section, "kubeconfig"),
+        context: reader.text(&section, "context"),
+        namespaces: reader.texts(&section, "namespaces"),
+    }
+}
+
+fn gate(reader: &mut Reader, root: &Section) -> Gate {
+    match reader.text(root, "gate").as_deref() {
+        None | Some("auto") => Gate::Auto,
+        Some("policy") => Gate::Policy,
+        Some("paused") => Gate::Paused,
+        Some("webhook") => {
+            let wanted = "auto, policy or paused (the webhook is not available yet)";
+            reader.wrong(root, "gate", "webhook", wanted);
+            Gate::Auto
+        }
+        Some(other) => {
+            reader.wrong(
+                root,
+                "gate",
+                &format!("{other:?}"),
+                "auto, policy or paused",
+            );
+            Gate::Auto
+        }
+    }
+}
+
+fn evidence(reader: &mut Reader, root: &Section) -> Option<Evidence> {
+    let section = reader.section(root, "evidence");
+    let every = reader.duration(&section, "every", Duration::from_secs(2));
+    let least = every.max(Duration::from_secs(2));
+    let block = reader.duration(&section, "block", least);
+    if block < every {
+        let found = humantime::format_duration(block).to_string();
+        reader.wrong(&section, "block", &found, "at least evidence.every");
+    }
+    let settle = reader.duration_or_zero(&section, "settle", Duration::from_secs(5));
+    Some(Evidence {
+        every,
+        source: source(reader, &section)?,
+        block,
+        settle,
+    })
+}
+
+fn source(reader: &mut Reader, section: &Section) -> Option<Source> {
+    let prometheus = reader.section(section, "prometheus");
+    let scrape = reader.section(section, "scrape");
+    match (prometheus.given(), scrape.given()) {
+        (true, false) => prometheus_source(reader, &prometheus),
+        (false, true) => scrape_source(reader, &scrape).map(Source::Scrape),
+        (both, _) => {
+            let found = if both {
+                "prometheus and scrape"
+            } else {
+                "neither"
+            };
+            reader.wrong(section, "", found, "exactly one of: prometheus, scrape");
+            None
+        }
+    }
+}
+
+fn prometheus_source(reader: &mut Reader, section: &Section) -> Option<Source> {
+    let token_file = reader.path(section, "tokenFile");
+    let url = reader.required(section, "url", "the base URL of a Prometheus server")?;
+    let url = reader.url(section, "url", &url)?;
+    Some(Source::Prometheus { url, token_file })
+}
+
+fn scrape_source(reader: &mut Reader, section: &Section) -> Option<Scrape> {
+    let targets = reader.texts(section, "targets");
+    let found: Vec<&str> = ["selector", "namespace", "port"]
+        .into_iter()
+        .filter(|key| section.has(key))
+        .collect();
+    if section.has("targets") {
+        return scrape_targets(reader, section, &targets, &found);
+    }
+    let port = reader.port(section, "port", 10254);
+    let selector = reader.required(section, "selector", "a label selector, or targets instead");
+    let namespace = reader.required(section, "namespace", "the namespace of those pods");
+    Some(Scrape::Pods {
+        selector: selector?,
+        namespace: namespace?,
+        port,
+    })
+}
+
+fn scrape_targets(
+    reader: &mut Reader,
+    section: &Section,
+    targets: &[String],
+    others: &[&str],
+) -> Option<Scrape> {
+    if !others.is_empty() {
+        let found = format!("targets and {}", others.join(" and "));
+        reader.wrong(
+            section,
+            "",
+            &found,
+            "either targets, or selector, namespace and port",
+        );
+    }
+    if targets.is_empty() {
+        reader.wrong(section, "targets", "no URL", "at least one URL");
+        return None;
+    }
+    let urls: Vec<Option<String>> = targets
+        .iter()
+        .map(|target| reader.url(section, "targets", target))
+        .collect();
+    Some(Scrape::Targets(urls.into_iter().collect::<Option<_>>()?))
+}
+
+fn listen(reader: &mut Reader, root: &Section) -> Option<SocketAddr> {
+    let text = reader.text(root, "listen");
+    let text = text.as_deref().unwrap_or("127.0.0.1:8095");
+    let address = text.parse().ok();
+    if address.is_none() {
+        let wanted = "an IP address and port such as 127.0.0.1:8095";
+        reader.wrong(root, "listen", &format!("{text:?}"), wanted);
+    }
+    address
+}
+
+fn log(reader: &mut Reader, root: &Section) -> Log {
+    let section = reader.section(root, "log");
+    let format = match reader.text(&section, "format").as_deref() {
+        None | Some("text") => LogFormat::Text,
+        Some("json") => LogFormat::Json,
+        Some(other) => {
+            reader.wrong(&section, "format", &format!("{other:?}"), "text or json");
+            LogFormat::Text
+        }
+    };
+    let level = reader.text(&section, "level");
+    let level = level.unwrap_or_else(|| "info".to_owned());
+    if EnvFilter::builder().parse(&level).is_err() {
+        let wanted = "error, warn, info, debug, trace, or directives such as info,sluice=debug";
+        reader.wrong(&section, "level", &format!("{level:?}"), wanted);
+    }
+    Log { format, level }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Variables = &'static [(&'static str, &'static str)];
+
+    const LEAST: &str = "evidence: {prometheus: {url: 'http://prometheus:9090'}}\n";
+
+    fn parse(text: &str, variables: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
+        let variables: Vec<(String, String)> = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        match Settings::parse(text, Path::new("etc/sluice.yaml"), &variables) {
+            Ok(settings) => Ok(settings),
+            Err(Error::Invalid(problems)) => {
+                Err(problems.iter().map(ToString::to_string).collect())
+            }
+            Err(Error::Read { .. }) => unreachable!("nothing is read"),
+        }
+    }
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn the_least_settings_have_the_documented_defaults() {
+        let wanted = Settings {
+            environment: "default".to_owned(),
+            cluster: Cluster::default(),
+            gate: Gate::Auto,
+            account: None,
+            evidence: Evidence {
+                every: seconds(2),
+                source: Source::Prometheus {
+                    url: "http://prometheus:9090".to_owned(),
+                    token_file: None,
+                },
+                block: seconds(2),
+                settle: seconds(5),
+            },
+            rules: Vec::new(),
+            listen: "127.0.0.1:8095".parse().unwrap(),
+            log: Log {
+                format: LogFormat::Text,
+                level: "info".to_owned(),
+            },
+        };
+        assert_eq!(parse(LEAST, &[]), Ok(wanted));
+    }
+
+    #[test]
+    fn every_key_can_be_set_in_the_file() {
+        let text = "
+environment: production
+cluster: {kubeconfig: kube.yaml, context: prod, namespaces: [shop, pay]}
+gate: policy
+account: system:serviceaccount:a:b
+evidence:
+  every: 5s
+  block: 10s
+  settle: 0s
+  scrape: {selector: 'a=b', namespace: ingress-nginx, port: 1234}
+rules: [rules, /etc/rules]
+listen: '[::1]:80'
+log: {format: json, level: 'info,sluice=debug'}
+";
+        let wanted = Settings {
+            environment: "production".to_owned(),
+            cluster: Cluster {
+                kubeconfig: Some("etc/kube.yaml".into()),
+                context: Some("prod".to_owned()),
+                namespaces: vec!["shop".to_owned(), "pay".to_owned()],
+            },
+            gate: Gate::Policy,
+            account: Some("system:serviceaccount:a:b".to_owned()),
+            evidence: Evidence {
+                every: seconds(5),
+                source: Source::Scrape(Scrape::Pods {
+                    selector: "a=b".to_owned(),
+                    namespace: "ingress-nginx".to_owned(),
+                    port: 1234,
+                }),
+                block: seconds(10),
+                settle: seconds(0),
+            },
+            rules: vec!["etc/rules".into(), "/etc/rules".into()],
+            listen: "[::1]:80".parse().unwrap(),
+            log: Log {
+                format: LogFormat::Json,
+                level: "info,sluice=debug".to_owned(),
+            },
+        };
+        assert_eq!(parse(text, &[]), Ok(wanted));
+    }
+
+    #[test]
+    fn variables_override_the_file() {
+        let variables = [
+            ("SLUICE_EVIDENCE__EVERY", "7s"),
+            ("SLUICE_EVIDENCE__PROMETHEUS__TOKENFILE", "/run/token"),
+            ("SLUICE_CLUSTER__NAMESPACES", "a, b"),
+            ("SLUICE_ENVIRONMENT", "5"),
+            ("PATH", "/bin"),
+            ("SLUICE_CONFIG", "sluice.yaml"),
+            ("SLUICE_SERVICE_HOST", "10.0.0.1"),
+            ("SLUICE_PORT_8095_TCP_ADDR", "10.0.0.1"),
+            ("SLUICE_PAGE_SERVICE_PORT_HTTP", "80"),
+        ];
+        let settings = parse(LEAST, &variables).unwrap();
+        assert_eq!(settings.evidence.every, seconds(7));
+        assert_eq!(settings.evidence.block, seconds(7));
+        assert_eq!(settings.cluster.namespaces, ["a", "b"]);
+        assert_eq!(settings.environment, "5");
+        let wanted = Source::Prometheus {
+            url: "http://prometheus:9090".to_owned(),
+            token_file: Some("/run/token".into()),
+        };
+        assert_eq!(settings.evidence.source, wanted);
+    }
+
+    #[test]
+    fn settings_with_three_mistakes_report_all_three() {
+        let text = "gate: webhook\nevidence:\n  every: soon\n  prometheus: {url: 'ftp://x'}\n";
+        let wanted = [
+            "etc/sluice.yaml:1:1: gate: found webhook, wanted auto, policy or paused (the webhook is not available yet)",
+            "etc/sluice.yaml:3:3: evidence.every: found \"soon\", wanted a duration such as 30s or 5m",
+            "etc/sluice.yaml:4:16: evidence.prometheus.url: found \"ftp://x\", wanted an http or https URL",
+        ];
+        assert_eq!(parse(text, &[]).unwrap_err(), wanted);
+    }
+
+    #[test]
+    fn each_mistake_says_where_it_is_and_what_is_wanted() {
+        let cases: &[(&str, Variables, &str)] = &[
+            (
+                "",
+                &[],
+                "etc/sluice.yaml: evidence: found neither, wanted exactly one of: prometheus, scrape",
+            ),
+            (
+                "- a\n",
+                &[],
+                "etc/sluice.yaml:1:1: settings: found a list, wanted a mapping",
+            ),
+            (
+                "evidence: {prometheus: {url: 'http://a'}, scrape: {targets: ['http://b']}}",
+                &[],
+                "etc/sluice.yaml:1:1: evidence: found prometheus and scrape, wanted exactly one of: prometheus, scrape",
+            ),
+            (
+                &format!("{LEAST}gates: auto\n"),
+                &[],
+                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, account, evidence, rules, listen, log",
+            ),
+            (
+                "evidence: {prometheus: {url: 'http://a', token: x}}",
+                &[],
+                "etc/sluice.yaml:1:42: evidence.prometheus.token: found an unknown key, wanted one of: url, tokenFile",
+            ),
+            (
+                "evidence: {prometheus: {url: 'http://me:secret@a'}}",
+                &[],
+                "etc/sluice.yaml:1:25: evidence.prometheus.url: found a URL with a password, wanted a URL without one, and tokenFile",
+            ),
+            (
+                "evidence: {prometheus: {}}",
+                &[],
+                "etc/sluice.yaml:1:12: evidence.prometheus.url: found nothing, wanted the base URL of a Prometheus server",
+            ),
+            (
+                "evidence: {scrape: {targets: []}}",
+                &[],
+                "etc/sluice.yaml:1:21: evidence.scrape.targets: found no URL, wanted at least one URL",
+            ),
+            (
+                "evidence: {scrape: {targets: ['http://b'], port: 1}}",
+                &[],
+                "etc/sluice.yaml:1:12: evidence.scrape: found targets and port, wanted either targets, or selector, namespace and port",
+            ),
+            (
+                "evidence: {scrape: {selector: a, namespace: b, port: 70000}}",
+                &[],
+                "etc/sluice.yaml:1:48: evidence.scrape.port: found 70000, wanted a port, 1 to 65535",
+            ),
+            (
+                "evidence: {every: 3s, block: 2s, prometheus: {url: 'http://a'}}",
+                &[],
+                "etc/sluice.yaml:1:23: evidence.block: found 2s, wanted at least evidence.every",
+            ),
+            (
+                &format!("{LEAST}rules: rules\n"),
+                &[],
+                "etc/sluice.yaml:2:1: rules: found \"rules\", wanted a list of texts",
+            ),
+            (
+                &format!("{LEAST}environment: 5\n"),
+                &[],
+                "etc/sluice.yaml:2:1: environment: found 5, wanted text",
+            ),
+            (
+                &format!("{LEAST}log: {{level: loud=loud=loud}}\n"),
+                &[],
+                "etc/sluice.yaml:2:7: log.level: found \"loud=loud=loud\", wanted error, warn, info, debug, trace, or directives such as info,sluice=debug",
+            ),
+            (
+                LEAST,
+                &[("SLUICE_LISTEN", "here")],
+                "SLUICE_LISTEN: listen: found \"here\", wanted an IP address and port such as 127.0.0.1:8095",
+            ),
+            (
+                LEAST,
+                &[("SLUICE_EVIDENCE__EVRY", "2s")],
+                "SLUICE_EVIDENCE__EVRY: evidence.evry: found an unknown variable, wanted a key of the settings with __ between its parts",
+            ),
+        ];
+        for (text, variables, wanted) in cases {
+            assert_eq!(parse(text, variables).unwrap_err(), [*wanted], "{text}");
+        }
+    }
+
+    #[test]
+    fn text_that_is_not_yaml_is_one_problem_with_its_line() {
+        let problems = parse("a: 1\nb: [1, 2\nc: 3\n", &[]).unwrap_err();
+        assert_eq!(problems.len(), 1);
+        assert!(
+            problems[0].starts_with("etc/sluice.yaml:3:"),
+            "{problems:?}"
+        );
+    }
+
+    #[test]
+    fn a_missing_file_names_itself() {
+        let error = Settings::load(Path::new("/nowhere/sluice.yaml")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cannot read the settings /nowhere/sluice.yaml"
+        );
+    }
+}
