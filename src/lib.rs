@@ -10,4 +10,5 @@ pub mod kubernetes;
 pub mod rollout;
 pub mod sandbox;
 pub mod telemetry;
+pub mod web;
 pub mod yaml;

@@ -1,0 +1,76 @@
+//! Whether the daemon can do its work, as a line a check.
+//!
+//! Ready means that nothing is still being waited for. A check that failed and says why does not
+//! keep the daemon from being ready: with Prometheus down it holds every release, which is its
+//! work; restarting it would not help.
+//!
+//! Not here: the checks.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How a check stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Check {
+    /// Not known yet, and for what one waits. The daemon is not ready.
+    Waiting(String),
+    /// Good, in words.
+    Good(String),
+    /// Bad, and why. The daemon is ready all the same, and does what is safe.
+    Bad(String),
+}
+
+/// All checks, by name. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, Check>>>);
+
+impl Readiness {
+    /// These checks, all waited for.
+    pub fn waiting_for(checks: &[&'static str]) -> Self {
+        let waiting = || Check::Waiting("not known yet".to_owned());
+        let checks = checks.iter().map(|name| (*name, waiting()));
+        Self(Arc::new(Mutex::new(checks.collect())))
+    }
+
+    /// Records how a check stands.
+    pub fn set(&self, name: &'static str, check: Check) {
+        let mut checks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        checks.insert(name, check);
+    }
+
+    /// Whether nothing is waited for, and a line a check.
+    pub fn report(&self) -> (bool, String) {
+        let checks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ready = true;
+        let mut text = String::new();
+        for (name, check) in checks.iter() {
+            let (mark, words) = match check {
+                Check::Waiting(words) => ("wait", words),
+                Check::Good(words) => ("good", words),
+                Check::Bad(words) => ("bad ", words),
+            };
+            ready &= !matches!(check, Check::Waiting(_));
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{mark} {name}: {words}");
+        }
+        (ready, text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_waiting_keeps_from_being_ready() {
+        let readiness = Readiness::waiting_for(&["caches", "gate", "source"]);
+        assert!(!readiness.report().0);
+        readiness.set("caches", Check::Good("synced".to_owned()));
+        readiness.set("gate", Check::Good("policy".to_owned()));
+        assert!(!readiness.report().0);
+        readiness.set("source", Check::Bad("connection refused".to_owned()));
+        let text = "good caches: synced\ngood gate: policy\nbad  source: connection refused\n";
+        assert_eq!(readiness.report(), (true, text.to_owned()));
+    }
+}

@@ -1,0 +1,211 @@
+//! The endpoints.
+//!
+//! Handlers copy from memory and answer; none waits for anything. Bodies of requests are not
+//! read, and a request that takes longer than ten seconds is given up.
+//!
+//! Not here: connections (`serve`), the table's HTML (`page`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use serde_json::json;
+
+use super::page;
+use super::{Board, Entry, Readiness};
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::CONTENT_TYPE;
+
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+const BODY_BYTES: usize = 64 * 1024;
+
+/// What is shown.
+#[derive(Debug, Clone)]
+pub struct Web {
+    /// The environment's name.
+    pub environment: String,
+    /// The Rollouts.
+    pub board: Board,
+    /// Whether the daemon can do its work.
+    pub readiness: Readiness,
+    /// The metrics.
+    pub metrics: Metrics,
+}
+
+/// All endpoints as a service.
+pub fn router(web: Web) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/api/rollouts", get(rollouts))
+        .route("/api/rollouts/{namespace}/{name}", get(rollout))
+        .fallback(|| async { (StatusCode::NOT_FOUND, "no such page\n") })
+        .layer(middleware::from_fn(bounded))
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .with_state(web)
+}
+
+async fn bounded(request: Request, next: Next) -> Response {
+    let mut response = match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "took too long\n").into_response(),
+    };
+    let headers = response.headers_mut();
+    let mut say = |name, value| headers.insert(name, header::HeaderValue::from_static(value));
+    say(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    say(header::CACHE_CONTROL, "no-store");
+    say(
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    );
+    response
+}
+
+async fn index(State(web): State<Web>) -> Html<String> {
+    Html(page::table(&web.environment, &web.board.all()))
+}
+
+async fn ready(State(web): State<Web>) -> (StatusCode, String) {
+    let (ready, text) = web.readiness.report();
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, text)
+}
+
+async fn metrics(State(web): State<Web>) -> Response {
+    match web.metrics.text() {
+        Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the metrics cannot be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+async fn rollouts(State(web): State<Web>) -> Json<serde_json::Value> {
+    let entries = web.board.all();
+    let entries: Vec<&Entry> = entries.iter().map(Arc::as_ref).collect();
+    Json(json!({"environment": web.environment, "rollouts": entries}))
+}
+
+async fn rollout(
+    State(web): State<Web>,
+    Path((namespace, name)): Path<(String, String)>,
+) -> Response {
+    match web.board.get(&namespace, &name) {
+        Some(entry) => Json(entry.as_ref()).into_response(),
+        None => {
+            let error = json!({"error": format!("no Rollout {namespace}/{name} is known here")});
+            (StatusCode::NOT_FOUND, Json(error)).into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use jiff::Timestamp;
+    use tower::ServiceExt;
+
+    use super::super::Check;
+    use super::*;
+
+    fn web() -> Web {
+        let board = Board::default();
+        board.set(Entry {
+            namespace: "shop".to_owned(),
+            name: "backend".to_owned(),
+            target: "backend".to_owned(),
+            phase: "Idle".to_owned(),
+            message: "serves <v1> & waits".to_owned(),
+            stable: None,
+            run: None,
+            last_run: None,
+            updated: Timestamp::UNIX_EPOCH,
+        });
+        Web {
+            environment: "test".to_owned(),
+            board,
+            readiness: Readiness::waiting_for(&["caches"]),
+            metrics: Metrics::new(),
+        }
+    }
+
+    async fn ask(web: Web, method: &str, path: &str) -> (StatusCode, String, String) {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.body(axum::body::Body::empty()).unwrap();
+        let response = router(web).oneshot(request).await.unwrap();
+        let status = response.status();
+        let kind = response.headers().get(header::CONTENT_TYPE).cloned();
+        let kind = kind.map_or(String::new(), |kind| kind.to_str().unwrap().to_owned());
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, kind, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn each_endpoint_answers() {
+        let cases = [
+            ("/healthz", 200, "text/plain", "ok"),
+            ("/readyz", 503, "text/plain", "wait caches: not known yet"),
+            (
+                "/metrics",
+                200,
+                "application/openmetrics-text; version=1.0.0",
+                "# EOF",
+            ),
+            (
+                "/api/rollouts",
+                200,
+                "application/json",
+                "\"phase\":\"Idle\"",
+            ),
+            (
+                "/api/rollouts/shop/backend",
+                200,
+                "application/json",
+                "\"name\":\"backend\"",
+            ),
+            (
+                "/api/rollouts/shop/front",
+                404,
+                "application/json",
+                "no Rollout shop/front",
+            ),
+            ("/", 200, "text/html", "serves &lt;v1&gt; &amp; waits"),
+            ("/nowhere", 404, "text/plain", "no such page"),
+        ];
+        for (path, status, kind, part) in cases {
+            let (found, type_found, body) = ask(web(), "GET", path).await;
+            assert_eq!(found.as_u16(), status, "{path}");
+            assert!(type_found.starts_with(kind), "{path}: {type_found}");
+            assert!(body.contains(part), "{path}: {body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn it_is_ready_when_nothing_is_waited_for() {
+        let web = web();
+        web.readiness
+            .set("caches", Check::Good("synced".to_owned()));
+        assert_eq!(ask(web, "GET", "/readyz").await.0, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn nothing_can_be_changed() {
+        for method in ["POST", "PUT", "PATCH", "DELETE"] {
+            let (status, ..) = ask(web(), method, "/api/rollouts/shop/backend").await;
+            assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED, "{method}");
+        }
+    }
+}
