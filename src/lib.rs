@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod kubernetes;
 pub mod rollout;
 pub mod sandbox;
+pub mod stats;
 pub mod telemetry;
 pub mod web;
 pub mod yaml;

@@ -1,0 +1,63 @@
+//! Evidence of a proportion rule: errors among requests.
+//!
+//! Counts for people (whole run, this step), the stable's known rate for planning, the exact
+//! witness, and one tail for the block witness and the promotion test.
+
+use serde::{Deserialize, Serialize};
+
+use crate::stats::worse::Exact;
+use crate::stats::{Arm, Arms, Margin};
+
+use super::tail::Tail;
+
+/// State of a proportion rule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Errors {
+    /// All that is known of stable, from before the run too.
+    pub(super) known: Arm,
+    pub(super) run: Arms,
+    pub(super) step: Arms,
+    exact: Exact,
+    pub(super) tail: Tail,
+}
+
+impl Errors {
+    pub(super) fn begin() -> Self {
+        Self {
+            known: Arm::default(),
+            run: Arms::default(),
+            step: Arms::default(),
+            exact: Exact::begin(),
+            tail: Tail::begin(),
+        }
+    }
+
+    pub(super) fn observe(&mut self, arms: &Arms, worse: &Margin, not_worse: &Margin) {
+        self.run += *arms;
+        self.step += *arms;
+        self.exact.observe(arms, worse);
+        self.tail.observe(arms, not_worse);
+    }
+
+    pub(super) fn weight_changed(&mut self) {
+        self.step = Arms::default();
+        self.exact.share_changed();
+        self.tail.weight_changed();
+    }
+
+    pub(super) fn forgive(&mut self) {
+        if self.exact.log() > 0.0 {
+            self.exact = Exact::begin();
+        }
+    }
+
+    pub(super) fn log_exact(&self) -> f64 {
+        self.exact.log()
+    }
+
+    /// The stable's rate, drawn a little towards one half: planning with few counts is prudent.
+    pub(super) fn rate(&self) -> f64 {
+        (self.known.bad + 0.5) / (self.known.total + 1.0)
+    }
+}

@@ -1,0 +1,114 @@
+//! The share guard over time: since when do the arms get what the weight says?
+//!
+//! A header, a cookie or a router that has not applied the weight makes the shares differ from the
+//! configured ones; then the block witness says nothing and the step waits. The test itself is
+//! `stats::share`; here is when it begins, and when a wrong share is right again: after a fresh
+//! window of ten seconds that agrees.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::stats::share::Split;
+
+use super::sample::Sample;
+
+/// `ln(1/0.001)`: above it the share is wrong.
+const BOUND: f64 = 6.907_755_278_982_137;
+/// Length of the window that a corrected share must agree for, in seconds.
+const WINDOW: f64 = 10.0;
+/// ... and how well, in standard deviations.
+const AGREEMENT: f64 = 3.0;
+
+/// State of the guard in the present step.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Guard {
+    split: Split,
+    wrong: bool,
+    since: Option<Timestamp>,
+    last: Option<f64>,
+}
+
+impl Guard {
+    pub(super) fn is_wrong(&self) -> bool {
+        self.wrong
+    }
+
+    /// Folds an interval in; `w` is the configured canary share.
+    pub(super) fn observe(&mut self, w: f64, sample: &Sample) {
+        if w <= 0.0 || w >= 1.0 {
+            return;
+        }
+        let since = *self.since.get_or_insert(sample.from);
+        self.split.add(sample.canary.total(), sample.stable.total());
+        self.last = self.split.observed();
+        if self.split.log(w) >= BOUND {
+            self.wrong = true;
+            self.restart();
+        } else if self.wrong && sample.to.duration_since(since).as_secs_f64() >= WINDOW {
+            if self.split.deviations(w) <= AGREEMENT {
+                self.wrong = false;
+            } else {
+                self.restart();
+            }
+        }
+    }
+
+    fn restart(&mut self) {
+        self.split = Split::default();
+        self.since = None;
+    }
+
+    pub(super) fn report(&self, w: f64) -> ShareReport {
+        ShareReport {
+            ok: !self.wrong,
+            expected: w,
+            observed: self.last,
+            requests: self.split.total(),
+            log: self.split.log(w),
+            bound: BOUND,
+            agreed_since: self.since.filter(|_| !self.wrong),
+        }
+    }
+}
+
+/// How the observed canary share compares with the configured one in this step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShareReport {
+    /// The share agrees, as far as can be seen.
+    pub ok: bool,
+    /// The configured canary share, 0..1.
+    pub expected: f64,
+    /// The observed canary share, if there was a request.
+    pub observed: Option<f64>,
+    /// Requests that it was observed on.
+    pub requests: f64,
+    /// Natural logarithm of the e-value against the configured share.
+    pub log: f64,
+    /// What `log` must reach to call the share wrong.
+    pub bound: f64,
+    /// The start of the time counted in this step for which the share has agreed.
+    pub agreed_since: Option<Timestamp>,
+}
+
+impl ShareReport {
+    /// Seconds for which the share has agreed at `now`; 0 while it is wrong or unseen.
+    pub fn agreed_seconds(&self, now: Timestamp) -> f64 {
+        self.agreed_since.map_or(0.0, |since| {
+            now.duration_since(since).as_secs_f64().max(0.0)
+        })
+    }
+
+    /// Both shares in words.
+    pub fn sentence(&self) -> String {
+        let expected = self.expected * 100.0;
+        match self.observed {
+            None => format!("no request yet; {expected:.1}% should reach the canary"),
+            Some(observed) => format!(
+                "{:.1}% of the requests reach the canary, {expected:.1}% should",
+                observed * 100.0
+            ),
+        }
+    }
+}

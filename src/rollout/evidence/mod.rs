@@ -1,0 +1,182 @@
+//! A run's evidence: what all rules have counted, and what it comes to.
+//!
+//! Guarantees: pure; each sample counts once per rule ([`Evidence::newest`] says from where to read
+//! again after a restart); the bound on false rollbacks holds over the whole run, at every look.
+//! Assumptions: samples come in the order of time per rule, the processes that serve the traffic
+//! merged into one sample by the caller.
+//! Caveats: a rule that `Settings` names but that began later has no evidence and is Undecided.
+//!
+//! Not here: reading counters (the edges), and what follows from a verdict (the decision).
+
+mod errors;
+mod guard;
+mod patience;
+mod report;
+mod rule;
+mod sample;
+mod tail;
+mod times;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use guard::ShareReport;
+pub use patience::Patience;
+pub use report::{ArmReport, RuleReport, Verdict};
+pub use sample::{ArmCounts, Kind, Question, Sample, Settings};
+
+use guard::Guard;
+use rule::{InForce, Rule, settled};
+
+/// The evidence of one run. Small enough to be stored in a status.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Evidence {
+    rules: Vec<Rule>,
+    step: Option<Step>,
+    guard: Guard,
+    blast: f64,
+}
+
+/// The weight in force.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Step {
+    weight: u8,
+    next: u8,
+    at: Timestamp,
+    /// The promotion test's margin in this step, before a rule's leniency.
+    margin: f64,
+}
+
+impl Step {
+    fn share(&self) -> f64 {
+        f64::from(self.weight) / 100.0
+    }
+}
+
+impl Evidence {
+    /// No evidence yet; the blast radius is the finest until [`Evidence::set_patience`].
+    pub fn begin(settings: &Settings) -> Self {
+        Self {
+            rules: settings.questions.iter().map(Rule::begin).collect(),
+            step: None,
+            guard: Guard::default(),
+            blast: settings.blast,
+        }
+    }
+
+    /// Takes a sample from before the run, or of weight 0: it says how much traffic there is and
+    /// how stable behaves, and tests nothing.
+    pub fn baseline(&mut self, _settings: &Settings, sample: &Sample) {
+        if let Some(rule) = self.rule_for(sample) {
+            rule.note(sample);
+        }
+    }
+
+    /// Fixes the blast radius from the traffic and rates seen so far, for the steps to come.
+    /// Without traffic it stays the finest; call again once some was seen.
+    pub fn set_patience(&mut self, settings: &Settings) -> Patience {
+        let patience = Patience::plan(settings, &self.rules);
+        self.blast = patience.blast;
+        patience
+    }
+
+    /// A weight was seen to be in force since `at`; `next` is the weight after this step (100
+    /// after the last). The settling time begins, promotion tests and the share guard begin anew.
+    /// Telling the same twice changes nothing.
+    pub fn weight_changed(&mut self, settings: &Settings, weight: u8, next: u8, at: Timestamp) {
+        let same = |step: &Step| (step.weight, step.next, step.at) == (weight, next, at);
+        if self.step.as_ref().is_some_and(same) {
+            return;
+        }
+        let next_share = f64::from(next.max(weight).clamp(1, 100)) / 100.0;
+        let margin = self.blast.max(settings.blast) / next_share;
+        self.step = Some(Step {
+            weight,
+            next,
+            at,
+            margin,
+        });
+        self.guard = Guard::default();
+        for rule in &mut self.rules {
+            rule.weight_changed();
+        }
+    }
+
+    /// Folds a sample in. One that was counted, or that is no sound count of its rule, is
+    /// dropped; one that begins before the weight had settled only tells how stable behaves.
+    pub fn observe(&mut self, settings: &Settings, sample: &Sample) {
+        let (step, wrong) = (self.step, self.guard.is_wrong());
+        let Some(rule) = self.rule_for(sample) else {
+            return;
+        };
+        let counts = |step: &Step| step.weight > 0 && sample.from >= settled(settings, step.at);
+        let (Some(step), Some(question)) = (step.filter(counts), settings.question(&sample.rule))
+        else {
+            rule.note(sample);
+            return;
+        };
+        let force = InForce {
+            w: step.share(),
+            margin: step.margin,
+            share_wrong: wrong,
+        };
+        rule.test(settings, question, sample, force);
+        rule.note(sample);
+        if settings
+            .leading()
+            .is_some_and(|leading| leading.name == sample.rule)
+        {
+            self.guard.observe(step.share(), sample);
+        }
+    }
+
+    /// The suspicion is over: the exact witnesses go back to their start. They only fall.
+    pub fn forgive(&mut self) {
+        for rule in &mut self.rules {
+            rule.forgive();
+        }
+    }
+
+    /// The time up to which every rule has been read; `None` if one has not begun.
+    pub fn until(&self) -> Option<Timestamp> {
+        let newest = self.rules.iter().map(|rule| rule.newest);
+        newest.min().flatten()
+    }
+
+    /// The newest time read for this rule.
+    pub fn newest(&self, rule: &str) -> Option<Timestamp> {
+        let rule = self.rules.iter().find(|candidate| candidate.name == rule)?;
+        rule.newest
+    }
+
+    /// What each rule's evidence says, in the order of the questions.
+    pub fn report(&self, settings: &Settings) -> Vec<RuleReport> {
+        let margin = self.step.map_or(0.0, |step| step.margin);
+        let report = |question: &Question| {
+            let known = self.rules.iter().find(|rule| rule.name == question.name);
+            let fresh = Rule::begin(question);
+            let rule = known.unwrap_or(&fresh);
+            RuleReport::of(settings, question, rule, self.blast, margin)
+        };
+        settings.questions.iter().map(report).collect()
+    }
+
+    /// How the observed share of the canary compares with the configured one.
+    pub fn share(&self) -> ShareReport {
+        self.guard
+            .report(self.step.map_or(0.0, |step| step.share()))
+    }
+
+    fn rule_for(&mut self, sample: &Sample) -> Option<&mut Rule> {
+        let named = |rule: &&mut Rule| rule.name == sample.rule;
+        self.rules
+            .iter_mut()
+            .find(named)
+            .filter(|rule| rule.takes(sample))
+    }
+}
+
+#[cfg(test)]
+mod tests;

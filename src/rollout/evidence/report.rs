@@ -1,0 +1,313 @@
+//! What the evidence says, in numbers and in a sentence.
+//!
+//! A [`RuleReport`] holds all that a status, a page or a message needs: both arms' counts over the
+//! run and over the step, what the tests have reached, and their bounds. Not here: what is done
+//! about a verdict (the decision), and colours or markup (the edges).
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::stats::quantile::{above, quantile};
+use crate::stats::{Arm, Arms};
+
+use super::rule::{Counts, Rule};
+use super::sample::{Kind, Question, Settings};
+use super::times::{Pair, Times};
+
+/// What the evidence of one rule comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Verdict {
+    /// The promotion test of this step has passed.
+    NotWorse,
+    /// Neither shown; never a success.
+    Undecided,
+    /// The exact witness alone is convinced: back to a small weight, for the time being.
+    Suspect,
+    /// Both witnesses are convinced.
+    Worse,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotWorse => "not worse",
+            Self::Undecided => "undecided",
+            Self::Suspect => "suspect",
+            Self::Worse => "worse",
+        })
+    }
+}
+
+/// One arm's counts.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArmReport {
+    /// Requests.
+    pub total: f64,
+    /// Bad ones: errors, or slower than the report's boundary.
+    pub bad: f64,
+    /// `bad / total`, 0 without requests.
+    pub rate: f64,
+    /// Latency rules: the asked quantile in seconds, interpolated.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub quantile: Option<f64>,
+    /// The quantile lies above the last boundary and is larger than said.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub limited: bool,
+}
+
+/// What one rule's evidence says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RuleReport {
+    /// The rule's name.
+    pub rule: String,
+    /// What it comes to.
+    pub verdict: Verdict,
+    /// The canary over the whole run.
+    pub canary: ArmReport,
+    /// The stable over the same intervals.
+    pub stable: ArmReport,
+    /// The canary in this step.
+    pub step_canary: ArmReport,
+    /// The stable in this step.
+    pub step_stable: ArmReport,
+    /// Latency rules: the asked quantile, 0..1.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub quantile: Option<f64>,
+    /// Latency rules: seconds above which a request counts as bad in this report.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub boundary: Option<f64>,
+    /// Natural logarithm of the exact witness's e-value.
+    pub log_exact: f64,
+    /// Natural logarithm of the block witness's e-value.
+    pub log_block: f64,
+    /// What both must reach for Worse (the exact one alone for Suspect).
+    pub bound: f64,
+    /// Natural logarithm of the promotion test's highest e-value in this step.
+    pub log_not_worse: f64,
+    /// What it must reach for `NotWorse`.
+    pub bound_not_worse: f64,
+    /// The rule's blast radius: share of all requests that may go bad unnoticed.
+    pub blast: f64,
+    /// The margin that follows for this step, as a share of the canary's requests.
+    pub margin: f64,
+    /// The newest time counted.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub newest: Option<Timestamp>,
+}
+
+impl RuleReport {
+    pub(super) fn of(
+        settings: &Settings,
+        question: &Question,
+        rule: &Rule,
+        blast: f64,
+        margin: f64,
+    ) -> Self {
+        let mut report = Self {
+            rule: rule.name.clone(),
+            verdict: Verdict::Undecided,
+            canary: ArmReport::default(),
+            stable: ArmReport::default(),
+            step_canary: ArmReport::default(),
+            step_stable: ArmReport::default(),
+            quantile: None,
+            boundary: None,
+            log_exact: rule.log_exact(),
+            log_block: rule.log_block(),
+            bound: settings.bound(question),
+            log_not_worse: rule.log_not_worse(),
+            bound_not_worse: settings.bound_not_worse(),
+            blast: blast * question.leniency(),
+            margin: margin * question.leniency(),
+            newest: rule.newest,
+        };
+        match (&rule.counts, question.kind) {
+            (Counts::Errors(errors), _) => report.fill_errors(errors.run, errors.step),
+            (Counts::Times(times), Kind::Latency { quantile }) => {
+                report.fill_times(times, quantile)
+            }
+            (Counts::Times(times), Kind::Proportion) => report.fill_times(times, 0.99),
+        }
+        report.verdict = report.judge(rule.counted);
+        report
+    }
+
+    fn judge(&self, counted: bool) -> Verdict {
+        if self.log_exact >= self.bound && self.log_block >= self.bound {
+            Verdict::Worse
+        } else if self.log_exact >= self.bound {
+            Verdict::Suspect
+        } else if counted && self.log_not_worse >= self.bound_not_worse {
+            Verdict::NotWorse
+        } else {
+            Verdict::Undecided
+        }
+    }
+
+    fn fill_errors(&mut self, run: Arms, step: Arms) {
+        (self.canary, self.stable) = (arm(run.canary), arm(run.stable));
+        (self.step_canary, self.step_stable) = (arm(step.canary), arm(step.stable));
+    }
+
+    fn fill_times(&mut self, times: &Times, q: f64) {
+        let cut = times.told_boundary(q);
+        self.quantile = Some(q);
+        self.boundary = cut.and_then(|cut| times.boundaries.get(cut).copied());
+        let arms = |pair: &Pair| {
+            let arm = |counts: &[f64]| slow_arm(&times.boundaries, counts, cut, q);
+            (arm(&pair.canary), arm(&pair.stable))
+        };
+        (self.canary, self.stable) = arms(&times.run);
+        (self.step_canary, self.step_stable) = arms(&times.step);
+    }
+
+    /// How many times as often the canary is bad as the stable, over the run; `None` where the
+    /// stable has shown nothing bad.
+    pub fn times_worse(&self) -> Option<f64> {
+        (self.stable.rate > 0.0).then(|| self.canary.rate / self.stable.rate)
+    }
+
+    /// The evidence in one sentence: counts, comparison, odds against their bound.
+    pub fn sentence(&self) -> String {
+        format!("{}: {}; {}", self.arms(), self.comparison(), self.odds())
+    }
+
+    fn arms(&self) -> String {
+        let (canary, stable) = (told(&self.canary), told(&self.stable));
+        let Some(boundary) = self.boundary else {
+            return format!("canary {canary}, stable {stable}");
+        };
+        let p = self.quantile.unwrap_or(0.99) * 100.0;
+        format!(
+            "p{p} canary {}, stable {}; slower than {boundary} s: canary {canary}, stable {stable}",
+            seconds(&self.canary),
+            seconds(&self.stable),
+        )
+    }
+
+    fn comparison(&self) -> String {
+        match self.times_worse() {
+            _ if self.canary.total <= 0.0 => "nothing to compare yet".to_owned(),
+            Some(times) if times >= 1.05 => format!("{} times worse", short(times)),
+            Some(times) if times > 0.95 => "the same".to_owned(),
+            Some(_) => "better".to_owned(),
+            None if self.canary.bad > 0.0 => "worse than none".to_owned(),
+            None => "none bad".to_owned(),
+        }
+    }
+
+    fn odds(&self) -> String {
+        let needed = odds(self.bound);
+        match self.verdict {
+            Verdict::Worse => {
+                let reached = odds(self.log_exact.min(self.log_block));
+                format!("odds against chance {reached} to 1, needed {needed} to 1")
+            }
+            Verdict::Suspect => format!(
+                "odds against chance {} to 1, {} to 1 if requests fail in bursts, needed {needed} to 1",
+                odds(self.log_exact),
+                odds(self.log_block)
+            ),
+            Verdict::NotWorse => format!(
+                "more than {} of the canary's requests going bad is excluded, odds {} to 1",
+                percent(self.margin),
+                odds(self.log_not_worse)
+            ),
+            Verdict::Undecided => format!(
+                "odds {} to 1 that it is worse (needed {needed}), {} to 1 that it is not (needed {})",
+                odds(self.log_exact.min(self.log_block)),
+                odds(self.log_not_worse),
+                odds(self.bound_not_worse)
+            ),
+        }
+    }
+}
+
+fn arm(arm: Arm) -> ArmReport {
+    ArmReport {
+        total: arm.total,
+        bad: arm.bad,
+        rate: arm.rate(),
+        quantile: None,
+        limited: false,
+    }
+}
+
+fn slow_arm(boundaries: &[f64], counts: &[f64], cut: Option<usize>, q: f64) -> ArmReport {
+    let total = counts.iter().sum();
+    let bad = cut.map_or(0.0, |cut| above(counts, cut));
+    let estimate = quantile(boundaries, counts, q);
+    ArmReport {
+        quantile: estimate.map(|estimate| estimate.value),
+        limited: estimate.is_some_and(|estimate| estimate.limited),
+        ..arm(Arm::new(total, bad))
+    }
+}
+
+/// "31 of 612 (5.07%)".
+fn told(arm: &ArmReport) -> String {
+    format!("{:.0} of {:.0} ({})", arm.bad, arm.total, percent(arm.rate))
+}
+
+fn seconds(arm: &ArmReport) -> String {
+    match arm.quantile {
+        None => "unknown".to_owned(),
+        Some(value) if arm.limited => format!("over {value} s"),
+        Some(value) => format!("{value:.3} s"),
+    }
+}
+
+pub(super) fn percent(share: f64) -> String {
+    format!("{:.2}%", share * 100.0)
+}
+
+/// Two significant digits below ten, none after the point above; powers of ten where large.
+pub(super) fn short(value: f64) -> String {
+    if value >= 1e5 {
+        format!("{value:.1e}")
+    } else if value >= 9.95 {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.1}")
+    }
+}
+
+/// Odds from a natural logarithm.
+fn odds(log: f64) -> String {
+    // The exponential of what no f64 can hold is said by its logarithm.
+    if log > 700.0 {
+        format!("1e{:.0}", log / std::f64::consts::LN_10)
+    } else if log < 0.0 {
+        "under 1".to_owned()
+    } else {
+        short(log.exp())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odds_are_short_at_every_size() {
+        let rows = [
+            (-3.0, "under 1"),
+            (200f64.ln(), "200"),
+            (3.1e9f64.ln(), "3.1e9"),
+            (2302.6, "1e1000"),
+        ];
+        for (log, want) in rows {
+            assert_eq!(odds(log), want);
+        }
+    }
+
+    #[test]
+    fn verdicts_are_ordered_by_how_bad_they_are() {
+        assert!(Verdict::Worse > Verdict::Suspect && Verdict::Suspect > Verdict::Undecided);
+        assert!(Verdict::Undecided > Verdict::NotWorse);
+    }
+}

@@ -1,0 +1,250 @@
+//! Evidence of one rule: which samples count, where blocks end, and the rule's kind below it.
+//!
+//! A sample counts once (later than the newest one), and only after the settling time of the
+//! present weight. Blocks are closed by sample time. The two kinds of rule are `errors` and `times`.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::stats::{Arm, Arms, Margin};
+
+use super::errors::Errors;
+use super::sample::{ArmCounts, Kind, Question, Sample, Settings};
+use super::times::{Terms, Times};
+
+/// A block may be this much shorter than configured: scrapes do not come to the millisecond.
+const NEARLY: f64 = 0.9;
+
+/// State of one rule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Rule {
+    pub(super) name: String,
+    pub(super) newest: Option<Timestamp>,
+    /// Seconds and requests of all samples, for the traffic's rate.
+    seconds: f64,
+    requests: f64,
+    /// Start of the open block.
+    open_since: Option<Timestamp>,
+    /// Whether a sample was counted in this step.
+    pub(super) counted: bool,
+    pub(super) counts: Counts,
+}
+
+/// The rule's kind with its numbers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Counts {
+    Errors(Errors),
+    Times(Times),
+}
+
+/// The weight in force, as the rules need it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct InForce {
+    /// Configured canary share.
+    pub(super) w: f64,
+    /// The promotion test's margin before the rule's leniency.
+    pub(super) margin: f64,
+    /// Whether the share guard finds the share wrong.
+    pub(super) share_wrong: bool,
+}
+
+impl Rule {
+    pub(super) fn begin(question: &Question) -> Self {
+        let counts = match question.kind {
+            Kind::Proportion => Counts::Errors(Errors::begin()),
+            Kind::Latency { .. } => Counts::Times(Times::begin()),
+        };
+        Self {
+            name: question.name.clone(),
+            newest: None,
+            seconds: 0.0,
+            requests: 0.0,
+            open_since: None,
+            counted: false,
+            counts,
+        }
+    }
+
+    /// Whether the sample is new, sound and of this rule's kind.
+    pub(super) fn takes(&self, sample: &Sample) -> bool {
+        let kind = match (&self.counts, &sample.canary, &sample.stable) {
+            (Counts::Errors(_), ArmCounts::Proportion { .. }, ArmCounts::Proportion { .. }) => true,
+            (
+                Counts::Times(times),
+                ArmCounts::Buckets { boundaries: a, .. },
+                ArmCounts::Buckets { boundaries: b, .. },
+            ) => a == b && times.fits(a),
+            _ => false,
+        };
+        kind && self.is_new(sample) && sample.canary.is_sound() && sample.stable.is_sound()
+    }
+
+    /// New: ends after the newest one, and does not lie mostly before it (a merged sample of
+    /// processes that are scraped at different moments may overlap its forerunner a little).
+    fn is_new(&self, sample: &Sample) -> bool {
+        let Some(newest) = self.newest else {
+            return sample.to > sample.from;
+        };
+        let fresh = sample.to.duration_since(newest).as_secs_f64();
+        fresh > 0.0 && fresh >= 0.5 * sample.seconds()
+    }
+
+    /// What every sample brings, whether it is tested or not: time, traffic, and what stable does.
+    pub(super) fn note(&mut self, sample: &Sample) {
+        self.newest = Some(sample.to);
+        self.seconds += sample.seconds();
+        self.requests += sample.canary.total() + sample.stable.total();
+        match (&mut self.counts, &sample.stable) {
+            (Counts::Errors(errors), ArmCounts::Proportion { total, bad }) => {
+                errors.known += Arm::new(*total, *bad);
+            }
+            (Counts::Times(times), ArmCounts::Buckets { boundaries, counts }) => {
+                times.adopt(boundaries);
+                times.learn(counts);
+            }
+            (Counts::Errors(_), ArmCounts::Buckets { .. })
+            | (Counts::Times(_), ArmCounts::Proportion { .. }) => {}
+        }
+    }
+
+    /// Tests a sample. To be called before [`Rule::note`]: bets are made from earlier samples.
+    pub(super) fn test(
+        &mut self,
+        settings: &Settings,
+        question: &Question,
+        sample: &Sample,
+        force: InForce,
+    ) {
+        self.counted = true;
+        self.close_if_over(settings, question, force.w, sample.from);
+        let worse = question.margin();
+        let not_worse = Margin {
+            ratio: question.ratio,
+            absolute: force.margin * question.leniency(),
+        };
+        match (&mut self.counts, &sample.canary, &sample.stable) {
+            (
+                Counts::Errors(errors),
+                ArmCounts::Proportion {
+                    total: n_c,
+                    bad: x_c,
+                },
+                ArmCounts::Proportion {
+                    total: n_b,
+                    bad: x_b,
+                },
+            ) => {
+                let arms = Arms {
+                    canary: Arm::new(*n_c, *x_c),
+                    stable: Arm::new(*n_b, *x_b),
+                };
+                errors.observe(&arms, &worse, &not_worse);
+            }
+            (
+                Counts::Times(times),
+                ArmCounts::Buckets { counts: canary, .. },
+                ArmCounts::Buckets { counts: stable, .. },
+            ) => {
+                let w = force.w;
+                times.observe(
+                    canary,
+                    stable,
+                    &Terms {
+                        w,
+                        worse,
+                        not_worse,
+                    },
+                );
+            }
+            _ => {}
+        }
+        self.open_since.get_or_insert(sample.from);
+        if force.share_wrong {
+            self.drop_block();
+        } else {
+            self.close_if_over(settings, question, force.w, sample.to);
+        }
+    }
+
+    /// Lets the open block vote if it is complete at `at`.
+    fn close_if_over(&mut self, settings: &Settings, question: &Question, w: f64, at: Timestamp) {
+        let Some(since) = self.open_since else { return };
+        let length = settings.block.as_secs_f64() * NEARLY;
+        if at.duration_since(since).as_secs_f64() < length {
+            return;
+        }
+        self.open_since = None;
+        match &mut self.counts {
+            Counts::Errors(errors) => errors.tail.close_block(w, question.ratio),
+            Counts::Times(times) => times.close_block(w, question.ratio),
+        }
+    }
+
+    fn drop_block(&mut self) {
+        self.open_since = None;
+        match &mut self.counts {
+            Counts::Errors(errors) => errors.tail.drop_block(),
+            Counts::Times(times) => times.drop_block(),
+        }
+    }
+
+    pub(super) fn weight_changed(&mut self) {
+        self.open_since = None;
+        self.counted = false;
+        match &mut self.counts {
+            Counts::Errors(errors) => errors.weight_changed(),
+            Counts::Times(times) => times.weight_changed(),
+        }
+    }
+
+    pub(super) fn forgive(&mut self) {
+        match &mut self.counts {
+            Counts::Errors(errors) => errors.forgive(),
+            Counts::Times(times) => times.forgive(),
+        }
+    }
+
+    pub(super) fn log_exact(&self) -> f64 {
+        match &self.counts {
+            Counts::Errors(errors) => errors.log_exact(),
+            Counts::Times(times) => times.log_exact(),
+        }
+    }
+
+    pub(super) fn log_block(&self) -> f64 {
+        match &self.counts {
+            Counts::Errors(errors) => errors.tail.log_block(),
+            Counts::Times(times) => times.log_block(),
+        }
+    }
+
+    pub(super) fn log_not_worse(&self) -> f64 {
+        match &self.counts {
+            Counts::Errors(errors) => errors.tail.log_not_worse(),
+            Counts::Times(times) => times.log_not_worse(),
+        }
+    }
+
+    /// Requests per second, both arms, over all samples; `None` without traffic.
+    pub(super) fn rps(&self) -> Option<f64> {
+        (self.seconds > 0.0 && self.requests > 0.0).then(|| self.requests / self.seconds)
+    }
+
+    /// Bad shares of stable, one per test that a step must pass.
+    pub(super) fn rates(&self) -> Vec<f64> {
+        match &self.counts {
+            Counts::Errors(errors) => vec![errors.rate()],
+            Counts::Times(times) => times.tail_rates(),
+        }
+    }
+}
+
+/// The end of the settling time that begins at `at`.
+pub(super) fn settled(settings: &Settings, at: Timestamp) -> Timestamp {
+    SignedDuration::try_from(settings.settle)
+        .ok()
+        .and_then(|settle| at.checked_add(settle).ok())
+        .unwrap_or(Timestamp::MAX)
+}

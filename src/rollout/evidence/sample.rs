@@ -1,0 +1,213 @@
+//! What comes in: the questions asked of a run, and what was counted in one scrape interval.
+//!
+//! Counts are increments, already freed of counter resets, of both arms over the same time.
+//! Several processes (controller pods) are merged by the caller into one [`Sample`] per rule and
+//! time. Not here: where counts come from, and what they prove.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::stats::Margin;
+
+/// Increments of one rule over one scrape interval, both arms from the same scrapes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// Name of the rule that was counted for.
+    pub rule: String,
+    /// Start of the interval (the older scrape).
+    pub from: Timestamp,
+    /// End of the interval (the newer scrape).
+    pub to: Timestamp,
+    /// The canary's increments; all zero where it has no series yet.
+    pub canary: ArmCounts,
+    /// The stable's increments.
+    pub stable: ArmCounts,
+}
+
+impl Sample {
+    /// Length of the interval in seconds, never negative.
+    pub fn seconds(&self) -> f64 {
+        self.to.duration_since(self.from).as_secs_f64().max(0.0)
+    }
+}
+
+/// Increments of one arm.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ArmCounts {
+    /// Requests and bad ones among them.
+    Proportion {
+        /// Number of requests.
+        total: f64,
+        /// Number of bad requests, at most `total`.
+        bad: f64,
+    },
+    /// Requests per bucket of their duration.
+    Buckets {
+        /// Finite upper limits in seconds, rising; shared by both arms and all samples.
+        boundaries: Arc<[f64]>,
+        /// Requests per bucket, not cumulative: one more than `boundaries`, the last without limit.
+        counts: Vec<f64>,
+    },
+}
+
+impl ArmCounts {
+    /// Number of requests.
+    pub fn total(&self) -> f64 {
+        match self {
+            Self::Proportion { total, .. } => *total,
+            Self::Buckets { counts, .. } => counts.iter().sum(),
+        }
+    }
+
+    /// Whether the numbers can be counts at all: finite, not negative, of matching lengths.
+    pub(super) fn is_sound(&self) -> bool {
+        let sound = |x: f64| x.is_finite() && x >= 0.0;
+        match self {
+            Self::Proportion { total, bad } => sound(*total) && sound(*bad) && bad <= total,
+            Self::Buckets { boundaries, counts } => {
+                counts.len() == boundaries.len() + 1 && counts.iter().all(|x| sound(*x))
+            }
+        }
+    }
+}
+
+/// What a rule asks, already parsed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Question {
+    /// The rule's name.
+    pub name: String,
+    /// What is counted.
+    pub kind: Kind,
+    /// Tolerated ratio of the bad shares, at least 1.
+    pub ratio: f64,
+    /// Tolerated difference of the bad shares, as a fraction.
+    pub absolute: f64,
+}
+
+impl Question {
+    /// What is tolerated, as the statistics want it.
+    pub fn margin(&self) -> Margin {
+        Margin {
+            ratio: self.ratio,
+            absolute: self.absolute,
+        }
+    }
+
+    /// How much coarser this question's blast radius is than the common one: a slow answer
+    /// harms less than none.
+    pub fn leniency(&self) -> f64 {
+        match self.kind {
+            Kind::Proportion => 1.0,
+            Kind::Latency { .. } => 5.0,
+        }
+    }
+}
+
+/// Sorts of questions that have sequential tests.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Kind {
+    /// Share of bad requests.
+    Proportion,
+    /// Times by bucket; every boundary is tested.
+    Latency {
+        /// The quantile that is told to people, 0..1.
+        quantile: f64,
+    },
+}
+
+/// How a run's evidence is judged.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// All questions with sequential tests.
+    pub questions: Vec<Question>,
+    /// Probability of a false rollback over the whole run, all rules together.
+    pub alpha: f64,
+    /// Probability, per step, that a canary at the margin is shown to be no worse.
+    pub beta: f64,
+    /// Time in which a healthy release should be through.
+    pub within: Duration,
+    /// Finest blast radius: share of all requests that may go bad unnoticed.
+    pub blast: f64,
+    /// Coarsest blast radius.
+    pub blast_max: f64,
+    /// Weights of the steps in percent, rising.
+    pub steps: Vec<u8>,
+    /// Length of a block of the block witness, at least the scrape interval.
+    pub block: Duration,
+    /// Time after a change of weight in which nothing is counted.
+    pub settle: Duration,
+}
+
+impl Default for Settings {
+    /// The documented defaults, without questions or steps.
+    fn default() -> Self {
+        Self {
+            questions: Vec::new(),
+            alpha: 0.01,
+            beta: 0.05,
+            within: Duration::from_secs(600),
+            blast: 0.002,
+            blast_max: 0.02,
+            steps: Vec::new(),
+            block: Duration::from_secs(2),
+            settle: Duration::from_secs(3),
+        }
+    }
+}
+
+impl Settings {
+    /// The question with this name.
+    pub fn question(&self, name: &str) -> Option<&Question> {
+        self.questions.iter().find(|question| question.name == name)
+    }
+
+    /// The question's share of `alpha`: errors one half together, latencies the other half; a
+    /// sort that stands alone has all of it.
+    pub fn omega(&self, question: &Question) -> f64 {
+        let latency = |q: &&Question| matches!(q.kind, Kind::Latency { .. });
+        let all = self.questions.len().max(1) as f64;
+        let latencies = self.questions.iter().filter(latency).count() as f64;
+        let same = if latency(&question) {
+            latencies
+        } else {
+            all - latencies
+        };
+        let part = if same < all { 0.5 } else { 1.0 };
+        part / same.max(1.0)
+    }
+
+    /// `ln(1/(alpha*omega))`: what both witnesses must reach for Worse.
+    pub fn bound(&self, question: &Question) -> f64 {
+        -(self.alpha * self.omega(question)).ln()
+    }
+
+    /// `ln(1/beta)`: what the promotion test must reach for `NotWorse`.
+    pub fn bound_not_worse(&self) -> f64 {
+        -self.beta.ln()
+    }
+
+    /// The question whose requests tell the arms' share and the traffic: the first that counts
+    /// all requests, else the first.
+    pub(super) fn leading(&self) -> Option<&Question> {
+        let counts_all = |q: &&Question| q.kind == Kind::Proportion;
+        let first = self.questions.iter().find(counts_all);
+        first.or_else(|| self.questions.first())
+    }
+
+    /// Each step's canary share with the next step's, as fractions; 1 follows the last.
+    pub(super) fn shares(&self) -> Vec<(f64, f64)> {
+        let share = |weight: &u8| f64::from(*weight) / 100.0;
+        let next = self
+            .steps
+            .iter()
+            .skip(1)
+            .map(share)
+            .chain(std::iter::once(1.0));
+        let steps = self.steps.iter().map(share).zip(next);
+        steps.filter(|(w, _)| *w > 0.0 && *w < 1.0).collect()
+    }
+}

@@ -1,0 +1,64 @@
+//! One way to be bad, tested with the block witness and the promotion test.
+//!
+//! The errors of a proportion are one; of a latency rule, being slower than each of three
+//! boundaries is one. The open block's sums live here; the rule says when the block ends, so that
+//! all of its tails vote on the same block.
+
+use serde::{Deserialize, Serialize};
+
+use crate::stats::block::Block;
+use crate::stats::not_worse::NotWorse;
+use crate::stats::{Arms, Margin};
+
+/// State of the tests of one way to be bad.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Tail {
+    block: Block,
+    open: (f64, f64),
+    not_worse: NotWorse,
+}
+
+impl Tail {
+    pub(super) fn begin() -> Self {
+        Self {
+            block: Block::begin(),
+            open: (0.0, 0.0),
+            not_worse: NotWorse::begin(),
+        }
+    }
+
+    /// The promotion test takes every interval; the open block adds its bad requests up.
+    pub(super) fn observe(&mut self, arms: &Arms, margin: &Margin) {
+        self.not_worse.observe(arms, margin);
+        self.open.0 += arms.canary.bad;
+        self.open.1 += arms.stable.bad;
+    }
+
+    /// The open block is complete: it votes. `w` is the configured share.
+    pub(super) fn close_block(&mut self, w: f64, ratio: f64) {
+        let (canary, stable) = std::mem::take(&mut self.open);
+        self.block.vote(canary, stable, w, ratio);
+    }
+
+    /// The open block is not to be counted (the share changed or is wrong).
+    pub(super) fn drop_block(&mut self) {
+        self.open = (0.0, 0.0);
+    }
+
+    /// A new step: fixed share for the witness, the promotion test begins anew.
+    pub(super) fn weight_changed(&mut self) {
+        self.drop_block();
+        self.block.share_changed();
+        self.not_worse = NotWorse::begin();
+    }
+
+    pub(super) fn log_block(&self) -> f64 {
+        self.block.log()
+    }
+
+    /// The promotion test's highest value in this step.
+    pub(super) fn log_not_worse(&self) -> f64 {
+        self.not_worse.top()
+    }
+}

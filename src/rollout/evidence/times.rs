@@ -1,0 +1,236 @@
+//! Evidence of a latency rule: requests per bucket of duration.
+//!
+//! The stable's bucket probabilities are estimated from all that was seen of it *earlier*, frozen,
+//! and renewed when a quarter more has been seen; the kernel's bets are computed from the frozen
+//! ones. The block witness and the promotion test look at the tails above three boundaries,
+//! chosen when a step begins. While too little of stable is known nothing is tested.
+
+use serde::{Deserialize, Serialize};
+
+use crate::stats::latency::{Kernel, ln_priors, nearest_boundary, probabilities, tail_boundaries};
+use crate::stats::mixture::{Mixture, log_mean_exp};
+use crate::stats::quantile::above;
+use crate::stats::{Arm, Arms, Margin};
+
+use super::tail::Tail;
+
+/// Requests of stable that must be known before its histogram is an estimate.
+const LEAST_KNOWN: f64 = 50.0;
+/// The estimate is renewed when this many times as much is known.
+const RENEWAL: f64 = 1.25;
+/// Part of each bet that is dealt out again when the weight changes.
+const SHARE: f64 = 0.2;
+
+/// State of a latency rule. Buckets as in `Sample`: not cumulative, the last without limit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Times {
+    /// Finite upper limits in seconds; empty before the first sample.
+    pub(super) boundaries: Vec<f64>,
+    pub(super) run: Pair,
+    pub(super) step: Pair,
+    /// All that is known of stable, from before the run too.
+    known: Vec<f64>,
+    /// The part of `known` that the bets are made from.
+    frozen: Vec<f64>,
+    /// Boundaries (indices) whose tails are tested.
+    cuts: Vec<usize>,
+    exact: Mixture,
+    tails: Vec<Tail>,
+    #[serde(skip)]
+    kernel: Cached<Kernel>,
+}
+
+/// Buckets of both arms.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(super) struct Pair {
+    pub(super) canary: Vec<f64>,
+    pub(super) stable: Vec<f64>,
+}
+
+/// A value that can always be computed again from the state: it is not stored and makes no
+/// difference between two states.
+#[derive(Debug, Clone)]
+struct Cached<T>(Option<T>);
+
+impl<T> Default for Cached<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T> PartialEq for Cached<T> {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+/// What an interval is judged by.
+pub(super) struct Terms {
+    /// Configured canary share.
+    pub(super) w: f64,
+    pub(super) worse: Margin,
+    pub(super) not_worse: Margin,
+}
+
+impl Times {
+    pub(super) fn begin() -> Self {
+        Self {
+            boundaries: Vec::new(),
+            run: Pair::default(),
+            step: Pair::default(),
+            known: Vec::new(),
+            frozen: Vec::new(),
+            cuts: Vec::new(),
+            exact: Mixture::begin(&ln_priors()),
+            tails: Vec::new(),
+            kernel: Cached(None),
+        }
+    }
+
+    /// Whether counts with these boundaries can be added to what is there.
+    pub(super) fn fits(&self, boundaries: &[f64]) -> bool {
+        self.boundaries.is_empty() || self.boundaries == boundaries
+    }
+
+    /// The boundaries of the first counts stay those of the run.
+    pub(super) fn adopt(&mut self, boundaries: &[f64]) {
+        if self.boundaries.is_empty() {
+            self.boundaries = boundaries.to_vec();
+        }
+    }
+
+    /// Adds stable's counts to the estimate.
+    pub(super) fn learn(&mut self, stable: &[f64]) {
+        add(&mut self.known, stable);
+    }
+
+    pub(super) fn observe(&mut self, canary: &[f64], stable: &[f64], terms: &Terms) {
+        for pair in [&mut self.run, &mut self.step] {
+            add(&mut pair.canary, canary);
+            add(&mut pair.stable, stable);
+        }
+        if self.known.iter().sum::<f64>() < LEAST_KNOWN {
+            return;
+        }
+        self.renew();
+        self.bet(canary, stable, terms);
+        for (cut, tail) in self.cuts.iter().zip(&mut self.tails) {
+            tail.observe(&arms(canary, stable, *cut), &terms.not_worse);
+        }
+    }
+
+    fn bet(&mut self, canary: &[f64], stable: &[f64], terms: &Terms) {
+        if terms.w <= 0.0 || terms.w >= 1.0 {
+            return;
+        }
+        let (boundaries, frozen, cuts) = (&self.boundaries, &self.frozen, &self.cuts);
+        let kernel = self.kernel.0.get_or_insert_with(|| {
+            let p = probabilities(frozen);
+            Kernel::new(boundaries, &p, cuts, terms.w, terms.worse.ratio)
+        });
+        if let Some(growth) = kernel.growth(canary, stable, &terms.worse) {
+            self.exact.gain(growth);
+        }
+    }
+
+    /// Freezes what is known of stable if it has grown enough; chooses tails if there are none.
+    fn renew(&mut self) {
+        let (known, frozen): (f64, f64) = (self.known.iter().sum(), self.frozen.iter().sum());
+        if known >= RENEWAL * frozen {
+            self.frozen.clone_from(&self.known);
+            self.kernel = Cached(None);
+        }
+        if self.cuts.is_empty() {
+            self.choose_tails();
+        }
+    }
+
+    fn choose_tails(&mut self) {
+        self.cuts = tail_boundaries(&probabilities(&self.frozen));
+        self.tails.resize_with(self.cuts.len(), Tail::begin);
+        self.kernel = Cached(None);
+    }
+
+    pub(super) fn weight_changed(&mut self) {
+        self.step = Pair::default();
+        self.exact.share(SHARE, &ln_priors());
+        for tail in &mut self.tails {
+            tail.weight_changed();
+        }
+        self.kernel = Cached(None);
+        if self.known.iter().sum::<f64>() >= LEAST_KNOWN {
+            self.frozen.clone_from(&self.known);
+            self.choose_tails();
+        }
+    }
+
+    pub(super) fn forgive(&mut self) {
+        if self.exact.log() > 0.0 {
+            self.exact = Mixture::begin(&ln_priors());
+        }
+    }
+
+    pub(super) fn close_block(&mut self, w: f64, ratio: f64) {
+        for tail in &mut self.tails {
+            tail.close_block(w, ratio);
+        }
+    }
+
+    pub(super) fn drop_block(&mut self) {
+        for tail in &mut self.tails {
+            tail.drop_block();
+        }
+    }
+
+    pub(super) fn log_exact(&self) -> f64 {
+        self.exact.log()
+    }
+
+    /// The tails' block witnesses, averaged.
+    pub(super) fn log_block(&self) -> f64 {
+        let logs: Vec<f64> = self.tails.iter().map(Tail::log_block).collect();
+        log_mean_exp(&logs)
+    }
+
+    /// The promotion test of the tail that has shown least; 0 before any tail is tested.
+    pub(super) fn log_not_worse(&self) -> f64 {
+        let logs = self.tails.iter().map(Tail::log_not_worse);
+        logs.reduce(f64::min).unwrap_or(0.0)
+    }
+
+    /// Stable's shares above the tested boundaries, for planning; empty while too little is known.
+    pub(super) fn tail_rates(&self) -> Vec<f64> {
+        if self.known.iter().sum::<f64>() < LEAST_KNOWN {
+            return Vec::new();
+        }
+        let p = probabilities(&self.known);
+        let cuts = tail_boundaries(&p);
+        cuts.into_iter().map(|cut| above(&p, cut)).collect()
+    }
+
+    /// The boundary (index) that is nearest to stable's quantile `q`.
+    pub(super) fn told_boundary(&self, q: f64) -> Option<usize> {
+        let counts = if self.known.is_empty() {
+            &self.run.stable
+        } else {
+            &self.known
+        };
+        nearest_boundary(&probabilities(counts), q)
+    }
+}
+
+fn arms(canary: &[f64], stable: &[f64], cut: usize) -> Arms {
+    let arm = |counts: &[f64]| Arm::new(counts.iter().sum(), above(counts, cut));
+    Arms {
+        canary: arm(canary),
+        stable: arm(stable),
+    }
+}
+
+fn add(sums: &mut Vec<f64>, counts: &[f64]) {
+    sums.resize(sums.len().max(counts.len()), 0.0);
+    for (sum, count) in sums.iter_mut().zip(counts) {
+        *sum += count;
+    }
+}
