@@ -4,3 +4,4 @@
 //! replaced by the real one: the API server here, the controllers, the node, the router.
 
 pub mod api;
+pub mod scenario;

@@ -1,0 +1,41 @@
+//! Scenarios: a YAML timeline played on a cluster, with expectations.
+//!
+//! One format serves the demo, the tests and people who rehearse their own manifests. The
+//! player works as people do, through the Kubernetes API and the router; it learns what the
+//! daemon did from the Rollout's status, the canary Ingress and the answers that users got.
+//!
+//! Not here: the cluster itself (a [`Stage`] is handed in), and the daemon.
+
+mod acts;
+mod bound;
+mod breaks;
+mod checks;
+mod compare;
+mod fields;
+mod format;
+mod heading;
+mod journal;
+mod kinds;
+mod lines;
+mod look;
+mod manifests;
+mod measure;
+mod parse;
+mod player;
+mod release;
+mod stage;
+mod table;
+mod terminal;
+mod told;
+mod verbs;
+
+pub use bound::Bound;
+pub use breaks::{Break, DaemonFault, Fault, MetricsFault, RouterFault, WatchFault};
+pub use checks::{Check, Expect};
+pub use format::{ClusterSettings, Release, Run, Scenario, Step, Way};
+pub use lines::JsonLines;
+pub use parse::{Problem, Problems, load, manifests, parse};
+pub use player::{Ended, play};
+pub use stage::{Answer, Stage, Tally};
+pub use terminal::Terminal;
+pub use told::{Collected, Live, Row, Rule, Sink, Told};
