@@ -1,7 +1,18 @@
 //! The domain: what a rollout is and what is decided about it. Pure: no async, no log, no
 //! kube type; time and randomness are arguments.
 //!
+//! `decide` is the one function that decides; the other modules are what goes in and comes out.
 //! Not here: how anything is read or written. Those are the edges (`kubernetes`, ...).
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
+pub mod action;
+pub mod decide;
+pub mod evidence;
+pub mod observation;
 pub mod plan;
+pub mod reason;
+pub mod revision;
 pub mod rule;
+pub mod state;
+pub mod terms;

@@ -165,6 +165,18 @@ impl RuleReport {
         (self.step_canary, self.step_stable) = arms(&times.step);
     }
 
+    /// Whether the promotion test of this step is passed, whatever an open suspicion says.
+    pub fn shown_not_worse(&self) -> bool {
+        self.verdict != Verdict::Worse && self.log_not_worse >= self.bound_not_worse
+    }
+
+    /// Bad canary answers of this step beyond what stable's rate would have given; `None`
+    /// without stable requests.
+    pub fn step_excess(&self) -> Option<f64> {
+        let usual = self.step_stable.rate * self.step_canary.total;
+        (self.step_stable.total > 0.0).then_some(self.step_canary.bad - usual)
+    }
+
     /// How many times as often the canary is bad as the stable, over the run; `None` where the
     /// stable has shown nothing bad.
     pub fn times_worse(&self) -> Option<f64> {

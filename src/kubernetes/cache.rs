@@ -1,0 +1,412 @@
+//! What Sluice sees of a cluster: one watch a kind, and which Rollouts an event concerns.
+//!
+//! Guarantees: nothing is asked of the API server but lists and watches; contents of
+//! `ConfigMaps` and Secrets are not kept, only their digests; managed fields are not kept.
+//!
+//! Not here: what an observation makes of it (`observe`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, ValidatingAdmissionPolicy,
+    ValidatingAdmissionPolicyBinding,
+};
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass, NetworkPolicy};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::ObjectMeta;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Resource};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::crd::Rollout;
+use super::shelf::{Filler, Key, Shelf};
+use super::template;
+use crate::rollout::revision::Revision;
+
+/// A Deployment or `ReplicaSet` with what its template comes to.
+#[derive(Debug)]
+pub struct Templated<K> {
+    /// The object, without its managed fields.
+    pub object: K,
+    /// Its template's revision.
+    pub revision: Revision,
+    /// The revision with the time of the last restart in it.
+    pub restart: String,
+}
+
+/// Everything that is watched.
+#[derive(Debug, Default)]
+pub struct Cache {
+    pub rollouts: Shelf<Rollout>,
+    pub deployments: Shelf<Templated<Deployment>>,
+    pub replica_sets: Shelf<Templated<ReplicaSet>>,
+    pub pods: Shelf<Pod>,
+    pub services: Shelf<Service>,
+    pub ingresses: Shelf<Ingress>,
+    pub network_policies: Shelf<NetworkPolicy>,
+    pub revisions: Shelf<ControllerRevision>,
+    /// Digest of the contents.
+    pub config_maps: Shelf<String>,
+    /// Digest of the contents.
+    pub secrets: Shelf<String>,
+    pub claims: Shelf<PersistentVolumeClaim>,
+    pub budgets: Shelf<PodDisruptionBudget>,
+    pub classes: Shelf<IngressClass>,
+    /// The gate's policies and bindings, as JSON.
+    pub policies: Shelf<serde_json::Value>,
+    pub policy_bindings: Shelf<serde_json::Value>,
+    pub sayings: Shelf<serde_json::Value>,
+    pub saying_bindings: Shelf<serde_json::Value>,
+}
+
+/// What an event concerns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Touched {
+    /// One Rollout.
+    Rollout(Key),
+    /// Each Rollout of a namespace whose Deployment or canary has this name.
+    Workload(Key),
+    /// Each Rollout of a namespace.
+    Namespace(String),
+    /// Each Rollout.
+    Everything,
+}
+
+/// What the watches need.
+#[derive(Clone)]
+struct Feed {
+    client: Client,
+    namespaces: Vec<String>,
+    touched: mpsc::UnboundedSender<Touched>,
+    stop: CancellationToken,
+}
+
+/// Watches that are filled for the first time, of all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Filled {
+    /// Filled so far.
+    pub done: usize,
+    /// All.
+    pub all: usize,
+}
+
+/// Starts all watches in `tasks`; the receiver tells how many are filled.
+pub fn start(
+    client: &Client,
+    namespaces: &[String],
+    admission: bool,
+    stop: &CancellationToken,
+    tasks: &mut tokio::task::JoinSet<()>,
+) -> (
+    Arc<Cache>,
+    mpsc::UnboundedReceiver<Touched>,
+    watch::Receiver<Filled>,
+) {
+    let cache = Arc::new(Cache::default());
+    let (touched, receiver) = mpsc::unbounded_channel();
+    let (filled, progress) = watch::channel(Filled::default());
+    let mut starter = Starter {
+        feed: Feed {
+            client: client.clone(),
+            namespaces: namespaces.to_vec(),
+            touched,
+            stop: stop.clone(),
+        },
+        filled: Arc::new(filled),
+        tasks,
+    };
+    starter.workloads(&cache);
+    starter.surroundings(&cache);
+    if admission {
+        starter.admission(&cache);
+    }
+    (cache, receiver, progress)
+}
+
+struct Starter<'a> {
+    feed: Feed,
+    filled: Arc<watch::Sender<Filled>>,
+    tasks: &'a mut tokio::task::JoinSet<()>,
+}
+
+impl Starter<'_> {
+    fn workloads(&mut self, cache: &Arc<Cache>) {
+        self.namespaced(
+            cache,
+            |c| &c.rollouts,
+            bare::<Rollout>,
+            |rollout: &Rollout| Touched::Rollout(key(rollout.meta())),
+        );
+        self.namespaced(
+            cache,
+            |c| &c.deployments,
+            deployment,
+            |object: &Deployment| Touched::Workload(key(object.meta())),
+        );
+        self.namespaced(
+            cache,
+            |c| &c.replica_sets,
+            replica_set,
+            |object: &ReplicaSet| Touched::Workload(owner(object.meta())),
+        );
+        self.namespaced(
+            cache,
+            |c| &c.pods,
+            pod,
+            |object: &Pod| {
+                let (namespace, owner) = owner(object.meta());
+                let workload = owner.rsplit_once('-').map_or("", |(workload, _)| workload);
+                Touched::Workload((namespace, workload.to_owned()))
+            },
+        );
+        self.namespaced(
+            cache,
+            |c| &c.revisions,
+            bare::<ControllerRevision>,
+            |object| Touched::Rollout(owner(object.meta())),
+        );
+    }
+
+    fn surroundings(&mut self, cache: &Arc<Cache>) {
+        fn whole<K: Resource>(object: &K) -> Touched {
+            Touched::Namespace(object.meta().namespace.clone().unwrap_or_default())
+        }
+        self.namespaced(cache, |c| &c.services, bare::<Service>, whole);
+        self.namespaced(cache, |c| &c.ingresses, bare::<Ingress>, whole);
+        self.namespaced(cache, |c| &c.network_policies, bare::<NetworkPolicy>, whole);
+        self.namespaced(
+            cache,
+            |c| &c.config_maps,
+            |map: ConfigMap| template::config_map_digest(&map),
+            whole,
+        );
+        self.namespaced(
+            cache,
+            |c| &c.secrets,
+            |secret: Secret| template::secret_digest(&secret),
+            whole,
+        );
+        self.namespaced(cache, |c| &c.claims, bare::<PersistentVolumeClaim>, whole);
+        self.namespaced(cache, |c| &c.budgets, bare::<PodDisruptionBudget>, whole);
+        self.everywhere(cache, |c| &c.classes, bare::<IngressClass>);
+    }
+
+    fn admission(&mut self, cache: &Arc<Cache>) {
+        self.everywhere(cache, |c| &c.policies, value::<MutatingAdmissionPolicy>);
+        self.everywhere(
+            cache,
+            |c| &c.policy_bindings,
+            value::<MutatingAdmissionPolicyBinding>,
+        );
+        self.everywhere(cache, |c| &c.sayings, value::<ValidatingAdmissionPolicy>);
+        self.everywhere(
+            cache,
+            |c| &c.saying_bindings,
+            value::<ValidatingAdmissionPolicyBinding>,
+        );
+    }
+
+    fn namespaced<K, V>(
+        &mut self,
+        cache: &Arc<Cache>,
+        shelf: fn(&Cache) -> &Shelf<V>,
+        entry: fn(K) -> V,
+        touches: fn(&K) -> Touched,
+    ) where
+        K: Watched<Scope = k8s_openapi::NamespaceResourceScope>,
+        V: Send + Sync + 'static,
+    {
+        let client = &self.feed.client;
+        let apis: Vec<Api<K>> = if self.feed.namespaces.is_empty() {
+            vec![Api::all(client.clone())]
+        } else {
+            let each = self.feed.namespaces.iter();
+            each.map(|namespace| Api::namespaced(client.clone(), namespace))
+                .collect()
+        };
+        for api in apis {
+            self.follow(cache, api, shelf, entry, touches);
+        }
+    }
+
+    fn everywhere<K, V>(
+        &mut self,
+        cache: &Arc<Cache>,
+        shelf: fn(&Cache) -> &Shelf<V>,
+        entry: fn(K) -> V,
+    ) where
+        K: Watched<Scope = k8s_openapi::ClusterResourceScope>,
+        V: Send + Sync + 'static,
+    {
+        let api: Api<K> = Api::all(self.feed.client.clone());
+        self.follow(cache, api, shelf, entry, |_| Touched::Everything);
+    }
+
+    fn follow<K, V>(
+        &mut self,
+        cache: &Arc<Cache>,
+        api: Api<K>,
+        shelf: fn(&Cache) -> &Shelf<V>,
+        entry: fn(K) -> V,
+        touches: fn(&K) -> Touched,
+    ) where
+        K: Watched,
+        V: Send + Sync + 'static,
+    {
+        self.filled.send_modify(|filled| filled.all += 1);
+        let feed = self.feed.clone();
+        let filled = self.filled.clone();
+        let cache = cache.clone();
+        let stop = self.feed.stop.clone();
+        self.tasks.spawn(async move {
+            let work = fill(feed, cache, api, shelf, entry, touches, filled);
+            stop.run_until_cancelled(work).await;
+        });
+    }
+}
+
+/// What a watched kind must be.
+trait Watched:
+    Resource<DynamicType = ()>
+    + Clone
+    + std::fmt::Debug
+    + serde::de::DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<K> Watched for K where
+    K: Resource<DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// Follows one watch for ever; errors are logged and waited out by the watcher's back-off.
+async fn fill<K: Watched, V>(
+    feed: Feed,
+    cache: Arc<Cache>,
+    api: Api<K>,
+    shelf: fn(&Cache) -> &Shelf<V>,
+    entry: fn(K) -> V,
+    touches: fn(&K) -> Touched,
+    filled: Arc<watch::Sender<Filled>>,
+) {
+    let mut filler = Filler::new();
+    let mut first = true;
+    let config = watcher::Config::default().timeout(290);
+    let mut events = watcher(api, config).default_backoff().boxed();
+    loop {
+        let event = match events.try_next().await {
+            Ok(Some(event)) => event,
+            Ok(None) => break,
+            Err(error) => {
+                tracing::warn!(kind = %K::kind(&()), %error, "watch failed; trying again");
+                continue;
+            }
+        };
+        let done = matches!(event, watcher::Event::InitDone);
+        let touched = match &event {
+            watcher::Event::Apply(object)
+            | watcher::Event::Delete(object)
+            | watcher::Event::InitApply(object) => Some(touches(object)),
+            watcher::Event::Init | watcher::Event::InitDone => None,
+        };
+        let gone = filler.take(shelf(&cache), event, entry);
+        let touched = touched.or_else(|| (done && !gone.is_empty()).then_some(Touched::Everything));
+        if let Some(touched) = touched
+            && feed.touched.send(touched).is_err()
+        {
+            break;
+        }
+        if done && std::mem::take(&mut first) {
+            filled.send_modify(|filled| filled.done += 1);
+        }
+    }
+}
+
+fn key(meta: &ObjectMeta) -> Key {
+    (
+        meta.namespace.clone().unwrap_or_default(),
+        meta.name.clone().unwrap_or_default(),
+    )
+}
+
+/// Namespace and name of what controls the object.
+fn owner(meta: &ObjectMeta) -> Key {
+    let owners = meta.owner_references.iter().flatten();
+    let controller = owners
+        .filter(|owner| owner.controller == Some(true))
+        .map(|owner| owner.name.clone());
+    (
+        meta.namespace.clone().unwrap_or_default(),
+        controller.into_iter().next().unwrap_or_default(),
+    )
+}
+
+fn bare<K: Resource>(mut object: K) -> K {
+    let meta = object.meta_mut();
+    meta.managed_fields = None;
+    if let Some(annotations) = &mut meta.annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+    object
+}
+
+fn value<K: Resource + serde::Serialize>(object: K) -> serde_json::Value {
+    serde_json::to_value(bare(object)).unwrap_or_default()
+}
+
+fn deployment(object: Deployment) -> Templated<Deployment> {
+    let object = bare(object);
+    let (revision, restart) = identity(&object.spec.template);
+    Templated {
+        revision,
+        restart,
+        object,
+    }
+}
+
+fn replica_set(object: ReplicaSet) -> Templated<ReplicaSet> {
+    let mut object = bare(object);
+    let wants = object.spec.replicas.unwrap_or(0);
+    let has = object.status.as_ref().map_or(0, |status| status.replicas);
+    let (revision, restart) = identity(&object.spec.template.clone().unwrap_or_default());
+    if wants == 0 && has == 0 {
+        object.spec.template = None;
+    }
+    Templated {
+        revision,
+        restart,
+        object,
+    }
+}
+
+fn identity(template: &k8s_openapi::api::core::v1::PodTemplateSpec) -> (Revision, String) {
+    let revision = Revision {
+        hash: template::revision(template).into(),
+        images: template::images(template),
+    };
+    (revision, template::revision_with_restart(template).into())
+}
+
+/// Pods are judged by their status only.
+fn pod(object: Pod) -> Pod {
+    let mut object = bare(object);
+    object.spec = None;
+    object
+}
+
+/// How long a caller should wait between looks at the progress of filling.
+pub const FILL_POLL: Duration = Duration::from_millis(50);

@@ -1,0 +1,193 @@
+//! A shelf: the objects of one kind as they were last seen, by namespace and name.
+//!
+//! Why not kube's `Store`: several namespaces may feed one shelf, a namespace is a range and not
+//! a scan, and an entry keeps what was computed when it came (a template's revision), not more
+//! of the object than is used.
+//!
+//! Not here: watching (`cache`).
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use kube::runtime::watcher::Event;
+
+/// Namespace and name; the namespace is empty for cluster-scoped objects.
+pub type Key = (String, String);
+
+/// The objects of one kind.
+#[derive(Debug)]
+pub struct Shelf<V> {
+    entries: RwLock<BTreeMap<Key, Arc<V>>>,
+}
+
+impl<V> Default for Shelf<V> {
+    fn default() -> Self {
+        Self {
+            entries: RwLock::new(BTreeMap::new()),
+        }
+    }
+}
+
+impl<V> Shelf<V> {
+    /// One object.
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<V>> {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.read().get(&key).cloned()
+    }
+
+    /// All objects of a namespace, by name.
+    pub fn within(&self, namespace: &str) -> Vec<Arc<V>> {
+        let from = (namespace.to_owned(), String::new());
+        self.read()
+            .range(from..)
+            .take_while(|((ns, _), _)| ns == namespace)
+            .map(|(_, entry)| entry.clone())
+            .collect()
+    }
+
+    /// All objects.
+    pub fn all(&self) -> Vec<Arc<V>> {
+        self.read().values().cloned().collect()
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<Key, Arc<V>>> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<Key, Arc<V>>> {
+        self.entries.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, key: Key, entry: V) {
+        self.write().insert(key, Arc::new(entry));
+    }
+
+    fn take(&self, key: &Key) {
+        self.write().remove(key);
+    }
+}
+
+/// Fills a shelf from one watch; a watch that starts anew replaces what it had given before.
+#[derive(Debug)]
+pub struct Filler {
+    /// What this watch has given.
+    given: std::collections::BTreeSet<Key>,
+    fresh: std::collections::BTreeSet<Key>,
+}
+
+impl Default for Filler {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Filler {
+    /// Has given nothing yet.
+    pub fn new() -> Self {
+        Self {
+            given: std::collections::BTreeSet::new(),
+            fresh: std::collections::BTreeSet::new(),
+        }
+    }
+
+    /// Takes one event in; returns the keys that it touched.
+    pub fn take<K, V>(
+        &mut self,
+        shelf: &Shelf<V>,
+        event: Event<K>,
+        entry: impl Fn(K) -> V,
+    ) -> Vec<Key>
+    where
+        K: kube::Resource,
+    {
+        match event {
+            Event::Init => {
+                self.fresh.clear();
+                Vec::new()
+            }
+            Event::InitApply(object) => {
+                let key = key(&object);
+                self.fresh.insert(key.clone());
+                shelf.put(key.clone(), entry(object));
+                vec![key]
+            }
+            Event::InitDone => {
+                let gone: Vec<Key> = self.given.difference(&self.fresh).cloned().collect();
+                gone.iter().for_each(|key| shelf.take(key));
+                self.given = std::mem::take(&mut self.fresh);
+                gone
+            }
+            Event::Apply(object) => {
+                let key = key(&object);
+                self.given.insert(key.clone());
+                shelf.put(key.clone(), entry(object));
+                vec![key]
+            }
+            Event::Delete(object) => {
+                let key = key(&object);
+                self.given.remove(&key);
+                shelf.take(&key);
+                vec![key]
+            }
+        }
+    }
+}
+
+fn key<K: kube::Resource>(object: &K) -> Key {
+    let meta = object.meta();
+    (
+        meta.namespace.clone().unwrap_or_default(),
+        meta.name.clone().unwrap_or_default(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+    fn map(namespace: &str, name: &str) -> ConfigMap {
+        ConfigMap {
+            metadata: ObjectMeta {
+                namespace: Some(namespace.to_owned()),
+                name: Some(name.to_owned()),
+                ..ObjectMeta::default()
+            },
+            ..ConfigMap::default()
+        }
+    }
+
+    fn names(shelf: &Shelf<ConfigMap>, namespace: &str) -> Vec<String> {
+        let within = shelf.within(namespace);
+        within
+            .iter()
+            .filter_map(|map| map.metadata.name.clone())
+            .collect()
+    }
+
+    #[test]
+    fn a_watch_that_starts_anew_drops_what_is_gone_and_only_what_it_gave() {
+        let shelf = Shelf::default();
+        let (mut one, mut two) = (Filler::new(), Filler::new());
+        one.take(&shelf, Event::Apply(map("a", "x")), |m| m);
+        one.take(&shelf, Event::Apply(map("a", "y")), |m| m);
+        two.take(&shelf, Event::Apply(map("b", "z")), |m| m);
+        one.take(&shelf, Event::<ConfigMap>::Init, |m| m);
+        one.take(&shelf, Event::InitApply(map("a", "y")), |m| m);
+        let gone = one.take(&shelf, Event::<ConfigMap>::InitDone, |m| m);
+        assert_eq!(gone, [("a".to_owned(), "x".to_owned())]);
+        assert_eq!(names(&shelf, "a"), ["y"]);
+        assert_eq!(names(&shelf, "b"), ["z"]);
+    }
+
+    #[test]
+    fn a_namespace_does_not_see_its_neighbour() {
+        let shelf = Shelf::default();
+        let mut filler = Filler::new();
+        for (namespace, name) in [("a", "x"), ("ab", "y"), ("b", "z")] {
+            filler.take(&shelf, Event::Apply(map(namespace, name)), |m| m);
+        }
+        assert_eq!(names(&shelf, "a"), ["x"]);
+    }
+}

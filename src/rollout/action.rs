@@ -1,0 +1,60 @@
+//! What a pass does to the cluster.
+//!
+//! Guarantees: every action is idempotent and says the state it wants, so that a crash between
+//! two of them heals in the next pass. Actions that touch a template or open the gate carry the
+//! revision they were decided for; the executor makes that a precondition of the request.
+
+use super::revision::Revision;
+
+/// One effect, to be executed in order; a failure ends the pass.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Lowers the canary's weight. Needs no saved state and is sent before everything else.
+    LowerWeight { weight: u8 },
+    /// Makes or mends the canary's Deployment, Service and policy copies.
+    EnsureCanary { revision: Revision, replicas: i32 },
+    /// Sets the canary's size.
+    ScaleCanary { replicas: i32 },
+    /// Makes or mends the canary Ingress with this weight.
+    EnsureRoute { weight: u8 },
+    /// Removes the canary Ingress.
+    RemoveRoute,
+    /// Removes the canary's Deployment, Service and policy copies.
+    RemoveCanary,
+    /// Puts our finalizer on the Rollout.
+    TakeCustody,
+    /// Puts the gate's label and the name of the Rollout on the Deployment.
+    Guard,
+    /// Takes both away.
+    Unguard,
+    /// Sets `paused`, if the template is still `expect`.
+    Pause { expect: Revision },
+    /// Takes `paused` away, if the template is still `expect`.
+    Unpause { expect: Revision },
+    /// Puts back a template, if the present one is still `expect`.
+    RestoreTemplate {
+        to: Revision,
+        expect: Revision,
+        /// Whether the Deployment is paused afterwards.
+        paused: bool,
+    },
+    /// Keeps the template of the stable `ReplicaSet`, so that it can be put back without one.
+    KeepStable { revision: Revision },
+    /// Keeps the Deployment's present template, if it is still `revision`, before it is overwritten.
+    KeepDesired { revision: Revision },
+    /// Forgets what `KeepDesired` kept.
+    DropDesired,
+    /// Restarts the Deployment natively, as `kubectl rollout restart` does.
+    Restart,
+    /// Takes an answered request's annotation away.
+    ClearRequest { id: String },
+    /// Lets the Rollout go.
+    ReleaseCustody,
+}
+
+impl Action {
+    /// Whether it only takes load off the canary: done first, before the state is saved.
+    pub fn relieves(&self) -> bool {
+        matches!(self, Self::LowerWeight { .. })
+    }
+}

@@ -1,0 +1,76 @@
+//! The decision: from terms, a state and an observation to the next state and its actions.
+//!
+//! Guarantees: pure and deterministic; a weight that must fall is the first action; a weight
+//! rises only with fresh samples, no bad verdict and a ready canary; the same observation twice
+//! asks for nothing new once it is executed.
+//!
+//! Assumptions: actions are executed in order, those that relieve before the state is saved and
+//! the others after it; a failed action ends the pass and the next pass looks again.
+//!
+//! The phases each have a file. A pass runs through phases until one stays, so that a verdict
+//! and what follows from it happen in one pass.
+
+mod guard;
+mod pass;
+mod promoting;
+mod requests;
+mod rolling_back;
+mod running;
+mod stepping;
+
+use jiff::Timestamp;
+
+use super::action::Action;
+use super::observation::Observation;
+use super::reason::Reason;
+use super::state::{Phase, State};
+use super::terms::Terms;
+use pass::Pass;
+
+/// What a pass leads to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// The state afterwards.
+    pub next: State,
+    /// What to do, in order.
+    pub actions: Vec<Action>,
+    /// When to look again at the latest, if nothing happens before.
+    pub wake_at: Option<Timestamp>,
+    /// What to tell.
+    pub notices: Vec<Reason>,
+}
+
+/// Phases that one pass may run through; more would be a loop.
+const PHASES_A_PASS: usize = 6;
+
+/// Decides.
+pub fn decide(terms: &Terms, state: &State, seen: &Observation) -> Decision {
+    let mut pass = Pass::new(terms, state, seen);
+    pass.take_samples();
+    guard::look_after(&mut pass);
+    requests::answer(&mut pass);
+    for _ in 0..PHASES_A_PASS {
+        let before = pass.state.phase.name();
+        let phase = std::mem::take(&mut pass.state.phase);
+        pass.state.phase = step(&mut pass, phase);
+        if pass.state.phase.name() == before {
+            break;
+        }
+    }
+    pass.finish()
+}
+
+fn step(pass: &mut Pass<'_>, phase: Phase) -> Phase {
+    match phase {
+        Phase::Adopting { why } => guard::adopting(pass, &why),
+        Phase::Idle => guard::idle(pass),
+        Phase::Failed => guard::failed(pass),
+        Phase::Suspended => guard::suspended(pass),
+        Phase::Preparing(run) => running::preparing(pass, run),
+        Phase::Stepping(run) => stepping::stepping(pass, run),
+        Phase::AwaitingApproval(run) => stepping::awaiting_approval(pass, run),
+        Phase::Held { run, why } => running::held(pass, run, why),
+        Phase::Promoting { run, stage } => promoting::promoting(pass, run, stage),
+        Phase::RollingBack { run, rollback } => rolling_back::rolling_back(pass, run, rollback),
+    }
+}

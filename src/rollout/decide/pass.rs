@@ -1,0 +1,173 @@
+//! One pass in the making: what it may look at, and what it has decided so far.
+//!
+//! The phases' files write their rules with these words. Not here: any rule about what
+//! follows from what.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Decision;
+use crate::clock::elapsed;
+use crate::rollout::action::Action;
+use crate::rollout::evidence::{Evidence, RuleReport};
+use crate::rollout::observation::{Observation, Target};
+use crate::rollout::plan::Plan;
+use crate::rollout::reason::{Cause, HeldWhy, Outcome, Reason};
+use crate::rollout::state::{Phase, Rollback, Run, State};
+use crate::rollout::terms::Terms;
+
+/// A pass in the making.
+pub(super) struct Pass<'a> {
+    pub terms: &'a Terms,
+    pub plan: &'a Plan,
+    pub seen: &'a Observation,
+    pub state: State,
+    actions: Vec<Action>,
+    notices: Vec<Reason>,
+    wake_at: Option<Timestamp>,
+}
+
+impl<'a> Pass<'a> {
+    pub fn new(terms: &'a Terms, state: &State, seen: &'a Observation) -> Self {
+        Self {
+            terms,
+            plan: &terms.plan,
+            seen,
+            state: state.clone(),
+            actions: Vec::new(),
+            notices: Vec::new(),
+            wake_at: None,
+        }
+    }
+
+    /// Folds the new samples into the run's evidence.
+    pub fn take_samples(&mut self) {
+        let routed = self.state.phase.run().is_some_and(|run| run.peak > 0);
+        let Some(evidence) = &mut self.state.evidence else {
+            return;
+        };
+        for sample in &self.seen.metrics.samples {
+            if routed {
+                evidence.observe(&self.terms.evidence, sample);
+            } else {
+                evidence.baseline(&self.terms.evidence, sample);
+            }
+        }
+        if self.seen.metrics.bookmark.is_some() {
+            self.state.bookmark.clone_from(&self.seen.metrics.bookmark);
+        }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.seen.now
+    }
+
+    pub fn since(&self, earlier: Timestamp) -> Duration {
+        elapsed(earlier, self.now())
+    }
+
+    pub fn target(&self) -> Option<&'a Target> {
+        self.seen.target.as_ref()
+    }
+
+    pub fn act(&mut self, action: Action) {
+        if !self.actions.contains(&action) {
+            self.actions.push(action);
+        }
+    }
+
+    pub fn tell(&mut self, reason: Reason) {
+        self.notices.push(reason);
+    }
+
+    /// Asks for another look at `at` at the latest.
+    pub fn wake_at(&mut self, at: Timestamp) {
+        self.wake_at = Some(self.wake_at.map_or(at, |present| present.min(at)));
+    }
+
+    /// Whether `wait` has passed since `from`; if not, asks to be woken then.
+    pub fn over(&mut self, from: Timestamp, wait: Duration) -> bool {
+        if self.since(from) >= wait {
+            return true;
+        }
+        let rest = wait.saturating_sub(self.since(from));
+        let at = self.now().checked_add(rest).unwrap_or(Timestamp::MAX);
+        self.wake_at(at);
+        false
+    }
+
+    pub fn reports(&self) -> Vec<RuleReport> {
+        self.state
+            .evidence
+            .as_ref()
+            .map(|evidence| evidence.report(&self.terms.evidence))
+            .unwrap_or_default()
+    }
+
+    /// Whether each rule has a sample that is young enough, and nothing is said to be absent.
+    pub fn fresh(&self) -> bool {
+        self.seen.metrics.absent.is_none()
+            && self.state.evidence.as_ref().is_some_and(|evidence| {
+                self.terms.evidence.questions.iter().all(|question| {
+                    evidence
+                        .newest(&question.name)
+                        .is_some_and(|at| self.since(at) <= self.terms.tuning.stale_after)
+                })
+            })
+    }
+
+    /// The time without a sample, counted from the run's start at the earliest.
+    pub fn silence(&self, run: &Run) -> Duration {
+        let newest = self.state.evidence.as_ref().and_then(Evidence::until);
+        self.since(newest.map_or(run.started, |at| at.max(run.started)))
+    }
+
+    /// Ready pods of what serves as stable.
+    pub fn stable_ready(&self) -> i32 {
+        let serving = self.state.stable.as_ref().and_then(|stable| {
+            self.target()
+                .and_then(|target| target.serving(stable).map(|s| s.ready))
+        });
+        serving.unwrap_or(0)
+    }
+
+    /// Goes on by putting everything back.
+    pub fn roll_back(&mut self, mut run: Run, cause: Cause) -> Phase {
+        if cause.outcome() == Outcome::RolledBack {
+            self.tell(Reason::RollbackStarted {
+                cause: cause.clone(),
+            });
+        }
+        run.weight = 0;
+        run.weight_since = None;
+        run.suspect = None;
+        run.since = self.now();
+        Phase::RollingBack {
+            rollback: Rollback {
+                cause,
+                since: self.now(),
+                off_since: None,
+            },
+            run,
+        }
+    }
+
+    /// Stands still.
+    pub fn hold(&mut self, mut run: Run, why: HeldWhy) -> Phase {
+        self.tell(Reason::Held { why: why.clone() });
+        run.since = self.now();
+        Phase::Held { run, why }
+    }
+
+    /// Orders the actions and closes the pass.
+    pub fn finish(self) -> Decision {
+        let (first, rest): (Vec<_>, Vec<_>) = self.actions.into_iter().partition(Action::relieves);
+        Decision {
+            next: self.state,
+            actions: first.into_iter().chain(rest).collect(),
+            wake_at: self.wake_at,
+            notices: self.notices,
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The promotion: the gate opens for the proven revision, Kubernetes rolls it natively, the
+//! canary keeps its share meanwhile and is then removed: weight, Ingress, Deployment.
+//!
+//! A newer template that is applied meanwhile (the gate holds it) waits: before the proven one
+//! has any pod it supersedes the run; afterwards it is kept, the proven one is finished, and
+//! the newer one is given back.
+
+use super::guard::{keep_stable, settle_pause};
+use super::pass::Pass;
+use super::rolling_back::{canary_gone, close, keep_off, take_away};
+use super::running::{keep_canary, steer};
+use crate::rollout::action::Action;
+use crate::rollout::observation::Target;
+use crate::rollout::reason::{Cause, Outcome, Reason};
+use crate::rollout::revision::Revision;
+use crate::rollout::state::{Phase, Promotion, Run, Trigger};
+
+/// Begins the promotion of a run.
+pub(super) fn begin(pass: &mut Pass<'_>, mut run: Run, sentence: String) -> Phase {
+    pass.tell(Reason::PromotionStarted { sentence });
+    let now = pass.now();
+    run.since = now;
+    run.suspect = None;
+    Phase::Promoting {
+        run,
+        stage: Promotion::Rolling {
+            ready: 0,
+            since: now,
+            restarted: false,
+        },
+    }
+}
+
+/// The revision is proven; the Deployment rolls natively.
+pub(super) fn promoting(pass: &mut Pass<'_>, run: Run, stage: Promotion) -> Phase {
+    let Some(target) = pass.target() else {
+        return pass.roll_back(run, Cause::TargetGone);
+    };
+    match stage {
+        Promotion::Rolling {
+            ready,
+            since,
+            restarted,
+        } => match run.trigger.clone() {
+            Trigger::Template if !target.revision.same(&run.revision) => {
+                newer(pass, target, run, stage)
+            }
+            Trigger::Template => rolling(pass, target, run, (ready, since)),
+            Trigger::Config { .. } => restarting(pass, target, run, (ready, since, restarted)),
+        },
+        Promotion::Draining { .. } | Promotion::Removing => clearing(pass, target, run),
+    }
+}
+
+/// A newer template was applied during the promotion.
+fn newer(pass: &mut Pass<'_>, target: &Target, run: Run, stage: Promotion) -> Phase {
+    let begun = target
+        .serving(&run.revision)
+        .is_some_and(|serving| serving.replicas > 0);
+    let stable = pass.state.stable.clone();
+    if !begun
+        || stable
+            .as_ref()
+            .is_some_and(|stable| stable.same(&target.revision))
+    {
+        let returned = stable.is_some_and(|stable| stable.same(&target.revision));
+        let cause = if returned {
+            Cause::Returned
+        } else {
+            Cause::Superseded
+        };
+        return pass.roll_back(run, cause);
+    }
+    keep_share(pass, &run);
+    if pass
+        .seen
+        .kept
+        .desired
+        .as_ref()
+        .is_none_or(|kept| !kept.same(&target.revision))
+    {
+        pass.tell(Reason::DesiredKept {
+            kept: target.revision.clone(),
+            finished: run.revision.clone(),
+        });
+    }
+    finish_first(pass, &target.revision, &run.revision);
+    Phase::Promoting { run, stage }
+}
+
+/// Keeps the newer template and puts the proven one back, so that it is finished.
+fn finish_first(pass: &mut Pass<'_>, newer: &Revision, proven: &Revision) {
+    pass.state.desired = Some(newer.clone());
+    pass.act(Action::KeepDesired {
+        revision: newer.clone(),
+    });
+    pass.act(Action::RestoreTemplate {
+        to: proven.clone(),
+        expect: newer.clone(),
+        paused: false,
+    });
+}
+
+/// While the Deployment rolls, the canary keeps its pods and its weight.
+fn keep_share(pass: &mut Pass<'_>, run: &Run) {
+    let mut run = run.clone();
+    keep_canary(pass, &run);
+    let seen = pass
+        .seen
+        .route
+        .canary
+        .as_ref()
+        .and_then(|route| route.weight);
+    if seen.is_none_or(|seen| seen > run.weight) {
+        steer(pass, &mut run, &[]);
+    }
+}
+
+fn rolling(
+    pass: &mut Pass<'_>,
+    target: &Target,
+    run: Run,
+    (ready, since): (i32, jiff::Timestamp),
+) -> Phase {
+    if target.paused {
+        pass.act(Action::Unpause {
+            expect: run.revision.clone(),
+        });
+    } else if target.complete {
+        return drain(pass, run);
+    }
+    keep_share(pass, &run);
+    progress(pass, target, run, (ready, since, false))
+}
+
+fn restarting(
+    pass: &mut Pass<'_>,
+    target: &Target,
+    run: Run,
+    (ready, since, restarted): (i32, jiff::Timestamp, bool),
+) -> Phase {
+    keep_share(pass, &run);
+    if !restarted {
+        pass.act(Action::Restart);
+        return Phase::Promoting {
+            run,
+            stage: Promotion::Rolling {
+                ready: 0,
+                since: pass.now(),
+                restarted: true,
+            },
+        };
+    }
+    if target.restarted && target.complete {
+        return drain(pass, run);
+    }
+    progress(pass, target, run, (ready, since, true))
+}
+
+/// Each pod more counts as progress; without any for the deadline the promotion is taken back.
+fn progress(
+    pass: &mut Pass<'_>,
+    target: &Target,
+    run: Run,
+    (ready, since, restarted): (i32, jiff::Timestamp, bool),
+) -> Phase {
+    let (ready, since) = if target.updated_ready > ready {
+        (target.updated_ready, pass.now())
+    } else {
+        (ready, since)
+    };
+    if pass.over(since, pass.plan.progress_deadline) {
+        let after = humantime::format_duration(pass.plan.progress_deadline).to_string();
+        return pass.roll_back(run, Cause::PromotionStuck { after });
+    }
+    Phase::Promoting {
+        run,
+        stage: Promotion::Rolling {
+            ready,
+            since,
+            restarted,
+        },
+    }
+}
+
+/// The Deployment is complete: the weight goes, then the canary.
+fn drain(pass: &mut Pass<'_>, mut run: Run) -> Phase {
+    run.weight = 0;
+    run.weight_since = None;
+    keep_stable(pass, run.revision.clone());
+    if let Trigger::Config { digest } = &run.trigger {
+        pass.state.config = Some(digest.clone());
+    } else if let Some(target) = pass.target() {
+        pass.state.config = Some(target.config.clone());
+    }
+    keep_off(pass);
+    Phase::Promoting {
+        run,
+        stage: Promotion::Draining { since: pass.now() },
+    }
+}
+
+/// Removes the canary, once its last requests are answered.
+fn clearing(pass: &mut Pass<'_>, target: &Target, mut run: Run) -> Phase {
+    let since = run.weight_since;
+    run.weight_since = take_away(pass, since);
+    if !canary_gone(pass) {
+        return Phase::Promoting {
+            run,
+            stage: Promotion::Removing,
+        };
+    }
+    if target.revision.same(&run.revision) {
+        settle_pause(pass, target);
+    }
+    pass.tell(Reason::Promoted {
+        revision: run.revision.clone(),
+    });
+    let message = run.patience.clone().unwrap_or_default();
+    close(
+        pass,
+        &run,
+        Outcome::Promoted,
+        "Promoted",
+        format!("promoted; {message}"),
+    );
+    Phase::Idle
+}

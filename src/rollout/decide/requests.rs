@@ -1,0 +1,163 @@
+//! What people ask for: promote, approve, hold, resume, abort, rollback, retry, restart.
+//!
+//! A request is answered once, by its id, and only for the revision it was meant for. Not here:
+//! who may ask. Requests are annotations, so the API server's RBAC has decided that.
+
+use super::pass::Pass;
+use super::promoting;
+use super::running::resume;
+use super::stepping::onward;
+use crate::rollout::action::Action;
+use crate::rollout::evidence::Verdict;
+use crate::rollout::observation::Request;
+use crate::rollout::reason::{Cause, HeldWhy, Reason};
+use crate::rollout::state::{Answer, Phase, Run};
+
+/// Answers that are kept in the status.
+const ANSWERS: usize = 8;
+
+/// Answers every request that has no answer yet, and clears those that have one.
+pub(super) fn answer(pass: &mut Pass<'_>) {
+    for request in &pass.seen.rollout.requests {
+        if !pass
+            .state
+            .answers
+            .iter()
+            .any(|answer| answer.id == request.id)
+        {
+            let result = serve(pass, request);
+            note(pass, request, result);
+        }
+        pass.act(Action::ClearRequest {
+            id: request.id.clone(),
+        });
+    }
+}
+
+fn note(pass: &mut Pass<'_>, request: &Request, result: Result<String, String>) {
+    let (done, message) = match result {
+        Ok(message) => (true, message),
+        Err(message) => (false, message),
+    };
+    pass.tell(Reason::Answered {
+        act: request.act.clone(),
+        done,
+        message: message.clone(),
+    });
+    pass.state.answers.push(Answer {
+        id: request.id.clone(),
+        act: request.act.clone(),
+        done,
+        message,
+        at: pass.now(),
+    });
+    let surplus = pass.state.answers.len().saturating_sub(ANSWERS);
+    pass.state.answers.drain(..surplus);
+}
+
+fn serve(pass: &mut Pass<'_>, request: &Request) -> Result<String, String> {
+    match request.act.as_str() {
+        "retry" => return retry(pass),
+        "restart" => return restart(pass),
+        "promote" | "approve" | "hold" | "resume" | "abort" | "rollback" => {}
+        other => {
+            return Err(format!(
+                "unknown request {other:?}; known: promote, approve, hold, resume, abort, rollback, retry, restart"
+            ));
+        }
+    }
+    let Some(run) = pass.state.phase.run().cloned() else {
+        return Err("there is no run".to_owned());
+    };
+    meant(request, &run)?;
+    let phase = pass.state.phase.clone();
+    let (next, message) = act(pass, &request.act, phase, run)?;
+    pass.state.phase = next;
+    Ok(message)
+}
+
+/// Whether the request was meant for the revision that is under trial.
+fn meant(request: &Request, run: &Run) -> Result<(), String> {
+    match &request.revision {
+        Some(revision) if *revision != run.revision.hash => Err(format!(
+            "it was meant for revision {revision}, but {} is under trial",
+            run.revision.hash
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn act(pass: &mut Pass<'_>, act: &str, phase: Phase, run: Run) -> Result<(Phase, String), String> {
+    if let Phase::RollingBack { .. } = phase {
+        return Err("the run is being rolled back".to_owned());
+    }
+    let promoting = matches!(phase, Phase::Promoting { .. });
+    match act {
+        "abort" | "rollback" => Ok((pass.roll_back(run, Cause::Aborted), "rolls back".to_owned())),
+        _ if promoting => {
+            Err("the promotion is under way; `sluice abort` takes it back".to_owned())
+        }
+        "promote" => Ok(promote(pass, run)),
+        "approve" => approve(pass, phase, run),
+        "hold" => Ok((pass.hold(run, HeldWhy::Person), "held".to_owned())),
+        _ => go_on(pass, phase, run),
+    }
+}
+
+/// Lets a revision through by a person's word, whatever the evidence says.
+fn promote(pass: &mut Pass<'_>, run: Run) -> (Phase, String) {
+    let mut message = "promotes by request".to_owned();
+    if run.verdict == Verdict::Worse || run.verdict == Verdict::Suspect {
+        message.push_str(" against the evidence");
+    }
+    (promoting::begin(pass, run, message.clone()), message)
+}
+
+fn approve(pass: &mut Pass<'_>, phase: Phase, run: Run) -> Result<(Phase, String), String> {
+    if !matches!(phase, Phase::AwaitingApproval(_)) {
+        return Err(format!("no approval is awaited in phase {}", phase.name()));
+    }
+    if !pass.fresh() {
+        return Err("the metrics are stale; the weight cannot rise now, ask again".to_owned());
+    }
+    Ok((onward(pass, run), "approved".to_owned()))
+}
+
+fn go_on(pass: &mut Pass<'_>, phase: Phase, run: Run) -> Result<(Phase, String), String> {
+    let Phase::Held { why, .. } = phase else {
+        return Err(format!(
+            "the run is not held, it is in phase {}",
+            phase.name()
+        ));
+    };
+    if why == HeldWhy::Suspicions
+        && let Some(evidence) = &mut pass.state.evidence
+    {
+        evidence.forgive();
+    }
+    let mut run = run;
+    if why == HeldWhy::Suspicions {
+        run.suspect = None;
+        run.suspicions = 0;
+    }
+    pass.tell(Reason::Resumed);
+    Ok((resume(pass, run), "goes on".to_owned()))
+}
+
+fn retry(pass: &mut Pass<'_>) -> Result<String, String> {
+    match pass.state.failed.take() {
+        Some(failure) => Ok(format!("{} may be tried again", failure.revision)),
+        None => Err("no revision has failed".to_owned()),
+    }
+}
+
+fn restart(pass: &mut Pass<'_>) -> Result<String, String> {
+    if pass.state.stable.is_none() {
+        return Err("nothing is guarded yet".to_owned());
+    }
+    pass.state.restart_queued = true;
+    Ok(match pass.state.phase.run() {
+        Some(_) => "queued until the run is over".to_owned(),
+        None => "restarts".to_owned(),
+    })
+}

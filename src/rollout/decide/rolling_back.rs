@@ -1,0 +1,195 @@
+//! Putting everything back: weight 0 in the pass that decides, then the canary, the template,
+//! the gate. Also how a run that was superseded or cancelled is cleared.
+//!
+//! Each remedy is compared with what is seen, so a crash between two of them heals.
+
+use jiff::Timestamp;
+
+use super::guard::forget_target;
+use super::pass::Pass;
+use crate::rollout::action::Action;
+use crate::rollout::observation::Target;
+use crate::rollout::reason::{Cause, Outcome, Reason};
+use crate::rollout::state::{Ended, Failure, Phase, Rollback, Run, Trigger};
+
+/// Traffic, canary and template are put back.
+pub(super) fn rolling_back(pass: &mut Pass<'_>, run: Run, mut rollback: Rollback) -> Phase {
+    rollback.off_since = take_away(pass, rollback.off_since);
+    let restored = restore(pass, &run, &rollback.cause);
+    if canary_gone(pass) && restored {
+        return finish(pass, &run, &rollback.cause);
+    }
+    Phase::RollingBack { run, rollback }
+}
+
+/// Takes the weight to 0.
+pub(super) fn keep_off(pass: &mut Pass<'_>) {
+    let on = pass
+        .seen
+        .route
+        .canary
+        .as_ref()
+        .is_some_and(|route| route.weight != Some(0));
+    if on {
+        pass.act(Action::LowerWeight { weight: 0 });
+    }
+}
+
+/// Weight 0, and, when that has been in force long enough, no Ingress, then no canary.
+/// Returns since when the weight is 0.
+pub(super) fn take_away(pass: &mut Pass<'_>, off_since: Option<Timestamp>) -> Option<Timestamp> {
+    keep_off(pass);
+    let off = pass
+        .seen
+        .route
+        .canary
+        .as_ref()
+        .is_none_or(|route| route.weight == Some(0));
+    if !off {
+        return None;
+    }
+    let since = off_since.unwrap_or_else(|| pass.now());
+    if !answered(pass, since) {
+        return Some(since);
+    }
+    if pass.seen.route.canary.is_some() {
+        pass.act(Action::RemoveRoute);
+    }
+    if pass
+        .seen
+        .canary
+        .as_ref()
+        .is_some_and(|canary| !canary.leaving)
+    {
+        pass.act(Action::RemoveCanary);
+    }
+    Some(since)
+}
+
+/// Whether the canary's last requests are answered; without a route there were none.
+fn answered(pass: &mut Pass<'_>, since: Timestamp) -> bool {
+    pass.seen.route.canary.is_none() || pass.over(since, pass.terms.tuning.drain)
+}
+
+/// Whether nothing of the canary is left.
+pub(super) fn canary_gone(pass: &Pass<'_>) -> bool {
+    pass.seen.canary.is_none() && pass.seen.route.canary.is_none()
+}
+
+/// Puts the template back, where the cause asks for it. Whether that is done.
+fn restore(pass: &mut Pass<'_>, run: &Run, cause: &Cause) -> bool {
+    let Some(target) = pass.target() else {
+        return true;
+    };
+    match cause {
+        Cause::TargetGone | Cause::WentOut | Cause::Superseded => true,
+        Cause::Returned => reopen(pass, target),
+        Cause::Detached => restore_template(pass, target, run),
+        Cause::Worse { .. }
+        | Cause::Pods(_)
+        | Cause::Deadline { .. }
+        | Cause::PromotionStuck { .. }
+        | Cause::Undecided { .. }
+        | Cause::NoData { .. }
+        | Cause::Aborted => !pass.plan.restore_template || restore_template(pass, target, run),
+    }
+}
+
+/// The template is stable's already: only the gate is to be opened.
+fn reopen(pass: &mut Pass<'_>, target: &Target) -> bool {
+    super::guard::settle_pause(pass, target);
+    true
+}
+
+fn restore_template(pass: &mut Pass<'_>, target: &Target, run: &Run) -> bool {
+    let Some(stable) = pass.state.stable.clone() else {
+        return true;
+    };
+    if run.trigger != Trigger::Template || !target.revision.same(&run.revision) {
+        return true;
+    }
+    let known =
+        target.serving(&stable).is_some() || pass.seen.kept.stable.as_ref() == Some(&stable.hash);
+    if !known {
+        return true;
+    }
+    pass.act(Action::RestoreTemplate {
+        to: stable,
+        expect: run.revision.clone(),
+        paused: pass.seen.gate.mode == crate::rollout::observation::GateMode::Paused,
+    });
+    false
+}
+
+/// Closes the run.
+fn finish(pass: &mut Pass<'_>, run: &Run, cause: &Cause) -> Phase {
+    let outcome = cause.outcome();
+    match outcome {
+        Outcome::RolledBack => {
+            pass.tell(Reason::RolledBack {
+                revision: run.revision.clone(),
+                cause: cause.clone(),
+            });
+            remember(pass, run, cause);
+        }
+        Outcome::Superseded => pass.tell(Reason::Superseded {
+            revision: run.revision.clone(),
+        }),
+        Outcome::Cancelled | Outcome::Promoted => pass.tell(Reason::Cancelled {
+            revision: run.revision.clone(),
+            cause: cause.clone(),
+        }),
+    }
+    close(pass, run, outcome, cause.name(), cause.to_string());
+    match cause {
+        Cause::TargetGone => {
+            forget_target(pass);
+            Phase::default()
+        }
+        Cause::Detached => Phase::Suspended,
+        Cause::Worse { .. }
+        | Cause::Pods(_)
+        | Cause::Deadline { .. }
+        | Cause::PromotionStuck { .. }
+        | Cause::Undecided { .. }
+        | Cause::NoData { .. }
+        | Cause::Aborted
+        | Cause::Superseded
+        | Cause::Returned
+        | Cause::WentOut => Phase::Idle,
+    }
+}
+
+/// A revision that failed is not tried again by itself.
+fn remember(pass: &mut Pass<'_>, run: &Run, cause: &Cause) {
+    if let Trigger::Config { digest } = &run.trigger {
+        pass.state.config = Some(digest.clone());
+        return;
+    }
+    pass.state.failed = Some(Failure {
+        revision: run.revision.clone(),
+        message: cause.to_string(),
+        at: pass.now(),
+    });
+}
+
+/// Records how a run ended.
+pub(super) fn close(
+    pass: &mut Pass<'_>,
+    run: &Run,
+    outcome: Outcome,
+    reason: &str,
+    message: String,
+) {
+    pass.state.evidence = None;
+    pass.state.bookmark = None;
+    pass.state.last_run = Some(Ended {
+        id: run.id.clone(),
+        revision: run.revision.clone(),
+        outcome,
+        reason: reason.to_owned(),
+        message,
+        started: run.started,
+        ended: pass.now(),
+    });
+}

@@ -1,0 +1,360 @@
+//! What holds for every phase of a run that has a canary: what ends it, the canary's objects,
+//! the weight; and the phases Preparing and Held.
+//!
+//! Not here: how steps advance (`stepping`), and what follows after the end (`promoting`,
+//! `rolling_back`).
+
+use super::pass::Pass;
+use crate::rollout::action::Action;
+use crate::rollout::evidence::{Evidence, RuleReport, Verdict};
+use crate::rollout::observation::Target;
+use crate::rollout::plan::{NoDataThen, Plan};
+use crate::rollout::reason::{Cause, HeldWhy, Reason};
+use crate::rollout::state::{Phase, Run, Trigger};
+
+/// Replicas of the canary at `weight` percent of `stable` replicas: at least one.
+pub(super) fn replicas(stable: i32, weight: u8) -> i32 {
+    let share = (i64::from(stable) * i64::from(weight) + 99) / 100;
+    i32::try_from(share).unwrap_or(i32::MAX).max(1)
+}
+
+/// Weight of the step that a run is at.
+pub(super) fn step_weight(plan: &Plan, step: usize) -> u8 {
+    plan.steps.get(step).map_or(100, |step| step.weight)
+}
+
+/// Weight of the first step.
+pub(super) fn first_weight(plan: &Plan) -> u8 {
+    step_weight(plan, 0)
+}
+
+/// Replicas that the canary should have now.
+fn wanted_replicas(pass: &Pass<'_>, run: &Run) -> i32 {
+    let stable = pass.target().map_or(0, |target| target.replicas);
+    replicas(
+        stable,
+        run.weight.max(run.peak).max(first_weight(pass.plan)),
+    )
+}
+
+/// Whether the canary has the pods that its weight needs.
+pub(super) fn canary_ready(pass: &Pass<'_>, run: &Run) -> bool {
+    pass.seen.canary.as_ref().is_some_and(|canary| {
+        canary.revision == canary_revision(run)
+            && !canary.leaving
+            && canary.ready >= wanted_replicas(pass, run)
+    })
+}
+
+/// What the canary's Deployment is marked with: the template, and the configuration's digest if that is on trial.
+fn canary_revision(run: &Run) -> String {
+    match &run.trigger {
+        Trigger::Template => run.revision.hash.clone(),
+        Trigger::Config { digest } => format!("{}-{digest}", run.revision.hash),
+    }
+}
+
+/// Invariant 1: what must hold before a weight may rise.
+pub(super) fn may_raise(pass: &Pass<'_>, run: &Run, reports: &[RuleReport]) -> bool {
+    pass.fresh()
+        && canary_ready(pass, run)
+        && pass.stable_ready() > 0
+        && pass.seen.route.refusals.is_empty()
+        && !reports
+            .iter()
+            .any(|report| report.verdict == Verdict::Worse)
+}
+
+/// Ends the run, if something that does not depend on its phase asks for it.
+pub(super) fn ended(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) -> Option<Cause> {
+    let target = pass.target()?;
+    if let Some(cause) = overtaken(pass, target, run) {
+        return Some(cause);
+    }
+    run.verdict = worst(reports);
+    if let Some(worse) = reports
+        .iter()
+        .find(|report| report.verdict == Verdict::Worse)
+    {
+        return Some(Cause::Worse {
+            rule: worse.rule.clone(),
+            sentence: worse.sentence(),
+            saved: saved(run, worse),
+        });
+    }
+    let canary = pass.seen.canary.as_ref()?;
+    if canary.revision != canary_revision(run) {
+        return None;
+    }
+    canary.fate.clone().map(Cause::Pods)
+}
+
+/// A template that is no longer the one under trial.
+fn overtaken(pass: &Pass<'_>, target: &Target, run: &Run) -> Option<Cause> {
+    let on_trial = match run.trigger {
+        Trigger::Template => &run.revision,
+        Trigger::Config { .. } => pass.state.stable.as_ref()?,
+    };
+    if target.revision.same(on_trial) {
+        let open = run.trigger == Trigger::Template && !target.paused;
+        return open.then_some(Cause::WentOut);
+    }
+    let back = pass
+        .state
+        .stable
+        .as_ref()
+        .is_some_and(|s| s.same(&target.revision));
+    Some(if back {
+        Cause::Returned
+    } else {
+        Cause::Superseded
+    })
+}
+
+/// Bad answers that a step down saved: the canary's excess since then, at the share it had before.
+fn saved(run: &Run, worse: &RuleReport) -> Option<u64> {
+    let suspicion = run.suspect.as_ref()?;
+    let step = worse.step_excess()?;
+    let factor = f64::from(suspicion.from) / f64::from(run.weight.max(1)) - 1.0;
+    Some((step * factor).max(0.0).round() as u64)
+}
+
+fn worst(reports: &[RuleReport]) -> Verdict {
+    let rank = |verdict: Verdict| match verdict {
+        Verdict::Worse => 3,
+        Verdict::Suspect => 2,
+        Verdict::Undecided => 1,
+        Verdict::NotWorse => 0,
+    };
+    reports
+        .iter()
+        .map(|report| report.verdict)
+        .max_by_key(|verdict| rank(*verdict))
+        .unwrap_or(Verdict::Undecided)
+}
+
+/// Makes and mends the canary's objects.
+pub(super) fn keep_canary(pass: &mut Pass<'_>, run: &Run) {
+    let wanted = wanted_replicas(pass, run);
+    match &pass.seen.canary {
+        Some(canary) if canary.leaving => {}
+        Some(canary) if canary.revision == canary_revision(run) && !canary.differs => {
+            if canary.replicas != wanted {
+                pass.act(Action::ScaleCanary { replicas: wanted });
+            }
+        }
+        present => {
+            let mends = run.peak > 0 || present.as_ref().is_some_and(|c| c.differs && c.ready > 0);
+            if mends {
+                pass.tell(Reason::CanaryMended);
+            }
+            pass.act(Action::EnsureCanary {
+                revision: crate::rollout::revision::Revision {
+                    hash: canary_revision(run),
+                    images: run.revision.images.clone(),
+                },
+                replicas: wanted,
+            });
+        }
+    }
+}
+
+/// Brings the weight that is seen to the one that is wanted; raises only if that is allowed.
+pub(super) fn steer(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) {
+    let route = pass.seen.route.canary.clone();
+    let seen = route.as_ref().and_then(|route| route.weight);
+    if seen == Some(run.weight) {
+        if route.is_some_and(|route| route.differs) {
+            pass.act(Action::EnsureRoute { weight: run.weight });
+        }
+        in_force(pass, run);
+        return;
+    }
+    if run.weight_since.take().is_some() {
+        pass.tell(Reason::WeightMended {
+            seen,
+            wanted: run.weight,
+        });
+    }
+    match (route, seen) {
+        (None, _) if run.weight == 0 => {}
+        (Some(_), Some(seen)) if seen > run.weight => {
+            pass.act(Action::LowerWeight { weight: run.weight });
+        }
+        // A weight that is no number is not known to be low: off first.
+        (Some(_), None) => pass.act(Action::LowerWeight { weight: 0 }),
+        (_, _) if may_raise(pass, run, reports) => {
+            pass.act(Action::EnsureRoute { weight: run.weight });
+        }
+        (_, _) => {}
+    }
+}
+
+/// Notes the first sight of the wanted weight, and tells the evidence.
+fn in_force(pass: &mut Pass<'_>, run: &mut Run) {
+    if run.weight_since.is_some() {
+        return;
+    }
+    let now = pass.now();
+    run.weight_since = Some(now);
+    let next = step_weight(pass.plan, run.step + 1);
+    if let Some(evidence) = &mut pass.state.evidence {
+        evidence.weight_changed(&pass.terms.evidence, run.weight, next, now);
+    }
+}
+
+/// The canary comes up, and the metrics are awaited.
+pub(super) fn preparing(pass: &mut Pass<'_>, mut run: Run) -> Phase {
+    let reports = pass.reports();
+    if let Some(cause) = ended(pass, &mut run, &reports) {
+        return pass.roll_back(run, cause);
+    }
+    if let Some(why) = hindered(pass) {
+        return pass.hold(run, why);
+    }
+    keep_canary(pass, &run);
+    if !canary_ready(pass, &run) {
+        return unready(pass, run);
+    }
+    if !pass.fresh() {
+        return silent(pass, run).unwrap_or_else(Phase::Preparing);
+    }
+    begin_steps(pass, run)
+}
+
+/// Why no canary can be had now.
+fn hindered(pass: &Pass<'_>) -> Option<HeldWhy> {
+    if let Some(why) = pass.seen.route.refusals.first() {
+        return Some(HeldWhy::Refused { why: why.clone() });
+    }
+    if pass.target().is_some_and(|target| target.replicas == 0) {
+        return Some(HeldWhy::NoReplicas);
+    }
+    (pass.stable_ready() == 0).then_some(HeldWhy::StableGone)
+}
+
+/// The canary is not ready: in time, refused, or too late.
+fn unready(pass: &mut Pass<'_>, run: Run) -> Phase {
+    if !pass.over(run.since, pass.plan.progress_deadline) {
+        return Phase::Preparing(run);
+    }
+    let refused = pass
+        .seen
+        .canary
+        .as_ref()
+        .and_then(|canary| canary.refused.clone());
+    match refused {
+        Some(why) => pass.hold(run, HeldWhy::PodsRefused { why }),
+        None => {
+            let after = humantime::format_duration(pass.plan.progress_deadline).to_string();
+            pass.roll_back(run, Cause::Deadline { after })
+        }
+    }
+}
+
+/// What follows when the metrics stay away; gives the run back while there is time.
+pub(super) fn silent(pass: &mut Pass<'_>, run: Run) -> Result<Phase, Run> {
+    let (after, then) = pass.plan.analysis.no_data;
+    let silence = pass.silence(&run);
+    if silence < after {
+        let rest = after.saturating_sub(silence);
+        pass.wake_at(pass.now().checked_add(rest).unwrap_or(jiff::Timestamp::MAX));
+        return Err(run);
+    }
+    let why = pass.seen.metrics.absent.clone().unwrap_or_else(|| {
+        format!(
+            "no sample for {}",
+            humantime::format_duration(std::time::Duration::from_secs(silence.as_secs()))
+        )
+    });
+    Ok(match then {
+        NoDataThen::Hold => pass.hold(run, HeldWhy::NoData { why }),
+        NoDataThen::Rollback => pass.roll_back(run, Cause::NoData { why }),
+    })
+}
+
+fn begin_steps(pass: &mut Pass<'_>, mut run: Run) -> Phase {
+    let ready = pass.seen.canary.as_ref().map_or(0, |canary| canary.ready);
+    pass.tell(Reason::CanaryReady { replicas: ready });
+    set_patience(pass, &mut run);
+    raise(pass, &mut run, 0);
+    Phase::Stepping(run)
+}
+
+/// Says what a promotion can exclude at the present traffic.
+fn set_patience(pass: &mut Pass<'_>, run: &mut Run) {
+    let Some(evidence) = &mut pass.state.evidence else {
+        return;
+    };
+    let sentence = evidence.set_patience(&pass.terms.evidence).sentence();
+    run.patience = Some(sentence.clone());
+    pass.tell(Reason::PatienceSaid { sentence });
+}
+
+/// Enters a step: the weight is wanted from now on.
+pub(super) fn raise(pass: &mut Pass<'_>, run: &mut Run, step: usize) {
+    let from = run.weight;
+    run.step = step;
+    run.weight = step_weight(pass.plan, step);
+    run.peak = run.peak.max(run.weight);
+    run.weight_since = None;
+    run.since = pass.now();
+    pass.tell(Reason::WeightRaised {
+        from,
+        to: run.weight,
+        step: step + 1,
+        steps: pass.plan.steps.len(),
+    });
+}
+
+/// Stands still: still ended by what ends a run, and let go when what held it is over.
+pub(super) fn held(pass: &mut Pass<'_>, mut run: Run, why: HeldWhy) -> Phase {
+    let reports = pass.reports();
+    if let Some(cause) = ended(pass, &mut run, &reports) {
+        return pass.roll_back(run, cause);
+    }
+    if why == HeldWhy::StableGone || why == HeldWhy::NoReplicas {
+        run.weight = 0;
+    }
+    if !matches!(why, HeldWhy::Refused { .. } | HeldWhy::NoReplicas) {
+        keep_canary(pass, &run);
+    }
+    steer(pass, &mut run, &reports);
+    if over(pass, &run, &why, &reports) {
+        pass.tell(Reason::Resumed);
+        return resume(pass, run);
+    }
+    Phase::Held { run, why }
+}
+
+/// Whether what held the run is over.
+fn over(pass: &Pass<'_>, run: &Run, why: &HeldWhy, reports: &[RuleReport]) -> bool {
+    if why.needs_person() {
+        return false;
+    }
+    match why {
+        HeldWhy::NoData { .. } => pass.fresh(),
+        HeldWhy::PodsRefused { .. } => canary_ready(pass, run),
+        HeldWhy::Undecided => {
+            !reports.is_empty() && reports.iter().all(RuleReport::shown_not_worse)
+        }
+        HeldWhy::Refused { .. }
+        | HeldWhy::NoReplicas
+        | HeldWhy::StableGone
+        | HeldWhy::Person
+        | HeldWhy::Suspicions => hindered(pass).is_none(),
+    }
+}
+
+/// Goes on where a held run stood: at its step, or with the preparation.
+pub(super) fn resume(pass: &mut Pass<'_>, mut run: Run) -> Phase {
+    run.since = pass.now();
+    if run.weight == 0 {
+        run.step = 0;
+        pass.state
+            .evidence
+            .get_or_insert_with(|| Evidence::begin(&pass.terms.evidence));
+        return Phase::Preparing(run);
+    }
+    Phase::Stepping(run)
+}

@@ -1,0 +1,216 @@
+//! The steps: the canary has its share, the evidence decides how it goes on.
+//!
+//! A step ends when every rule shows the canary not worse, its hold is over and the observed
+//! share agrees with the weight. A suspicion (the exact witness alone) takes the weight back to
+//! the first step at once; the third one asks for a person.
+
+use std::time::Duration;
+
+use super::pass::Pass;
+use super::promoting;
+use super::running::{
+    canary_ready, ended, first_weight, keep_canary, raise, silent, steer, step_weight,
+};
+use crate::rollout::evidence::{RuleReport, Verdict};
+use crate::rollout::plan::UndecidedThen;
+use crate::rollout::reason::{Cause, HeldWhy, Reason};
+use crate::rollout::state::{Phase, Run, Suspicion};
+
+/// The share of requests must agree with the weight for so long before a step ends.
+const LEAST_STEP: Duration = Duration::from_secs(10);
+/// The suspicion after which a person decides.
+const LAST_SUSPICION: u8 = 3;
+
+/// The canary has its share of the traffic.
+pub(super) fn stepping(pass: &mut Pass<'_>, mut run: Run) -> Phase {
+    let reports = pass.reports();
+    match watch(pass, &mut run, &reports) {
+        Watch::Leaves(phase) => return *phase,
+        Watch::Stays => {}
+    }
+    if let Some(suspect) = suspected(&run, first_weight(pass.plan), &reports) {
+        return suspect_run(pass, run, suspect);
+    }
+    if passed(pass, &run, &reports) {
+        return advance(pass, run, &reports);
+    }
+    undecided(pass, run)
+}
+
+enum Watch {
+    Leaves(Box<Phase>),
+    Stays,
+}
+
+/// What is common to a step and to waiting after it.
+fn watch(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) -> Watch {
+    if let Some(cause) = ended(pass, run, reports) {
+        return Watch::Leaves(Box::new(pass.roll_back(run.clone(), cause)));
+    }
+    if pass.stable_ready() == 0 {
+        run.weight = 0;
+        let phase = pass.hold(run.clone(), HeldWhy::StableGone);
+        return Watch::Leaves(Box::new(phase));
+    }
+    keep_canary(pass, run);
+    steer(pass, run, reports);
+    if !pass.fresh()
+        && let Ok(phase) = silent(pass, run.clone())
+    {
+        return Watch::Leaves(Box::new(phase));
+    }
+    if !canary_ready(pass, run) && pass.over(run.since, pass.plan.progress_deadline) {
+        return Watch::Leaves(Box::new(too_late(pass, run.clone())));
+    }
+    Watch::Stays
+}
+
+/// The canary lost its pods, or did not get those of the next step.
+fn too_late(pass: &mut Pass<'_>, run: Run) -> Phase {
+    let refused = pass
+        .seen
+        .canary
+        .as_ref()
+        .and_then(|canary| canary.refused.clone());
+    if let Some(why) = refused {
+        return pass.hold(run, HeldWhy::PodsRefused { why });
+    }
+    let after = humantime::format_duration(pass.plan.progress_deadline).to_string();
+    pass.roll_back(run, Cause::Deadline { after })
+}
+
+/// The rule whose exact witness alone is convinced, where that is acted upon.
+fn suspected<'r>(run: &Run, first: u8, reports: &'r [RuleReport]) -> Option<&'r RuleReport> {
+    let above = run.weight > first && run.suspect.is_none();
+    reports
+        .iter()
+        .find(|report| above && report.verdict == Verdict::Suspect)
+}
+
+fn suspect_run(pass: &mut Pass<'_>, mut run: Run, report: &RuleReport) -> Phase {
+    let from = run.weight;
+    let to = first_weight(pass.plan);
+    pass.tell(Reason::Suspected {
+        rule: report.rule.clone(),
+        sentence: report.sentence(),
+        from,
+        to,
+    });
+    run.suspicions += 1;
+    run.suspect = Some(Suspicion {
+        since: pass.now(),
+        from,
+    });
+    run.step = 0;
+    run.weight = to;
+    run.weight_since = None;
+    run.since = pass.now();
+    steer(pass, &mut run, &[]);
+    if run.suspicions >= LAST_SUSPICION {
+        return pass.hold(run, HeldWhy::Suspicions);
+    }
+    Phase::Stepping(run)
+}
+
+/// Whether the step's evidence, hold and share suffice.
+fn passed(pass: &mut Pass<'_>, run: &Run, reports: &[RuleReport]) -> bool {
+    let Some(since) = run.weight_since else {
+        return false;
+    };
+    let hold = pass
+        .plan
+        .steps
+        .get(run.step)
+        .map_or(Duration::ZERO, |step| step.hold);
+    // A suspicion is over when the promotion test says so, though the exact witness still stands.
+    let shows = |report: &RuleReport| match run.suspect {
+        Some(_) => report.shown_not_worse(),
+        None => report.verdict == Verdict::NotWorse,
+    };
+    let shown = !reports.is_empty() && reports.iter().all(shows);
+    let agrees = pass
+        .state
+        .evidence
+        .as_ref()
+        .is_some_and(|evidence| evidence.share().ok);
+    let over = pass.over(since, hold.max(LEAST_STEP));
+    shown && agrees && over && pass.fresh()
+}
+
+/// The next step, an approval, the promotion, or the end of a suspicion.
+fn advance(pass: &mut Pass<'_>, mut run: Run, reports: &[RuleReport]) -> Phase {
+    if run.suspect.take().is_some() {
+        pass.tell(Reason::SuspicionOver {
+            sentence: sentences(reports),
+        });
+        if let Some(evidence) = &mut pass.state.evidence {
+            evidence.forgive();
+        }
+    }
+    if pass
+        .plan
+        .steps
+        .get(run.step)
+        .is_some_and(|step| step.approval)
+    {
+        let next = step_weight(pass.plan, run.step + 1);
+        pass.tell(Reason::ApprovalAwaited {
+            step: run.step + 1,
+            next,
+        });
+        run.since = pass.now();
+        return Phase::AwaitingApproval(run);
+    }
+    onward(pass, run)
+}
+
+/// Past a step: the next one, or the promotion.
+pub(super) fn onward(pass: &mut Pass<'_>, mut run: Run) -> Phase {
+    let next = run.step + 1;
+    if next >= pass.plan.steps.len() {
+        let sentence = sentences(&pass.reports());
+        return promoting::begin(pass, run, sentence);
+    }
+    raise(pass, &mut run, next);
+    Phase::Stepping(run)
+}
+
+fn sentences(reports: &[RuleReport]) -> String {
+    let each: Vec<String> = reports
+        .iter()
+        .map(|report| format!("{}: {}", report.rule, report.sentence()))
+        .collect();
+    each.join("; ")
+}
+
+/// What follows when a step stays undecided.
+fn undecided(pass: &mut Pass<'_>, run: Run) -> Phase {
+    let (after, then) = pass.plan.analysis.undecided;
+    let waits = run
+        .weight_since
+        .is_none_or(|since| !pass.over(since, after));
+    if waits {
+        return Phase::Stepping(run);
+    }
+    match then {
+        UndecidedThen::Hold => pass.hold(run, HeldWhy::Undecided),
+        UndecidedThen::Promote if pass.fresh() => onward(pass, run),
+        UndecidedThen::Promote => Phase::Stepping(run),
+        UndecidedThen::Rollback => {
+            let after = humantime::format_duration(after).to_string();
+            pass.roll_back(run, Cause::Undecided { after })
+        }
+    }
+}
+
+/// A step is passed; only the approval is missing. Watched all the same.
+pub(super) fn awaiting_approval(pass: &mut Pass<'_>, mut run: Run) -> Phase {
+    let reports = pass.reports();
+    match watch(pass, &mut run, &reports) {
+        Watch::Leaves(phase) => *phase,
+        Watch::Stays => match suspected(&run, first_weight(pass.plan), &reports) {
+            Some(suspect) => suspect_run(pass, run, suspect),
+            None => Phase::AwaitingApproval(run),
+        },
+    }
+}

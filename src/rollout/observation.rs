@@ -1,0 +1,203 @@
+//! What a pass sees: the cluster's state and the newest samples, as plain facts.
+//!
+//! The edges fill this in; `decide` reads it. Everything that could be missing is an `Option`,
+//! and nothing is assumed about what is absent.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::evidence::Sample;
+use super::revision::Revision;
+
+/// One look at everything that a decision depends on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observation {
+    /// The time of this look.
+    pub now: Timestamp,
+    /// The Rollout itself.
+    pub rollout: Custody,
+    /// The guarded Deployment, if there is one.
+    pub target: Option<Target>,
+    /// The canary's Deployment, Service and policy copies, if there are any.
+    pub canary: Option<Canary>,
+    /// The canary's way to requests.
+    pub route: Route,
+    /// What the metrics say.
+    pub metrics: Metrics,
+    /// The gate.
+    pub gate: Gate,
+    /// Templates that Sluice keeps, by hash.
+    pub kept: Kept,
+}
+
+/// What the Rollout object says beside its spec.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Custody {
+    /// It is being deleted.
+    pub deleting: bool,
+    /// Our finalizer is on it.
+    pub finalizer: bool,
+    /// Another Rollout guards the same Deployment and was there first.
+    pub rival: Option<String>,
+    /// Requests of people that are still annotated.
+    pub requests: Vec<Request>,
+}
+
+/// Something that a person asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Its id, unique.
+    pub id: String,
+    /// What is asked.
+    pub act: String,
+    /// The revision it was meant for.
+    pub revision: Option<String>,
+}
+
+/// The guarded Deployment.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Target {
+    /// Its uid: a Deployment made again under the same name is another one.
+    pub uid: String,
+    /// The revision of its template.
+    pub revision: Revision,
+    /// `spec.paused`.
+    pub paused: bool,
+    /// It carries the gate's label.
+    pub guarded: bool,
+    /// The Rollout that it says to be held by.
+    pub held_by: Option<String>,
+    /// The break-glass annotation's reason.
+    pub open: Option<String>,
+    /// Replicas that are wanted.
+    pub replicas: i32,
+    /// The template is rolled out completely and available.
+    pub complete: bool,
+    /// Pods of the template's own revision that are ready.
+    pub updated_ready: i32,
+    /// Its `ReplicaSets` that have or want pods.
+    pub serving: Vec<Serving>,
+    /// Digest of the `ConfigMaps` and Secrets that the template names.
+    pub config: String,
+    /// A restart annotation on the template that stable does not have.
+    pub restarted: bool,
+}
+
+impl Target {
+    /// What serves of `revision`.
+    pub fn serving(&self, revision: &Revision) -> Option<&Serving> {
+        self.serving.iter().find(|s| s.revision.same(revision))
+    }
+}
+
+/// A `ReplicaSet` with pods.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Serving {
+    /// Its revision.
+    pub revision: Revision,
+    /// Replicas that it wants.
+    pub replicas: i32,
+    /// Pods that are ready.
+    pub ready: i32,
+}
+
+/// The canary's objects.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Canary {
+    /// The revision that its Deployment was made for.
+    pub revision: String,
+    /// Replicas that its Deployment wants.
+    pub replicas: i32,
+    /// Pods that are ready.
+    pub ready: i32,
+    /// A pod state that cannot mend itself.
+    pub fate: Option<Fate>,
+    /// The cluster refuses its pods (quota, admission).
+    pub refused: Option<String>,
+    /// Its objects differ from what we would make, or one is missing.
+    pub differs: bool,
+    /// Its Deployment is going away.
+    pub leaving: bool,
+}
+
+/// How a pod fails for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fate {
+    /// What happened.
+    pub kind: FateKind,
+    /// Pod, container and message, in a sentence.
+    pub detail: String,
+}
+
+/// What happens to a pod that fails for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FateKind {
+    /// It ends again and again.
+    CrashLoop,
+    /// Its image cannot be pulled.
+    ImagePull,
+    /// Its container cannot be made.
+    CreateContainer,
+    /// It used more memory than it may.
+    OutOfMemory,
+}
+
+/// The canary's way to requests.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Route {
+    /// Why no canary can be routed, each in a sentence.
+    pub refusals: Vec<String>,
+    /// What people should know, each in a sentence.
+    pub warnings: Vec<String>,
+    /// The canary Ingress, if there is one.
+    pub canary: Option<CanaryRoute>,
+}
+
+/// The canary Ingress.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct CanaryRoute {
+    /// The weight it says; `None` if that is no weight.
+    pub weight: Option<u8>,
+    /// Anything else in it differs from what we would make.
+    pub differs: bool,
+}
+
+/// What the metrics say.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Metrics {
+    /// New samples, oldest first.
+    pub samples: Vec<Sample>,
+    /// Where to go on reading after a restart; opaque.
+    pub bookmark: Option<serde_json::Value>,
+    /// Why nothing could be read.
+    pub absent: Option<String>,
+}
+
+/// The gate.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Gate {
+    /// How it stands.
+    pub mode: GateMode,
+    /// What is wrong with it.
+    pub problem: Option<String>,
+}
+
+/// How the gate stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum GateMode {
+    /// An admission policy pauses in the request that changes the template.
+    #[default]
+    Policy,
+    /// The Deployment is paused all the time.
+    Paused,
+}
+
+/// Templates that Sluice keeps.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Kept {
+    /// The stable one.
+    pub stable: Option<String>,
+    /// The newest one that a person wants, while an older one is finished.
+    pub desired: Option<Revision>,
+}

@@ -1,0 +1,520 @@
+//! The closed vocabulary of what Sluice tells: one `Reason` yields the log line, the Event, the
+//! metric label and the text in the status.
+//!
+//! Not here: how it is told. The edges do that.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::observation::{Fate, FateKind};
+use super::revision::Revision;
+
+/// Something that happened and that people may want to know.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reason {
+    Adopted {
+        stable: Revision,
+        warnings: Vec<String>,
+    },
+    Unguarded {
+        why: String,
+    },
+    GateBroken {
+        problem: String,
+    },
+    GateMended,
+    LabelRestored,
+    Bypassed {
+        revision: Revision,
+    },
+    Opened {
+        revision: Revision,
+        why: String,
+    },
+    Accepted {
+        revision: Revision,
+    },
+    Healed {
+        what: String,
+    },
+    ConfigChanged,
+    RunStarted {
+        revision: Revision,
+        stable: Revision,
+    },
+    PatienceSaid {
+        sentence: String,
+    },
+    CanaryReady {
+        replicas: i32,
+    },
+    WeightRaised {
+        from: u8,
+        to: u8,
+        step: usize,
+        steps: usize,
+    },
+    WeightMended {
+        seen: Option<u8>,
+        wanted: u8,
+    },
+    CanaryMended,
+    Suspected {
+        rule: String,
+        sentence: String,
+        from: u8,
+        to: u8,
+    },
+    SuspicionOver {
+        sentence: String,
+    },
+    ApprovalAwaited {
+        step: usize,
+        next: u8,
+    },
+    Held {
+        why: HeldWhy,
+    },
+    Resumed,
+    PromotionStarted {
+        sentence: String,
+    },
+    DesiredKept {
+        kept: Revision,
+        finished: Revision,
+    },
+    DesiredGiven {
+        revision: Revision,
+    },
+    Promoted {
+        revision: Revision,
+    },
+    RollbackStarted {
+        cause: Cause,
+    },
+    RolledBack {
+        revision: Revision,
+        cause: Cause,
+    },
+    Superseded {
+        revision: Revision,
+    },
+    Cancelled {
+        revision: Revision,
+        cause: Cause,
+    },
+    StillFailed {
+        revision: Revision,
+    },
+    Restarted,
+    Suspended,
+    Released,
+    Answered {
+        act: String,
+        done: bool,
+        message: String,
+    },
+}
+
+/// How a run ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The revision serves.
+    Promoted,
+    /// It was put back.
+    RolledBack,
+    /// A newer revision took its place.
+    Superseded,
+    /// The run ended without a judgement.
+    Cancelled,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, out)
+    }
+}
+
+/// Why a run is ended before its promotion.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Cause {
+    /// A rule found the canary worse.
+    Worse {
+        rule: String,
+        sentence: String,
+        /// Bad answers that the step down saved, if there was one.
+        saved: Option<u64>,
+    },
+    /// The canary's pods fail for good.
+    Pods(Fate),
+    /// The canary's pods were not ready in time.
+    Deadline { after: String },
+    /// The native roll did not come through.
+    PromotionStuck { after: String },
+    /// The evidence stayed undecided.
+    Undecided { after: String },
+    /// The metrics stayed away.
+    NoData { why: String },
+    /// A person ended it.
+    Aborted,
+    /// A newer template is there.
+    Superseded,
+    /// The template is the stable one again.
+    Returned,
+    /// It went out past the gate.
+    WentOut,
+    /// The Deployment is gone or another one.
+    TargetGone,
+    /// The Rollout was suspended or deleted.
+    Detached,
+}
+
+impl Cause {
+    /// How a run ends by it.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Superseded => Outcome::Superseded,
+            Self::Returned | Self::WentOut | Self::TargetGone | Self::Detached => {
+                Outcome::Cancelled
+            }
+            Self::Worse { .. }
+            | Self::Pods(_)
+            | Self::Deadline { .. }
+            | Self::PromotionStuck { .. }
+            | Self::Undecided { .. }
+            | Self::NoData { .. }
+            | Self::Aborted => Outcome::RolledBack,
+        }
+    }
+
+    /// Its name, bounded, for metrics and the status.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Worse { .. } => "Worse",
+            Self::Pods(fate) => match fate.kind {
+                FateKind::CrashLoop => "CrashLoop",
+                FateKind::ImagePull => "ImagePull",
+                FateKind::CreateContainer => "CreateContainer",
+                FateKind::OutOfMemory => "OutOfMemory",
+            },
+            Self::Deadline { .. } => "ProgressDeadline",
+            Self::PromotionStuck { .. } => "PromotionStuck",
+            Self::Undecided { .. } => "Undecided",
+            Self::NoData { .. } => "NoData",
+            Self::Aborted => "Aborted",
+            Self::Superseded => "Superseded",
+            Self::Returned => "ReturnedToStable",
+            Self::WentOut => "WentOut",
+            Self::TargetGone => "TargetGone",
+            Self::Detached => "Detached",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Worse {
+                rule,
+                sentence,
+                saved,
+            } => {
+                write!(out, "{rule} is worse: {sentence}")?;
+                match saved {
+                    Some(saved) => {
+                        write!(out, "; the early step down saved some {saved} bad answers")
+                    }
+                    None => Ok(()),
+                }
+            }
+            Self::Pods(fate) => write!(out, "{}", fate.detail),
+            Self::Deadline { after } => {
+                write!(out, "the canary's pods were not ready within {after}")
+            }
+            Self::PromotionStuck { after } => {
+                write!(out, "the promotion made no progress for {after}")
+            }
+            Self::Undecided { after } => write!(out, "the evidence stayed undecided for {after}"),
+            Self::NoData { why } => write!(out, "no metrics: {why}"),
+            Self::Aborted => write!(out, "a person asked for it"),
+            Self::Superseded => write!(out, "a newer template was applied"),
+            Self::Returned => write!(out, "the template is the stable one again"),
+            Self::WentOut => write!(out, "the revision went out past the gate"),
+            Self::TargetGone => write!(out, "the Deployment was deleted or made anew"),
+            Self::Detached => write!(out, "the Rollout was suspended or deleted"),
+        }
+    }
+}
+
+/// Why a run stands still.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HeldWhy {
+    /// A person asked for it.
+    Person,
+    /// The route or the workload does not allow a canary.
+    Refused { why: String },
+    /// The cluster refuses the canary's pods.
+    PodsRefused { why: String },
+    /// The Deployment has no replicas: nothing serves that could be compared.
+    NoReplicas,
+    /// No stable pod is ready.
+    StableGone,
+    /// The metrics stayed away.
+    NoData { why: String },
+    /// The evidence stayed undecided.
+    Undecided,
+    /// Suspected for the third time.
+    Suspicions,
+}
+
+impl HeldWhy {
+    /// Whether only a person lets the run go on.
+    pub fn needs_person(&self) -> bool {
+        match self {
+            Self::Person | Self::Suspicions => true,
+            Self::Refused { .. }
+            | Self::PodsRefused { .. }
+            | Self::NoReplicas
+            | Self::StableGone
+            | Self::NoData { .. }
+            | Self::Undecided => false,
+        }
+    }
+}
+
+impl fmt::Display for HeldWhy {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Person => write!(out, "a person holds it; `sluice resume` lets it go on"),
+            Self::Refused { why } => write!(out, "no canary can be routed: {why}"),
+            Self::PodsRefused { why } => {
+                write!(out, "the cluster refuses the canary's pods: {why}")
+            }
+            Self::NoReplicas => write!(
+                out,
+                "the Deployment has 0 replicas, so nothing can be compared; scale it up, or `sluice promote` lets the new template through"
+            ),
+            Self::StableGone => write!(out, "no stable pod is ready"),
+            Self::NoData { why } => write!(out, "no metrics: {why}"),
+            Self::Undecided => write!(
+                out,
+                "the evidence stayed undecided; it goes on when it suffices, or by `sluice promote` or `sluice abort`"
+            ),
+            Self::Suspicions => write!(
+                out,
+                "suspected three times without proof; `sluice resume`, `sluice promote` or `sluice abort`"
+            ),
+        }
+    }
+}
+
+impl Reason {
+    /// Its name in `CamelCase`, as Events and metrics use it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Adopted { .. } => "Adopted",
+            Self::Unguarded { .. } => "Unguarded",
+            Self::GateBroken { .. } => "GateBroken",
+            Self::GateMended => "GateMended",
+            Self::LabelRestored => "LabelRestored",
+            Self::Bypassed { .. } => "Bypassed",
+            Self::Opened { .. } => "Opened",
+            Self::Accepted { .. } => "Accepted",
+            Self::Healed { .. } => "Healed",
+            Self::ConfigChanged => "ConfigChanged",
+            Self::RunStarted { .. } => "RunStarted",
+            Self::PatienceSaid { .. } => "Patience",
+            Self::CanaryReady { .. } => "CanaryReady",
+            Self::WeightRaised { .. } => "WeightRaised",
+            Self::WeightMended { .. } => "WeightMended",
+            Self::CanaryMended => "CanaryMended",
+            Self::Suspected { .. } => "Suspected",
+            Self::SuspicionOver { .. } => "SuspicionOver",
+            Self::ApprovalAwaited { .. } => "ApprovalAwaited",
+            Self::Held { .. } => "Held",
+            Self::Resumed => "Resumed",
+            Self::PromotionStarted { .. } => "PromotionStarted",
+            Self::DesiredKept { .. } => "DesiredKept",
+            Self::DesiredGiven { .. } => "DesiredGiven",
+            Self::Promoted { .. } => "Promoted",
+            Self::RollbackStarted { .. } => "RollbackStarted",
+            Self::RolledBack { .. } => "RolledBack",
+            Self::Superseded { .. } => "Superseded",
+            Self::Cancelled { .. } => "Cancelled",
+            Self::StillFailed { .. } => "StillFailed",
+            Self::Restarted => "Restarted",
+            Self::Suspended => "Suspended",
+            Self::Released => "Released",
+            Self::Answered { .. } => "Answered",
+        }
+    }
+
+    /// Whether it is bad news.
+    pub fn warns(&self) -> bool {
+        match self {
+            Self::Unguarded { .. }
+            | Self::GateBroken { .. }
+            | Self::LabelRestored
+            | Self::Bypassed { .. }
+            | Self::Opened { .. }
+            | Self::WeightMended { .. }
+            | Self::CanaryMended
+            | Self::Suspected { .. }
+            | Self::Held { .. }
+            | Self::RollbackStarted { .. }
+            | Self::RolledBack { .. }
+            | Self::StillFailed { .. } => true,
+            Self::Answered { done, .. } => !done,
+            Self::Adopted { .. }
+            | Self::GateMended
+            | Self::Accepted { .. }
+            | Self::Healed { .. }
+            | Self::ConfigChanged
+            | Self::RunStarted { .. }
+            | Self::PatienceSaid { .. }
+            | Self::CanaryReady { .. }
+            | Self::WeightRaised { .. }
+            | Self::SuspicionOver { .. }
+            | Self::ApprovalAwaited { .. }
+            | Self::Resumed
+            | Self::PromotionStarted { .. }
+            | Self::DesiredKept { .. }
+            | Self::DesiredGiven { .. }
+            | Self::Promoted { .. }
+            | Self::Superseded { .. }
+            | Self::Cancelled { .. }
+            | Self::Restarted
+            | Self::Suspended
+            | Self::Released => false,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    #[allow(clippy::too_many_lines)] // one line a word of the vocabulary
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Adopted { stable, warnings } => {
+                write!(out, "guards the Deployment; stable is {stable}")?;
+                warnings.iter().try_for_each(|w| write!(out, "; note: {w}"))
+            }
+            Self::Unguarded { why } => write!(out, "not guarded yet: {why}"),
+            Self::GateBroken { problem } => write!(out, "the gate does not stand: {problem}"),
+            Self::GateMended => write!(out, "the gate stands again"),
+            Self::LabelRestored => {
+                write!(
+                    out,
+                    "the gate's label was taken from the Deployment and is put back"
+                )
+            }
+            Self::Bypassed { revision } => write!(
+                out,
+                "{revision} has pods without having been proven: it went past the gate"
+            ),
+            Self::Opened { revision, why } => {
+                write!(out, "{revision} goes out by break-glass: {why}")
+            }
+            Self::Accepted { revision } => write!(out, "{revision} is the stable revision now"),
+            Self::Healed { what } => write!(out, "{what}"),
+            Self::ConfigChanged => write!(
+                out,
+                "a ConfigMap or Secret of the template changed: pods that start now get it"
+            ),
+            Self::RunStarted { revision, stable } => {
+                write!(out, "holds {revision} and tries it as a canary of {stable}")
+            }
+            Self::PatienceSaid { sentence } => write!(out, "{sentence}"),
+            Self::CanaryReady { replicas } => {
+                write!(out, "the canary is ready, {replicas} replicas")
+            }
+            Self::WeightRaised {
+                from,
+                to,
+                step,
+                steps,
+            } => {
+                write!(out, "weight {from}% to {to}%, step {step} of {steps}")
+            }
+            Self::WeightMended {
+                seen: Some(seen),
+                wanted,
+            } => {
+                write!(
+                    out,
+                    "somebody set the weight to {seen}%; it is {wanted}% again"
+                )
+            }
+            Self::WeightMended { seen: None, wanted } => {
+                write!(
+                    out,
+                    "the canary's route was removed or mangled; it is at {wanted}% again"
+                )
+            }
+            Self::CanaryMended => {
+                write!(
+                    out,
+                    "the canary's objects were removed or changed and are put back"
+                )
+            }
+            Self::Suspected {
+                rule,
+                sentence,
+                from,
+                to,
+            } => write!(
+                out,
+                "{rule} looks worse: {sentence}; weight {from}% to {to}% until both witnesses agree"
+            ),
+            Self::SuspicionOver { sentence } => {
+                write!(
+                    out,
+                    "the suspicion is over, the steps begin anew: {sentence}"
+                )
+            }
+            Self::ApprovalAwaited { step, next } => write!(
+                out,
+                "step {step} is passed; `sluice approve` lets it go on to {next}%"
+            ),
+            Self::Held { why } => write!(out, "held: {why}"),
+            Self::Resumed => write!(out, "goes on"),
+            Self::PromotionStarted { sentence } => write!(out, "promotes: {sentence}"),
+            Self::DesiredKept { kept, finished } => write!(
+                out,
+                "{kept} was applied during the promotion of {finished}: it is kept, and tried when that is finished"
+            ),
+            Self::DesiredGiven { revision } => write!(out, "{revision} is given back, held"),
+            Self::Promoted { revision } => write!(out, "{revision} is promoted"),
+            Self::RollbackStarted { cause } => write!(out, "rolls back: {cause}"),
+            Self::RolledBack { revision, cause } => {
+                write!(out, "{revision} is rolled back: {cause}")
+            }
+            Self::Superseded { revision } => {
+                write!(
+                    out,
+                    "the run of {revision} is superseded by a newer template"
+                )
+            }
+            Self::Cancelled { revision, cause } => {
+                write!(out, "the run of {revision} is cancelled: {cause}")
+            }
+            Self::StillFailed { revision } => write!(
+                out,
+                "{revision} failed before and is applied again: it stays held; a new template or `sluice retry` starts a run"
+            ),
+            Self::Restarted => write!(out, "the queued restart is done natively"),
+            Self::Suspended => write!(out, "suspended: the gate is open, nothing is guarded"),
+            Self::Released => write!(out, "the Deployment is released"),
+            Self::Answered {
+                act,
+                done: true,
+                message,
+            } => write!(out, "{act}: {message}"),
+            Self::Answered {
+                act,
+                done: false,
+                message,
+            } => write!(out, "{act} refused: {message}"),
+        }
+    }
+}

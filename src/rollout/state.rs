@@ -1,0 +1,253 @@
+//! Where a Rollout stands: enum variants that carry their own data.
+//!
+//! The state is what must outlive a restart. It is saved as a checkpoint in the Rollout's
+//! status before anything that raises the canary's share; the evidence in it may lag, since
+//! samples after its bookmark are read again.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::evidence::{Evidence, Verdict};
+use super::reason::{Cause, HeldWhy, Outcome};
+use super::revision::Revision;
+
+/// Everything that Sluice knows of one Rollout.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct State {
+    /// Where it stands.
+    pub phase: Phase,
+    /// The uid of the Deployment that was adopted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// The revision that serves, once adopted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable: Option<Revision>,
+    /// The digest of the configuration that stable was adopted with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<String>,
+    /// The revision that failed and is not tried again by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<Failure>,
+    /// The newest template that a person wants, kept while an older one is finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired: Option<Revision>,
+    /// A revision that went out without us, already told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bypassed: Option<String>,
+    /// A native restart waits for the end of the run.
+    #[serde(default)]
+    pub restart_queued: bool,
+    /// The gate's problem that was already told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate_problem: Option<String>,
+    /// The run that ended last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_run: Option<Ended>,
+    /// Answers to requests, newest last, bounded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<Answer>,
+    /// The run's evidence; advances with each sample.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
+    /// Where the evidence goes on reading after a restart; opaque.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bookmark: Option<serde_json::Value>,
+}
+
+impl State {
+    /// Whether two states differ in anything but how far the evidence has come.
+    pub fn differs_durably(&self, other: &State) -> bool {
+        let bare = |state: &State| State {
+            evidence: None,
+            bookmark: None,
+            ..state.clone()
+        };
+        bare(self) != bare(other)
+    }
+}
+
+/// Where a Rollout stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Waits until the Deployment can be guarded.
+    Adopting { why: String },
+    /// Guards; nothing is new.
+    Idle,
+    /// The canary comes up and the metrics are awaited.
+    Preparing(Run),
+    /// The canary has its share of the traffic.
+    Stepping(Run),
+    /// A step is passed and a person must approve the next.
+    AwaitingApproval(Run),
+    /// The run stands still until something or somebody lets it go on.
+    Held { run: Run, why: HeldWhy },
+    /// The revision is proven; the Deployment rolls natively.
+    Promoting { run: Run, stage: Promotion },
+    /// Traffic, canary and template are put back.
+    RollingBack { run: Run, rollback: Rollback },
+    /// The Deployment is held with a revision that failed.
+    Failed,
+    /// The spec says not to guard; everything is put back.
+    Suspended,
+}
+
+impl Default for Phase {
+    fn default() -> Self {
+        Self::Adopting {
+            why: "not looked at yet".to_owned(),
+        }
+    }
+}
+
+impl Phase {
+    /// The run that is going on, if any.
+    pub fn run(&self) -> Option<&Run> {
+        match self {
+            Self::Preparing(run)
+            | Self::Stepping(run)
+            | Self::AwaitingApproval(run)
+            | Self::Held { run, .. }
+            | Self::Promoting { run, .. }
+            | Self::RollingBack { run, .. } => Some(run),
+            Self::Adopting { .. } | Self::Idle | Self::Failed | Self::Suspended => None,
+        }
+    }
+
+    /// Its name, as status, metrics and people use it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Adopting { .. } => "Adopting",
+            Self::Idle => "Idle",
+            Self::Preparing(_) => "Preparing",
+            Self::Stepping(run) if run.suspect.is_some() => "Suspect",
+            Self::Stepping(_) => "Stepping",
+            Self::AwaitingApproval(_) => "AwaitingApproval",
+            Self::Held { .. } => "Held",
+            Self::Promoting { .. } => "Promoting",
+            Self::RollingBack { .. } => "RollingBack",
+            Self::Failed => "Failed",
+            Self::Suspended => "Suspended",
+        }
+    }
+}
+
+/// One attempt to bring one revision through.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its id: the same in logs, Events and metrics.
+    pub id: String,
+    /// The revision under trial.
+    pub revision: Revision,
+    /// What began it.
+    pub trigger: Trigger,
+    /// When it began.
+    pub started: Timestamp,
+    /// When the present phase or step began.
+    pub since: Timestamp,
+    /// The step that is worked on, counted from 0.
+    pub step: usize,
+    /// The weight that is wanted, in percent.
+    pub weight: u8,
+    /// The greatest weight so far: the canary is not made smaller within a run.
+    pub peak: u8,
+    /// When the wanted weight was first seen in force.
+    pub weight_since: Option<Timestamp>,
+    /// The step down that a suspicion led to, if one is open.
+    pub suspect: Option<Suspicion>,
+    /// Suspicions so far.
+    pub suspicions: u8,
+    /// The worst verdict of all rules.
+    pub verdict: Verdict,
+    /// What a promotion can exclude, in words, once it is known.
+    pub patience: Option<String>,
+}
+
+/// A suspicion that is being looked into.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Suspicion {
+    /// When the weight went down.
+    pub since: Timestamp,
+    /// From which weight.
+    pub from: u8,
+}
+
+/// What began a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Trigger {
+    /// The template changed.
+    Template,
+    /// A `ConfigMap` or Secret changed; its new digest.
+    Config { digest: String },
+}
+
+/// How far a promotion is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Promotion {
+    /// The Deployment rolls; `ready` pods were seen at `since`.
+    Rolling {
+        ready: i32,
+        since: Timestamp,
+        /// A config run's restart was asked for.
+        restarted: bool,
+    },
+    /// The Deployment is complete; the canary's last requests are answered.
+    Draining { since: Timestamp },
+    /// The canary is being removed.
+    Removing,
+}
+
+/// What is being put back, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rollback {
+    /// Why.
+    pub cause: Cause,
+    /// When it began.
+    pub since: Timestamp,
+    /// When the weight was first seen at 0.
+    pub off_since: Option<Timestamp>,
+}
+
+/// A revision that failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Which.
+    pub revision: Revision,
+    /// Why, in a sentence.
+    pub message: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A run that ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Its id.
+    pub id: String,
+    /// Its revision.
+    pub revision: Revision,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The reason's name.
+    pub reason: String,
+    /// The reason in a sentence.
+    pub message: String,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The request's id.
+    pub id: String,
+    /// What was asked.
+    pub act: String,
+    /// Whether it was done.
+    pub done: bool,
+    /// What was done, or why not.
+    pub message: String,
+    /// When.
+    pub at: Timestamp,
+}
