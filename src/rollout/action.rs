@@ -12,7 +12,12 @@ pub enum Action {
     /// Lowers the canary's weight. Needs no saved state and is sent before everything else.
     LowerWeight { weight: u8 },
     /// Makes or mends the canary's Deployment, Service and policy copies.
-    EnsureCanary { revision: Revision, replicas: i32 },
+    EnsureCanary {
+        template: Revision,
+        /// What its Deployment is marked with: template and, if on trial, configuration.
+        mark: String,
+        replicas: i32,
+    },
     /// Sets the canary's size.
     ScaleCanary { replicas: i32 },
     /// Makes or mends the canary Ingress with this weight.
@@ -45,7 +50,10 @@ pub enum Action {
     /// Forgets what `KeepDesired` kept.
     DropDesired,
     /// Restarts the Deployment natively, as `kubectl rollout restart` does.
-    Restart,
+    Restart {
+        /// What it is for; noted on the Deployment, so that it is done once.
+        id: String,
+    },
     /// Takes an answered request's annotation away.
     ClearRequest { id: String },
     /// Lets the Rollout go.

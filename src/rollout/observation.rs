@@ -79,8 +79,8 @@ pub struct Target {
     pub serving: Vec<Serving>,
     /// Digest of the `ConfigMaps` and Secrets that the template names.
     pub config: String,
-    /// A restart annotation on the template that stable does not have.
-    pub restarted: bool,
+    /// What the last restart by Sluice was for.
+    pub restarted_for: Option<String>,
 }
 
 impl Target {

@@ -34,9 +34,9 @@ pub struct State {
     /// A revision that went out without us, already told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bypassed: Option<String>,
-    /// A native restart waits for the end of the run.
-    #[serde(default)]
-    pub restart_queued: bool,
+    /// A native restart that waits to be done, by its request's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<String>,
     /// The gate's problem that was already told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate_problem: Option<String>,
@@ -187,8 +187,6 @@ pub enum Promotion {
     Rolling {
         ready: i32,
         since: Timestamp,
-        /// A config run's restart was asked for.
-        restarted: bool,
     },
     /// The Deployment is complete; the canary's last requests are answered.
     Draining { since: Timestamp },

@@ -255,17 +255,26 @@ pub(super) fn idle(pass: &mut Pass<'_>) -> Phase {
 fn idle_on_stable(pass: &mut Pass<'_>, target: &Target, stable: Revision) -> Phase {
     keep_stable(pass, stable.clone());
     settle_pause(pass, target);
-    if pass.state.restart_queued {
-        pass.state.restart_queued = false;
-        pass.act(Action::Restart);
-        pass.tell(Reason::Restarted);
-    }
+    restart(pass, target);
     if target.complete {
         pass.state.bypassed = None;
     }
     match &pass.state.config {
         Some(known) if *known != target.config => config_changed(pass, target, stable),
         _ => Phase::Idle,
+    }
+}
+
+/// Does the restart that was asked for, once.
+fn restart(pass: &mut Pass<'_>, target: &Target) {
+    let Some(id) = pass.state.restart.clone() else {
+        return;
+    };
+    if target.restarted_for.as_ref() == Some(&id) {
+        pass.state.restart = None;
+        pass.tell(Reason::Restarted);
+    } else {
+        pass.act(Action::Restart { id });
     }
 }
 

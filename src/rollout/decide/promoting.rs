@@ -26,8 +26,7 @@ pub(super) fn begin(pass: &mut Pass<'_>, mut run: Run, sentence: String) -> Phas
         stage: Promotion::Rolling {
             ready: 0,
             since: now,
-            restarted: false,
-        },
+                    },
     }
 }
 
@@ -40,13 +39,12 @@ pub(super) fn promoting(pass: &mut Pass<'_>, run: Run, stage: Promotion) -> Phas
         Promotion::Rolling {
             ready,
             since,
-            restarted,
         } => match run.trigger.clone() {
             Trigger::Template if !target.revision.same(&run.revision) => {
                 newer(pass, target, run, stage)
             }
             Trigger::Template => rolling(pass, target, run, (ready, since)),
-            Trigger::Config { .. } => restarting(pass, target, run, (ready, since, restarted)),
+            Trigger::Config { .. } => restarting(pass, target, run, (ready, since)),
         },
         Promotion::Draining { .. } | Promotion::Removing => clearing(pass, target, run),
     }
@@ -130,31 +128,22 @@ fn rolling(
         return drain(pass, run);
     }
     keep_share(pass, &run);
-    progress(pass, target, run, (ready, since, false))
+    progress(pass, target, run, (ready, since))
 }
 
 fn restarting(
     pass: &mut Pass<'_>,
     target: &Target,
     run: Run,
-    (ready, since, restarted): (i32, jiff::Timestamp, bool),
+    (ready, since): (i32, jiff::Timestamp),
 ) -> Phase {
     keep_share(pass, &run);
-    if !restarted {
-        pass.act(Action::Restart);
-        return Phase::Promoting {
-            run,
-            stage: Promotion::Rolling {
-                ready: 0,
-                since: pass.now(),
-                restarted: true,
-            },
-        };
-    }
-    if target.restarted && target.complete {
+    if target.restarted_for.as_ref() != Some(&run.id) {
+        pass.act(Action::Restart { id: run.id.clone() });
+    } else if target.complete {
         return drain(pass, run);
     }
-    progress(pass, target, run, (ready, since, true))
+    progress(pass, target, run, (ready, since))
 }
 
 /// Each pod more counts as progress; without any for the deadline the promotion is taken back.
@@ -162,7 +151,7 @@ fn progress(
     pass: &mut Pass<'_>,
     target: &Target,
     run: Run,
-    (ready, since, restarted): (i32, jiff::Timestamp, bool),
+    (ready, since): (i32, jiff::Timestamp),
 ) -> Phase {
     let (ready, since) = if target.updated_ready > ready {
         (target.updated_ready, pass.now())
@@ -178,7 +167,6 @@ fn progress(
         stage: Promotion::Rolling {
             ready,
             since,
-            restarted,
         },
     }
 }

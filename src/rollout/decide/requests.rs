@@ -58,7 +58,7 @@ fn note(pass: &mut Pass<'_>, request: &Request, result: Result<String, String>) 
 fn serve(pass: &mut Pass<'_>, request: &Request) -> Result<String, String> {
     match request.act.as_str() {
         "retry" => return retry(pass),
-        "restart" => return restart(pass),
+        "restart" => return restart(pass, request),
         "promote" | "approve" | "hold" | "resume" | "abort" | "rollback" => {}
         other => {
             return Err(format!(
@@ -151,11 +151,11 @@ fn retry(pass: &mut Pass<'_>) -> Result<String, String> {
     }
 }
 
-fn restart(pass: &mut Pass<'_>) -> Result<String, String> {
+fn restart(pass: &mut Pass<'_>, request: &Request) -> Result<String, String> {
     if pass.state.stable.is_none() {
         return Err("nothing is guarded yet".to_owned());
     }
-    pass.state.restart_queued = true;
+    pass.state.restart = Some(request.id.clone());
     Ok(match pass.state.phase.run() {
         Some(_) => "queued until the run is over".to_owned(),
         None => "restarts".to_owned(),

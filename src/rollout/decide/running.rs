@@ -149,10 +149,8 @@ pub(super) fn keep_canary(pass: &mut Pass<'_>, run: &Run) {
                 pass.tell(Reason::CanaryMended);
             }
             pass.act(Action::EnsureCanary {
-                revision: crate::rollout::revision::Revision {
-                    hash: canary_revision(run),
-                    images: run.revision.images.clone(),
-                },
+                template: run.revision.clone(),
+                mark: canary_revision(run),
                 replicas: wanted,
             });
         }
