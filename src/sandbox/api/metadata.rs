@@ -159,15 +159,19 @@ fn has_generation(kind: &Kind) -> bool {
 
 /// Whether two versions differ in anything that counts as a change.
 pub fn differ(a: &Value, b: &Value) -> bool {
-    if a == b {
-        return false;
+    let outside = |object: &Value| object.as_object().map_or(0, serde_json::Map::len);
+    let entries = a.as_object().into_iter().flatten();
+    let mut others = entries.filter(|(field, _)| *field != "metadata");
+    if outside(a) != outside(b) || others.any(|(field, value)| b.get(field) != Some(value)) {
+        return true;
     }
-    bare(a) != bare(b)
+    let (a, b) = (&a["metadata"], &b["metadata"]);
+    a != b && bare(a) != bare(b)
 }
 
-fn bare(object: &Value) -> Value {
-    let mut object = object.clone();
-    let metadata = of(&mut object);
+fn bare(metadata: &Value) -> Value {
+    let mut holder = json!({"metadata": metadata});
+    let metadata = of(&mut holder);
     metadata.remove("resourceVersion");
     for entry in metadata
         .get_mut("managedFields")
@@ -179,7 +183,7 @@ fn bare(object: &Value) -> Value {
             entry.remove("time");
         }
     }
-    object
+    holder
 }
 
 /// The object's finalizers.

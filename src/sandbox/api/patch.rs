@@ -1,11 +1,15 @@
 //! The kinds of patch, told apart by their content type.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::call::Call;
 use super::kinds::Kind;
+use super::managed::{self, Writer};
+use super::prepare::Operation;
 use super::refusal::{Cause, Refusal};
+use super::shape::Shape;
+use super::strategic;
 use super::write::Write;
 
 /// Content type of server-side apply.
@@ -19,6 +23,9 @@ pub fn patched(kind: &Kind, call: &Call, old: &Value, body: &Value) -> Result<Va
             let mut object = old.clone();
             json_patch::merge(&mut object, body);
             Ok(object)
+        }
+        "application/strategic-merge-patch+json" if kind.custom.is_none() => {
+            Ok(strategic::patch(old, body, Shape::root(kind)))
         }
         other => Err(Refusal::unsupported_media(other)),
     }
@@ -43,8 +50,34 @@ fn json_patched(kind: &Kind, old: &Value, body: &Value) -> Result<Value, Refusal
     Ok(object)
 }
 
-/// Server-side apply.
-pub fn apply(write: Write<'_>, body: Value) -> Result<Answer, Refusal> {
-    let _ = body;
-    Err(Refusal::unsupported_media(&write.call.media))
+/// Server-side apply: makes the object or merges into it.
+pub fn apply(mut write: Write<'_>, mut config: Value) -> Result<Answer, Refusal> {
+    write.check_type(&mut config)?;
+    let kind = write.kind;
+    let name = write.key.name.clone();
+    if write.call.param("fieldManager").is_none() {
+        let message = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
+        return Err(Refusal::new(422, "Invalid", message));
+    }
+    if config["metadata"]["managedFields"]
+        .as_array()
+        .is_some_and(|list| !list.is_empty())
+    {
+        return Err(Refusal::bad_request("metadata.managedFields must be nil"));
+    }
+    config["metadata"]["name"] = json!(name);
+    if kind.namespaced {
+        config["metadata"]["namespace"] = json!(write.key.namespace);
+    }
+    let writer = write.writer();
+    let force = write.call.flag("force");
+    if write.api.store().get(&write.key).is_none() && write.target.subresource.is_empty() {
+        let object = managed::apply(&json!({}), &config, kind, &writer, force)?;
+        let stored = write.create_owned(object)?;
+        return Ok(write.answer(201, &stored));
+    }
+    let stored = write.update(Operation::Update, &|old| {
+        Ok((managed::apply(old, &config, kind, &writer, force)?, true))
+    })?;
+    Ok(write.answer(200, &stored))
 }

@@ -7,10 +7,10 @@
 use serde_json::Value;
 
 use super::kinds::Kind;
-use super::metadata;
 use super::refusal::Refusal;
 use super::store::Stored;
 use super::write::Write;
+use super::{managed, metadata};
 
 /// What admission is told about a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub fn run(
     old: Option<&Stored>,
     proposal: Proposal,
 ) -> Result<Value, Refusal> {
-    let Proposal { mut object, .. } = proposal;
+    let mut object = proposal.object;
     if let Some(old) = old {
         metadata::carry(&mut object, &old.value);
     }
@@ -48,6 +48,14 @@ pub fn run(
         &mut object,
         old.map(|old| &old.value),
     );
+    if !proposal.owned {
+        managed::update(
+            &mut object,
+            old.map(|old| &old.value),
+            write.kind,
+            &write.writer(),
+        );
+    }
     if let Some(old) = old {
         metadata::bump_generation(&mut object, &old.value, write.kind);
     }

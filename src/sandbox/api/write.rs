@@ -13,6 +13,7 @@ use super::Api;
 use super::answer::{Answer, View};
 use super::call::{Call, Target};
 use super::kinds::Kind;
+use super::managed::Writer;
 use super::prepare::{self, Operation, Proposal};
 use super::refusal::Refusal;
 use super::store::{Key, Stored};
@@ -60,8 +61,32 @@ impl<'a> Write<'a> {
         }
     }
 
+    /// Who writes, for field ownership.
+    pub fn writer(&self) -> Writer {
+        let subresource = if self.target.subresource == "scale" {
+            ""
+        } else {
+            &self.target.subresource
+        };
+        Writer {
+            name: self.call.manager(),
+            subresource: subresource.to_owned(),
+            time: metadata::stamp(self.api.clock().now()),
+        }
+    }
+
     /// Makes a new object.
     pub fn create(&mut self, mut object: Value) -> Result<Stored, Refusal> {
+        metadata::of(&mut object).remove("managedFields");
+        self.store_new(object, false)
+    }
+
+    /// Makes a new object whose field ownership is settled.
+    pub fn create_owned(&mut self, object: Value) -> Result<Stored, Refusal> {
+        self.store_new(object, true)
+    }
+
+    fn store_new(&mut self, mut object: Value, owned: bool) -> Result<Stored, Refusal> {
         self.identify(&mut object)?;
         self.check_namespace()?;
         metadata::create(&mut object, self.kind, self.api.clock().now());
