@@ -76,7 +76,8 @@ pub enum WatchFault {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Fault {
-    /// HTTP status: 409, 429 or 500; or `hang`, or `lost` (done, but the answer is lost).
+    /// HTTP status: 409, 429 or 500; or `hang`, `lost` (done, but the answer is lost) or `cut`
+    /// (not done, the connection breaks).
     pub answer: String,
     /// Only this verb, e.g. `patch`.
     pub verb: Option<String>,
