@@ -1,8 +1,10 @@
 //! The Kubernetes edge: the `Rollout` resource, and what Sluice reads and writes in a cluster.
 
+pub mod conditions;
 pub mod conversion;
 pub mod cache;
 pub mod crd;
+pub mod gate;
 mod problem;
 mod quantity;
 pub mod template;
