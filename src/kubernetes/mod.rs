@@ -1,10 +1,12 @@
 //! The Kubernetes edge: the `Rollout` resource, and what Sluice reads and writes in a cluster.
 
+pub mod canary;
 pub mod conditions;
 pub mod conversion;
 pub mod cache;
 pub mod crd;
 pub mod gate;
+pub mod labels;
 mod problem;
 mod quantity;
 pub mod template;

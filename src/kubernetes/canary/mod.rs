@@ -1,0 +1,253 @@
+//! The canary arm's objects, built from the user's own: Deployment, Service, Ingress, and copies
+//! of the network policies that would leave it out.
+//!
+//! Every builder is a pure function of what is observed, and has a `differs` beside it that says
+//! whether what exists is still what would be built: that is how a hand edit is put back. All
+//! objects are owned by the Rollout and carry the role, the Rollout's name, run and revision.
+//!
+//! Not here: applying them, their order, and the weight to be had.
+
+pub mod deployment;
+pub mod ingress;
+pub mod network_policy;
+pub mod service;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Resource;
+
+use super::crd::{GUARDED, HELD_BY, OPEN, Rollout};
+use super::labels::{Labels, shortened, suffixed};
+
+pub use super::labels::ArmLabel;
+
+/// The label that says what an object is for.
+pub const ROLE: &str = "sluice.dev/role";
+/// Its value on everything that this module builds.
+pub const CANARY: &str = "canary";
+/// The label that names the Rollout (shortened to 63 characters).
+pub const ROLLOUT: &str = "sluice.dev/rollout";
+/// The annotation that names the run.
+pub const RUN: &str = "sluice.dev/run";
+/// The annotation that names the revision under trial.
+pub const REVISION: &str = "sluice.dev/revision";
+
+const NAME_MAX: usize = 253;
+const SERVICE_NAME_MAX: usize = 63;
+
+/// What all objects of one run have in common.
+#[derive(Debug, Clone, Copy)]
+pub struct Trial<'a> {
+    /// Name of the Rollout.
+    pub rollout: &'a str,
+    /// Reference to the Rollout.
+    pub owner: &'a OwnerReference,
+    /// Id of the run.
+    pub run: &'a str,
+    /// The revision under trial.
+    pub revision: &'a str,
+    /// The label by which its pods differ.
+    pub label: &'a ArmLabel,
+}
+
+/// An object that cannot be built from the user's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The canary's labels are not what its selector wants.
+    #[error(
+        "building the canary of Deployment {deployment}: its selector would not select pods with {key}={value}"
+    )]
+    Selector {
+        /// The target.
+        deployment: String,
+        /// The label's key.
+        key: String,
+        /// The canary's value.
+        value: String,
+    },
+    /// The Ingress has no path that leads to the stable Service.
+    #[error("building the canary of Ingress {ingress}: no rule of it leads to Service {service}")]
+    NoPath {
+        /// The main Ingress.
+        ingress: String,
+        /// The stable Service.
+        service: String,
+    },
+}
+
+/// The reference that makes a Rollout the owner; None for one that is not stored.
+pub fn owner(rollout: &Rollout) -> Option<OwnerReference> {
+    rollout.controller_owner_ref(&())
+}
+
+/// Whether the Rollout with this uid owns an object.
+pub fn is_owned(meta: &ObjectMeta, uid: &str) -> bool {
+    meta.owner_references
+        .iter()
+        .flatten()
+        .any(|owner| owner.uid == uid)
+}
+
+/// Name of the canary Deployment of a target.
+pub fn deployment_name(target: &str) -> String {
+    suffixed(target, NAME_MAX)
+}
+
+/// Name of the canary Service of a stable one.
+pub fn service_name(stable: &str) -> String {
+    suffixed(stable, SERVICE_NAME_MAX)
+}
+
+/// Name of the canary Ingress of a main one.
+pub fn ingress_name(main: &str) -> String {
+    suffixed(main, NAME_MAX)
+}
+
+/// Value of the label [`ROLLOUT`] for a Rollout of this name.
+pub fn rollout_label(rollout: &str) -> String {
+    shortened(rollout, 63)
+}
+
+/// Canary pods that a weight (percent) needs beside `stable` pods: in proportion, at least one.
+pub fn replicas(stable: i32, weight: u8) -> i32 {
+    let share = (i64::from(stable.max(0)) * i64::from(weight) + 99) / 100;
+    i32::try_from(share.max(1)).unwrap_or(i32::MAX)
+}
+
+impl Trial<'_> {
+    /// The metadata of an object that stands beside `from`.
+    fn meta(&self, name: String, from: &ObjectMeta, annotations: Labels) -> ObjectMeta {
+        let mut labels = without_ownership(from.labels.as_ref());
+        labels.insert(ROLE.to_owned(), CANARY.to_owned());
+        labels.insert(ROLLOUT.to_owned(), rollout_label(self.rollout));
+        let mut annotations = annotations;
+        annotations.insert(RUN.to_owned(), self.run.to_owned());
+        annotations.insert(REVISION.to_owned(), self.revision.to_owned());
+        ObjectMeta {
+            name: Some(name),
+            namespace: from.namespace.clone(),
+            labels: Some(labels),
+            annotations: Some(annotations),
+            owner_references: Some(vec![self.owner.clone()]),
+            ..ObjectMeta::default()
+        }
+    }
+}
+
+/// What would make a GitOps tool, Helm or Sluice itself take a copy for its own.
+fn is_ownership(key: &str) -> bool {
+    const KEYS: [&str; 8] = [
+        "app.kubernetes.io/managed-by",
+        "app.kubernetes.io/instance", // Argo CD tracks by it
+        "applyset.kubernetes.io/part-of",
+        "config.k8s.io/owning-inventory",
+        "kubectl.kubernetes.io/last-applied-configuration",
+        "deployment.kubernetes.io/revision",
+        "helm.sh/chart",
+        "helm.sh/resource-policy",
+    ];
+    const DOMAINS: [&str; 4] = [
+        "argocd.argoproj.io",
+        "meta.helm.sh",
+        "objectset.rio.cattle.io",
+        "kapp.k14s.io",
+    ];
+    let domain = key.split_once('/').map_or("", |(domain, _)| domain);
+    KEYS.contains(&key)
+        || [GUARDED, HELD_BY, OPEN].contains(&key)
+        || DOMAINS.contains(&domain)
+        || domain.ends_with(".toolkit.fluxcd.io")
+        || domain == "fluxcd.controlplane.io"
+}
+
+fn without_ownership(all: Option<&BTreeMap<String, String>>) -> Labels {
+    all.into_iter()
+        .flatten()
+        .filter(|(key, _)| !is_ownership(key))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
+/// Whether the labels, annotations and owner that were set are no longer there.
+fn meta_differs(desired: &ObjectMeta, observed: &ObjectMeta) -> bool {
+    let lacks = |part: Option<&Labels>, whole: Option<&Labels>| {
+        part.into_iter()
+            .flatten()
+            .any(|(key, value)| whole.and_then(|all| all.get(key)) != Some(value))
+    };
+    lacks(desired.labels.as_ref(), observed.labels.as_ref())
+        || lacks(desired.annotations.as_ref(), observed.annotations.as_ref())
+        || desired
+            .owner_references
+            .iter()
+            .flatten()
+            .any(|owner| !is_owned(observed, &owner.uid))
+}
+
+/// Whether two lists differ, where no list is an empty one.
+fn lists_differ<T: PartialEq>(one: Option<&Vec<T>>, other: Option<&Vec<T>>) -> bool {
+    one.map_or(&[][..], Vec::as_slice) != other.map_or(&[][..], Vec::as_slice)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use serde_json::json;
+
+    pub fn owner_reference() -> OwnerReference {
+        serde_json::from_value(json!({
+            "apiVersion": "sluice.dev/v1alpha1", "kind": "Rollout", "name": "shop", "uid": "rollout-uid", "controller": true,
+        }))
+        .unwrap()
+    }
+
+    /// Builds with the label `app: shop` and gives what a server would store of it.
+    pub fn with_trial<T>(build: impl FnOnce(&Trial<'_>) -> T) -> T {
+        let (owner, label) = (owner_reference(), ArmLabel::new("app", "shop"));
+        build(&Trial {
+            rollout: "shop",
+            owner: &owner,
+            run: "run-1",
+            revision: "abc",
+            label: &label,
+        })
+    }
+
+    #[test]
+    fn replicas_follow_the_weight_and_are_never_none() {
+        let table = [
+            (3, 5, 1),
+            (10, 25, 3),
+            (10, 100, 10),
+            (0, 50, 1),
+            (-1, 50, 1),
+            (7, 50, 4),
+            (i32::MAX, 100, i32::MAX),
+        ];
+        for (stable, weight, expected) in table {
+            assert_eq!(replicas(stable, weight), expected, "{stable} at {weight}%");
+        }
+    }
+
+    #[test]
+    fn nothing_by_which_another_tool_would_claim_a_copy_is_copied() {
+        for key in [
+            "kustomize.toolkit.fluxcd.io/name",
+            "helm.toolkit.fluxcd.io/namespace",
+            "app.kubernetes.io/managed-by",
+            "app.kubernetes.io/instance",
+            "argocd.argoproj.io/tracking-id",
+            "meta.helm.sh/release-name",
+            "kubectl.kubernetes.io/last-applied-configuration",
+            "sluice.dev/guarded",
+            "sluice.dev/held-by",
+            "sluice.dev/open",
+        ] {
+            assert!(is_ownership(key), "{key}");
+        }
+        for key in ["app", "app.kubernetes.io/name", "team", "example.com/owner"] {
+            assert!(!is_ownership(key), "{key}");
+        }
+    }
+}
