@@ -76,6 +76,7 @@ fn standardised(y: f64, bad: f64, w: f64, ratio: f64) -> f64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::unreadable_literal)] // reference values stand as they were given
 mod tests {
     use super::*;
     use crate::stats::chance::Chance;

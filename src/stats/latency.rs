@@ -236,6 +236,7 @@ fn tail_at(boundaries: &[f64], tails: &[f64], x: f64) -> f64 {
     let (part, lower_tail) = match lower.and_then(|i| Some((*boundaries.get(i)?, *tails.get(i)?))) {
         Some((l, tail)) if l > 0.0 => ((x / l).ln() / (upper / l).ln(), tail),
         Some((l, tail)) => ((x - l) / (upper - l), tail),
+        None if upper <= 0.0 => return upper_tail,
         None => ((x / upper).clamp(0.0, 1.0), 1.0),
     };
     (lower_tail.ln() + part * (upper_tail / lower_tail).ln()).exp()
@@ -260,6 +261,7 @@ fn rising(ratios: impl Iterator<Item = f64>) -> Vec<f64> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unreadable_literal)] // reference values stand as they were given
 mod tests {
     use super::*;
     use crate::stats::chance::Chance;

@@ -69,6 +69,7 @@ impl NotWorse {
 }
 
 #[cfg(test)]
+#[allow(clippy::unreadable_literal)] // reference values stand as they were given
 mod tests {
     use super::*;
     use crate::stats::{Arm, chance::Chance};

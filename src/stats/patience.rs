@@ -148,9 +148,9 @@ impl Passage {
             absolute,
         };
         let per_second = test.rps * w;
-        let bets = drift(w, &margin, test.rate);
         Self {
-            bets: bets.map(|(mean, variance)| (mean * per_second, variance * per_second)),
+            bets: drift(w, &margin, test.rate)
+                .map(|(mean, variance)| (mean * per_second, variance * per_second)),
             bound: (1.0 / beta).ln(),
         }
     }

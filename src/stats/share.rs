@@ -66,6 +66,7 @@ fn ln_beta(a: f64, b: f64) -> f64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::unreadable_literal)] // reference values stand as they were given
 mod tests {
     use super::*;
 

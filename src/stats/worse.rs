@@ -82,6 +82,7 @@ impl Exact {
 }
 
 #[cfg(test)]
+#[allow(clippy::unreadable_literal)] // reference values stand as they were given
 mod tests {
     use super::*;
     use crate::stats::{Arm, chance::Chance};

@@ -36,6 +36,8 @@ pub struct Evidence {
     step: Option<Step>,
     guard: Guard,
     blast: f64,
+    /// Whether `blast` was planned from traffic that was seen.
+    planned: bool,
 }
 
 /// The weight in force.
@@ -63,6 +65,7 @@ impl Evidence {
             step: None,
             guard: Guard::default(),
             blast: settings.blast,
+            planned: false,
         }
     }
 
@@ -75,10 +78,20 @@ impl Evidence {
     }
 
     /// Fixes the blast radius from the traffic and rates seen so far, for the steps to come.
-    /// Without traffic it stays the finest; call again once some was seen.
+    ///
+    /// Without traffic it stays the finest; call again once some was seen. Then the present step
+    /// too gets the new radius, and its promotion tests begin anew.
     pub fn set_patience(&mut self, settings: &Settings) -> Patience {
         let patience = Patience::plan(settings, &self.rules);
+        let first = !self.planned && patience.rps > 0.0;
+        self.planned |= first;
         self.blast = patience.blast;
+        if let (true, Some(step)) = (first, &mut self.step) {
+            step.margin = margin(self.blast, step.weight, step.next);
+            for rule in &mut self.rules {
+                rule.restart_promotion();
+            }
+        }
         patience
     }
 
@@ -90,8 +103,7 @@ impl Evidence {
         if self.step.as_ref().is_some_and(same) {
             return;
         }
-        let next_share = f64::from(next.max(weight).clamp(1, 100)) / 100.0;
-        let margin = self.blast.max(settings.blast) / next_share;
+        let margin = margin(self.blast.max(settings.blast), weight, next);
         self.step = Some(Step {
             weight,
             next,
@@ -176,6 +188,11 @@ impl Evidence {
             .find(named)
             .filter(|rule| rule.takes(sample))
     }
+}
+
+/// The blast radius in terms of the canary's requests, once the next weight is in force.
+fn margin(blast: f64, weight: u8, next: u8) -> f64 {
+    blast * 100.0 / f64::from(next.max(weight).clamp(1, 100))
 }
 
 #[cfg(test)]

@@ -128,7 +128,7 @@ impl RuleReport {
         match (&rule.counts, question.kind) {
             (Counts::Errors(errors), _) => report.fill_errors(errors.run, errors.step),
             (Counts::Times(times), Kind::Latency { quantile }) => {
-                report.fill_times(times, quantile)
+                report.fill_times(times, quantile);
             }
             (Counts::Times(times), Kind::Proportion) => report.fill_times(times, 0.99),
         }

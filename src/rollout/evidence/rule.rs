@@ -199,6 +199,14 @@ impl Rule {
         }
     }
 
+    /// The promotion test begins anew, for another margin.
+    pub(super) fn restart_promotion(&mut self) {
+        match &mut self.counts {
+            Counts::Errors(errors) => errors.tail.restart_promotion(),
+            Counts::Times(times) => times.restart_promotion(),
+        }
+    }
+
     pub(super) fn forgive(&mut self) {
         match &mut self.counts {
             Counts::Errors(errors) => errors.forgive(),

@@ -68,7 +68,10 @@ impl ArmCounts {
         match self {
             Self::Proportion { total, bad } => sound(*total) && sound(*bad) && bad <= total,
             Self::Buckets { boundaries, counts } => {
-                counts.len() == boundaries.len() + 1 && counts.iter().all(|x| sound(*x))
+                let rising = boundaries.windows(2).all(|pair| pair[0] < pair[1]);
+                let sound_counts = counts.iter().all(|x| sound(*x));
+                let sound_limits = rising && boundaries.iter().all(|x| sound(*x));
+                counts.len() == boundaries.len() + 1 && sound_counts && sound_limits
             }
         }
     }

@@ -50,6 +50,10 @@ impl Tail {
     pub(super) fn weight_changed(&mut self) {
         self.drop_block();
         self.block.share_changed();
+        self.restart_promotion();
+    }
+
+    pub(super) fn restart_promotion(&mut self) {
         self.not_worse = NotWorse::begin();
     }
 

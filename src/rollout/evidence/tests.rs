@@ -378,6 +378,32 @@ fn slow_traffic_makes_the_blast_radius_coarser_and_says_so() {
 }
 
 #[test]
+fn traffic_that_comes_late_makes_the_present_step_coarser_once() {
+    let settings = settings(vec![errors()], &[5, 25, 50]);
+    let mut traffic = Traffic::new(1, 12.0, 0.001, 0.001);
+    let mut evidence = Evidence::begin(&settings);
+    assert!(!evidence.set_patience(&settings).reachable);
+    evidence.weight_changed(&settings, 5, 25, at(0.0));
+    assert!((evidence.report(&settings)[0].margin - 0.008).abs() < 1e-12);
+    for _ in 0..30 {
+        second(&mut evidence, &settings, &mut traffic, 0.05);
+    }
+    let patience = evidence.set_patience(&settings);
+    let report = evidence.report(&settings).remove(0);
+    assert!((report.margin - patience.blast / 0.25).abs() < 1e-12);
+    assert_eq!(report.log_not_worse.to_bits(), 0);
+    second(&mut evidence, &settings, &mut traffic, 0.05);
+    let before = evidence.report(&settings);
+    evidence.set_patience(&settings);
+    let after = evidence.report(&settings);
+    assert_eq!(before[0].margin.to_bits(), after[0].margin.to_bits());
+    assert_eq!(
+        before[0].log_not_worse.to_bits(),
+        after[0].log_not_worse.to_bits()
+    );
+}
+
+#[test]
 fn reading_samples_again_changes_nothing() {
     let settings = settings(vec![errors(), latency()], &[10]);
     let mut traffic = Traffic::new(9, 200.0, 0.01, 0.05);

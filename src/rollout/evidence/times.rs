@@ -165,6 +165,10 @@ impl Times {
         }
     }
 
+    pub(super) fn restart_promotion(&mut self) {
+        self.tails.iter_mut().for_each(Tail::restart_promotion);
+    }
+
     pub(super) fn forgive(&mut self) {
         if self.exact.log() > 0.0 {
             self.exact = Mixture::begin(&ln_priors());
