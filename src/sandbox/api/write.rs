@@ -93,7 +93,7 @@ impl<'a> Write<'a> {
         let proposal = Proposal {
             object,
             operation: Operation::Create,
-            owned: false,
+            owned,
         };
         let value = prepare::run(self, None, proposal)?;
         if self.call.dry_run() {

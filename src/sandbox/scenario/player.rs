@@ -464,7 +464,6 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    #[ignore = "waits for server-side apply and strategic merge"]
     async fn every_way_of_applying_changes_the_image() {
         for way in [
             "flux",
@@ -520,7 +519,6 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    #[ignore = "waits for server-side apply and strategic merge"]
     async fn kubectl_refuses_restart_and_undo_while_paused() {
         let (failures, story) = told(&format!(
             "  - apply: {{by: create, objects: [{SHOP}]}}\n  \
