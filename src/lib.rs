@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod daemon;
 pub mod kubernetes;
+pub mod prometheus;
 pub mod rollout;
 pub mod sandbox;
 pub mod stats;

@@ -1,0 +1,212 @@
+//! Asking Prometheus.
+//!
+//! Requests are built by prometheus-http-query and sent through our own HTTP client: no proxy,
+//! no redirects (a login page is no metric), a deadline for everything, and a limit on the body
+//! that holds while it is read. All rules are asked at once.
+//!
+//! Not here: the query's text (`query`) and the reply's meaning (`reply`).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use prometheus_http_query::Client;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+
+use super::error::{Error, innermost};
+use super::query::query;
+use super::reply::{self, Fetched};
+use super::sorting::Ask;
+
+/// The largest reply that is read.
+const BODY_LIMIT: usize = 32 << 20;
+/// Longer queries are posted: proxies limit the length of URLs.
+const LONG_QUERY: usize = 1_500;
+/// The time between scrapes that is assumed until it has been seen.
+const SPACING: Duration = Duration::from_secs(30);
+/// The furthest that is read back.
+const RANGE_LIMIT: Duration = Duration::from_secs(3600);
+
+/// Makes an HTTP client that gives up after `timeout`. May be called any number of times.
+pub fn http_client(timeout: Duration) -> Result<reqwest::Client, Error> {
+    // Fails when a provider is installed already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .timeout(timeout)
+        .connect_timeout(timeout.min(Duration::from_secs(3)))
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| Error::Client(innermost(&error)))
+}
+
+/// Reads a body, up to `limit` bytes.
+pub(super) async fn body(mut response: reqwest::Response, limit: usize) -> Result<Vec<u8>, Error> {
+    let too_large = Error::TooLarge { limit: limit >> 20 };
+    let mut body = Vec::new();
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| Error::sending(&error))?
+    {
+        if body.len() + chunk.len() > limit {
+            return Err(too_large);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// A Prometheus server, or one that speaks its API.
+pub struct Prometheus {
+    client: Client,
+    token_file: Option<PathBuf>,
+    limit: usize,
+    /// The time between scrapes that was seen, by metric.
+    spacing: BTreeMap<String, Duration>,
+}
+
+impl fmt::Debug for Prometheus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = self.client.base_url().as_str();
+        f.debug_struct("Prometheus")
+            .field("url", &url)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Prometheus {
+    /// A server at `url`; each request gives up after `timeout`. The token file, if any, is read
+    /// anew for each look, since tokens are rotated.
+    pub fn new(url: &str, token_file: Option<PathBuf>, timeout: Duration) -> Result<Self, Error> {
+        let client =
+            Client::from(http_client(timeout)?, url.trim_end_matches('/')).map_err(|error| {
+                Error::Url {
+                    url: url.to_owned(),
+                    why: innermost(&error),
+                }
+            })?;
+        Ok(Self {
+            client,
+            token_file,
+            limit: BODY_LIMIT,
+            spacing: BTreeMap::new(),
+        })
+    }
+
+    /// How far back must be read to see two scrapes of a metric.
+    pub(super) fn lookback(&self, metric: &str) -> Duration {
+        self.spacing
+            .get(metric)
+            .copied()
+            .unwrap_or(SPACING)
+            .mul_f64(2.5)
+    }
+
+    /// Asks all rules; one answer for each.
+    pub(super) async fn fetch(
+        &mut self,
+        asks: &[Ask],
+        now: Timestamp,
+    ) -> Vec<Result<Fetched, Error>> {
+        let token = match self.token().await {
+            Ok(token) => token,
+            Err(error) => return all_fail(asks.len(), error),
+        };
+        let one = |ask| self.fetch_one(ask, now, token.as_ref());
+        let fetched = join_all(asks.iter().map(one)).await;
+        for (ask, fetched) in asks.iter().zip(&fetched) {
+            self.learn(
+                &ask.metric,
+                fetched.as_ref().ok().and_then(|fetched| fetched.spacing),
+            );
+        }
+        fetched
+    }
+
+    fn learn(&mut self, metric: &str, spacing: Option<i64>) {
+        let Some(spacing) = spacing.and_then(|spacing| u64::try_from(spacing).ok()) else {
+            return;
+        };
+        let spacing = Duration::from_millis(spacing.clamp(1_000, 120_000));
+        self.spacing.insert(metric.to_owned(), spacing);
+    }
+
+    async fn token(&self) -> Result<Option<HeaderValue>, Error> {
+        let Some(path) = &self.token_file else {
+            return Ok(None);
+        };
+        let token = |source| Error::Token {
+            path: path.clone(),
+            source,
+        };
+        let text = tokio::fs::read_to_string(path).await.map_err(token)?;
+        let value = HeaderValue::from_str(&format!("Bearer {}", text.trim()));
+        let mut value = value.map_err(|error| token(std::io::Error::other(error)))?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+
+    async fn fetch_one(
+        &self,
+        ask: &Ask,
+        now: Timestamp,
+        token: Option<&HeaderValue>,
+    ) -> Result<Fetched, Error> {
+        let query = query(ask, self.range(ask, now));
+        let long = query.len() > LONG_QUERY;
+        let time = now.as_millisecond();
+        let mut request = self
+            .client
+            .query(query)
+            .query("time", format!("{}.{:03}", time / 1000, time % 1000));
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, token.clone());
+        }
+        let response = if long {
+            request.post_raw().await
+        } else {
+            request.get_raw().await
+        };
+        let response = response.map_err(|error| sending(&error))?;
+        let code = response.status().as_u16();
+        reply::read(code, &body(response, self.limit).await?, ask)
+    }
+
+    fn range(&self, ask: &Ask, now: Timestamp) -> Duration {
+        let start = ask.members.iter().map(|member| member.start).min();
+        let span = start.map_or(0, |start| now.as_millisecond().saturating_sub(start));
+        let span = Duration::from_millis(u64::try_from(span).unwrap_or(0));
+        span.max(self.lookback(&ask.metric)).min(RANGE_LIMIT)
+    }
+}
+
+fn sending(error: &prometheus_http_query::Error) -> Error {
+    let source = std::error::Error::source(error);
+    match source.and_then(|source| source.downcast_ref::<reqwest::Error>()) {
+        Some(error) => Error::sending(error),
+        None => Error::Unreachable(innermost(error)),
+    }
+}
+
+/// The same failure for every rule.
+pub(super) fn all_fail(asks: usize, error: Error) -> Vec<Result<Fetched, Error>> {
+    let said = error.to_string();
+    let mut all = vec![Err(error)];
+    all.resize_with(asks, || Err(Error::Targets(said.clone())));
+    all.truncate(asks);
+    all
+}
+
+#[cfg(test)]
+impl Prometheus {
+    /// A smaller limit on replies, so that tests need not send 32 MiB.
+    pub(super) fn with_limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+}

@@ -1,0 +1,51 @@
+//! How far a subject's counters have been counted.
+//!
+//! A cursor is saved with the evidence it led to, so that after a restart nothing is counted
+//! twice or lost. For Prometheus the times suffice, since it can be asked again; the scraper
+//! cannot look back, so its cursor also holds what the counters stood at, summed by arm and
+//! bucket (a few dozen numbers a process, however many series there are).
+//!
+//! Not here: how counting goes on from a cursor (`counters`).
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::tally::Tally;
+
+/// How far each rule of one subject has been counted. Opaque to callers.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Cursor {
+    pub(super) rules: BTreeMap<String, RuleCursor>,
+}
+
+/// How far one rule has been counted.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(super) struct RuleCursor {
+    /// The newest sample's end, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<i64>,
+    /// The newest counted scrape of each process.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub of: BTreeMap<String, ProcessCursor>,
+}
+
+/// How far one process has been counted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct ProcessCursor {
+    /// Its newest counted scrape, in milliseconds.
+    pub at: i64,
+    /// What the counters stood at then; scraper only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sum: Option<Tally>,
+}
+
+impl Cursor {
+    /// The end of the newest sample, of the rule that is least far.
+    pub fn until(&self) -> Option<Timestamp> {
+        let least = self.rules.values().filter_map(|rule| rule.until).min()?;
+        Timestamp::from_millisecond(least).ok()
+    }
+}

@@ -1,0 +1,114 @@
+//! The edge to metrics: cumulative counters in, increments of both arms out.
+//!
+//! A [`Source`] is Prometheus itself or the direct scraper, which reads the router's pods and
+//! needs no Prometheus. It is asked each tick for all subjects that are in a run, and answers
+//! with [`Reading`]s: samples since the subject's cursor, or why there are none. Load grows
+//! with the rules, not with the subjects, and nothing is asked when there is no subject.
+//!
+//! Not here: what the samples mean (`rollout::evidence`), and how old is too old (the plan).
+
+mod client;
+mod counters;
+mod cursor;
+mod error;
+mod exposition;
+mod process;
+mod query;
+mod reply;
+mod scrape;
+mod sorting;
+mod source;
+mod tally;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::rollout::evidence::Sample;
+use crate::rollout::rule::{Rule, Variable};
+
+pub use client::{Prometheus, http_client};
+pub use cursor::Cursor;
+pub use error::Error;
+pub use scrape::{Scrape, Targets};
+pub use source::Source;
+
+/// Which Rollout a reading is of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Namespace of the Rollout.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// A Rollout whose metrics are wanted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Subject {
+    /// Namespace of the Rollout and of its Ingress.
+    pub namespace: String,
+    /// Name of the Rollout.
+    pub name: String,
+    /// The stable Ingress.
+    pub ingress: String,
+    /// The stable Service.
+    pub service: String,
+    /// The canary's Service.
+    pub canary_service: String,
+    /// The Service's port, as the Ingress names it.
+    pub port: String,
+    /// The rules that are asked.
+    pub rules: Vec<Arc<Rule>>,
+    /// How far the caller has counted: the cursor of the last reading that it used. A cursor
+    /// that differs from the source's own position makes the source read again from there.
+    pub cursor: Option<Cursor>,
+    /// Samples that begin before this are left out.
+    pub since: Timestamp,
+}
+
+impl Subject {
+    /// Which Rollout this is.
+    pub fn key(&self) -> Key {
+        Key {
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+        }
+    }
+
+    /// The value of a template's variable.
+    pub fn value(&self, variable: Variable) -> &str {
+        match variable {
+            Variable::Namespace => &self.namespace,
+            Variable::Ingress => &self.ingress,
+            Variable::Service => &self.service,
+            Variable::CanaryService => &self.canary_service,
+            Variable::Port => &self.port,
+            Variable::Name => &self.name,
+        }
+    }
+}
+
+/// What was read for one subject.
+///
+/// Guarantees: samples of a rule have rising `to`; reading again from a cursor brings the same
+/// increments again, none lost and none twice. Caveats: with the scraper, increments since a
+/// cursor come as one sample, since it cannot look back.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Reading {
+    /// Increments since the cursor, oldest first, all rules.
+    pub samples: Vec<Sample>,
+    /// The time up to which every rule has been read; `None` if a rule has never been seen.
+    pub newest: Option<Timestamp>,
+    /// The same for each rule.
+    pub newest_of: BTreeMap<String, Timestamp>,
+    /// Where to go on; save it together with what the samples led to.
+    pub cursor: Cursor,
+    /// What is wrong without stopping the reading, in sentences.
+    pub problems: Vec<String>,
+    /// Why a rule could not be read now, in a sentence; the other rules' samples are there.
+    pub absent: Option<String>,
+}
+
+/// The readings of all subjects that were asked for.
+pub type Readings = BTreeMap<Key, Reading>;

@@ -1,0 +1,185 @@
+//! The counters of one process (a router pod), for one rule and subject.
+//!
+//! Scrapes are folded in one by one, oldest first. What comes out is what was added since the
+//! scrape before. A counter that fell says that the process began anew: then all of its
+//! counters count from zero. A series that is new in a known process counts from zero too,
+//! since it did not exist at the scrape before; in an unknown one its first value is where
+//! counting starts.
+//!
+//! Not here: several processes together and samples (`counters`).
+
+use std::collections::HashMap;
+
+use super::cursor::ProcessCursor;
+use super::tally::{Arm, Class, Tally};
+
+/// One value of one series.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Point {
+    /// The series, by a hash of its labels.
+    pub series: u64,
+    /// The process it came from, by a hash of its name.
+    pub process: u64,
+    /// Which arm it counts.
+    pub arm: Arm,
+    /// What it counts.
+    pub class: Class,
+    /// When it was scraped, in milliseconds.
+    pub at: i64,
+    /// The counter, not negative and finite.
+    pub value: f64,
+}
+
+/// What one scrape added.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Added {
+    pub process: u64,
+    /// The scrape before, in milliseconds.
+    pub from: i64,
+    /// This scrape.
+    pub to: i64,
+    pub tally: Tally,
+}
+
+/// The counters of one process.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Process {
+    /// Its newest scrape that was folded in.
+    seen: Option<i64>,
+    /// Where counting goes on after a restart: earlier scrapes are counted already.
+    floor: Option<ProcessCursor>,
+    series: HashMap<u64, Last>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    at: i64,
+    value: f64,
+    arm: Arm,
+    class: Class,
+}
+
+impl Process {
+    /// A process that has been counted up to `floor` before.
+    pub fn resumed(floor: ProcessCursor) -> Self {
+        Self {
+            floor: Some(floor),
+            ..Self::default()
+        }
+    }
+
+    /// The newest scrape that has been counted.
+    pub fn at(&self) -> Option<i64> {
+        self.seen.max(self.floor.as_ref().map(|floor| floor.at))
+    }
+
+    /// Whether any series has been seen.
+    pub fn has_series(&self) -> bool {
+        !self.series.is_empty()
+    }
+
+    /// Where to go on; `sums` for a source that cannot look back.
+    pub fn cursor(&self, sums: bool) -> Option<ProcessCursor> {
+        let Some(seen) = self.seen else {
+            return self.floor.clone();
+        };
+        if let Some(floor) = self.floor.as_ref().filter(|floor| floor.at > seen) {
+            return Some(floor.clone());
+        }
+        Some(ProcessCursor {
+            at: seen,
+            sum: if sums { self.sum(seen) } else { None },
+        })
+    }
+
+    fn sum(&self, at: i64) -> Option<Tally> {
+        let present = self.series.values().filter(|last| last.at == at);
+        let counts: Vec<_> = present
+            .map(|last| (last.arm, last.class, last.value))
+            .collect();
+        Tally::of(&counts).ok().flatten()
+    }
+
+    /// Folds in the scrape at `at` of process `id`. Scrapes must come oldest first; older ones
+    /// than the last are left out. `None` when the scrape only says where counting starts.
+    pub fn fold(
+        &mut self,
+        id: u64,
+        at: i64,
+        points: &[Point],
+    ) -> Result<Option<Added>, &'static str> {
+        if self.seen.is_some_and(|seen| at <= seen) {
+            return Ok(None);
+        }
+        let before = self.seen;
+        let counts = self.advance(at, points);
+        let floor = self.floor.take_if(|floor| at > floor.at);
+        if self.floor.is_some() {
+            return Ok(None); // counted before the restart
+        }
+        if floor
+            .as_ref()
+            .is_some_and(|floor| before.is_some_and(|before| before < floor.at))
+        {
+            return Ok(None); // the scrape that was counted last is gone: go on from this one
+        }
+        let (from, tally) = match (before, floor) {
+            (
+                None,
+                Some(ProcessCursor {
+                    at: from,
+                    sum: Some(sum),
+                }),
+            ) => (from, self.added_since(at, sum)?),
+            (None, Some(ProcessCursor { sum: None, .. })) => {
+                return Err(
+                    "has no scrape from before the restart; what came in between is not counted",
+                );
+            }
+            (None, None) => return Ok(None),
+            (Some(before), _) => (before, Tally::of(&counts)?),
+        };
+        Ok(tally.map(|tally| Added {
+            process: id,
+            from,
+            to: at,
+            tally,
+        }))
+    }
+
+    /// What was added since a saved sum; all of it, when the process began anew meanwhile.
+    fn added_since(&self, at: i64, sum: Tally) -> Result<Option<Tally>, &'static str> {
+        let Some(now) = self.sum(at) else {
+            return Ok(None);
+        };
+        let added = now.clone().since(sum)?;
+        Ok(added.or(Some(now)))
+    }
+
+    /// Takes over the scrape's values and says what each series added.
+    fn advance(&mut self, at: i64, points: &[Point]) -> Vec<(Arm, Class, f64)> {
+        let fell = |point: &Point| {
+            self.series
+                .get(&point.series)
+                .is_some_and(|last| point.value < last.value)
+        };
+        if points.iter().any(fell) {
+            self.series.clear();
+        }
+        let known = self.seen.is_some();
+        let added = points.iter().map(|point| {
+            let last = Last {
+                at,
+                value: point.value,
+                arm: point.arm,
+                class: point.class,
+            };
+            let before = self.series.insert(point.series, last);
+            let start = before.map_or(if known { 0.0 } else { point.value }, |last| last.value);
+            (point.arm, point.class, point.value - start)
+        });
+        let added = added.collect();
+        self.seen = Some(at);
+        added
+    }
+}

@@ -1,0 +1,98 @@
+//! One query for one rule and all its subjects.
+//!
+//! Raw samples of a range, not `rate()`: exact counts with their own times. The matchers name
+//! only what the subjects select, so that Prometheus reads no other series. Where a label has
+//! alternative names, the first is matched "one of these, or missing", since `PromQL` cannot say
+//! "this label or that one"; sorting does the rest.
+//!
+//! Not here: sending it (`client`).
+
+use std::time::Duration;
+
+use super::sorting::Ask;
+
+/// The query for `ask` over the last `range`.
+pub(super) fn query(ask: &Ask, range: Duration) -> String {
+    let select = &ask.rule.series().select;
+    let matchers = select.iter().enumerate().filter_map(|(position, select)| {
+        let first = select.labels.first()?;
+        Some(matcher(
+            first,
+            &ask.values(position),
+            select.labels.len() > 1,
+        ))
+    });
+    let matchers: Vec<String> = matchers.collect();
+    let seconds = range.as_secs_f64().ceil() as u64;
+    format!(
+        "{}{{{}}}[{}s]",
+        ask.metric,
+        matchers.join(","),
+        seconds.max(1)
+    )
+}
+
+fn matcher(label: &str, values: &[&str], or_missing: bool) -> String {
+    if let ([value], false) = (values, or_missing) {
+        return format!("{label}={}", quoted(value));
+    }
+    let mut all: Vec<String> = values.iter().map(|value| escaped(value)).collect();
+    if or_missing {
+        all.push(String::new());
+    }
+    format!("{label}=~{}", quoted(&all.join("|")))
+}
+
+/// Escapes what has a meaning in RE2, and nothing else.
+fn escaped(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    for c in value.chars() {
+        if r"\.+*?()|[]{}^$".contains(c) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+fn quoted(text: &str) -> String {
+    let text = text
+        .replace('\\', r"\\")
+        .replace('"', r#"\""#)
+        .replace('\n', r"\n");
+    format!("\"{text}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sorting::tests::{ask, shipped, subject};
+    use super::*;
+
+    #[test]
+    fn one_query_serves_all_subjects() {
+        let rule = shipped("error-rate");
+        let subjects = [
+            subject("shop", "api", &[]),
+            subject("shop", "web.v1", &[]),
+            subject("bank", "api", &[]),
+        ];
+        assert_eq!(
+            query(&ask(&rule, &subjects), Duration::from_millis(37_500)),
+            r#"nginx_ingress_controller_requests{exported_namespace=~"bank|shop|",ingress=~"api|web\\.v1",exported_service=~"api|web\\.v1|"}[38s]"#
+        );
+        let rule = shipped("latency-p99");
+        assert_eq!(
+            query(&ask(&rule, &subjects[..1]), Duration::from_secs(60)),
+            r#"nginx_ingress_controller_request_duration_seconds_bucket{exported_namespace=~"shop|",ingress="api",exported_service=~"api|"}[60s]"#
+        );
+    }
+
+    #[test]
+    fn values_cannot_leave_their_quotes() {
+        assert_eq!(
+            matcher("a", &["x\"} or up{b=\"\\"], false),
+            r#"a="x\"} or up{b=\"\\""#
+        );
+        assert_eq!(matcher("a", &["x|y", "z\""], false), r#"a=~"x\\|y|z\"""#);
+    }
+}

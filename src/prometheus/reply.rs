@@ -1,0 +1,308 @@
+//! Reading Prometheus' replies.
+//!
+//! Our own decoder, since the client crate's drops `warnings` (a partial answer would look
+//! complete) and turns error types it does not know into "not JSON". Strings are borrowed from
+//! the body. Whatever a server, a proxy or a login page answers becomes an [`Error`].
+//!
+//! Not here: sending (`client`), and which series belong to whom (`sorting`).
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::counters::Batch;
+use super::error::{Error, beginning};
+use super::process::Point;
+use super::sorting::{Ask, Labels, process};
+
+/// What one question to a source brought.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Fetched {
+    /// One for each member of the ask, in order.
+    pub batches: Vec<Batch>,
+    /// What is wrong without stopping the reading.
+    pub problems: Vec<String>,
+    /// The shortest time between two samples of a series, in milliseconds.
+    pub spacing: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    status: String,
+    #[serde(borrow, default)]
+    data: Option<Data<'a>>,
+    #[serde(default, rename = "errorType")]
+    error_type: Option<String>,
+    #[serde(default)]
+    error: Option<String>,
+    #[serde(default)]
+    warnings: Option<Vec<String>>,
+    #[serde(default)]
+    infos: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Data<'a> {
+    result_type: String,
+    #[serde(borrow, default)]
+    result: Vec<Series<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Series<'a> {
+    #[serde(borrow, default)]
+    metric: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    #[serde(borrow, default)]
+    values: Vec<(f64, Cow<'a, str>)>,
+}
+
+/// Reads the answer to a query and sorts it among the members of `ask`.
+pub(super) fn read(code: u16, body: &[u8], ask: &Ask) -> Result<Fetched, Error> {
+    let envelope: Result<Envelope<'_>, _> = serde_json::from_slice(body);
+    let envelope = match envelope {
+        Ok(envelope) => envelope,
+        Err(error) if (200..300).contains(&code) => {
+            return Err(Error::Malformed {
+                why: error.to_string(),
+                said: beginning(body),
+            });
+        }
+        Err(_) => {
+            return Err(Error::Status {
+                code,
+                said: beginning(body),
+            });
+        }
+    };
+    if envelope.status != "success" {
+        return Err(Error::Refused {
+            kind: envelope
+                .error_type
+                .unwrap_or_else(|| format!("status {code}")),
+            said: envelope
+                .error
+                .unwrap_or_else(|| "no reason given".to_owned()),
+        });
+    }
+    if !(200..300).contains(&code) {
+        return Err(Error::Status {
+            code,
+            said: beginning(body),
+        });
+    }
+    if let Some(warnings) = envelope.warnings.filter(|warnings| !warnings.is_empty()) {
+        return Err(Error::Partial(warnings.join("; ")));
+    }
+    let Some(data) = envelope.data else {
+        return Err(Error::Malformed {
+            why: "it has no data".to_owned(),
+            said: beginning(body),
+        });
+    };
+    if data.result_type != "matrix" {
+        let why = format!("its result is a {}, not a matrix", data.result_type);
+        return Err(Error::Malformed {
+            why,
+            said: beginning(body),
+        });
+    }
+    let mut fetched = sort(&data.result, ask);
+    fetched.problems.extend(envelope.infos.unwrap_or_default());
+    Ok(fetched)
+}
+
+fn sort(series: &[Series<'_>], ask: &Ask) -> Fetched {
+    let batches = vec![Batch::default(); ask.members.len()];
+    let mut fetched = Fetched {
+        batches,
+        ..Fetched::default()
+    };
+    let mut ignored = 0;
+    for one in series {
+        let labels = one
+            .metric
+            .iter()
+            .map(|(name, value)| (Cow::Borrowed(&**name), Cow::Borrowed(&**value)));
+        let labels: Vec<_> = labels.collect();
+        ignored += sort_one(&labels, &one.values, ask, &mut fetched);
+        let gaps = one
+            .values
+            .windows(2)
+            .map(|pair| milliseconds(pair[1].0) - milliseconds(pair[0].0));
+        fetched.spacing = fetched
+            .spacing
+            .into_iter()
+            .chain(gaps.filter(|gap| *gap > 0))
+            .min();
+    }
+    fetched
+        .problems
+        .extend(ignored_values(&ask.metric, ignored));
+    fetched
+}
+
+/// The number of values that were no counts.
+fn sort_one(
+    labels: &Labels<'_>,
+    values: &[(f64, Cow<'_, str>)],
+    ask: &Ask,
+    fetched: &mut Fetched,
+) -> usize {
+    let process = process(labels);
+    let mut ignored = 0;
+    for place in ask.places(labels) {
+        for (at, value) in values {
+            let Some(value) = value.parse().ok().and_then(count) else {
+                ignored += 1;
+                continue;
+            };
+            let (series, arm, class) = (place.series, place.arm, place.class);
+            let at = milliseconds(*at);
+            fetched.batches[place.member].points.push(Point {
+                series,
+                process,
+                arm,
+                class,
+                at,
+                value,
+            });
+        }
+    }
+    ignored
+}
+
+fn milliseconds(seconds: f64) -> i64 {
+    (seconds * 1000.0).round() as i64
+}
+
+/// A value that can be a count: finite and not negative. Stale markers are NaN, too.
+pub(super) fn count(value: f64) -> Option<f64> {
+    (value.is_finite() && value >= 0.0).then_some(value)
+}
+
+/// Tells that values were left out.
+pub(super) fn ignored_values(metric: &str, ignored: usize) -> Option<String> {
+    let what = "of it can be no counts (NaN, infinite or negative) and are left out";
+    (ignored > 0).then(|| format!("{metric}: {ignored} values {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sorting::tests::{ask, shipped, subject};
+    use super::*;
+
+    fn answer(code: u16, body: &str) -> Result<Fetched, String> {
+        let rule = shipped("error-rate");
+        read(
+            code,
+            body.as_bytes(),
+            &ask(&rule, &[subject("shop", "api", &[])]),
+        )
+        .map_err(|error| error.to_string())
+    }
+
+    fn series(values: &str) -> String {
+        format!(
+            r#"{{"status":"success","data":{{"resultType":"matrix","result":[{{"metric":{{"__name__":"nginx_ingress_controller_requests","exported_namespace":"shop","ingress":"api","service":"api","instance":"10.0.0.1:10254","status":"200"}},"values":{values}}}]}}}}"#
+        )
+    }
+
+    #[test]
+    fn samples_are_read_with_their_own_times() {
+        let fetched = answer(
+            200,
+            &series(r#"[[1435781430.781,"1"],[1435781445.781,"3e2"]]"#),
+        )
+        .unwrap();
+        let points: Vec<_> = fetched.batches[0]
+            .points
+            .iter()
+            .map(|point| (point.at, point.value))
+            .collect();
+        assert_eq!(
+            points,
+            [(1_435_781_430_781, 1.0), (1_435_781_445_781, 300.0)]
+        );
+        assert_eq!(fetched.spacing, Some(15_000));
+        assert_eq!(fetched.problems, Vec::<String>::new());
+    }
+
+    #[test]
+    fn values_that_are_no_counts_are_left_out_and_told() {
+        let fetched = answer(200, &series(r#"[[1,"NaN"],[2,"+Inf"],[3,"-4"],[4,"5"]]"#)).unwrap();
+        assert_eq!(fetched.batches[0].points.len(), 1);
+        assert_eq!(fetched.problems.len(), 1);
+        assert!(
+            fetched.problems[0].contains("3 values"),
+            "{:?}",
+            fetched.problems
+        );
+    }
+
+    #[test]
+    fn nothing_found_is_no_error() {
+        let fetched = answer(
+            200,
+            r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#,
+        )
+        .unwrap();
+        assert_eq!(fetched.batches, [Batch::default()]);
+    }
+
+    #[test]
+    fn bad_answers_are_told_apart() {
+        let table = [
+            (
+                200,
+                "<html>\n<h1>Log in</h1>",
+                "the answer is not a Prometheus reply (expected value at line 1 column 1): `<html> <h1>Log in</h1>`",
+            ),
+            (
+                502,
+                "<html>bad gateway</html>",
+                "the server answered 502: `<html>bad gateway</html>`",
+            ),
+            (503, "", "the server answered 503: nothing"),
+            (
+                422,
+                r#"{"status":"error","errorType":"422","error":"too deep"}"#,
+                "the query failed (422): too deep",
+            ),
+            (
+                400,
+                r#"{"status":"error"}"#,
+                "the query failed (status 400): no reason given",
+            ),
+            (
+                200,
+                r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#,
+                "the answer is not a Prometheus reply (its result is a vector, not a matrix): `{\"status\":\"success\",\"data\":{\"resultType\":\"vector\",\"result\":[]}}`",
+            ),
+            (
+                200,
+                r#"{"status":"success"}"#,
+                "the answer is not a Prometheus reply (it has no data): `{\"status\":\"success\"}`",
+            ),
+            (
+                200,
+                r#"{"status":"success","warnings":["store x: unavailable"],"data":{"resultType":"matrix","result":[]}}"#,
+                "the answer is incomplete: store x: unavailable",
+            ),
+        ];
+        for (code, body, message) in table {
+            assert_eq!(answer(code, body), Err(message.to_owned()));
+        }
+        assert!(answer(200, &series(r#"[[1,"2"]"#)).is_err());
+        assert!(answer(200, "\u{0}\u{1}").is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_body_makes_it_crash(body: Vec<u8>, code in 100u16..600) {
+            let rule = shipped("error-rate");
+            let _ = read(code, &body, &ask(&rule, &[subject("shop", "api", &[])]));
+        }
+    }
+}

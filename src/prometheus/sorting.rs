@@ -1,0 +1,416 @@
+//! Which series belong to which subject, and what they count there.
+//!
+//! One rule's series of all subjects come in one stream. The values of the rule's selected
+//! labels are the key into a table of subjects, so that sorting costs the same for one subject
+//! as for thousands.
+//!
+//! Not here: how series are fetched, and how their values become increments (`counters`).
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use regex::Regex;
+
+use super::Subject;
+use super::tally::{Arm, Class};
+use crate::rollout::rule::{ArmValue, Kind, LabelPattern, Rule, anchored};
+
+/// A series' labels, in any order.
+pub(super) type Labels<'a> = [(Cow<'a, str>, Cow<'a, str>)];
+
+/// One rule and the subjects that ask it.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub rule: Arc<Rule>,
+    /// Name of the metric whose series are wanted.
+    pub metric: String,
+    /// Values of the selected labels to positions in `members`.
+    table: HashMap<Vec<String>, Vec<usize>>,
+    pub members: Vec<Member>,
+}
+
+/// A subject that asks the rule.
+#[derive(Debug, Clone)]
+pub(super) struct Member {
+    /// The subject's position among all that were asked for.
+    pub subject: usize,
+    /// The start of what must be read, in milliseconds.
+    pub start: i64,
+    pub arms: Arms,
+}
+
+/// How a subject's arms are told apart.
+#[derive(Debug, Clone)]
+pub(super) struct Arms {
+    canary: ArmTest,
+    stable: ArmTest,
+}
+
+#[derive(Debug, Clone)]
+enum ArmTest {
+    Empty,
+    Nonempty,
+    Like(Regex),
+}
+
+/// Where a series belongs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Place {
+    /// Position in `members`.
+    pub member: usize,
+    pub arm: Arm,
+    pub class: Class,
+    /// A hash of the labels.
+    pub series: u64,
+}
+
+impl Arms {
+    /// Compiles the arms' values for one subject; an error in words.
+    pub fn of(rule: &Rule, subject: &Subject) -> Result<Self, String> {
+        let test = |value: &ArmValue| match value {
+            ArmValue::Empty => Ok(ArmTest::Empty),
+            ArmValue::Nonempty => Ok(ArmTest::Nonempty),
+            ArmValue::Like(template) => {
+                let pattern = template.fill_pattern(|variable| subject.value(variable));
+                anchored(&pattern)
+                    .map(ArmTest::Like)
+                    .map_err(|error| error.to_string())
+            }
+        };
+        let arm = &rule.series().arm;
+        Ok(Self {
+            canary: test(&arm.canary)?,
+            stable: test(&arm.stable)?,
+        })
+    }
+
+    fn arm(&self, value: &str) -> Option<Arm> {
+        // The canary first: its value is often the narrower one.
+        if self.canary.holds(value) {
+            return Some(Arm::Canary);
+        }
+        self.stable.holds(value).then_some(Arm::Stable)
+    }
+}
+
+impl ArmTest {
+    fn holds(&self, value: &str) -> bool {
+        match self {
+            Self::Empty => value.is_empty(),
+            Self::Nonempty => !value.is_empty(),
+            Self::Like(pattern) => pattern.is_match(value),
+        }
+    }
+}
+
+impl Ask {
+    /// A rule that nobody asks yet.
+    pub fn new(rule: Arc<Rule>) -> Self {
+        Self {
+            metric: rule.metric(),
+            rule,
+            table: HashMap::new(),
+            members: Vec::new(),
+        }
+    }
+
+    /// Adds a subject that asks the rule.
+    pub fn add(&mut self, subject: &Subject, member: Member) {
+        let select = &self.rule.series().select;
+        let values = select
+            .iter()
+            .map(|one| one.value.fill(|variable| subject.value(variable)));
+        self.table
+            .entry(values.collect())
+            .or_default()
+            .push(self.members.len());
+        self.members.push(member);
+    }
+
+    /// The values that the subjects select of the selected label at `position`, each once.
+    pub fn values(&self, position: usize) -> Vec<&str> {
+        let values = self.table.keys().filter_map(|values| values.get(position));
+        let mut values: Vec<&str> = values.map(String::as_str).collect();
+        values.sort_unstable();
+        values.dedup();
+        values
+    }
+
+    /// Where a series belongs: usually one subject, none for what is ignored or not asked for.
+    pub fn places(&self, labels: &Labels<'_>) -> Vec<Place> {
+        let Some(members) = self.table.get(&self.selected(labels)) else {
+            return Vec::new();
+        };
+        if self
+            .rule
+            .ignore()
+            .iter()
+            .any(|pattern| holds(pattern, labels))
+        {
+            return Vec::new();
+        }
+        let Some(class) = self.class(labels) else {
+            return Vec::new();
+        };
+        let series = fingerprint(labels, None);
+        let value = label(labels, &self.rule.series().arm.label);
+        let place = |member: &usize| {
+            let arm = self.members[*member].arms.arm(value)?;
+            Some(Place {
+                member: *member,
+                arm,
+                class,
+                series,
+            })
+        };
+        members.iter().filter_map(place).collect()
+    }
+
+    fn selected(&self, labels: &Labels<'_>) -> Vec<String> {
+        let of = |names: &[String]| {
+            let present = names
+                .iter()
+                .map(|name| label(labels, name))
+                .find(|value| !value.is_empty());
+            present.unwrap_or_default().to_owned()
+        };
+        self.rule
+            .series()
+            .select
+            .iter()
+            .map(|one| of(&one.labels))
+            .collect()
+    }
+
+    fn class(&self, labels: &Labels<'_>) -> Option<Class> {
+        match &self.rule.kind {
+            Kind::Proportion(proportion) => {
+                let bad = proportion.bad.iter().all(|pattern| holds(pattern, labels));
+                Some(if bad { Class::Bad } else { Class::Good })
+            }
+            Kind::Latency(_) => {
+                let le: f64 = label(labels, "le").parse().ok()?;
+                (!le.is_nan()).then(|| Class::UpTo {
+                    le,
+                    of: fingerprint(labels, Some("le")),
+                })
+            }
+        }
+    }
+}
+
+fn holds(pattern: &LabelPattern, labels: &Labels<'_>) -> bool {
+    pattern.matches(label(labels, &pattern.label))
+}
+
+/// A label's value; empty when it is missing, as Prometheus has it.
+fn label<'a>(labels: &'a Labels<'_>, name: &str) -> &'a str {
+    labels
+        .iter()
+        .find(|(known, _)| known == name)
+        .map_or("", |(_, value)| value)
+}
+
+/// The process that a series came from: the scrape target, and the pod where one is named.
+pub(super) fn process(labels: &Labels<'_>) -> u64 {
+    const NAMES: [&str; 5] = ["job", "instance", "controller_pod", "pod", "exported_pod"];
+    NAMES
+        .iter()
+        .fold(SEED, |hash, name| mix(mix(hash, name), label(labels, name)))
+}
+
+/// The process of a scrape target.
+pub(super) fn target(name: &str) -> u64 {
+    mix(SEED, name)
+}
+
+/// A hash of labels that does not depend on their order, `without` one of them.
+fn fingerprint(labels: &Labels<'_>, without: Option<&str>) -> u64 {
+    let wanted = labels.iter().filter(|(name, _)| without != Some(name));
+    // Each label is finished by itself before they are added, so that order does not matter.
+    wanted.fold(0u64, |sum, (name, value)| {
+        sum.wrapping_add(finish(mix(mix(SEED, name), value)))
+    })
+}
+
+const SEED: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// FNV-1a, since cursors outlive the process: the hash must not change between versions.
+fn mix(hash: u64, text: &str) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    step(text.bytes().fold(hash, step), 0xff)
+}
+
+/// The finisher of `SplitMix64`, which spreads every bit over all others.
+fn finish(hash: u64) -> u64 {
+    let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::rollout::rule::lint;
+    use jiff::Timestamp;
+
+    /// The shipped rule with this name.
+    pub fn shipped(name: &str) -> Arc<Rule> {
+        let rules = lint(include_str!("../../rules/ingress-nginx.yaml"), "r").unwrap();
+        Arc::new(rules.into_iter().find(|rule| rule.name == name).unwrap())
+    }
+
+    /// A subject `<namespace>/<name>` whose Ingress and Service have its name.
+    pub fn subject(namespace: &str, name: &str, rules: &[Arc<Rule>]) -> Subject {
+        Subject {
+            namespace: namespace.into(),
+            name: name.into(),
+            ingress: name.into(),
+            service: name.into(),
+            canary_service: format!("{name}-canary"),
+            port: "80".into(),
+            rules: rules.to_vec(),
+            cursor: None,
+            since: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    /// A rule with its subjects as members, in order.
+    pub fn ask(rule: &Arc<Rule>, subjects: &[Subject]) -> Ask {
+        let mut ask = Ask::new(Arc::clone(rule));
+        for (at, subject) in subjects.iter().enumerate() {
+            let arms = Arms::of(rule, subject).unwrap();
+            ask.add(
+                subject,
+                Member {
+                    subject: at,
+                    start: 0,
+                    arms,
+                },
+            );
+        }
+        ask
+    }
+
+    fn labels(text: &'static str) -> Vec<(Cow<'static, str>, Cow<'static, str>)> {
+        let pair = |pair: &'static str| {
+            pair.split_once('=')
+                .map(|(k, v)| (k.into(), v.into()))
+                .unwrap()
+        };
+        text.split(',').map(pair).collect()
+    }
+
+    fn placed(ask: &Ask, text: &'static str) -> Option<(usize, Arm, Class)> {
+        let places = ask.places(&labels(text));
+        assert!(places.len() <= 1);
+        places
+            .first()
+            .map(|place| (place.member, place.arm, place.class))
+    }
+
+    #[test]
+    fn series_find_their_subject_arm_and_class() {
+        let rule = shipped("error-rate");
+        let ask = ask(
+            &rule,
+            &[subject("shop", "api", &[]), subject("shop", "web", &[])],
+        );
+        let table = [
+            (
+                "namespace=shop,ingress=api,service=api,status=200,canary=",
+                Some((0, Arm::Stable, Class::Good)),
+            ),
+            (
+                "namespace=shop,ingress=web,service=web,status=503",
+                Some((1, Arm::Stable, Class::Bad)),
+            ),
+            (
+                "namespace=shop,ingress=api,service=api,status=200,canary=shop-api-canary-80",
+                Some((0, Arm::Canary, Class::Good)),
+            ),
+            // What Prometheus adds to a scraped pod goes before: the pod's namespace and service are not the Ingress's.
+            (
+                "exported_namespace=shop,namespace=ingress-nginx,ingress=api,exported_service=api,service=metrics,status=500,canary=",
+                Some((0, Arm::Stable, Class::Bad)),
+            ),
+            (
+                "exported_namespace=x,namespace=shop,ingress=api,service=api,status=500,canary=",
+                None,
+            ),
+            (
+                "namespace=shop,ingress=api,service=api,status=499,canary=",
+                None,
+            ),
+            (
+                "namespace=shop,ingress=api,service=other,status=200,canary=",
+                None,
+            ),
+            (
+                "namespace=bank,ingress=api,service=api,status=200,canary=",
+                None,
+            ),
+        ];
+        for (text, want) in table {
+            assert_eq!(placed(&ask, text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn buckets_of_one_histogram_share_everything_but_le() {
+        let rule = shipped("latency-p99");
+        let ask = ask(&rule, &[subject("shop", "api", &[])]);
+        let place = |le: &'static str| {
+            let mut all = labels("namespace=shop,ingress=api,service=api,status=200,canary=");
+            all.push(("le".into(), le.into()));
+            ask.places(&all)
+                .first()
+                .map(|place| (place.class, place.series))
+        };
+        let (Some((Class::UpTo { le, of }, a)), Some((Class::UpTo { le: inf, of: same }, b))) =
+            (place("0.1"), place("+Inf"))
+        else {
+            panic!("no buckets");
+        };
+        assert_eq!((le, inf, of), (0.1, f64::INFINITY, same));
+        assert_ne!(a, b);
+        assert_eq!(place("x"), None);
+        assert_eq!(place("NaN"), None);
+    }
+
+    #[test]
+    fn arms_may_be_told_apart_by_names_that_are_filled_in() {
+        let text = "- name: a\n  proportion:\n    metric: m\n    select: {ns: '{{namespace}}'}\n    arm: {label: service, canary: '{{namespace}}-{{canaryService}}-{{port}}@.*', stable: '{{namespace}}-{{service}}-{{port}}@.*'}\n    bad: {code: '5..'}\n";
+        let rule = Arc::new(lint(text, "r").unwrap().remove(0));
+        let ask = ask(&rule, &[subject("shop", "a.b", &[])]);
+        assert_eq!(
+            placed(
+                &ask,
+                "ns=shop,code=500,service=shop-a.b-canary-80@kubernetes"
+            ),
+            Some((0, Arm::Canary, Class::Bad))
+        );
+        assert_eq!(
+            placed(&ask, "ns=shop,code=200,service=shop-a.b-80@x"),
+            Some((0, Arm::Stable, Class::Good))
+        );
+        assert_eq!(placed(&ask, "ns=shop,code=200,service=shop-axb-80@x"), None);
+    }
+
+    #[test]
+    fn a_fingerprint_does_not_depend_on_order_and_never_changes() {
+        let a = labels("a=b,c=d");
+        let b = labels("c=d,a=b");
+        assert_eq!(fingerprint(&a, None), fingerprint(&b, None));
+        assert_ne!(fingerprint(&a, None), fingerprint(&labels("a=d,c=b"), None));
+        assert_ne!(
+            fingerprint(&a, None),
+            fingerprint(&labels("a=bc,d=x"), Some("d"))
+        );
+        assert_eq!(
+            target("http://127.0.0.1:10254/metrics"),
+            10_834_609_381_585_178_925
+        );
+    }
+}

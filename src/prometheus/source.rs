@@ -1,0 +1,323 @@
+//! One look at the metrics of all subjects.
+//!
+//! The source remembers how far each subject's counters have been counted. A subject whose
+//! cursor differs from that (the daemon was restarted, or took up an older state after a
+//! conflict) is counted again from its cursor; one that is no longer asked for is forgotten.
+//!
+//! Not here: how Prometheus or a pod is asked (`client`, `scrape`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::client::Prometheus;
+use super::counters::{Batch, Counters};
+use super::cursor::RuleCursor;
+use super::error::Error;
+use super::reply::Fetched;
+use super::scrape::Scrape;
+use super::sorting::{Arms, Ask, Member};
+use super::{Key, Reading, Readings, Subject};
+use crate::rollout::rule::Rule;
+
+/// How far before a cursor's time is read, so that every process' last counted scrape is there.
+const BEFORE_CURSOR_MS: i64 = 300_000;
+
+/// Where metrics come from.
+#[derive(Debug)]
+pub struct Source {
+    origin: Origin,
+    followed: BTreeMap<Key, BTreeMap<String, Follow>>,
+}
+
+#[derive(Debug)]
+enum Origin {
+    Prometheus(Prometheus),
+    Scrape(Scrape),
+}
+
+/// One rule of one subject between looks.
+#[derive(Debug)]
+struct Follow {
+    rule: Arc<Rule>,
+    arms: Arms,
+    since: Timestamp,
+    counters: Counters,
+    position: RuleCursor,
+    /// Nothing has been read since counting began or was resumed.
+    fresh: bool,
+    begun: bool,
+}
+
+impl From<Prometheus> for Source {
+    fn from(prometheus: Prometheus) -> Self {
+        Self {
+            origin: Origin::Prometheus(prometheus),
+            followed: BTreeMap::new(),
+        }
+    }
+}
+
+impl From<Scrape> for Source {
+    fn from(scrape: Scrape) -> Self {
+        Self {
+            origin: Origin::Scrape(scrape),
+            followed: BTreeMap::new(),
+        }
+    }
+}
+
+impl Source {
+    /// Reads all subjects once. Nothing is asked when there is none.
+    pub async fn read(&mut self, subjects: &[Subject], now: Timestamp) -> Readings {
+        self.forget(subjects);
+        let mut readings = Readings::new();
+        for subject in subjects {
+            let absent = self.follow(subject, now).err();
+            readings.insert(
+                subject.key(),
+                Reading {
+                    absent,
+                    ..Reading::default()
+                },
+            );
+        }
+        let asks = self.asks(subjects, now);
+        let fetched = match &mut self.origin {
+            _ if asks.is_empty() => Vec::new(),
+            Origin::Prometheus(prometheus) => prometheus.fetch(&asks, now).await,
+            Origin::Scrape(scrape) => scrape.fetch(&asks, now).await,
+        };
+        for (ask, fetched) in asks.iter().zip(fetched) {
+            self.fold(subjects, ask, fetched, &mut readings);
+        }
+        for (key, reading) in &mut readings {
+            self.conclude(key, reading);
+        }
+        readings
+    }
+
+    fn forget(&mut self, subjects: &[Subject]) {
+        let asked: std::collections::BTreeSet<Key> = subjects.iter().map(Subject::key).collect();
+        self.followed.retain(|key, _| asked.contains(key));
+    }
+
+    /// Brings what is remembered of a subject in line with what it asks.
+    fn follow(&mut self, subject: &Subject, now: Timestamp) -> Result<(), String> {
+        let scraped = matches!(self.origin, Origin::Scrape(_));
+        let rules = self.followed.entry(subject.key()).or_default();
+        rules.retain(|name, _| subject.rules.iter().any(|rule| rule.name == *name));
+        for rule in &subject.rules {
+            let cursor = subject
+                .cursor
+                .as_ref()
+                .and_then(|cursor| cursor.rules.get(&rule.name));
+            let known = rules.get(&rule.name);
+            if known.is_some_and(|known| known.goes_on(rule, subject, cursor)) {
+                continue;
+            }
+            // Sums of another rule mean nothing for this one; times do.
+            let changed = known.is_some_and(|known| known.rule != *rule);
+            let (since, cursor) = if changed && scraped {
+                (now, None)
+            } else {
+                (subject.since, cursor)
+            };
+            rules.insert(
+                rule.name.clone(),
+                Follow::begin(rule, subject, since, cursor)?,
+            );
+        }
+        Ok(())
+    }
+
+    /// The rules that are asked, each with all its subjects.
+    fn asks(&self, subjects: &[Subject], now: Timestamp) -> Vec<Ask> {
+        let mut asks: Vec<Ask> = Vec::new();
+        for (position, subject) in subjects.iter().enumerate() {
+            let Some(rules) = self.followed.get(&subject.key()) else {
+                continue;
+            };
+            for follow in rules.values() {
+                let at = asks.iter().position(|ask| {
+                    Arc::ptr_eq(&ask.rule, &follow.rule) || ask.rule == follow.rule
+                });
+                let at = at.unwrap_or_else(|| {
+                    asks.push(Ask::new(Arc::clone(&follow.rule)));
+                    asks.len() - 1
+                });
+                let start = follow.start(self.lookback(&asks[at].metric), now.as_millisecond());
+                asks[at].add(
+                    subject,
+                    Member {
+                        subject: position,
+                        start,
+                        arms: follow.arms.clone(),
+                    },
+                );
+            }
+        }
+        asks
+    }
+
+    fn lookback(&self, metric: &str) -> i64 {
+        let lookback = match &self.origin {
+            Origin::Prometheus(prometheus) => prometheus.lookback(metric),
+            Origin::Scrape(_) => Duration::ZERO,
+        };
+        i64::try_from(lookback.as_millis()).unwrap_or(0)
+    }
+
+    fn fold(
+        &mut self,
+        subjects: &[Subject],
+        ask: &Ask,
+        fetched: Result<Fetched, Error>,
+        readings: &mut Readings,
+    ) {
+        let sums = matches!(self.origin, Origin::Scrape(_));
+        let (batches, problems, error) = match fetched {
+            Ok(fetched) => (fetched.batches, fetched.problems, None),
+            Err(error) => (Vec::new(), Vec::new(), Some(error.to_string())),
+        };
+        let mut batches = batches.into_iter();
+        for member in &ask.members {
+            let subject = &subjects[member.subject];
+            let key = subject.key();
+            let follow = self
+                .followed
+                .get_mut(&key)
+                .and_then(|rules| rules.get_mut(&ask.rule.name));
+            let (Some(follow), Some(reading)) = (follow, readings.get_mut(&key)) else {
+                continue;
+            };
+            if let Some(error) = &error {
+                reading.add_absent(format!("{}: {error}", ask.rule.name));
+                continue;
+            }
+            reading.problems.extend_from_slice(&problems);
+            follow.take(batches.next().unwrap_or_default(), sums, reading);
+            if !follow.counters.has_series() {
+                reading.add_absent(missing(&ask.rule, subject));
+            }
+        }
+    }
+
+    /// Says how far the subject has been read now.
+    fn conclude(&self, key: &Key, reading: &mut Reading) {
+        let Some(rules) = self.followed.get(key) else {
+            return;
+        };
+        for (name, follow) in rules {
+            if let Some(newest) = follow.newest() {
+                reading.newest_of.insert(name.clone(), newest);
+            }
+            if follow.begun {
+                reading
+                    .cursor
+                    .rules
+                    .insert(name.clone(), follow.position.clone());
+            }
+        }
+        let all = reading.newest_of.len() == rules.len();
+        reading.newest = reading.newest_of.values().min().copied().filter(|_| all);
+        reading.samples.sort_by_key(|sample| sample.to);
+        reading.problems.sort();
+        reading.problems.dedup();
+    }
+}
+
+impl Follow {
+    fn begin(
+        rule: &Arc<Rule>,
+        subject: &Subject,
+        since: Timestamp,
+        cursor: Option<&RuleCursor>,
+    ) -> Result<Self, String> {
+        let arms = Arms::of(rule, subject).map_err(|error| format!("{}: {error}", rule.name))?;
+        let from = since.as_millisecond();
+        let counters = match cursor {
+            Some(cursor) => Counters::resume(&rule.name, from, cursor),
+            None => Counters::start(&rule.name, from),
+        };
+        let position = cursor.cloned().unwrap_or_default();
+        Ok(Self {
+            rule: Arc::clone(rule),
+            arms,
+            since,
+            counters,
+            begun: cursor.is_some(),
+            position,
+            fresh: true,
+        })
+    }
+
+    /// Whether counting goes on where it stands.
+    fn goes_on(&self, rule: &Arc<Rule>, subject: &Subject, cursor: Option<&RuleCursor>) -> bool {
+        let same_rule = Arc::ptr_eq(&self.rule, rule) || self.rule == *rule;
+        let same_place = match cursor {
+            Some(cursor) => *cursor == self.position,
+            // The caller has counted nothing: right as long as it was given nothing.
+            None => self.position.until.is_none() && self.since == subject.since,
+        };
+        same_rule && same_place
+    }
+
+    /// From when on scrapes must be read, in milliseconds.
+    fn start(&self, lookback: i64, now: i64) -> i64 {
+        match (self.fresh, self.counters.newest()) {
+            (true, Some(counted)) => counted - BEFORE_CURSOR_MS,
+            (true, None) => self.since.as_millisecond() - lookback,
+            (false, Some(seen)) => seen - lookback,
+            (false, None) => now - 2 * lookback,
+        }
+    }
+
+    fn take(&mut self, batch: Batch, sums: bool, reading: &mut Reading) {
+        reading
+            .samples
+            .extend(self.counters.fold(batch, &mut reading.problems));
+        self.fresh = false;
+        self.position = self.counters.cursor(sums);
+        self.begun = true;
+    }
+
+    fn newest(&self) -> Option<Timestamp> {
+        let seen = self
+            .counters
+            .newest()
+            .filter(|_| self.counters.has_series() || self.fresh);
+        seen.and_then(|at| Timestamp::from_millisecond(at).ok())
+    }
+}
+
+impl Reading {
+    fn add_absent(&mut self, why: String) {
+        self.absent = Some(match self.absent.take() {
+            None => why,
+            Some(absent) => format!("{absent}; {why}"),
+        });
+    }
+}
+
+/// Says what was looked for in vain.
+fn missing(rule: &Rule, subject: &Subject) -> String {
+    let select = rule.series().select.iter().map(|select| {
+        let value = select.value.fill(|variable| subject.value(variable));
+        format!("{}=\"{value}\"", select.labels.join("|"))
+    });
+    let select: Vec<String> = select.collect();
+    let hint = if rule.metric().starts_with("nginx_ingress_controller") {
+        "; ingress-nginx writes them at the first request, and not at all for hosts that no rule names (host-less and wildcard rules) unless it runs with --metrics-per-host=false"
+    } else {
+        ""
+    };
+    format!(
+        "{}: no series of {} has {}{hint}",
+        rule.name,
+        rule.metric(),
+        select.join(", ")
+    )
+}

@@ -1,0 +1,284 @@
+//! Requests by arm and bucket.
+//!
+//! One shape serves both kinds of rules: a proportion is two buckets (good, bad), a latency
+//! has one more bucket than it has boundaries. Two tallies whose boundaries differ are
+//! brought to the boundaries that both have.
+//!
+//! Not here: which series feed which bucket (`sorting`), and increments (`counters`).
+
+use serde::{Deserialize, Serialize};
+
+/// Requests by arm and bucket, not cumulative.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Tally {
+    /// Upper boundaries, rising, without the infinite one; empty for a proportion.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub le: Vec<f64>,
+    /// The canary's requests.
+    pub canary: Vec<f64>,
+    /// Stable's requests.
+    pub stable: Vec<f64>,
+}
+
+/// Which arm a series counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arm {
+    Canary,
+    Stable,
+}
+
+/// What a series counts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Class {
+    Good,
+    Bad,
+    /// Requests up to `le`, cumulative, of the histogram `of`.
+    UpTo {
+        le: f64,
+        of: u64,
+    },
+}
+
+impl Tally {
+    /// No requests, good or bad.
+    fn requests() -> Self {
+        Self {
+            le: Vec::new(),
+            canary: vec![0.0; 2],
+            stable: vec![0.0; 2],
+        }
+    }
+
+    fn buckets(le: Vec<f64>) -> Self {
+        let len = le.len() + 1;
+        Self {
+            le,
+            canary: vec![0.0; len],
+            stable: vec![0.0; len],
+        }
+    }
+
+    fn arm(&mut self, arm: Arm) -> &mut Vec<f64> {
+        match arm {
+            Arm::Canary => &mut self.canary,
+            Arm::Stable => &mut self.stable,
+        }
+    }
+
+    /// Sums counts. `Ok(None)` when there are none; an error when a histogram makes no sense.
+    pub fn of(counts: &[(Arm, Class, f64)]) -> Result<Option<Self>, &'static str> {
+        let mut requests: Option<Self> = None;
+        let mut histograms: Vec<Histogram> = Vec::new();
+        for (arm, class, count) in counts {
+            match *class {
+                Class::Good => requests.get_or_insert_with(Self::requests).arm(*arm)[0] += count,
+                Class::Bad => requests.get_or_insert_with(Self::requests).arm(*arm)[1] += count,
+                Class::UpTo { le, of } => Histogram::add(&mut histograms, *arm, of, le, *count),
+            }
+        }
+        if histograms.is_empty() {
+            Ok(requests)
+        } else {
+            Self::of_histograms(histograms).map(Some)
+        }
+    }
+
+    fn of_histograms(histograms: Vec<Histogram>) -> Result<Self, &'static str> {
+        let mut sum: Option<Self> = None;
+        for histogram in histograms {
+            let next = histogram.tally()?;
+            sum = Some(match sum {
+                None => next,
+                Some(sum) => sum.plus(next)?,
+            });
+        }
+        sum.ok_or("no histogram")
+    }
+
+    /// Both together, at the boundaries that both have.
+    pub fn plus(mut self, mut other: Self) -> Result<Self, &'static str> {
+        self.agree(&mut other)?;
+        add(&mut self.canary, &other.canary);
+        add(&mut self.stable, &other.stable);
+        Ok(self)
+    }
+
+    /// What was added since `earlier`; `None` when a count fell, so that the process began anew.
+    pub fn since(mut self, mut earlier: Self) -> Result<Option<Self>, &'static str> {
+        self.agree(&mut earlier)?;
+        let fell = |now: &[f64], then: &[f64]| now.iter().zip(then).any(|(now, then)| now < then);
+        if fell(&self.canary, &earlier.canary) || fell(&self.stable, &earlier.stable) {
+            return Ok(None);
+        }
+        let negated = |counts: &[f64]| counts.iter().map(|count| -count).collect::<Vec<_>>();
+        add(&mut self.canary, &negated(&earlier.canary));
+        add(&mut self.stable, &negated(&earlier.stable));
+        Ok(Some(self))
+    }
+
+    fn agree(&mut self, other: &mut Self) -> Result<(), &'static str> {
+        if self.le == other.le && self.canary.len() == other.canary.len() {
+            return Ok(());
+        }
+        let common: Vec<f64> = self
+            .le
+            .iter()
+            .copied()
+            .filter(|le| other.le.contains(le))
+            .collect();
+        self.coarsen(&common)?;
+        other.coarsen(&common)
+    }
+
+    /// Brings the buckets to fewer boundaries, all of which it must have.
+    pub fn coarsen(&mut self, le: &[f64]) -> Result<(), &'static str> {
+        if le.is_empty() || self.le.is_empty() {
+            return Err("its histograms have no boundary in common");
+        }
+        let fold = |counts: &[f64], old: &[f64]| {
+            let mut folded = vec![0.0; le.len() + 1];
+            for (at, count) in counts.iter().enumerate() {
+                let bound = old.get(at).copied().unwrap_or(f64::INFINITY);
+                folded[le.partition_point(|le| *le < bound)] += count;
+            }
+            folded
+        };
+        self.canary = fold(&self.canary, &self.le);
+        self.stable = fold(&self.stable, &self.le);
+        self.le = le.to_vec();
+        Ok(())
+    }
+}
+
+fn add(to: &mut [f64], what: &[f64]) {
+    for (to, what) in to.iter_mut().zip(what) {
+        *to += what;
+    }
+}
+
+/// The cumulative buckets of one histogram (one set of labels).
+struct Histogram {
+    arm: Arm,
+    of: u64,
+    up_to: Vec<(f64, f64)>,
+}
+
+impl Histogram {
+    fn add(all: &mut Vec<Self>, arm: Arm, of: u64, le: f64, count: f64) {
+        // Counts come grouped, so the last one is nearly always the one.
+        let at = all.iter().rposition(|histogram| histogram.of == of);
+        match at {
+            Some(at) => all[at].up_to.push((le, count)),
+            None => all.push(Self {
+                arm,
+                of,
+                up_to: vec![(le, count)],
+            }),
+        }
+    }
+
+    fn tally(mut self) -> Result<Tally, &'static str> {
+        self.up_to.sort_by(|a, b| a.0.total_cmp(&b.0));
+        self.up_to.dedup_by(|a, b| a.0 == b.0);
+        let Some((last, finite)) = self.up_to.split_last() else {
+            return Err("an empty histogram");
+        };
+        if last.0 != f64::INFINITY || finite.is_empty() {
+            return Err("a histogram lacks its bucket le=\"+Inf\" or has no other");
+        }
+        let mut tally = Tally::buckets(finite.iter().map(|(le, _)| *le).collect());
+        let mut below = 0.0;
+        for (bucket, (_, up_to)) in tally.arm(self.arm).iter_mut().zip(&self.up_to) {
+            // A histogram that is read while it is written may be off by one: never negative.
+            *bucket = (up_to - below).max(0.0);
+            below = below.max(*up_to);
+        }
+        Ok(tally)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn histogram(arm: Arm, of: u64, buckets: &[(f64, f64)]) -> Vec<(Arm, Class, f64)> {
+        buckets
+            .iter()
+            .map(|(le, count)| (arm, Class::UpTo { le: *le, of }, *count))
+            .collect()
+    }
+
+    #[test]
+    fn proportions_are_good_and_bad() {
+        let counts = [
+            (Arm::Canary, Class::Good, 5.0),
+            (Arm::Stable, Class::Bad, 2.0),
+            (Arm::Stable, Class::Good, 3.0),
+            (Arm::Canary, Class::Good, 1.0),
+        ];
+        let tally = Tally::of(&counts).unwrap().unwrap();
+        assert_eq!(
+            (tally.canary, tally.stable),
+            (vec![6.0, 0.0], vec![3.0, 2.0])
+        );
+        assert_eq!(Tally::of(&[]), Ok(None));
+    }
+
+    #[test]
+    fn cumulative_buckets_become_single_ones() {
+        let inf = f64::INFINITY;
+        let counts = histogram(Arm::Canary, 1, &[(inf, 9.0), (0.1, 4.0), (1.0, 8.0)]);
+        let tally = Tally::of(&counts).unwrap().unwrap();
+        assert_eq!(tally.le, [0.1, 1.0]);
+        assert_eq!(tally.canary, [4.0, 4.0, 1.0]);
+        assert_eq!(tally.stable, [0.0; 3]);
+    }
+
+    #[test]
+    fn histograms_with_other_boundaries_meet_at_the_common_ones() {
+        let inf = f64::INFINITY;
+        let mut counts = histogram(
+            Arm::Canary,
+            1,
+            &[(0.1, 1.0), (0.5, 3.0), (1.0, 6.0), (inf, 10.0)],
+        );
+        counts.extend(histogram(
+            Arm::Stable,
+            2,
+            &[(0.1, 1.0), (0.7, 2.0), (1.0, 3.0), (inf, 4.0)],
+        ));
+        let tally = Tally::of(&counts).unwrap().unwrap();
+        assert_eq!(tally.le, [0.1, 1.0]);
+        assert_eq!(tally.canary, [1.0, 5.0, 4.0]);
+        assert_eq!(tally.stable, [1.0, 2.0, 1.0]);
+    }
+
+    #[test]
+    fn histograms_that_make_no_sense_are_refused() {
+        let inf = f64::INFINITY;
+        let mut apart = histogram(Arm::Canary, 1, &[(0.1, 1.0), (inf, 2.0)]);
+        apart.extend(histogram(Arm::Canary, 2, &[(0.2, 1.0), (inf, 2.0)]));
+        for counts in [
+            histogram(Arm::Canary, 1, &[(0.1, 1.0)]),
+            histogram(Arm::Canary, 1, &[(inf, 1.0)]),
+            apart,
+        ] {
+            assert!(Tally::of(&counts).is_err());
+        }
+    }
+
+    #[test]
+    fn a_count_that_fell_says_that_the_process_began_anew() {
+        let tally = |good, bad| Tally {
+            le: vec![],
+            canary: vec![good, bad],
+            stable: vec![1.0, 1.0],
+        };
+        assert_eq!(tally(5.0, 3.0).since(tally(4.0, 4.0)), Ok(None));
+        let added = tally(5.0, 3.0).since(tally(4.0, 1.0)).unwrap().unwrap();
+        assert_eq!(
+            (added.canary, added.stable),
+            (vec![1.0, 2.0], vec![0.0, 0.0])
+        );
+    }
+}
