@@ -8,6 +8,7 @@
 
 pub mod action;
 pub mod decide;
+pub mod describe;
 pub mod evidence;
 pub mod observation;
 pub mod plan;
@@ -16,3 +17,8 @@ pub mod revision;
 pub mod rule;
 pub mod state;
 pub mod terms;
+
+use std::time::Duration;
+
+/// The share of requests must agree with the weight for so long before a step ends.
+pub const LEAST_STEP: Duration = Duration::from_secs(10);

@@ -162,7 +162,7 @@ pub(super) fn steer(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) 
     let route = pass.seen.route.canary.clone();
     let seen = route.as_ref().and_then(|route| route.weight);
     if seen == Some(run.weight) {
-        if route.is_some_and(|route| route.differs) {
+        if run.weight > 0 && route.is_some_and(|route| route.differs) {
             pass.act(Action::EnsureRoute { weight: run.weight });
         }
         in_force(pass, run);

@@ -11,13 +11,12 @@ use super::promoting;
 use super::running::{
     canary_ready, ended, first_weight, keep_canary, raise, silent, steer, step_weight,
 };
+use crate::rollout::LEAST_STEP;
 use crate::rollout::evidence::{RuleReport, Verdict};
 use crate::rollout::plan::UndecidedThen;
 use crate::rollout::reason::{Cause, HeldWhy, Reason};
 use crate::rollout::state::{Phase, Run, Suspicion};
 
-/// The share of requests must agree with the weight for so long before a step ends.
-const LEAST_STEP: Duration = Duration::from_secs(10);
 /// The suspicion after which a person decides.
 const LAST_SUSPICION: u8 = 3;
 

@@ -1,0 +1,111 @@
+//! What the daemon remembers of one Rollout between two passes.
+//!
+//! The truth is the checkpoint in the status; this is how far it has come since. A checkpoint
+//! that was not written by this daemon replaces what is remembered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use crate::clock::elapsed;
+use crate::kubernetes::crd::Rollout;
+use crate::prometheus::Reading;
+use crate::rollout::action::Action;
+use crate::rollout::state::State;
+use crate::rollout::terms::Terms;
+
+/// The first wait after actions that were executed and are asked for again.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// The longest.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// What is remembered of one Rollout.
+#[derive(Debug, Default)]
+pub struct Entry {
+    /// Its state, once it was loaded.
+    pub state: Option<State>,
+    /// The newest answer of the API server to one of our own writes.
+    pub written: Option<Arc<Rollout>>,
+    /// The checkpoint that the state came from or went to.
+    pub checkpoint: Option<String>,
+    /// When the checkpoint was written.
+    pub saved_at: Option<Timestamp>,
+    /// The terms that were last accepted.
+    pub terms: Option<Arc<Terms>>,
+    /// Readings that were taken for a pass that failed.
+    pub unread: Vec<Reading>,
+    /// Passes that failed in a row.
+    pub failures: u32,
+    /// What was executed last, when, and how often in a row.
+    executed: Option<(Vec<Action>, Timestamp, u32)>,
+}
+
+impl Entry {
+    /// The newest of what is cached and what we wrote.
+    pub fn newest(&self, cached: Option<Arc<Rollout>>) -> Option<Arc<Rollout>> {
+        let cached = cached?;
+        match &self.written {
+            Some(written)
+                if written.uid() == cached.uid() && version(written) > version(&cached) =>
+            {
+                Some(written.clone())
+            }
+            _ => Some(cached),
+        }
+    }
+
+    /// How long to wait before the same actions are executed again: the watch may lag behind
+    /// what was done, or something may undo it again and again.
+    pub fn too_soon(&self, actions: &[Action], now: Timestamp) -> Option<Duration> {
+        let (last, at, times) = self.executed.as_ref()?;
+        if last != actions {
+            return None;
+        }
+        let wait = FIRST_WAIT.saturating_mul(1 << (*times).min(6)).min(LONGEST_WAIT);
+        let left = wait.saturating_sub(elapsed(*at, now));
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// Notes what was executed.
+    pub fn executed(&mut self, actions: Vec<Action>, now: Timestamp) {
+        let times = match &self.executed {
+            Some((last, _, times)) if *last == actions => times + 1,
+            _ => 0,
+        };
+        self.executed = Some((actions, now, times));
+    }
+
+    /// Nothing was to be done: what was executed has come through.
+    pub fn came_through(&mut self) {
+        self.executed = None;
+    }
+}
+
+fn version(rollout: &Rollout) -> u64 {
+    rollout
+        .resource_version()
+        .and_then(|version| version.parse().ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_actions_wait_longer_each_time() {
+        let mut entry = Entry::default();
+        let now = Timestamp::UNIX_EPOCH;
+        let actions = vec![Action::Guard];
+        assert_eq!(entry.too_soon(&actions, now), None);
+        entry.executed(actions.clone(), now);
+        assert_eq!(entry.too_soon(&actions, now), Some(Duration::from_millis(500)));
+        assert_eq!(entry.too_soon(&[Action::Unguard], now), None);
+        entry.executed(actions.clone(), now);
+        assert_eq!(entry.too_soon(&actions, now), Some(Duration::from_secs(1)));
+        let later = now + Duration::from_secs(1);
+        assert_eq!(entry.too_soon(&actions, later), None);
+    }
+}

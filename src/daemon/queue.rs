@@ -1,0 +1,131 @@
+//! The order of passes: which Rollout is looked at next, and when again.
+//!
+//! Guarantees: a Rollout has one pass at a time; a touch during its pass leads to another one;
+//! Rollouts in a run go before those that only changed; a wake-up that is earlier replaces a
+//! later one.
+//!
+//! Not here: what a pass does.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use futures::StreamExt;
+use tokio_util::time::{DelayQueue, delay_queue};
+
+/// Namespace and name of a Rollout.
+pub type Key = (String, String);
+
+/// The order of passes.
+#[derive(Debug, Default)]
+pub struct Queue {
+    urgent: VecDeque<Key>,
+    plain: VecDeque<Key>,
+    waiting: BTreeSet<Key>,
+    busy: BTreeSet<Key>,
+    again: BTreeSet<Key>,
+    delays: DelayQueue<Key>,
+    alarms: BTreeMap<Key, delay_queue::Key>,
+}
+
+impl Queue {
+    /// Asks for a pass as soon as possible.
+    pub fn touch(&mut self, key: Key, urgent: bool) {
+        if self.busy.contains(&key) {
+            self.again.insert(key);
+        } else if self.waiting.insert(key.clone()) {
+            if urgent {
+                self.urgent.push_back(key);
+            } else {
+                self.plain.push_back(key);
+            }
+        }
+    }
+
+    /// Asks for a pass after `wait` of the runtime's time; replaces an alarm that was set before.
+    pub fn wake_in(&mut self, key: Key, wait: Duration) {
+        self.forget_alarm(&key);
+        let alarm = self.delays.insert(key.clone(), wait);
+        self.alarms.insert(key, alarm);
+    }
+
+    /// The next Rollout; it is busy until [`Queue::done`].
+    pub fn next(&mut self) -> Option<Key> {
+        let key = self.urgent.pop_front().or_else(|| self.plain.pop_front())?;
+        self.waiting.remove(&key);
+        self.busy.insert(key.clone());
+        self.forget_alarm(&key);
+        Some(key)
+    }
+
+    /// A pass is over.
+    pub fn done(&mut self, key: &Key) {
+        self.busy.remove(key);
+        if self.again.remove(key) {
+            self.touch(key.clone(), true);
+        }
+    }
+
+    /// Waits for the next alarm and touches its Rollout; for ever if none is set.
+    pub async fn alarm(&mut self) {
+        match self.delays.next().await {
+            Some(expired) => {
+                let key = expired.into_inner();
+                self.alarms.remove(&key);
+                self.touch(key, true);
+            }
+            None => futures::future::pending().await,
+        }
+    }
+
+    fn forget_alarm(&mut self, key: &Key) {
+        if let Some(alarm) = self.alarms.remove(key) {
+            self.delays.try_remove(&alarm);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> Key {
+        ("ns".to_owned(), name.to_owned())
+    }
+
+    #[test]
+    fn what_is_in_a_run_goes_first() {
+        let mut queue = Queue::default();
+        queue.touch(key("idle"), false);
+        queue.touch(key("run"), true);
+        assert_eq!(queue.next(), Some(key("run")));
+        assert_eq!(queue.next(), Some(key("idle")));
+        assert_eq!(queue.next(), None);
+    }
+
+    #[test]
+    fn a_touch_during_a_pass_leads_to_one_more() {
+        let mut queue = Queue::default();
+        queue.touch(key("a"), false);
+        assert_eq!(queue.next(), Some(key("a")));
+        queue.touch(key("a"), false);
+        queue.touch(key("a"), true);
+        assert_eq!(queue.next(), None);
+        queue.done(&key("a"));
+        assert_eq!(queue.next(), Some(key("a")));
+        queue.done(&key("a"));
+        assert_eq!(queue.next(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_alarm_is_replaced_by_the_newer_one() {
+        let mut queue = Queue::default();
+        queue.wake_in(key("a"), Duration::from_secs(60));
+        queue.wake_in(key("a"), Duration::from_secs(1));
+        let began = tokio::time::Instant::now();
+        queue.alarm().await;
+        assert!(began.elapsed() < Duration::from_secs(2));
+        assert_eq!(queue.next(), Some(key("a")));
+        let none = tokio::time::timeout(Duration::from_secs(120), queue.alarm()).await;
+        assert!(none.is_err());
+    }
+}

@@ -1,0 +1,118 @@
+//! Events on the Rollout and on its Deployment, one for each thing that is told.
+//!
+//! They are sent by a task of their own, in order, bounded: nothing waits for them, and what
+//! does not fit is dropped and counted in the log.
+//!
+//! Not here: the words (`rollout::reason`).
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Client, Resource};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::rollout::reason::Reason;
+
+/// Events that may wait; more are dropped.
+const BACKLOG: usize = 1024;
+/// The API server takes at most this many bytes of a note.
+const NOTE_BYTES: usize = 1000;
+const DEADLINE: Duration = Duration::from_secs(5);
+const SHUTDOWN_DRAIN: Duration = Duration::from_millis(500);
+
+/// Where Events are handed in. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Events(mpsc::Sender<Event>);
+
+/// Events on their way to the API server.
+#[derive(Debug)]
+pub struct Outgoing(mpsc::Receiver<Event>);
+
+/// A way in and what comes out of it.
+pub fn channel() -> (Events, Outgoing) {
+    let (sender, receiver) = mpsc::channel(BACKLOG);
+    (Events(sender), Outgoing(receiver))
+}
+
+impl Events {
+    /// Hands in one Event for each object that it regards.
+    pub fn tell(&self, objects: &[ObjectReference], reason: &Reason, now: Timestamp) {
+        for (index, object) in objects.iter().enumerate() {
+            if self.0.try_send(event(object, reason, now, index)).is_err() {
+                tracing::warn!(reason = reason.name(), "an Event was dropped: too many wait");
+            }
+        }
+    }
+}
+
+fn event(object: &ObjectReference, reason: &Reason, now: Timestamp, index: usize) -> Event {
+    let name = object.name.clone().unwrap_or_default();
+    let unique = format!("{:x}{index}", now.as_nanosecond());
+    let kind = if reason.warns() { "Warning" } else { "Normal" };
+    Event {
+        metadata: ObjectMeta {
+            name: Some(format!("{name}.{}.{unique}", reason.name().to_lowercase())),
+            namespace: object.namespace.clone(),
+            ..ObjectMeta::default()
+        },
+        action: Some(reason.name().to_owned()),
+        event_time: Some(MicroTime(now)),
+        note: Some(bounded(&reason.to_string())),
+        reason: Some(reason.name().to_owned()),
+        regarding: Some(object.clone()),
+        reporting_controller: Some("sluice.dev/sluice".to_owned()),
+        reporting_instance: Some("sluice".to_owned()),
+        type_: Some(kind.to_owned()),
+        ..Event::default()
+    }
+}
+
+fn bounded(note: &str) -> String {
+    if note.len() <= NOTE_BYTES {
+        return note.to_owned();
+    }
+    let mut end = NOTE_BYTES;
+    while !note.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}...", &note[..end])
+}
+
+/// A reference to an object, as Events carry it.
+pub fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
+    object.object_ref(&())
+}
+
+impl Outgoing {
+    /// Sends until `stop`, then what still waits, for a moment.
+    pub async fn send_all(mut self, client: Client, stop: CancellationToken) {
+        while let Some(Some(event)) = stop.run_until_cancelled(self.0.recv()).await {
+            send(&client, event).await;
+        }
+        self.0.close();
+        let rest = async {
+            while let Some(event) = self.0.recv().await {
+                send(&client, event).await;
+            }
+        };
+        if tokio::time::timeout(SHUTDOWN_DRAIN, rest).await.is_err() {
+            tracing::warn!("some Events were not sent before the end");
+        }
+    }
+}
+
+async fn send(client: &Client, event: Event) {
+    let namespace = event.metadata.namespace.clone().unwrap_or_else(|| "default".to_owned());
+    let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
+    let params = PostParams::default();
+    match tokio::time::timeout(DEADLINE, api.create(&params, &event)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "an Event was not taken"),
+        Err(_) => tracing::warn!("an Event took too long and was dropped"),
+    }
+}

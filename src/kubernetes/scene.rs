@@ -1,0 +1,348 @@
+//! The scene: every object that one Rollout concerns, as last seen, and what its canary's
+//! objects should be.
+//!
+//! Observing compares the scene with what is wanted; executing writes what is wanted. Both are
+//! built here, so that they cannot disagree.
+//!
+//! Not here: facts (`observe`) and requests (`execute`).
+
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodTemplateSpec, Service};
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass, NetworkPolicy};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::ResourceExt;
+
+use super::cache::{Cache, Templated};
+use super::canary::{self, ArmLabel, Trial};
+use super::crd::Rollout;
+use super::labels;
+use super::template;
+use crate::rollout::plan::{Plan, Route};
+use crate::rollout::revision::Revision;
+
+/// The label on a `ControllerRevision` that says what its template is kept for.
+pub const KEEPS: &str = "sluice.dev/keeps";
+/// Kept as what serves.
+pub const STABLE: &str = "stable";
+/// Kept as what a person wants, while an older one is finished.
+pub const DESIRED: &str = "desired";
+
+/// Every object that one Rollout concerns.
+#[derive(Debug)]
+pub struct Scene {
+    pub rollout: Arc<Rollout>,
+    /// Other Rollouts of the namespace for the same Deployment.
+    pub rivals: Vec<Arc<Rollout>>,
+    pub target: Option<Arc<Templated<Deployment>>>,
+    /// The target's `ReplicaSets`.
+    pub sets: Vec<Arc<Templated<ReplicaSet>>>,
+    pub canary: Option<Arc<Templated<Deployment>>>,
+    pub canary_pods: Vec<Arc<Pod>>,
+    pub services: Vec<Arc<Service>>,
+    pub ingresses: Vec<Arc<Ingress>>,
+    pub policies: Vec<Arc<NetworkPolicy>>,
+    pub budgets: Vec<Arc<PodDisruptionBudget>>,
+    pub claims: Vec<Arc<PersistentVolumeClaim>>,
+    pub classes: Vec<Arc<IngressClass>>,
+    /// Deployments of the namespace, for their selectors.
+    pub neighbours: Vec<Arc<Templated<Deployment>>>,
+    /// Templates that Sluice keeps for this Rollout.
+    pub kept: Vec<Arc<ControllerRevision>>,
+    /// Digest of the configuration that the target's template names.
+    pub config: String,
+}
+
+/// The names by which requests and metrics know the two arms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteNames {
+    pub ingress: String,
+    pub service: String,
+    pub canary_service: String,
+    /// The Service's port, as the Ingress names it.
+    pub port: String,
+}
+
+/// The canary's objects, as they should be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wanted {
+    pub deployment: Deployment,
+    pub service: Service,
+    pub policies: Vec<NetworkPolicy>,
+}
+
+/// What the canary's objects are marked with.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark<'a> {
+    /// The run's id.
+    pub run: &'a str,
+    /// The revision under trial, with its configuration if that is on trial.
+    pub revision: &'a str,
+}
+
+/// Why the canary's objects cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the Rollout is not stored yet")]
+    NotStored,
+    #[error("there is no Deployment {0}")]
+    NoTarget(String),
+    #[error("there is no Ingress {0}")]
+    NoIngress(String),
+    #[error("no Service behind the Ingress selects the Deployment's pods")]
+    NoService,
+    #[error("no template of revision {0} is known")]
+    NoTemplate(String),
+    #[error(transparent)]
+    Canary(#[from] canary::Error),
+}
+
+impl Scene {
+    /// Gathers what concerns a Rollout.
+    pub fn gather(cache: &Cache, rollout: Arc<Rollout>, plan: &Plan) -> Self {
+        let namespace = plan.namespace.as_str();
+        let target = cache.deployments.get(namespace, &plan.target);
+        let canary = cache
+            .deployments
+            .get(namespace, &canary::deployment_name(&plan.target))
+            .filter(|canary| canary::is_owned(&canary.object.metadata, &plan.uid));
+        let sets = cache.replica_sets.within(namespace);
+        let canary_sets = owned(&sets, canary.as_ref());
+        let rivals = cache.rollouts.within(namespace);
+        Self {
+            rivals: rivals
+                .into_iter()
+                .filter(|other| other.spec.target.name == plan.target && other.name_any() != plan.name)
+                .collect(),
+            sets: owned(&sets, target.as_ref()),
+            canary_pods: pods(cache, namespace, &canary_sets),
+            config: target.as_ref().map(|target| config(cache, namespace, target)).unwrap_or_default(),
+            kept: kept(cache, namespace, &plan.uid),
+            services: cache.services.within(namespace),
+            ingresses: cache.ingresses.within(namespace),
+            policies: cache.network_policies.within(namespace),
+            budgets: cache.budgets.within(namespace),
+            claims: cache.claims.within(namespace),
+            classes: cache.classes.all(),
+            neighbours: cache.deployments.within(namespace),
+            target,
+            canary,
+            rollout,
+        }
+    }
+
+    /// The main Ingress.
+    pub fn main_ingress(&self, plan: &Plan) -> Option<&Arc<Ingress>> {
+        let Route::IngressNginx { ingress, .. } = &plan.route;
+        self.ingresses.iter().find(|candidate| candidate.name_any() == *ingress)
+    }
+
+    /// The canary Ingress, if it is ours.
+    pub fn canary_ingress(&self, plan: &Plan) -> Option<&Arc<Ingress>> {
+        let Route::IngressNginx { ingress, .. } = &plan.route;
+        let name = canary::ingress_name(ingress);
+        let candidates = self.ingresses.iter();
+        candidates
+            .filter(|candidate| canary::is_owned(&candidate.metadata, &plan.uid))
+            .find(|candidate| candidate.name_any() == name)
+    }
+
+    /// The Service of stable.
+    pub fn stable_service(&self, plan: &Plan) -> Option<&Arc<Service>> {
+        let Route::IngressNginx { service, .. } = &plan.route;
+        let main = self.main_ingress(plan)?;
+        let behind = |candidate: &&Arc<Service>| match service {
+            Some(name) => candidate.name_any() == *name,
+            None => backends(main).any(|(name, _)| name == candidate.name_any()) && self.selects(candidate),
+        };
+        self.services.iter().find(behind)
+    }
+
+    fn selects(&self, service: &Service) -> bool {
+        let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+        let labels = self.template_labels();
+        selector.is_some_and(|selector| {
+            !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+        })
+    }
+
+    /// Labels of the target's pods.
+    pub fn template_labels(&self) -> labels::Labels {
+        self.target
+            .as_ref()
+            .and_then(|target| target.object.spec.template.metadata.as_ref())
+            .and_then(|meta| meta.labels.clone())
+            .unwrap_or_default()
+    }
+
+    /// The names by which requests and metrics know the arms.
+    pub fn names(&self, plan: &Plan) -> Option<RouteNames> {
+        let main = self.main_ingress(plan)?;
+        let service = self.stable_service(plan)?.name_any();
+        let port = backends(main).find(|(name, _)| *name == service)?.1;
+        Some(RouteNames {
+            ingress: main.name_any(),
+            canary_service: canary::service_name(&service),
+            service,
+            port,
+        })
+    }
+
+    /// A template by its hash: the target's, one of its `ReplicaSets`', or one that is kept.
+    pub fn template(&self, hash: &str) -> Option<PodTemplateSpec> {
+        let target = self.target.as_ref()?;
+        if target.revision.hash == hash {
+            return Some(target.object.spec.template.clone());
+        }
+        let set = self.sets.iter().find(|set| set.revision.hash == hash);
+        let of_set = set.and_then(|set| set.object.spec.template.as_ref());
+        of_set.map(template::without_hash).or_else(|| self.kept_template(hash))
+    }
+
+    fn kept_template(&self, hash: &str) -> Option<PodTemplateSpec> {
+        let kept = self.kept.iter().find(|kept| kept_revision(kept).hash == hash)?;
+        let data = kept.data.as_ref()?;
+        serde_json::from_value(data.0.clone()).ok()
+    }
+
+    /// The label by which canary pods differ.
+    pub fn arm_label(&self, plan: &Plan) -> Option<ArmLabel> {
+        let service = self.stable_service(plan)?;
+        let selector = service.spec.as_ref()?.selector.clone()?;
+        let target = self.target.as_ref()?;
+        labels::choose(
+            &selector,
+            &target.object.spec.selector,
+            &self.template_labels(),
+            &self.other_selectors(plan, &service.name_any()),
+        )
+    }
+
+    /// Selectors of the namespace other than the stable Service's and the target's.
+    pub fn other_selectors(&self, plan: &Plan, stable: &str) -> Vec<LabelSelector> {
+        let ours = |meta: &kube::api::ObjectMeta| canary::is_owned(meta, &plan.uid);
+        let services = self.services.iter().filter(|s| s.name_any() != stable && !ours(&s.metadata));
+        let services = services
+            .filter_map(|service| service.spec.as_ref()?.selector.as_ref())
+            .map(labels::plain);
+        let policies = self.policies.iter().filter(|policy| !ours(&policy.metadata));
+        let policies = policies.filter_map(|policy| policy.spec.as_ref()?.pod_selector.clone());
+        let budgets = self.budgets.iter().filter_map(|budget| budget.spec.as_ref()?.selector.clone());
+        let neighbours = self.neighbours.iter().filter(|neighbour| {
+            neighbour.object.name_any() != plan.target && !ours(&neighbour.object.metadata)
+        });
+        let neighbours = neighbours.map(|neighbour| neighbour.object.spec.selector.clone());
+        services.chain(policies).chain(budgets).chain(neighbours).collect()
+    }
+
+    /// The canary's objects as they should be.
+    pub fn wanted(&self, plan: &Plan, mark: Mark<'_>, template: &PodTemplateSpec, replicas: i32) -> Result<Wanted, Error> {
+        let target = self.target.as_ref().ok_or_else(|| Error::NoTarget(plan.target.clone()))?;
+        let service = self.stable_service(plan).ok_or(Error::NoService)?;
+        let label = self.arm_label(plan).ok_or(Error::NoService)?;
+        let owner = canary::owner(&self.rollout).ok_or(Error::NotStored)?;
+        let trial = trial(plan, &owner, mark, &label);
+        let policies: Vec<NetworkPolicy> = self.policies.iter().map(|policy| (**policy).clone()).collect();
+        Ok(Wanted {
+            deployment: canary::deployment::deployment(&target.object, template, replicas, &trial)?,
+            service: canary::service::service(service, &trial),
+            policies: canary::network_policy::network_policies(&policies, &self.template_labels(), &trial),
+        })
+    }
+
+    /// The canary Ingress as it should be.
+    pub fn wanted_ingress(&self, plan: &Plan, mark: Mark<'_>, weight: u8) -> Result<Ingress, Error> {
+        let Route::IngressNginx { ingress, prefix, .. } = &plan.route;
+        let main = self.main_ingress(plan).ok_or_else(|| Error::NoIngress(ingress.clone()))?;
+        let names = self.names(plan).ok_or(Error::NoService)?;
+        let label = self.arm_label(plan).ok_or(Error::NoService)?;
+        let owner = canary::owner(&self.rollout).ok_or(Error::NotStored)?;
+        let traffic = canary::ingress::Traffic {
+            stable: &names.service,
+            canary: &names.canary_service,
+            prefix,
+            weight,
+            matching: plan.matching.as_ref(),
+        };
+        Ok(canary::ingress::ingress(main, &traffic, &trial(plan, &owner, mark, &label))?)
+    }
+}
+
+fn trial<'a>(
+    plan: &'a Plan,
+    owner: &'a k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference,
+    mark: Mark<'a>,
+    label: &'a ArmLabel,
+) -> Trial<'a> {
+    Trial {
+        rollout: &plan.name,
+        owner,
+        run: mark.run,
+        revision: mark.revision,
+        label,
+    }
+}
+
+/// The Services behind an Ingress, each with its port.
+fn backends(ingress: &Ingress) -> impl Iterator<Item = (String, String)> + '_ {
+    let rules = ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
+    let paths = rules.filter_map(|rule| rule.http.as_ref()).flat_map(|http| http.paths.iter());
+    paths.filter_map(|path| {
+        let service = path.backend.service.as_ref()?;
+        let port = service.port.as_ref()?;
+        let port = port.number.map(|number| number.to_string()).or_else(|| port.name.clone());
+        Some((service.name.clone(), port.unwrap_or_default()))
+    })
+}
+
+/// The `ReplicaSets` that a Deployment owns, by uid.
+fn owned(
+    sets: &[Arc<Templated<ReplicaSet>>],
+    owner: Option<&Arc<Templated<Deployment>>>,
+) -> Vec<Arc<Templated<ReplicaSet>>> {
+    let uid = owner.and_then(|owner| owner.object.uid()).unwrap_or_default();
+    let own = |set: &&Arc<Templated<ReplicaSet>>| canary::is_owned(&set.object.metadata, &uid);
+    sets.iter().filter(own).cloned().collect()
+}
+
+fn pods(cache: &Cache, namespace: &str, sets: &[Arc<Templated<ReplicaSet>>]) -> Vec<Arc<Pod>> {
+    if sets.is_empty() {
+        return Vec::new();
+    }
+    let uids: Vec<String> = sets.iter().filter_map(|set| set.object.uid()).collect();
+    let pods = cache.pods.within(namespace);
+    let own = |pod: &Arc<Pod>| uids.iter().any(|uid| canary::is_owned(&pod.metadata, uid));
+    pods.into_iter().filter(own).collect()
+}
+
+fn kept(cache: &Cache, namespace: &str, uid: &str) -> Vec<Arc<ControllerRevision>> {
+    let all = cache.revisions.within(namespace);
+    all.into_iter().filter(|kept| canary::is_owned(&kept.metadata, uid)).collect()
+}
+
+/// The revision that a kept template is of.
+pub fn kept_revision(kept: &ControllerRevision) -> Revision {
+    let annotations = kept.annotations();
+    let images = annotations.get("sluice.dev/images").map(String::as_str).unwrap_or_default();
+    Revision {
+        hash: annotations.get(canary::REVISION).cloned().unwrap_or_default(),
+        images: images.split(',').filter(|image| !image.is_empty()).map(str::to_owned).collect(),
+    }
+}
+
+/// Digest of the `ConfigMaps` and Secrets that the target's template names.
+fn config(cache: &Cache, namespace: &str, target: &Templated<Deployment>) -> String {
+    let references = template::references(&target.object.spec.template);
+    let maps = references.config_maps.iter().map(|name| (name, cache.config_maps.get(namespace, name)));
+    let secrets = references.secrets.iter().map(|name| (name, cache.secrets.get(namespace, name)));
+    let text: Vec<String> = maps
+        .chain(secrets)
+        .map(|(name, digest)| format!("{name}={}", digest.as_deref().map_or("", String::as_str)))
+        .collect();
+    if text.is_empty() {
+        return String::new();
+    }
+    template::short_hash(text.join("\n").as_bytes())
+}

@@ -1,0 +1,187 @@
+//! The status: what the resource says of a state, and the checkpoint that a state is read from.
+//!
+//! Not here: when it is written (`daemon::pass`).
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::conditions::{self, Standing};
+use super::crd::{Answer, LastRun, RevisionStatus, RolloutStatus, RuleStatus, RunStatus};
+use crate::rollout::describe;
+use crate::rollout::evidence::RuleReport;
+use crate::rollout::reason::Outcome;
+use crate::rollout::revision::Revision;
+use crate::rollout::state::{Phase, Run, State};
+use crate::rollout::terms::Terms;
+
+/// The state that a status carries; `None` for a Rollout that is new. Fails on a checkpoint
+/// that this version cannot read.
+pub fn state(status: Option<&RolloutStatus>) -> Result<Option<State>, serde_json::Error> {
+    match status.and_then(|status| status.checkpoint.as_deref()) {
+        Some(checkpoint) => serde_json::from_str(checkpoint).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The status of a state.
+pub fn status(
+    terms: &Terms,
+    state: &State,
+    before: Option<&RolloutStatus>,
+    now: Timestamp,
+) -> Result<RolloutStatus, serde_json::Error> {
+    let generation = Some(terms.plan.generation);
+    Ok(RolloutStatus {
+        observed_generation: generation,
+        phase: Some(state.phase.name().to_owned()),
+        message: Some(describe::message(state)),
+        revision: revision(state),
+        stable: state.stable.as_ref().map(revision_status),
+        run: state.phase.run().map(|run| run_status(terms, state, run)),
+        last_run: last_run(state),
+        answers: state.answers.iter().map(answer).collect(),
+        conditions: conditions(state, before, generation, now),
+        checkpoint: Some(serde_json::to_string(state)?),
+    })
+}
+
+/// The status of a Rollout whose spec cannot be used: what was known stays, and it is said.
+pub fn refused(
+    before: Option<&RolloutStatus>,
+    generation: Option<i64>,
+    problems: &str,
+    now: Timestamp,
+) -> RolloutStatus {
+    let mut status = before.cloned().unwrap_or_default();
+    let old = status.conditions.clone();
+    status.observed_generation = generation;
+    status.message = Some(format!("not accepted: {problems}"));
+    status.phase.get_or_insert_with(|| "Adopting".to_owned());
+    status.conditions = conditions::all(
+        &old,
+        &[
+            Standing::new("Accepted", false, "Invalid", problems),
+            Standing::new("Ready", false, "Invalid", problems),
+            Standing::new("Stalled", true, "Invalid", problems),
+            Standing::new("Reconciling", false, "Invalid", problems),
+        ],
+        generation,
+        now,
+    );
+    status
+}
+
+fn revision(state: &State) -> Option<String> {
+    let run = state.phase.run().map(|run| &run.revision);
+    run.or(state.stable.as_ref()).map(|revision| revision.hash.clone())
+}
+
+fn revision_status(revision: &Revision) -> RevisionStatus {
+    RevisionStatus {
+        hash: revision.hash.clone(),
+        images: revision.images.clone(),
+    }
+}
+
+/// The run as the status and the board show it.
+pub fn run_status(terms: &Terms, state: &State, run: &Run) -> RunStatus {
+    let reports = state
+        .evidence
+        .as_ref()
+        .map(|evidence| evidence.report(&terms.evidence))
+        .unwrap_or_default();
+    RunStatus {
+        id: run.id.clone(),
+        revision: revision_status(&run.revision),
+        step: (run.peak > 0).then(|| format!("{}/{}", run.step + 1, terms.plan.steps.len())),
+        weight: i32::from(run.weight),
+        started: Time(run.started),
+        since: Time(run.since),
+        verdict: run.verdict.to_string(),
+        rules: reports.iter().map(rule_status).collect(),
+        patience: run.patience.clone(),
+        next: Some(describe::next(&terms.plan, state, &reports)),
+        sampled: state.evidence.as_ref().and_then(|evidence| evidence.until().map(Time)),
+    }
+}
+
+fn rule_status(report: &RuleReport) -> RuleStatus {
+    RuleStatus {
+        name: report.rule.clone(),
+        verdict: report.verdict.to_string(),
+        canary_total: report.canary.total,
+        canary_bad: report.canary.bad,
+        stable_total: report.stable.total,
+        stable_bad: report.stable.bad,
+        exact: rounded(report.log_exact),
+        block: rounded(report.log_block),
+        bound: rounded(report.bound),
+        not_worse: rounded(report.log_not_worse),
+        not_worse_bound: rounded(report.bound_not_worse),
+        sentence: report.sentence(),
+    }
+}
+
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+fn last_run(state: &State) -> Option<LastRun> {
+    state.last_run.as_ref().map(|ended| LastRun {
+        id: ended.id.clone(),
+        revision: revision_status(&ended.revision),
+        outcome: ended.outcome.to_string(),
+        reason: ended.reason.clone(),
+        message: ended.message.clone(),
+        started: Time(ended.started),
+        ended: Time(ended.ended),
+    })
+}
+
+fn answer(answer: &crate::rollout::state::Answer) -> Answer {
+    Answer {
+        id: answer.id.clone(),
+        act: answer.act.clone(),
+        done: answer.done,
+        message: answer.message.clone(),
+        at: Time(answer.at),
+    }
+}
+
+fn conditions(
+    state: &State,
+    before: Option<&RolloutStatus>,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let old = before.map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let message = describe::message(state);
+    let name = state.phase.name();
+    let (ready, moving, stalled) = match &state.phase {
+        Phase::Idle | Phase::Suspended => (true, false, false),
+        Phase::Failed => (false, false, true),
+        Phase::Held { why, .. } => (false, !why.needs_person(), why.needs_person()),
+        Phase::Adopting { .. }
+        | Phase::Preparing(_)
+        | Phase::Stepping(_)
+        | Phase::AwaitingApproval(_)
+        | Phase::Promoting { .. }
+        | Phase::RollingBack { .. } => (false, true, false),
+    };
+    let mut wanted = vec![
+        Standing::new("Accepted", true, "Valid", "the spec is valid"),
+        Standing::new("Ready", ready, name, &message),
+        Standing::new("Reconciling", moving, name, &message),
+        Standing::new("Stalled", stalled, name, &message),
+    ];
+    if let Some(problem) = &state.gate_problem {
+        wanted.push(Standing::new("GateStands", false, "GateBroken", problem));
+    } else {
+        wanted.push(Standing::new("GateStands", true, "GateStands", "the gate stands"));
+    }
+    if let Some(ended) = &state.last_run {
+        let promoted = ended.outcome == Outcome::Promoted;
+        wanted.push(Standing::new("Promoted", promoted, &ended.reason, &ended.message));
+    }
+    conditions::all(old, &wanted, generation, now)
+}

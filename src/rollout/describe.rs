@@ -1,0 +1,110 @@
+//! A state in words: why it is there, and what happens next.
+//!
+//! Not here: what happened (`reason`).
+
+use super::evidence::{RuleReport, Verdict};
+use super::plan::Plan;
+use super::state::{Phase, Promotion, Run, State};
+
+/// Why a Rollout stands where it stands.
+pub fn message(state: &State) -> String {
+    match &state.phase {
+        Phase::Adopting { why } => format!("not guarded yet: {why}"),
+        Phase::Idle => idle(state),
+        Phase::Preparing(run) => format!("{} is held; its canary comes up", run.revision),
+        Phase::Stepping(run) if run.suspect.is_some() => format!(
+            "{} is suspected: back at {}% until both witnesses agree",
+            run.revision, run.weight
+        ),
+        Phase::Stepping(run) => format!("{} is tried at {}%", run.revision, run.weight),
+        Phase::AwaitingApproval(run) => {
+            format!("{} passed {}% and waits for an approval", run.revision, run.weight)
+        }
+        Phase::Held { run, why } => format!("{} stands still: {why}", run.revision),
+        Phase::Promoting { run, stage } => promoting(run, stage),
+        Phase::RollingBack { run, rollback } => {
+            format!("{} is put back: {}", run.revision, rollback.cause)
+        }
+        Phase::Failed => failed(state),
+        Phase::Suspended => "suspended: nothing is guarded".to_owned(),
+    }
+}
+
+fn idle(state: &State) -> String {
+    match (&state.stable, &state.last_run) {
+        (Some(stable), Some(run)) => format!(
+            "guards {stable}; the last run ended {}: {}",
+            run.outcome, run.message
+        ),
+        (Some(stable), None) => format!("guards {stable}"),
+        (None, _) => "nothing is guarded yet".to_owned(),
+    }
+}
+
+fn promoting(run: &Run, stage: &Promotion) -> String {
+    match stage {
+        Promotion::Rolling { ready, .. } => {
+            format!("{} is proven and rolls natively, {ready} pods ready", run.revision)
+        }
+        Promotion::Draining { .. } | Promotion::Removing => {
+            format!("{} serves; its canary is being removed", run.revision)
+        }
+    }
+}
+
+fn failed(state: &State) -> String {
+    match &state.failed {
+        Some(failure) => format!(
+            "{} failed and is held: {}; a new template or `sluice retry` starts a run",
+            failure.revision, failure.message
+        ),
+        None => "a failed revision is held".to_owned(),
+    }
+}
+
+/// What happens next, and when at the earliest.
+pub fn next(plan: &Plan, state: &State, reports: &[RuleReport]) -> String {
+    match &state.phase {
+        Phase::Preparing(_) => format!(
+            "when the canary is ready and the metrics are fresh: {}%",
+            plan.steps.first().map_or(0, |step| step.weight)
+        ),
+        Phase::Stepping(run) => next_step(plan, run, reports),
+        Phase::AwaitingApproval(_) => "`sluice approve` lets it go on".to_owned(),
+        Phase::Held { why, .. } if why.needs_person() => {
+            "a person decides: `sluice resume`, `sluice promote` or `sluice abort`".to_owned()
+        }
+        Phase::Held { .. } => "it goes on by itself when the cause is gone".to_owned(),
+        Phase::Promoting { .. } => "when the Deployment is complete the canary is removed".to_owned(),
+        Phase::RollingBack { .. } => "when the canary is gone the run is over".to_owned(),
+        Phase::Adopting { .. } => "the Deployment is guarded as soon as it is complete".to_owned(),
+        Phase::Idle => "a change of the template starts a run".to_owned(),
+        Phase::Failed => "a new template or `sluice retry` starts a run".to_owned(),
+        Phase::Suspended => "`spec.suspended: false` guards again".to_owned(),
+    }
+}
+
+fn next_step(plan: &Plan, run: &Run, reports: &[RuleReport]) -> String {
+    let goal = match plan.steps.get(run.step + 1) {
+        Some(step) => format!("{}%", step.weight),
+        None => "the promotion".to_owned(),
+    };
+    let missing: Vec<&str> = reports
+        .iter()
+        .filter(|report| report.verdict != Verdict::NotWorse)
+        .map(|report| report.rule.as_str())
+        .collect();
+    let hold = plan.steps.get(run.step).map(|step| step.hold).unwrap_or_default();
+    let earliest = run.weight_since.map(|since| {
+        let at = since.checked_add(hold.max(super::LEAST_STEP)).unwrap_or(jiff::Timestamp::MAX);
+        at.strftime("%H:%M:%S UTC").to_string()
+    });
+    match (missing.is_empty(), earliest) {
+        (_, None) => format!("{goal}, once {}% is in force", run.weight),
+        (true, Some(at)) => format!("{goal}, at {at} at the earliest"),
+        (false, Some(at)) => format!(
+            "{goal}, when {} show it is not worse, at {at} at the earliest",
+            missing.join(" and ")
+        ),
+    }
+}
