@@ -4,4 +4,9 @@
 //! replaced by the real one: the API server here, the controllers, the node, the router.
 
 pub mod api;
+mod cache;
+pub mod controllers;
+mod drive;
+mod events;
+mod random;
 pub mod scenario;
