@@ -8,5 +8,6 @@ mod cache;
 pub mod controllers;
 mod drive;
 mod events;
+pub mod node;
 mod random;
 pub mod scenario;
