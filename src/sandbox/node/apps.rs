@@ -89,12 +89,23 @@ impl Apps {
     }
 
     fn find(&self, ip: &str) -> Option<Arc<App>> {
-        let running = self.0.running.read().unwrap_or_else(PoisonError::into_inner);
+        let running = self
+            .0
+            .running
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         running.get(ip).cloned()
     }
 
     /// Starts the application of a pod; `started` is when its behaviour's time begins.
-    pub(super) fn start(&self, ip: &str, pod: &str, image: &str, behaviour: Behaviour, started: Timestamp) {
+    pub(super) fn start(
+        &self,
+        ip: &str,
+        pod: &str,
+        image: &str,
+        behaviour: Behaviour,
+        started: Timestamp,
+    ) {
         let app = App {
             pod: pod.into(),
             image: image.into(),
@@ -103,13 +114,21 @@ impl Apps {
             in_flight: AtomicUsize::new(0),
             killed: AtomicBool::new(false),
         };
-        let mut running = self.0.running.write().unwrap_or_else(PoisonError::into_inner);
+        let mut running = self
+            .0
+            .running
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         running.insert(ip.to_owned(), Arc::new(app));
     }
 
     /// Ends the application at `ip`; requests in flight are lost if it was `killed`.
     pub(super) fn end(&self, ip: &str, killed: bool) {
-        let mut running = self.0.running.write().unwrap_or_else(PoisonError::into_inner);
+        let mut running = self
+            .0
+            .running
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(app) = running.remove(ip) {
             app.killed.store(killed, Ordering::Relaxed);
         }
@@ -117,7 +136,8 @@ impl Apps {
 
     /// How many requests the application at `ip` works on.
     pub(super) fn in_flight(&self, ip: &str) -> usize {
-        self.find(ip).map_or(0, |app| app.in_flight.load(Ordering::Relaxed))
+        self.find(ip)
+            .map_or(0, |app| app.in_flight.load(Ordering::Relaxed))
     }
 }
 
@@ -147,7 +167,13 @@ mod tests {
         let clock = Clock::scaled(Timestamp::UNIX_EPOCH, 1.0);
         let apps = Apps::new(clock, 1);
         assert_eq!(apps.answer("10.1.0.1", 1.0).await, Err(Unanswered::Refused));
-        apps.start("10.1.0.1", "shop-1", "shop:1", Behaviour::default(), clock.now());
+        apps.start(
+            "10.1.0.1",
+            "shop-1",
+            "shop:1",
+            Behaviour::default(),
+            clock.now(),
+        );
         let answer = apps.answer("10.1.0.1", 1.0).await.unwrap();
         assert_eq!((answer.status, &*answer.pod), (200, "shop-1"));
         assert!(clock.now() > Timestamp::UNIX_EPOCH);
@@ -160,7 +186,13 @@ mod tests {
         let clock = Clock::scaled(Timestamp::UNIX_EPOCH, 1.0);
         for (killed, lost) in [(true, true), (false, false)] {
             let apps = Apps::new(clock, 1);
-            apps.start("10.1.0.1", "shop-1", "shop:1", Behaviour::default(), clock.now());
+            apps.start(
+                "10.1.0.1",
+                "shop-1",
+                "shop:1",
+                Behaviour::default(),
+                clock.now(),
+            );
             let kill = async {
                 clock.sleep(Duration::from_millis(1)).await;
                 assert_eq!(apps.in_flight("10.1.0.1"), 1);

@@ -149,7 +149,12 @@ impl Behaviour {
             "tail" => self.tail = changing(text, factor)?,
             "start-after" => self.start_after = duration(text)?,
             "fate" => self.fate = Some(doom(text)?),
-            _ => return Err(format!("there is no such annotation; there are {}", KNOWN.join(", "))),
+            _ => {
+                return Err(format!(
+                    "there is no such annotation; there are {}",
+                    KNOWN.join(", ")
+                ));
+            }
         }
         Ok(())
     }
@@ -159,10 +164,17 @@ impl Behaviour {
         let fails = random.uniform() < *self.errors.at(share, age);
         let latency = self.latency.at(share, age);
         let z = random.normal();
-        let tail = if z > TAIL_FROM { *self.tail.at(share, age) } else { 1.0 };
+        let tail = if z > TAIL_FROM {
+            *self.tail.at(share, age)
+        } else {
+            1.0
+        };
         let factor = (latency.sigma * z).exp() * tail * self.slow.at(share, age);
         let seconds = (latency.median.as_secs_f64() * factor).min(3600.0);
-        (if fails { 500 } else { 200 }, Duration::from_secs_f64(seconds))
+        (
+            if fails { 500 } else { 200 },
+            Duration::from_secs_f64(seconds),
+        )
     }
 }
 
@@ -172,7 +184,8 @@ fn changing<T>(text: &str, parse: fn(&str) -> Result<T, String>) -> Result<Chang
     let first = parse(parts.next().unwrap_or_default())?;
     let then = parts.map(|part| {
         let (value, when) = condition(part)?;
-        let when = when.ok_or_else(|| format!("{part:?} needs `above SHARE` or `after DURATION`"))?;
+        let when =
+            when.ok_or_else(|| format!("{part:?} needs `above SHARE` or `after DURATION`"))?;
         Ok((parse(value)?, when))
     });
     let then = then.collect::<Result<_, String>>()?;
@@ -191,7 +204,11 @@ fn condition(part: &str) -> Result<(&str, Option<When>), String> {
 }
 
 fn number(text: &str) -> Result<f64, String> {
-    let parsed = text.trim().parse::<f64>().ok().filter(|number| number.is_finite());
+    let parsed = text
+        .trim()
+        .parse::<f64>()
+        .ok()
+        .filter(|number| number.is_finite());
     parsed.ok_or_else(|| format!("{:?} is not a number", text.trim()))
 }
 
@@ -204,7 +221,10 @@ fn share(text: &str) -> Result<f64, String> {
     if (0.0..=1.0).contains(&share) {
         return Ok(share);
     }
-    Err(format!("{:?} is not between 0 and 1 (or 0% and 100%)", text.trim()))
+    Err(format!(
+        "{:?} is not between 0 and 1 (or 0% and 100%)",
+        text.trim()
+    ))
 }
 
 fn factor(text: &str) -> Result<f64, String> {
@@ -217,7 +237,8 @@ fn factor(text: &str) -> Result<f64, String> {
 
 fn duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
-    humantime::parse_duration(text).map_err(|error| format!("{text:?} is not a duration such as 60ms: {error}"))
+    humantime::parse_duration(text)
+        .map_err(|error| format!("{text:?} is not a duration such as 60ms: {error}"))
 }
 
 fn latency(text: &str) -> Result<Latency, String> {
@@ -226,7 +247,9 @@ fn latency(text: &str) -> Result<Latency, String> {
     let sigma = words.next().map_or(Ok(0.5), factor)?;
     match words.next() {
         None => Ok(Latency { median, sigma }),
-        Some(more) => Err(format!("{more:?} is too much: a median and a sigma are enough")),
+        Some(more) => Err(format!(
+            "{more:?} is too much: a median and a sigma are enough"
+        )),
     }
 }
 
@@ -255,7 +278,9 @@ mod tests {
     use super::*;
 
     fn parse(pairs: &[(&str, &str)]) -> Result<Behaviour, String> {
-        let named = pairs.iter().map(|(name, text)| (format!("{PREFIX}{name}"), (*text).to_owned()));
+        let named = pairs
+            .iter()
+            .map(|(name, text)| (format!("{PREFIX}{name}"), (*text).to_owned()));
         Behaviour::parse(&named.collect()).map_err(|error| error.to_string())
     }
 
@@ -266,21 +291,45 @@ mod tests {
     #[test]
     fn values_change_with_traffic_and_time() {
         let behaviour = parse(&[("errors", "0.001, 0.3 above 40%, 0.5 after 60s")]).unwrap();
-        let table = [(0.05, 0, 0.001), (0.4, 0, 0.001), (0.5, 0, 0.3), (0.05, 60, 0.5), (0.5, 59, 0.3)];
+        let table = [
+            (0.05, 0, 0.001),
+            (0.4, 0, 0.001),
+            (0.5, 0, 0.3),
+            (0.05, 60, 0.5),
+            (0.5, 59, 0.3),
+        ];
         for (share, age, expected) in table {
             let errors = *behaviour.errors.at(share, seconds(age));
-            assert!((errors - expected).abs() < 1e-9, "share {share}, age {age}: {errors}");
+            assert!(
+                (errors - expected).abs() < 1e-9,
+                "share {share}, age {age}: {errors}"
+            );
         }
     }
 
     #[test]
     fn every_annotation_is_read() {
-        let all = [("latency", "60ms 0.8"), ("slow", "1.5"), ("tail", "3"), ("start-after", "2s"), ("fate", "crash after 30s")];
+        let all = [
+            ("latency", "60ms 0.8"),
+            ("slow", "1.5"),
+            ("tail", "3"),
+            ("start-after", "2s"),
+            ("fate", "crash after 30s"),
+        ];
         let behaviour = parse(&all).unwrap();
-        let expected = Latency { median: Duration::from_millis(60), sigma: 0.8 };
+        let expected = Latency {
+            median: Duration::from_millis(60),
+            sigma: 0.8,
+        };
         assert_eq!(*behaviour.latency.at(1.0, seconds(0)), expected);
         assert_eq!(behaviour.start_after, seconds(2));
-        assert_eq!(behaviour.fate, Some(Doom { fate: Fate::Crash, after: Some(seconds(30)) }));
+        assert_eq!(
+            behaviour.fate,
+            Some(Doom {
+                fate: Fate::Crash,
+                after: Some(seconds(30))
+            })
+        );
         assert_eq!(parse(&[]).unwrap(), Behaviour::default());
     }
 
@@ -307,9 +356,12 @@ mod tests {
 
     #[test]
     fn draws_follow_the_annotations() {
-        let behaviour = parse(&[("errors", "5%"), ("latency", "100ms 0.5"), ("tail", "10")]).unwrap();
+        let behaviour =
+            parse(&[("errors", "5%"), ("latency", "100ms 0.5"), ("tail", "10")]).unwrap();
         let mut random = Random::new(3);
-        let mut draws: Vec<_> = (0..10_000).map(|_| behaviour.draw(1.0, seconds(0), &mut random)).collect();
+        let mut draws: Vec<_> = (0..10_000)
+            .map(|_| behaviour.draw(1.0, seconds(0), &mut random))
+            .collect();
         let bad = draws.iter().filter(|(status, _)| *status == 500).count();
         assert!((400..600).contains(&bad), "{bad}");
         draws.sort_by_key(|(_, time)| *time);

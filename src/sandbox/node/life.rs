@@ -30,13 +30,25 @@ pub enum Stage {
     /// Never starts: its annotations cannot be understood.
     Misunderstood(String),
     /// The image could not be pulled; tried again at `until` after a pause.
-    PullFailed { until: Timestamp },
-    PullBackOff { until: Timestamp },
+    PullFailed {
+        until: Timestamp,
+    },
+    PullBackOff {
+        until: Timestamp,
+    },
     /// The process runs. `ready_at` is none if it never gets ready.
-    Running { since: Timestamp, ready_at: Option<Timestamp>, dies_at: Option<Timestamp> },
+    Running {
+        since: Timestamp,
+        ready_at: Option<Timestamp>,
+        dies_at: Option<Timestamp>,
+    },
     /// The process has ended, and starts again at `until`.
-    Ended { until: Timestamp },
-    BackOff { until: Timestamp },
+    Ended {
+        until: Timestamp,
+    },
+    BackOff {
+        until: Timestamp,
+    },
 }
 
 /// How a process ended.
@@ -80,13 +92,22 @@ impl Life {
     }
 
     /// A pod that was ready since `since` when the node itself started.
-    pub fn resumed(behaviour: Result<Behaviour, Misunderstood>, begun: Timestamp, since: Timestamp, restarts: i32) -> Self {
+    pub fn resumed(
+        behaviour: Result<Behaviour, Misunderstood>,
+        begun: Timestamp,
+        since: Timestamp,
+        restarts: i32,
+    ) -> Self {
         let mut life = Self::new(behaviour, begun);
         life.restarts = restarts;
         life.turned = since;
         life.ready = true;
         let dies_at = life.strikes_at(since);
-        life.stage = Stage::Running { since: begun, ready_at: Some(since), dies_at };
+        life.stage = Stage::Running {
+            since: begun,
+            ready_at: Some(since),
+            dies_at,
+        };
         life
     }
 
@@ -111,7 +132,9 @@ impl Life {
             Stage::Blocked(_) | Stage::Misunderstood(_) => None,
             Stage::PullFailed { until } | Stage::PullBackOff { until } => Some(until),
             Stage::Ended { until } | Stage::BackOff { until } => Some(until),
-            Stage::Running { ready_at, dies_at, .. } => {
+            Stage::Running {
+                ready_at, dies_at, ..
+            } => {
                 let ready_at = ready_at.filter(|_| !self.ready);
                 ready_at.into_iter().chain(dies_at).min()
             }
@@ -122,16 +145,23 @@ impl Life {
         let before = self.stage.clone();
         let was_ready = self.ready;
         match before {
-            Stage::New | Stage::Blocked(_) => self.begin(missing, now),
+            Stage::New => self.begin(missing, self.begun),
+            Stage::Blocked(_) => self.begin(missing, now),
             Stage::PullFailed { until } if until <= now => {
                 let until = after(until, back_off(self.pulls));
                 self.pulls += 1;
                 self.stage = Stage::PullBackOff { until };
             }
             Stage::PullBackOff { until } if until <= now => {
-                self.stage = Stage::PullFailed { until: after(until, PULL_SHOWN) };
+                self.stage = Stage::PullFailed {
+                    until: after(until, PULL_SHOWN),
+                };
             }
-            Stage::Running { since, ready_at, dies_at } => self.run(since, ready_at, dies_at, now),
+            Stage::Running {
+                since,
+                ready_at,
+                dies_at,
+            } => self.run(since, ready_at, dies_at, now),
             Stage::Ended { until } | Stage::BackOff { until } if until <= now => {
                 self.restarts += 1;
                 self.start(until);
@@ -150,16 +180,30 @@ impl Life {
             Ok(behaviour) => behaviour.fate.map(|doom| doom.fate),
         };
         match missing {
-            _ if fate == Some(Fate::Pull) => self.stage = Stage::PullFailed { until: after(now, PULL_SHOWN) },
+            _ if fate == Some(Fate::Pull) => {
+                self.stage = Stage::PullFailed {
+                    until: after(now, PULL_SHOWN),
+                }
+            }
             Some(missing) => self.stage = Stage::Blocked(missing.to_owned()),
             None => self.start(now),
         }
     }
 
     fn start(&mut self, now: Timestamp) {
-        let Ok(behaviour) = &self.behaviour else { return };
-        let hangs = matches!(behaviour.fate, Some(Doom { fate: Fate::Hang, .. }));
-        let crashes = behaviour.fate.is_some_and(|doom| doom.is_deadly() && doom.after.is_none());
+        let Ok(behaviour) = &self.behaviour else {
+            return;
+        };
+        let hangs = matches!(
+            behaviour.fate,
+            Some(Doom {
+                fate: Fate::Hang,
+                ..
+            })
+        );
+        let crashes = behaviour
+            .fate
+            .is_some_and(|doom| doom.is_deadly() && doom.after.is_none());
         self.stage = Stage::Running {
             since: now,
             ready_at: (!hangs && !crashes).then(|| after(now, behaviour.start_after)),
@@ -167,11 +211,21 @@ impl Life {
         };
     }
 
-    fn run(&mut self, since: Timestamp, ready_at: Option<Timestamp>, dies_at: Option<Timestamp>, now: Timestamp) {
+    fn run(
+        &mut self,
+        since: Timestamp,
+        ready_at: Option<Timestamp>,
+        dies_at: Option<Timestamp>,
+        now: Timestamp,
+    ) {
         if let Some(at) = ready_at.filter(|at| !self.ready && *at <= now) {
             self.ready = true;
             self.turned = at;
-            self.stage = Stage::Running { since, ready_at, dies_at: self.strikes_at(at) };
+            self.stage = Stage::Running {
+                since,
+                ready_at,
+                dies_at: self.strikes_at(at),
+            };
         } else if let Some(at) = dies_at.filter(|at| *at <= now) {
             self.end(since, at);
         }
@@ -179,14 +233,31 @@ impl Life {
 
     /// When the fate strikes a pod that became ready then.
     fn strikes_at(&self, ready: Timestamp) -> Option<Timestamp> {
-        let doom = self.behaviour.as_ref().ok()?.fate.filter(|doom| doom.is_deadly())?;
+        let doom = self
+            .behaviour
+            .as_ref()
+            .ok()?
+            .fate
+            .filter(|doom| doom.is_deadly())?;
         Some(after(ready, doom.after?))
     }
 
     fn end(&mut self, started: Timestamp, ended: Timestamp) {
-        let oom = self.behaviour().and_then(|b| b.fate).is_some_and(|doom| doom.fate == Fate::Oom);
-        let (exit_code, reason) = if oom { (137, "OOMKilled") } else { (1, "Error") };
-        self.last = Some(Ending { started, ended, exit_code, reason });
+        let oom = self
+            .behaviour()
+            .and_then(|b| b.fate)
+            .is_some_and(|doom| doom.fate == Fate::Oom);
+        let (exit_code, reason) = if oom {
+            (137, "OOMKilled")
+        } else {
+            (1, "Error")
+        };
+        self.last = Some(Ending {
+            started,
+            ended,
+            exit_code,
+            reason,
+        });
         if self.ready {
             self.ready = false;
             self.turned = ended;
@@ -195,8 +266,12 @@ impl Life {
             self.crashes = 0;
         }
         self.stage = match self.crashes {
-            0 => Stage::Ended { until: after(ended, FIRST_RESTART) },
-            crashes => Stage::BackOff { until: after(ended, back_off(crashes - 1)) },
+            0 => Stage::Ended {
+                until: after(ended, FIRST_RESTART),
+            },
+            crashes => Stage::BackOff {
+                until: after(ended, back_off(crashes - 1)),
+            },
         };
         self.crashes += 1;
     }
@@ -210,7 +285,9 @@ impl Doom {
 
 /// 10 s, 20 s, 40 s ... up to five minutes.
 fn back_off(times: u32) -> Duration {
-    BACK_OFF.saturating_mul(1 << times.min(8)).min(BACK_OFF_MOST)
+    BACK_OFF
+        .saturating_mul(1 << times.min(8))
+        .min(BACK_OFF_MOST)
 }
 
 #[cfg(test)]
@@ -219,7 +296,9 @@ mod tests {
     use crate::sandbox::node::behaviour::PREFIX;
 
     fn life(pairs: &[(&str, &str)]) -> Life {
-        let annotations = pairs.iter().map(|(name, text)| (format!("{PREFIX}{name}"), (*text).to_owned()));
+        let annotations = pairs
+            .iter()
+            .map(|(name, text)| (format!("{PREFIX}{name}"), (*text).to_owned()));
         Life::new(Behaviour::parse(&annotations.collect()), at(0.0))
     }
 
@@ -257,21 +336,40 @@ mod tests {
 
     #[test]
     fn a_healthy_pod_gets_ready_after_its_start() {
-        check(&[("start-after", "2s")], &[(0.0, "running 0"), (1.9, "running 0"), (2.0, "ready 0"), (999.0, "ready 0")]);
+        check(
+            &[("start-after", "2s")],
+            &[
+                (0.0, "running 0"),
+                (1.9, "running 0"),
+                (2.0, "ready 0"),
+                (999.0, "ready 0"),
+            ],
+        );
     }
 
     #[test]
     fn a_crashing_pod_restarts_with_growing_pauses() {
         let timeline = [
-            (0.0, "running 0"), (0.5, "ended 0"), (1.5, "running 1"), (2.0, "back-off 1"),
-            (12.0, "running 2"), (12.5, "back-off 2"), (32.5, "running 3"),
+            (0.0, "running 0"),
+            (0.5, "ended 0"),
+            (1.5, "running 1"),
+            (2.0, "back-off 1"),
+            (12.0, "running 2"),
+            (12.5, "back-off 2"),
+            (32.5, "running 3"),
         ];
         check(&[("fate", "crash")], &timeline);
     }
 
     #[test]
     fn a_pod_may_die_after_it_was_ready() {
-        let timeline = [(1.0, "ready 0"), (30.9, "ready 0"), (31.0, "ended 0"), (32.0, "running 1"), (33.0, "ready 1")];
+        let timeline = [
+            (1.0, "ready 0"),
+            (30.9, "ready 0"),
+            (31.0, "ended 0"),
+            (32.0, "running 1"),
+            (33.0, "ready 1"),
+        ];
         check(&[("fate", "oom after 30s")], &timeline);
         let mut life = life(&[("fate", "oom after 30s")]);
         life.advance(None, at(31.0));
@@ -280,8 +378,19 @@ mod tests {
 
     #[test]
     fn a_hanging_pod_runs_and_an_unpullable_one_does_not() {
-        check(&[("fate", "hang")], &[(0.0, "running 0"), (999.0, "running 0")]);
-        check(&[("fate", "pull")], &[(0.0, "pull-failed 0"), (1.0, "pull-back-off 0"), (11.0, "pull-failed 0"), (12.0, "pull-back-off 0")]);
+        check(
+            &[("fate", "hang")],
+            &[(0.0, "running 0"), (999.0, "running 0")],
+        );
+        check(
+            &[("fate", "pull")],
+            &[
+                (0.0, "pull-failed 0"),
+                (1.0, "pull-back-off 0"),
+                (11.0, "pull-failed 0"),
+                (12.0, "pull-back-off 0"),
+            ],
+        );
     }
 
     #[test]

@@ -23,7 +23,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Node as NodeObject, Pod, PodStatus, 
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::watcher::Event;
 use kube::{Api, Client, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use self::life::{Life, Stage};
@@ -51,8 +51,15 @@ pub enum Error {
 ///
 /// # Errors
 /// If the Node object cannot be created.
-pub async fn run(client: Client, clock: Clock, apps: Apps, shutdown: CancellationToken) -> Result<(), Error> {
-    create_node(&client, clock.now()).await.map_err(Error::CreateNode)?;
+pub async fn run(
+    client: Client,
+    clock: Clock,
+    apps: Apps,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    create_node(&client, clock.now())
+        .await
+        .map_err(Error::CreateNode)?;
     let events = select_all([
         watch(&client).map(Seen::Pod).boxed(),
         watch(&client).map(Seen::ConfigMap).boxed(),
@@ -65,7 +72,8 @@ pub async fn run(client: Client, clock: Clock, apps: Apps, shutdown: Cancellatio
 async fn create_node(client: &Client, now: Timestamp) -> kube::Result<()> {
     let api = Api::<NodeObject>::all(client.clone());
     let labels = json!({"kubernetes.io/hostname": NAME, "kubernetes.io/os": "linux"});
-    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NAME, "labels": labels}});
+    let node =
+        json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NAME, "labels": labels}});
     let node: NodeObject = serde_json::from_value(node).map_err(kube::Error::SerdeError)?;
     match api.create(&PostParams::default(), &node).await {
         Ok(_) => {}
@@ -81,7 +89,8 @@ async fn create_node(client: &Client, now: Timestamp) -> kube::Result<()> {
     let addresses = json!([{"type": "InternalIP", "address": "10.0.0.1"}, {"type": "Hostname", "address": NAME}]);
     let status = json!({"status": {"conditions": [ready], "capacity": room, "allocatable": room,
         "nodeInfo": about, "addresses": addresses}});
-    api.patch_status(NAME, &PatchParams::default(), &Patch::Merge(status)).await?;
+    api.patch_status(NAME, &PatchParams::default(), &Patch::Merge(status))
+        .await?;
     Ok(())
 }
 
@@ -129,11 +138,17 @@ impl Part for Node {
             }
             Seen::ConfigMap(event) => {
                 let changes = self.maps.seen(event);
-                changes.iter().flat_map(Change::sides).for_each(|map| self.look_again(map.namespace()));
+                changes
+                    .iter()
+                    .flat_map(Change::sides)
+                    .for_each(|map| self.look_again(map.namespace()));
             }
             Seen::Secret(event) => {
                 let changes = self.secrets.seen(event);
-                changes.iter().flat_map(Change::sides).for_each(|secret| self.look_again(secret.namespace()));
+                changes
+                    .iter()
+                    .flat_map(Change::sides)
+                    .for_each(|secret| self.look_again(secret.namespace()));
             }
         }
     }
@@ -145,7 +160,8 @@ impl Part for Node {
         while let Some(key) = self.agenda.pop(self.clock.now()) {
             if let Err(error) = self.attend(&key).await {
                 tracing::debug!(pod = %key.1, %error, "attending to a pod");
-                self.agenda.add_at(key, after(self.clock.now(), Duration::from_millis(200)));
+                self.agenda
+                    .add_at(key, after(self.clock.now(), Duration::from_millis(200)));
             }
         }
     }
@@ -195,13 +211,19 @@ impl Node {
     async fn attend(&mut self, key: &Key) -> kube::Result<()> {
         let pod = self.pods.get(key).cloned();
         let uid = pod.as_ref().and_then(|pod| pod.uid());
-        if self.tenants.get(key).is_some_and(|tenant| Some(&tenant.uid) != uid.as_ref()) {
+        if self
+            .tenants
+            .get(key)
+            .is_some_and(|tenant| Some(&tenant.uid) != uid.as_ref())
+        {
             self.gone(key);
         }
         let Some(pod) = pod else { return Ok(()) };
         match pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) {
             None if pod.metadata.deletion_timestamp.is_none() => self.bind(&pod).await,
-            Some(NAME) if pod.metadata.deletion_timestamp.is_some() => self.see_off(key, &pod).await,
+            Some(NAME) if pod.metadata.deletion_timestamp.is_some() => {
+                self.see_off(key, &pod).await
+            }
             Some(NAME) => self.keep(key, &pod).await,
             _ => Ok(()),
         }
@@ -212,15 +234,25 @@ impl Node {
         if self.binds {
             let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod.name_any()},
                 "target": {"apiVersion": "v1", "kind": "Node", "name": NAME}});
-            let body = serde_json::to_vec(&binding).map_err(kube::Error::SerdeError)?;
-            let bound = api.create_subresource::<serde_json::Value>("binding", &pod.name_any(), &PostParams::default(), body);
-            match bound.await {
-                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 405) => self.binds = false,
+            let params = PostParams::default();
+            let bound: kube::Result<Value> = api
+                .create_subresource("binding", &pod.name_any(), &params, &binding)
+                .await;
+            match bound {
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 405) => {
+                    self.binds = false
+                }
                 other => return other.map(drop),
             }
         }
         let patch = json!({"metadata": {"uid": pod.uid()}, "spec": {"nodeName": NAME}});
-        let bound = api.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await;
+        let bound = api
+            .patch(
+                &pod.name_any(),
+                &PatchParams::default(),
+                &Patch::Merge(patch),
+            )
+            .await;
         self.took(bound)
     }
 
@@ -229,7 +261,9 @@ impl Node {
         let now = self.clock.now();
         let missing = references::missing(pod, |reference| self.look_up(&key.0, reference));
         self.move_in(key, pod, now);
-        let Some(tenant) = self.tenants.get_mut(key) else { return Ok(()) };
+        let Some(tenant) = self.tenants.get_mut(key) else {
+            return Ok(());
+        };
         tenant.life.advance(missing.as_deref(), now);
         if matches!(tenant.life.stage, Stage::Blocked(_)) {
             self.blocked.insert(key.clone());
@@ -265,12 +299,18 @@ impl Node {
         let has = if reference.secret {
             self.secrets.get(&key).map(|secret| {
                 let data = secret.data.as_ref();
-                reference.key.as_ref().is_none_or(|key| data.is_some_and(|data| data.contains_key(key)))
+                reference
+                    .key
+                    .as_ref()
+                    .is_none_or(|key| data.is_some_and(|data| data.contains_key(key)))
             })
         } else {
             self.maps.get(&key).map(|map| {
                 let (text, bytes) = (map.data.as_ref(), map.binary_data.as_ref());
-                let has = |key| text.is_some_and(|data| data.contains_key(key)) || bytes.is_some_and(|data| data.contains_key(key));
+                let has = |key| {
+                    text.is_some_and(|data| data.contains_key(key))
+                        || bytes.is_some_and(|data| data.contains_key(key))
+                };
                 reference.key.as_ref().is_none_or(has)
             })
         };
@@ -282,14 +322,21 @@ impl Node {
     }
 
     async fn report(&mut self, key: &Key, pod: &Pod) -> kube::Result<()> {
-        let Some(tenant) = self.tenants.get_mut(key) else { return Ok(()) };
+        let Some(tenant) = self.tenants.get_mut(key) else {
+            return Ok(());
+        };
         let status = report::status(pod, &tenant.life, &tenant.ip);
         if tenant.reported.as_ref() == Some(&status) {
             return Ok(());
         }
         let patch = Patch::Merge(json!({"metadata": {"uid": tenant.uid}, "status": status}));
-        let written = self.pods_in(pod).patch_status(&pod.name_any(), &PatchParams::default(), &patch).await;
-        if written.is_ok() && let Some(tenant) = self.tenants.get_mut(key) {
+        let written = self
+            .pods_in(pod)
+            .patch_status(&pod.name_any(), &PatchParams::default(), &patch)
+            .await;
+        if written.is_ok()
+            && let Some(tenant) = self.tenants.get_mut(key)
+        {
             tenant.reported = Some(status);
         }
         self.took(written)?;
@@ -299,8 +346,12 @@ impl Node {
 
     /// Says once, as an Event, why a container waits.
     async fn tell(&mut self, key: &Key, pod: &Pod) {
-        let Some(tenant) = self.tenants.get_mut(key) else { return };
-        let Some((reason, message)) = report::waiting(&tenant.life.stage).filter(|_| tenant.life.stage != Stage::New) else {
+        let Some(tenant) = self.tenants.get_mut(key) else {
+            return;
+        };
+        let Some((reason, message)) =
+            report::waiting(&tenant.life.stage).filter(|_| tenant.life.stage != Stage::New)
+        else {
             return;
         };
         if tenant.told == Some(reason) {
@@ -312,7 +363,12 @@ impl Node {
             Stage::Misunderstood(_) => reason,
             _ => "Failed",
         };
-        let note = Note { component: "kubelet", warning: true, reason, message: &message };
+        let note = Note {
+            component: "kubelet",
+            warning: true,
+            reason,
+            message: &message,
+        };
         tell(&self.client, pod, note, self.clock.now()).await;
     }
 
@@ -327,7 +383,8 @@ impl Node {
             let busy = self.apps.in_flight(&tenant.ip) > 0;
             let (stayed, runs) = (elapsed(began, now), tenant.life.runs());
             if runs && stayed < LEAVES_AFTER.min(grace) {
-                self.agenda.add_at(key.clone(), after(began, LEAVES_AFTER.min(grace)));
+                self.agenda
+                    .add_at(key.clone(), after(began, LEAVES_AFTER.min(grace)));
                 return Ok(());
             }
             if runs && busy && stayed < grace {
@@ -338,7 +395,10 @@ impl Node {
         }
         self.apps_end(key, killed);
         let params = DeleteParams {
-            preconditions: Some(Preconditions { uid: pod.uid(), resource_version: None }),
+            preconditions: Some(Preconditions {
+                uid: pod.uid(),
+                resource_version: None,
+            }),
             ..DeleteParams::default().grace_period(0)
         };
         match self.pods_in(pod).delete(&pod.name_any(), &params).await {
@@ -393,9 +453,22 @@ fn serve(apps: &Apps, pod: &Pod, tenant: &mut Tenant) {
         apps.end(&tenant.ip, true);
     }
     if let Some(behaviour) = tenant.life.behaviour().filter(|_| runs && !was) {
-        let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
-        let image = containers.first().and_then(|container| container.image.as_deref()).unwrap_or_default();
-        apps.start(&tenant.ip, &pod.name_any(), image, behaviour.clone(), tenant.life.turned);
+        let containers = pod
+            .spec
+            .as_ref()
+            .map(|spec| spec.containers.as_slice())
+            .unwrap_or_default();
+        let image = containers
+            .first()
+            .and_then(|container| container.image.as_deref())
+            .unwrap_or_default();
+        apps.start(
+            &tenant.ip,
+            &pod.name_any(),
+            image,
+            behaviour.clone(),
+            tenant.life.turned,
+        );
     }
 }
 
@@ -404,10 +477,19 @@ fn life_of(pod: &Pod, now: Timestamp) -> Life {
     let behaviour = Behaviour::parse(pod.annotations());
     let resumed = || {
         let status = pod.status.as_ref()?;
-        let ready = status.conditions.iter().flatten().find(|c| c.type_ == "Ready" && c.status == "True")?;
+        let ready = status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|c| c.type_ == "Ready" && c.status == "True")?;
         let since = ready.last_transition_time.as_ref()?.0;
         let begun = status.start_time.as_ref()?.0;
-        let restarts = status.container_statuses.iter().flatten().map(|container| container.restart_count).max()?;
+        let restarts = status
+            .container_statuses
+            .iter()
+            .flatten()
+            .map(|container| container.restart_count)
+            .max()?;
         Some(Life::resumed(behaviour.clone(), begun, since, restarts))
     };
     resumed().unwrap_or_else(|| Life::new(behaviour.clone(), now))

@@ -29,11 +29,16 @@ pub fn missing(pod: &Pod, look: impl Fn(&Reference) -> Known) -> Option<String> 
         let Reference { secret, name, key } = &reference;
         match look(&reference) {
             Known::Present => None,
-            Known::Absent => Some(format!("{} \"{name}\" not found", if *secret { "secret" } else { "configmap" })),
+            Known::Absent => Some(format!(
+                "{} \"{name}\" not found",
+                if *secret { "secret" } else { "configmap" }
+            )),
             Known::WithoutKey => {
                 let kind = if *secret { "Secret" } else { "ConfigMap" };
                 let key = key.as_deref().unwrap_or_default();
-                Some(format!("couldn't find key {key} in {kind} {namespace}/{name}"))
+                Some(format!(
+                    "couldn't find key {key} in {kind} {namespace}/{name}"
+                ))
             }
         }
     })
@@ -42,8 +47,18 @@ pub fn missing(pod: &Pod, look: impl Fn(&Reference) -> Known) -> Option<String> 
 /// All references that are not optional.
 pub fn required(spec: &PodSpec) -> Vec<Reference> {
     let mut found = Found::default();
-    for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
-        for source in container.env.iter().flatten().filter_map(|env| env.value_from.as_ref()) {
+    for container in spec
+        .init_containers
+        .iter()
+        .flatten()
+        .chain(&spec.containers)
+    {
+        for source in container
+            .env
+            .iter()
+            .flatten()
+            .filter_map(|env| env.value_from.as_ref())
+        {
             if let Some(from) = &source.config_map_key_ref {
                 found.add(false, &from.name, Some(&from.key), from.optional);
             }
@@ -65,9 +80,17 @@ pub fn required(spec: &PodSpec) -> Vec<Reference> {
             found.add(false, &from.name, None, from.optional);
         }
         if let Some(from) = &volume.secret {
-            found.add(true, from.secret_name.as_deref().unwrap_or_default(), None, from.optional);
+            found.add(
+                true,
+                from.secret_name.as_deref().unwrap_or_default(),
+                None,
+                from.optional,
+            );
         }
-        volume.projected.iter().for_each(|projected| found.add_projected(projected));
+        volume
+            .projected
+            .iter()
+            .for_each(|projected| found.add_projected(projected));
     }
     found.0
 }
@@ -120,14 +143,32 @@ mod tests {
     #[test]
     fn the_first_thing_missing_is_said_as_a_kubelet_says_it() {
         let table = [
-            (("settings", Known::Absent), Some("configmap \"settings\" not found")),
-            (("settings", Known::WithoutKey), Some("couldn't find key a in ConfigMap shop/settings")),
-            (("passwords", Known::Absent), Some("secret \"passwords\" not found")),
-            (("files", Known::Absent), Some("configmap \"files\" not found")),
+            (
+                ("settings", Known::Absent),
+                Some("configmap \"settings\" not found"),
+            ),
+            (
+                ("settings", Known::WithoutKey),
+                Some("couldn't find key a in ConfigMap shop/settings"),
+            ),
+            (
+                ("passwords", Known::Absent),
+                Some("secret \"passwords\" not found"),
+            ),
+            (
+                ("files", Known::Absent),
+                Some("configmap \"files\" not found"),
+            ),
             (("extra", Known::Absent), None),
         ];
         for ((name, known), expected) in table {
-            let look = |reference: &Reference| if reference.name == name { known } else { Known::Present };
+            let look = |reference: &Reference| {
+                if reference.name == name {
+                    known
+                } else {
+                    Known::Present
+                }
+            };
             assert_eq!(missing(&pod(), look).as_deref(), expected, "{name}");
         }
     }

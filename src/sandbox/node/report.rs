@@ -4,8 +4,8 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
-    HostIP, Pod, PodCondition, PodIP, PodStatus,
+    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated,
+    ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
@@ -16,12 +16,21 @@ const HOST: &str = "10.0.0.1";
 
 /// The status of a pod with that life and address.
 pub fn status(pod: &Pod, life: &Life, ip: &str) -> PodStatus {
-    let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    let containers = pod
+        .spec
+        .as_ref()
+        .map(|spec| spec.containers.as_slice())
+        .unwrap_or_default();
     let started = life.restarts > 0 || life.last.is_some() || life.runs();
     PodStatus {
         phase: Some(if started { "Running" } else { "Pending" }.into()),
         conditions: Some(conditions(containers, life)),
-        container_statuses: Some(containers.iter().map(|container| container_status(pod, container, life)).collect()),
+        container_statuses: Some(
+            containers
+                .iter()
+                .map(|container| container_status(pod, container, life))
+                .collect(),
+        ),
         host_ip: Some(HOST.into()),
         host_ips: Some(vec![HostIP { ip: HOST.into() }]),
         pod_ip: Some(ip.into()),
@@ -33,9 +42,13 @@ pub fn status(pod: &Pod, life: &Life, ip: &str) -> PodStatus {
 }
 
 fn conditions(containers: &[Container], life: &Life) -> Vec<PodCondition> {
-    let names: Vec<_> = containers.iter().map(|container| container.name.as_str()).collect();
+    let names: Vec<_> = containers
+        .iter()
+        .map(|container| container.name.as_str())
+        .collect();
     let unready = format!("containers with unready status: [{}]", names.join(" "));
-    let mut ready = ["Ready", "ContainersReady"].map(|kind| condition(kind, life.ready, life.turned));
+    let mut ready =
+        ["Ready", "ContainersReady"].map(|kind| condition(kind, life.ready, life.turned));
     for condition in ready.iter_mut().filter(|_| !life.ready) {
         condition.reason = Some("ContainersNotReady".into());
         condition.message = Some(unready.clone());
@@ -60,7 +73,12 @@ fn condition(kind: &str, holds: bool, since: Timestamp) -> PodCondition {
 
 fn container_status(pod: &Pod, container: &Container, life: &Life) -> ContainerStatus {
     let image = container.image.clone().unwrap_or_default();
-    let id = format!("sandbox://{}-{}-{}", pod.uid().unwrap_or_default(), container.name, life.restarts);
+    let id = format!(
+        "sandbox://{}-{}-{}",
+        pod.uid().unwrap_or_default(),
+        container.name,
+        life.restarts
+    );
     let ended = matches!(life.stage, Stage::Ended { .. });
     let (state, last) = (state(life), life.last.as_ref().filter(|_| !ended));
     ContainerStatus {
@@ -72,24 +90,38 @@ fn container_status(pod: &Pod, container: &Container, life: &Life) -> ContainerS
         started: Some(life.runs()),
         restart_count: life.restarts,
         state: Some(state),
-        last_state: Some(ContainerState { terminated: last.map(terminated), ..ContainerState::default() }),
+        last_state: Some(ContainerState {
+            terminated: last.map(terminated),
+            ..ContainerState::default()
+        }),
         ..ContainerStatus::default()
     }
 }
 
 fn state(life: &Life) -> ContainerState {
     if let Stage::Running { since, .. } = life.stage {
-        let running = Some(ContainerStateRunning { started_at: Some(Time(since)) });
-        return ContainerState { running, ..ContainerState::default() };
+        let running = Some(ContainerStateRunning {
+            started_at: Some(Time(since)),
+        });
+        return ContainerState {
+            running,
+            ..ContainerState::default()
+        };
     }
     if let (Stage::Ended { .. }, Some(last)) = (&life.stage, &life.last) {
-        return ContainerState { terminated: Some(terminated(last)), ..ContainerState::default() };
+        return ContainerState {
+            terminated: Some(terminated(last)),
+            ..ContainerState::default()
+        };
     }
     let waiting = waiting(&life.stage).map(|(reason, message)| ContainerStateWaiting {
         reason: Some(reason.into()),
         message: Some(message).filter(|message| !message.is_empty()),
     });
-    ContainerState { waiting, ..ContainerState::default() }
+    ContainerState {
+        waiting,
+        ..ContainerState::default()
+    }
 }
 
 /// Why a container waits: the reason and message that a kubelet gives.
@@ -98,9 +130,15 @@ pub fn waiting(stage: &Stage) -> Option<(&'static str, String)> {
         Stage::New => Some(("ContainerCreating", String::new())),
         Stage::Blocked(missing) => Some(("CreateContainerConfigError", missing.clone())),
         Stage::Misunderstood(why) => Some(("InvalidBehaviour", why.clone())),
-        Stage::PullFailed { .. } => Some(("ErrImagePull", "the sandbox was told that this image cannot be pulled".into())),
+        Stage::PullFailed { .. } => Some((
+            "ErrImagePull",
+            "the sandbox was told that this image cannot be pulled".into(),
+        )),
         Stage::PullBackOff { .. } => Some(("ImagePullBackOff", "Back-off pulling image".into())),
-        Stage::BackOff { .. } => Some(("CrashLoopBackOff", "back-off restarting failed container".into())),
+        Stage::BackOff { .. } => Some((
+            "CrashLoopBackOff",
+            "back-off restarting failed container".into(),
+        )),
         Stage::Running { .. } | Stage::Ended { .. } => None,
     }
 }
@@ -128,7 +166,10 @@ mod tests {
             "spec": {"containers": [{"name": "c", "image": "shop:1"}]}
         }))
         .unwrap();
-        pod.annotations_mut().insert(format!("sandbox.sluice.dev/{}", annotation.0), annotation.1.into());
+        pod.annotations_mut().insert(
+            format!("sandbox.sluice.dev/{}", annotation.0),
+            annotation.1.into(),
+        );
         pod
     }
 
@@ -136,13 +177,29 @@ mod tests {
     fn seen(annotation: (&str, &str), second: f64) -> (String, bool, String, String, i32) {
         let pod = pod(annotation);
         let mut life = Life::new(Behaviour::parse(pod.annotations()), Timestamp::UNIX_EPOCH);
-        life.advance(None, after(Timestamp::UNIX_EPOCH, Duration::from_secs_f64(second)));
+        life.advance(
+            None,
+            after(Timestamp::UNIX_EPOCH, Duration::from_secs_f64(second)),
+        );
         let status = status(&pod, &life, "10.1.0.1");
         let container = status.container_statuses.unwrap().remove(0);
         let (state, last) = (container.state.unwrap(), container.last_state.unwrap());
-        let reason = state.waiting.and_then(|waiting| waiting.reason).unwrap_or_default();
-        let ended = state.terminated.or(last.terminated).and_then(|ended| ended.reason).unwrap_or_default();
-        (status.phase.unwrap(), container.ready, reason, ended, container.restart_count)
+        let reason = state
+            .waiting
+            .and_then(|waiting| waiting.reason)
+            .unwrap_or_default();
+        let ended = state
+            .terminated
+            .or(last.terminated)
+            .and_then(|ended| ended.reason)
+            .unwrap_or_default();
+        (
+            status.phase.unwrap(),
+            container.ready,
+            reason,
+            ended,
+            container.restart_count,
+        )
     }
 
     #[test]
@@ -151,16 +208,46 @@ mod tests {
             (("start-after", "1s"), 0.0, ("Running", false, "", "", 0)),
             (("start-after", "1s"), 2.0, ("Running", true, "", "", 0)),
             (("fate", "crash"), 0.6, ("Running", false, "", "Error", 0)),
-            (("fate", "crash"), 3.0, ("Running", false, "CrashLoopBackOff", "Error", 1)),
-            (("fate", "oom"), 3.0, ("Running", false, "CrashLoopBackOff", "OOMKilled", 1)),
-            (("fate", "pull"), 0.5, ("Pending", false, "ErrImagePull", "", 0)),
-            (("fate", "pull"), 3.0, ("Pending", false, "ImagePullBackOff", "", 0)),
+            (
+                ("fate", "crash"),
+                3.0,
+                ("Running", false, "CrashLoopBackOff", "Error", 1),
+            ),
+            (
+                ("fate", "oom"),
+                3.0,
+                ("Running", false, "CrashLoopBackOff", "OOMKilled", 1),
+            ),
+            (
+                ("fate", "pull"),
+                0.5,
+                ("Pending", false, "ErrImagePull", "", 0),
+            ),
+            (
+                ("fate", "pull"),
+                3.0,
+                ("Pending", false, "ImagePullBackOff", "", 0),
+            ),
             (("fate", "hang"), 99.0, ("Running", false, "", "", 0)),
-            (("slow", "very"), 99.0, ("Pending", false, "InvalidBehaviour", "", 0)),
+            (
+                ("slow", "very"),
+                99.0,
+                ("Pending", false, "InvalidBehaviour", "", 0),
+            ),
         ];
         for (annotation, second, (phase, ready, waiting, ended, restarts)) in table {
-            let expected = (phase.to_owned(), ready, waiting.to_owned(), ended.to_owned(), restarts);
-            assert_eq!(seen(annotation, second), expected, "{annotation:?} at {second}");
+            let expected = (
+                phase.to_owned(),
+                ready,
+                waiting.to_owned(),
+                ended.to_owned(),
+                restarts,
+            );
+            assert_eq!(
+                seen(annotation, second),
+                expected,
+                "{annotation:?} at {second}"
+            );
         }
     }
 }
