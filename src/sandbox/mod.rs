@@ -10,4 +10,5 @@ mod drive;
 mod events;
 pub mod node;
 mod random;
+pub mod router;
 pub mod scenario;
