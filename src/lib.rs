@@ -4,6 +4,7 @@
 //! Arrows point down only: `cli` and `daemon` see several edges, edges never see each other,
 //! and all of them may use `rollout`, which uses `stats`. The sandbox knows only wire formats.
 
+pub mod cli;
 pub mod clock;
 pub mod daemon;
 pub mod kubernetes;

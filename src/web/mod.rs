@@ -1,6 +1,6 @@
 //! The daemon's HTTP side: health, readiness, metrics, a read-only API and a table for people.
 //!
-//! `GET /healthz` (the process is up), `/readyz` (a line a check), `/metrics` (OpenMetrics),
+//! `GET /healthz` (the process is up), `/readyz` (a line a check), `/metrics` (`OpenMetrics`),
 //! `/api/rollouts`, `/api/rollouts/{namespace}/{name}`, `/` (the table). Nothing here changes
 //! anything, so nothing asks who one is; the default address is loopback.
 //!

@@ -36,7 +36,9 @@ pub fn table(environment: &str, entries: &[Arc<Entry>]) -> String {
         html.push_str("<p class=\"none\">No Rollout is known.</p>\n");
     } else {
         html.push_str("<table><thead><tr><th>Rollout<th>Phase<th>Weight<th>Step<th>Verdict<th>Why</tr></thead><tbody>\n");
-        entries.iter().for_each(|entry| row(&mut html, entry));
+        for entry in entries {
+            row(&mut html, entry);
+        }
         html.push_str("</tbody></table>\n");
     }
     html.push_str("</body></html>\n");

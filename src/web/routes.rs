@@ -103,13 +103,11 @@ async fn rollout(
     State(web): State<Web>,
     Path((namespace, name)): Path<(String, String)>,
 ) -> Response {
-    match web.board.get(&namespace, &name) {
-        Some(entry) => Json(entry.as_ref()).into_response(),
-        None => {
-            let error = json!({"error": format!("no Rollout {namespace}/{name} is known here")});
-            (StatusCode::NOT_FOUND, Json(error)).into_response()
-        }
+    if let Some(entry) = web.board.get(&namespace, &name) {
+        return Json(entry.as_ref()).into_response();
     }
+    let error = json!({"error": format!("no Rollout {namespace}/{name} is known here")});
+    (StatusCode::NOT_FOUND, Json(error)).into_response()
 }
 
 #[cfg(test)]

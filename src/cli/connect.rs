@@ -1,0 +1,91 @@
+//! From the global options to a client of the API server.
+//!
+//! Requests of commands are answered within seconds or given up: no retries, short timeouts.
+//! A watch reads for longer.
+//!
+//! Not here: the daemon's connection.
+
+use std::time::Duration;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+
+use super::{Error, Global};
+use crate::kubernetes::crd::Rollout;
+
+const CONNECT: Duration = Duration::from_secs(5);
+const READ: Duration = Duration::from_secs(15);
+
+/// A cluster and the namespace that is meant.
+#[derive(Clone)]
+pub struct Cluster {
+    /// Its client.
+    pub client: Client,
+    /// The namespace that was given, or the context's.
+    pub namespace: String,
+    everywhere: bool,
+}
+
+impl Cluster {
+    /// Connects for single requests.
+    pub async fn connect(global: &Global) -> Result<Self, Error> {
+        Self::connect_reading(global, READ).await
+    }
+
+    /// Connects for requests whose answers may pause for up to `read`.
+    pub async fn connect_reading(global: &Global, read: Duration) -> Result<Self, Error> {
+        let mut config = config(global).await?;
+        config.connect_timeout = Some(CONNECT);
+        config.read_timeout = Some(read);
+        config.default_retry = false;
+        let given = global.namespace.clone();
+        let namespace = given.unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config).map_err(|e| Error::Kubeconfig(e.to_string()))?;
+        Ok(Self {
+            client,
+            namespace,
+            everywhere: global.all_namespaces,
+        })
+    }
+
+    /// The Rollouts of the namespace that is meant.
+    pub fn rollouts(&self) -> Api<Rollout> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The Rollouts that are meant: of the namespace, or with `-A` all.
+    pub fn all_rollouts(&self) -> Api<Rollout> {
+        if self.everywhere {
+            Api::all(self.client.clone())
+        } else {
+            self.rollouts()
+        }
+    }
+
+    /// One Rollout.
+    pub async fn rollout(&self, name: &str) -> Result<Rollout, Error> {
+        let doing = || format!("read the Rollout {}/{name}", self.namespace);
+        let found = self.rollouts().get(name).await;
+        found.map_err(|error| Error::api(doing(), &error))
+    }
+}
+
+async fn config(global: &Global) -> Result<Config, Error> {
+    let options = KubeConfigOptions {
+        context: global.context.clone(),
+        ..KubeConfigOptions::default()
+    };
+    let config = match (&global.kubeconfig, &global.context) {
+        (Some(file), _) => match Kubeconfig::read_from(file) {
+            Ok(kubeconfig) => Config::from_custom_kubeconfig(kubeconfig, &options).await,
+            Err(error) => Err(error),
+        },
+        (None, Some(_)) => Config::from_kubeconfig(&options).await,
+        (None, None) => return Config::infer().await.map_err(|error| unknown(&error)),
+    };
+    config.map_err(|error| unknown(&error))
+}
+
+fn unknown(error: &dyn std::error::Error) -> Error {
+    Error::Kubeconfig(error.to_string())
+}

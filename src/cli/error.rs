@@ -1,0 +1,182 @@
+//! What a command can end with, its exit code, and what to do next.
+//!
+//! Not here: usage that clap refuses; that is code 2 as well.
+
+use std::io;
+use std::time::Duration;
+
+use crate::daemon::settings;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The answer was no, or it ended as it should not.
+    #[error("{0}")]
+    Refused(String),
+    /// Problems were found, and are printed already.
+    #[error("{0} found")]
+    Problems(String),
+    /// A file or argument cannot be used.
+    #[error("{0}")]
+    Usage(String),
+    /// The settings cannot be used.
+    #[error("{0}")]
+    Settings(#[from] settings::Error),
+    /// Logging cannot begin.
+    #[error("{0}")]
+    Log(#[from] crate::telemetry::log::Error),
+    /// No daemon answered in time.
+    #[error("no daemon answered within {}", humantime::format_duration(*.0))]
+    NoAnswer(Duration),
+    /// What was waited for did not come in time.
+    #[error("{what} did not come within {}", humantime::format_duration(*.within))]
+    Late {
+        /// What was waited for.
+        what: String,
+        /// How long.
+        within: Duration,
+    },
+    /// The kubeconfig cannot be used, or there is none.
+    #[error("cannot find out which cluster is meant: {0}")]
+    Kubeconfig(String),
+    /// The API server does not answer.
+    #[error("cannot {doing}: {why}")]
+    Unreachable {
+        /// What was being done.
+        doing: String,
+        /// The innermost cause.
+        why: String,
+    },
+    /// The API server said no.
+    #[error("cannot {doing}: {message}")]
+    Api {
+        /// What was being done.
+        doing: String,
+        /// The server's words.
+        message: String,
+        /// The HTTP status.
+        code: u16,
+    },
+    /// A value cannot be written as JSON or YAML.
+    #[error("cannot write the result: {0}")]
+    Format(String),
+    /// stdout cannot be written to.
+    #[error("cannot write to stdout")]
+    Output(#[source] io::Error),
+    /// No runtime.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+    /// The daemon or the sandbox ended by itself.
+    #[error("{0}")]
+    Ended(String),
+}
+
+impl Error {
+    /// A failed request to the API server.
+    pub fn api(doing: impl Into<String>, error: &kube::Error) -> Self {
+        let doing = doing.into();
+        match error {
+            kube::Error::Api(status) => Self::Api {
+                doing,
+                message: status.message.clone(),
+                code: status.code,
+            },
+            other => Self::Unreachable {
+                doing,
+                why: innermost(other),
+            },
+        }
+    }
+
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
+            Self::Refused(_)
+            | Self::Problems(_)
+            | Self::Api { .. }
+            | Self::Format(_)
+            | Self::Output(_)
+            | Self::Runtime(_)
+            | Self::Ended(_) => 1,
+            Self::Usage(_) | Self::Settings(_) | Self::Log(_) | Self::Kubeconfig(_) => 2,
+            Self::NoAnswer(_) | Self::Late { .. } => 3,
+            Self::Unreachable { .. } => 4,
+        }
+    }
+
+    /// What to do next, where that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoAnswer(_) => Some(
+                "is `sluice run` up and does it watch this namespace? The request was withdrawn; \
+                 see its log, or leave requests standing with --no-wait",
+            ),
+            Self::Late { .. } => Some("see `sluice explain`, or wait longer with --timeout"),
+            Self::Kubeconfig(_) => Some("give --kubeconfig and --context, or set KUBECONFIG"),
+            Self::Unreachable { .. } => Some("is the API server up? Try `kubectl version`"),
+            Self::Api { code: 401, .. } => Some("log in to the cluster again"),
+            Self::Api { code: 403, .. } => Some("ask for the right to do this; RBAC decides"),
+            Self::Api { code: 404, .. } => Some(
+                "see `sluice get -A`; where no Rollout resource is installed: \
+                 `sluice crd | kubectl apply --server-side -f -`",
+            ),
+            _ => None,
+        }
+    }
+
+    /// Prints it to stderr, each cause once, and what to do next.
+    pub fn print(&self) {
+        if matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe) {
+            return;
+        }
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            let cause_text = cause.to_string();
+            if !text.contains(&cause_text) {
+                text = format!("{text}: {cause_text}");
+            }
+            source = cause.source();
+        }
+        let red = anstyle::AnsiColor::Red.on_default().bold();
+        anstream::eprintln!("{red}error{red:#}: {text}");
+        if let Some(hint) = self.hint() {
+            anstream::eprintln!("  next: {hint}");
+        }
+    }
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_codes_are_the_documented_ones() {
+        let closed = io::Error::from(io::ErrorKind::BrokenPipe);
+        let cases = [
+            (Error::Output(closed), 0),
+            (Error::Refused("no".to_owned()), 1),
+            (Error::Usage("what".to_owned()), 2),
+            (Error::NoAnswer(Duration::from_secs(15)), 3),
+            (
+                Error::Unreachable {
+                    doing: "list Rollouts".to_owned(),
+                    why: "connection refused".to_owned(),
+                },
+                4,
+            ),
+        ];
+        for (error, code) in cases {
+            assert_eq!(error.exit_code(), code, "{error}");
+        }
+    }
+}

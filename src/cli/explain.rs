@@ -1,0 +1,163 @@
+//! `sluice explain NAME`: why a Rollout is where it is, and what happens next.
+//!
+//! All of it is read from the API: the status that the daemon writes and the Events of the
+//! Rollout and its Deployment.
+//!
+//! Not here: how it looks (`report`).
+
+pub(crate) mod report;
+
+use clap::Args;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Event;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use super::connect::Cluster;
+use super::{Error, Global, Screen};
+use crate::clock::Clock;
+use crate::kubernetes::crd::Rollout;
+
+/// The most Events that are shown.
+const EVENTS: usize = 10;
+
+/// Arguments.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The Rollout
+    name: String,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Happening {
+    pub at: Timestamp,
+    pub kind: String,
+    pub reason: String,
+    pub message: String,
+}
+
+/// Prints the report; as JSON or YAML, what it is made of.
+pub async fn explain(
+    global: &Global,
+    screen: &mut Screen,
+    arguments: &Arguments,
+) -> Result<(), Error> {
+    let cluster = Cluster::connect(global).await?;
+    let mut rollout = cluster.rollout(&arguments.name).await?;
+    rollout.managed_fields_mut().clear();
+    // Events are a help; whoever may not read them still gets the rest.
+    let events = happenings(&cluster, &rollout).await.unwrap_or_default();
+    let whole = json!({
+        "rollout": rollout,
+        "events": events.iter().map(|event| json!({
+            "at": event.at,
+            "kind": event.kind,
+            "reason": event.reason,
+            "message": event.message,
+        })).collect::<Vec<_>>(),
+    });
+    screen.value(&whole, |_| {
+        report::text(&rollout, &events, Clock::machine().now())
+    })
+}
+
+/// The newest Events of the Rollout and its Deployment, newest last.
+async fn happenings(cluster: &Cluster, rollout: &Rollout) -> Result<Vec<Happening>, kube::Error> {
+    let events: Api<Event> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let subjects = [
+        ("Rollout", rollout.name_any()),
+        ("Deployment", rollout.spec.target.name.clone()),
+    ];
+    let mut happenings = Vec::new();
+    for (kind, name) in subjects {
+        let fields = format!("involvedObject.kind={kind},involvedObject.name={name}");
+        let list = events.list(&ListParams::default().fields(&fields)).await?;
+        let own = list.items.into_iter().filter(|event| {
+            let object = &event.involved_object;
+            object.kind.as_deref() == Some(kind) && object.name.as_ref() == Some(&name)
+        });
+        happenings.extend(own.filter_map(happening));
+    }
+    happenings.sort_by_key(|happening| happening.at);
+    let surplus = happenings.len().saturating_sub(EVENTS);
+    happenings.drain(..surplus);
+    Ok(happenings)
+}
+
+fn happening(event: Event) -> Option<Happening> {
+    let series = event.series.and_then(|series| series.last_observed_time);
+    let at = series
+        .or(event.event_time)
+        .map(|time| time.0)
+        .or(event.last_timestamp.map(|time| time.0))
+        .or(event.metadata.creation_timestamp.map(|time| time.0))?;
+    Some(Happening {
+        at,
+        kind: event.involved_object.kind.unwrap_or_default(),
+        reason: event.reason.unwrap_or_default(),
+        message: event.message.unwrap_or_default(),
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A Rollout at its first step, for the tests of commands.
+    pub(crate) fn stepping() -> Rollout {
+        serde_json::from_value(json!({
+            "apiVersion": "sluice.dev/v1alpha1",
+            "kind": "Rollout",
+            "metadata": {
+                "name": "backend", "namespace": "shop",
+                "creationTimestamp": "2026-01-01T00:00:00Z",
+            },
+            "spec": {
+                "target": {"kind": "Deployment", "name": "backend"},
+                "route": {"ingressNginx": {"ingress": "backend"}},
+            },
+            "status": {
+                "phase": "Stepping",
+                "message": "collecting evidence",
+                "revision": "91bc03aa17",
+                "stable": {"hash": "4f2a11d0c9", "images": ["shop:v1"]},
+                "run": {
+                    "id": "backend-1",
+                    "revision": {"hash": "91bc03aa17", "images": ["shop:v2"]},
+                    "step": "1/3", "weight": 5,
+                    "started": "2026-01-01T00:00:10Z", "since": "2026-01-01T00:00:48Z",
+                    "verdict": "Undecided",
+                    "rules": [{
+                        "name": "error-rate", "verdict": "Undecided",
+                        "canaryTotal": 612.0, "canaryBad": 3.0,
+                        "stableTotal": 11590.0, "stableBad": 12.0,
+                        "exact": 2.65, "block": 0.4, "bound": 5.3,
+                        "notWorse": 1.2, "notWorseBound": 3.0,
+                        "sentence": "canary 3 of 612 (0.49%), stable 12 of 11590 (0.10%)",
+                    }],
+                    "patience": "a release that harms 0.4% of all requests or more cannot be promoted",
+                    "next": "25%, when error-rate shows it is not worse, at 00:01:20 UTC at the earliest",
+                    "sampled": "2026-01-01T00:00:59Z",
+                },
+                "lastRun": {
+                    "id": "backend-0",
+                    "revision": {"hash": "77aa77aa77", "images": ["shop:v0"]},
+                    "outcome": "RolledBack", "reason": "Worse",
+                    "message": "error-rate: 49 times worse",
+                    "started": "2025-12-31T22:00:00Z", "ended": "2025-12-31T22:01:00Z",
+                },
+                "conditions": [
+                    {"type": "Ready", "status": "False", "reason": "Running", "message": "a run goes on",
+                     "lastTransitionTime": "2026-01-01T00:00:10Z"},
+                    {"type": "Stalled", "status": "True", "reason": "Unguarded", "message": "the gate is not there",
+                     "lastTransitionTime": "2026-01-01T00:00:10Z"},
+                    {"type": "Accepted", "status": "True", "reason": "Accepted", "message": "",
+                     "lastTransitionTime": "2026-01-01T00:00:10Z"},
+                ],
+            },
+        }))
+        .unwrap()
+    }
+}

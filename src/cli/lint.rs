@@ -1,0 +1,284 @@
+//! `sluice lint FILE...`: Rollouts and rule files, checked without a cluster.
+//!
+//! A file is YAML with any number of documents: Rollouts (also in a `List`), or a list of rules;
+//! other objects are left out. A Rollout may name the rules of all files given and the shipped
+//! ones. Every problem is printed with its place.
+//!
+//! Not here: what is right. The schema, the conversion and the rules' reader say that.
+
+mod schema;
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{Error, Format, Screen};
+use crate::kubernetes::conversion;
+use crate::kubernetes::crd::Rollout;
+use crate::rollout::rule;
+use crate::yaml::{self, Kind, Node, Place};
+
+/// The rules that every daemon knows.
+const SHIPPED: &str = include_str!("../../rules/ingress-nginx.yaml");
+
+/// Arguments.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// YAML files; `-` is stdin
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+/// One problem.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    file: String,
+    line: u64,
+    column: u64,
+    message: String,
+}
+
+/// What was checked, and what is wrong with it.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    problems: Vec<Problem>,
+    rollouts: usize,
+    rules: usize,
+    others: usize,
+}
+
+/// Checks the files.
+pub fn lint(screen: &mut Screen, arguments: &Arguments) -> Result<(), Error> {
+    let mut texts = Vec::new();
+    for file in &arguments.files {
+        texts.push((file.display().to_string(), read(file)?));
+    }
+    let report = report(&texts);
+    if screen.format() == Format::Text {
+        for Problem {
+            file,
+            line,
+            column,
+            message,
+        } in &report.problems
+        {
+            anstream::eprintln!("{file}:{line}:{column}: {message}");
+        }
+    }
+    match report.problems.len() {
+        0 => screen.value(&report, good),
+        count => {
+            if screen.format() != Format::Text {
+                screen.value(&report, good)?;
+            }
+            Err(Error::Problems(counted(count, "problem")))
+        }
+    }
+}
+
+fn read(file: &Path) -> Result<String, Error> {
+    let mut text = String::new();
+    let read = if file == Path::new("-") {
+        std::io::stdin().read_to_string(&mut text).map(drop)
+    } else {
+        std::fs::read_to_string(file).map(|content| text = content)
+    };
+    read.map_err(|error| Error::Usage(format!("cannot read {}: {error}", file.display())))?;
+    Ok(text)
+}
+
+fn good(report: &Report) -> String {
+    let mut parts = vec![
+        counted(report.rollouts, "Rollout"),
+        counted(report.rules, "rule"),
+    ];
+    if report.others > 0 {
+        parts.push(format!(
+            "{} left out",
+            counted(report.others, "other object")
+        ));
+    }
+    format!("no problem in {}\n", parts.join(", "))
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Checks texts, each with its file's name.
+pub fn report(texts: &[(String, String)]) -> Report {
+    let mut report = Report::default();
+    let mut known = rules(SHIPPED, "shipped").unwrap_or_default();
+    let mut rollouts = Vec::new();
+    for (file, text) in texts {
+        match yaml::documents(text) {
+            Err(error) => report.tell(file, error.place, error.message),
+            Ok(documents) if documents.iter().any(|d| matches!(d.kind, Kind::List(_))) => {
+                match rules(text, file) {
+                    Ok(names) => {
+                        report.rules += names.len();
+                        known.extend(names);
+                    }
+                    Err(problems) => report.problems.extend(problems),
+                }
+            }
+            Ok(documents) => rollouts.extend(documents.into_iter().map(|d| (file, d))),
+        }
+    }
+    for (file, document) in rollouts {
+        report.object(file, &document, &known);
+    }
+    report
+}
+
+fn rules(text: &str, file: &str) -> Result<BTreeSet<String>, Vec<Problem>> {
+    match rule::lint(text, file) {
+        Ok(rules) => Ok(rules.into_iter().map(|rule| rule.name).collect()),
+        Err(problems) => Err(problems.into_iter().map(of_rule).collect()),
+    }
+}
+
+fn of_rule(problem: rule::Problem) -> Problem {
+    let key = problem.key;
+    Problem {
+        file: problem.file,
+        line: problem.line,
+        column: problem.column,
+        message: if key.is_empty() {
+            problem.message
+        } else {
+            format!("{key}: {}", problem.message)
+        },
+    }
+}
+
+impl Report {
+    fn tell(&mut self, file: &str, place: Place, message: String) {
+        self.problems.push(Problem {
+            file: file.to_owned(),
+            line: place.line,
+            column: place.column,
+            message,
+        });
+    }
+
+    fn object(&mut self, file: &str, document: &Node, known: &BTreeSet<String>) {
+        let text = |key: &str| document.get(key).and_then(Node::text).unwrap_or_default();
+        match (text("kind"), text("apiVersion")) {
+            ("List", _) => {
+                if let Some(Kind::List(items)) = document.get("items").map(|items| &items.kind) {
+                    for item in items {
+                        self.object(file, item, known);
+                    }
+                }
+            }
+            ("Rollout", version) if version.starts_with("sluice.dev/") => {
+                self.rollouts += 1;
+                self.rollout(file, document, known);
+            }
+            _ => self.others += 1,
+        }
+    }
+
+    fn rollout(&mut self, file: &str, document: &Node, known: &BTreeSet<String>) {
+        let faults = schema::check(document);
+        if !faults.is_empty() {
+            for (place, fault) in faults {
+                self.tell(file, place, fault);
+            }
+            return;
+        }
+        let rollout: Rollout = match serde_json::from_value(document.to_json()) {
+            Ok(rollout) => rollout,
+            Err(error) => return self.tell(file, document.place, error.to_string()),
+        };
+        for problem in conversion::plan(&rollout, known).err().unwrap_or_default() {
+            self.tell(file, document.place_of(&problem.field), problem.to_string());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str) -> Vec<String> {
+        let report = report(&[("a.yaml".to_owned(), text.to_owned())]);
+        let lines = report.problems.iter();
+        lines
+            .map(|p| format!("{}:{}:{}: {}", p.file, p.line, p.column, p.message))
+            .collect()
+    }
+
+    const GOOD: &str = "apiVersion: sluice.dev/v1alpha1
+kind: Rollout
+metadata: {name: backend, namespace: shop}
+spec:
+  target: {name: backend}
+  route: {ingressNginx: {ingress: backend}}
+";
+
+    #[test]
+    fn a_good_rollout_has_no_problem() {
+        assert_eq!(check(GOOD), Vec::<String>::new());
+        let text = format!("kind: Service\napiVersion: v1\n---\n{GOOD}");
+        let report = report(&[("a.yaml".to_owned(), text)]);
+        assert_eq!(
+            good(&report),
+            "no problem in 1 Rollout, 0 rules, 1 other object left out\n"
+        );
+    }
+
+    #[test]
+    fn every_mistake_is_told_with_its_place() {
+        let text = format!(
+            "{GOOD}  strategy: {{canary: {{steps: [{{weight: 5}}, {{weight: ten}}, {{wait: 1m}}]}}}}\n  paused: true\n"
+        );
+        let wanted = [
+            "a.yaml:7:45: spec.strategy.canary.steps[1].weight: found \"ten\", wanted a whole number",
+            "a.yaml:7:60: spec.strategy.canary.steps[2].wait: found an unknown field, wanted one of: approval, hold, weight",
+            "a.yaml:7:59: spec.strategy.canary.steps[2].weight: found nothing, wanted a whole number",
+            "a.yaml:8:3: spec.paused: found an unknown field, wanted one of: analysis, configChanges, onFailure, progressDeadline, route, strategy, suspended, target",
+        ];
+        assert_eq!(check(&text), wanted);
+    }
+
+    #[test]
+    fn what_the_schema_cannot_say_is_told_with_its_place_too() {
+        let text = format!(
+            "{GOOD}  analysis: {{blast: 2x, rules: [nothing]}}\n  strategy: {{canary: {{steps: [{{weight: 50}}, {{weight: 5}}]}}}}\n"
+        );
+        let found = check(&text);
+        assert_eq!(found.len(), 3, "{found:#?}");
+        assert!(
+            found
+                .iter()
+                .any(|line| line.starts_with("a.yaml:7:14: spec.analysis.blast: ")),
+            "{found:#?}"
+        );
+        assert!(
+            found
+                .iter()
+                .any(|line| line.contains(":8:") && line.contains("steps[1]")),
+            "{found:#?}"
+        );
+    }
+
+    #[test]
+    fn a_rollout_may_name_the_rules_of_other_files() {
+        let rollout = format!("{GOOD}  analysis: {{rules: [mine]}}\n");
+        let mine = SHIPPED.replacen("- name: error-rate", "- name: mine", 1);
+        let texts = [("a".to_owned(), rollout), ("b".to_owned(), mine)];
+        let report = report(&texts);
+        assert_eq!(report.problems, []);
+        assert_eq!(report.rules, 2);
+    }
+
+    #[test]
+    fn text_that_is_not_yaml_says_where() {
+        assert!(check("a: [1\nb: 2\n")[0].starts_with("a.yaml:2:"));
+    }
+}

@@ -1,0 +1,239 @@
+//! The command line: arguments, the runtime, exit codes. One file a subcommand.
+//!
+//! Commands act through the Kubernetes API: they read Rollouts and write request annotations
+//! that the daemon answers, so RBAC decides who may do what. Results go to stdout, errors to
+//! stderr; a closed pipe is not an error.
+//!
+//! Exit codes: 0 done, 1 refused, failed or problems found, 2 wrong usage or settings, 3 no
+//! answer in time, 4 cluster not reachable.
+
+mod connect;
+mod crd;
+mod error;
+mod explain;
+mod gate;
+mod get;
+mod lint;
+mod request;
+mod run;
+mod sandbox;
+mod screen;
+mod text;
+mod until;
+mod watch;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use error::Error;
+pub use screen::Screen;
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 refused, failed or problems found; \
+2 wrong usage or settings; 3 no answer in time; 4 cluster not reachable";
+
+/// Progressive delivery for Kubernetes: each new revision is held, tried as a canary, and
+/// promoted or rolled back by evidence.
+#[derive(Debug, Parser)]
+#[command(name = "sluice", version, after_help = EXIT_CODES, propagate_version = true)]
+struct Arguments {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of all commands")]
+pub struct Global {
+    /// The kubeconfig file [default: as kubectl]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The context in the kubeconfig [default: its current one]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+    /// The namespace [default: the context's]
+    #[arg(short, long, global = true, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// All namespaces
+    #[arg(short = 'A', long, global = true, conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+    /// How a result is written
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Text)]
+    pub output: Format,
+    /// When to colour; `NO_COLOR` is honoured
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
+}
+
+/// How a result is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+    /// For files.
+    Yaml,
+}
+
+/// When output is coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal.
+    Auto,
+    /// Also into a pipe.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the Rollout resource definition: `sluice crd | kubectl apply --server-side -f -`
+    Crd,
+    /// Print the admission policies: `sluice gate | kubectl apply --server-side -f -`
+    Gate(gate::Arguments),
+    /// List Rollouts and where they stand
+    Get(get::Arguments),
+    /// Follow Rollouts, until one of them is where it should be
+    Watch(watch::Arguments),
+    /// Say why a Rollout is where it is, and what happens next
+    Explain(explain::Arguments),
+    /// Bring the revision under trial through now, whatever the evidence says
+    Promote(request::Arguments),
+    /// Keep the present weight until `resume`
+    Hold(request::Arguments),
+    /// Go on after `hold`
+    Resume(request::Arguments),
+    /// End the run: weight 0, canary removed, template put back
+    Abort(request::Arguments),
+    /// The same as `abort`
+    Rollback(request::Arguments),
+    /// Try a revision again that failed or was aborted
+    Retry(request::Arguments),
+    /// Restart the pods natively; after the run, where one goes on
+    Restart(request::Arguments),
+    /// Let a step pass that waits for a person
+    Approve(request::Arguments),
+    /// Check Rollouts and rule files, without a cluster
+    Lint(lint::Arguments),
+    /// Run the daemon
+    Run(run::Arguments),
+    /// Run a whole cluster in this process, with the daemon in it
+    Sandbox(sandbox::Arguments),
+}
+
+/// Runs the process's arguments to its exit code.
+pub fn main() -> ExitCode {
+    // Fails only when a provider is installed already, which then serves.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    main_with(std::env::args_os())
+}
+
+fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version print to stdout and exit 0; where the pipe is closed, so be it.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    color(arguments.global.color).write_global();
+    match block_on(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error.print();
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn color(color: Color) -> anstream::ColorChoice {
+    match color {
+        Color::Auto => anstream::ColorChoice::Auto,
+        Color::Always => anstream::ColorChoice::Always,
+        Color::Never => anstream::ColorChoice::Never,
+    }
+}
+
+fn block_on(arguments: Arguments) -> Result<(), Error> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.min(4))
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)?;
+    let result = runtime.block_on(dispatch(arguments));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+async fn dispatch(arguments: Arguments) -> Result<(), Error> {
+    use request::Act;
+    let global = &arguments.global;
+    let screen = &mut Screen::new(global.output);
+    match arguments.command {
+        Command::Crd => crd::print(screen),
+        Command::Gate(arguments) => gate::print(screen, &arguments),
+        Command::Get(arguments) => get::get(global, screen, &arguments).await,
+        Command::Watch(arguments) => watch::watch(global, screen, &arguments).await,
+        Command::Explain(arguments) => explain::explain(global, screen, &arguments).await,
+        Command::Promote(arguments) => request::ask(global, screen, Act::Promote, &arguments).await,
+        Command::Hold(arguments) => request::ask(global, screen, Act::Hold, &arguments).await,
+        Command::Resume(arguments) => request::ask(global, screen, Act::Resume, &arguments).await,
+        Command::Abort(arguments) => request::ask(global, screen, Act::Abort, &arguments).await,
+        Command::Rollback(arguments) => {
+            request::ask(global, screen, Act::Rollback, &arguments).await
+        }
+        Command::Retry(arguments) => request::ask(global, screen, Act::Retry, &arguments).await,
+        Command::Restart(arguments) => request::ask(global, screen, Act::Restart, &arguments).await,
+        Command::Approve(arguments) => request::ask(global, screen, Act::Approve, &arguments).await,
+        Command::Lint(arguments) => lint::lint(screen, &arguments),
+        Command::Run(arguments) => run::run(&arguments).await,
+        Command::Sandbox(arguments) => sandbox::run(global, screen, arguments).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_is_in_the_reference() {
+        let reference = include_str!("../../docs/reference/cli.md");
+        for command in Arguments::command().get_subcommands() {
+            let heading = format!("`sluice {}", command.get_name());
+            assert!(reference.contains(&heading), "{heading}");
+            for argument in command.get_arguments() {
+                let long = argument.get_long().map(|long| format!("--{long}"));
+                let long = long.unwrap_or_default();
+                assert!(reference.contains(&long), "{heading}: {long}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_binary_is_a_plugin_of_kubectl() {
+        let parsed = Arguments::try_parse_from(["kubectl-sluice", "get", "-n", "shop"]).unwrap();
+        assert_eq!(parsed.global.namespace.as_deref(), Some("shop"));
+    }
+
+    #[test]
+    fn wrong_usage_is_code_2() {
+        let error = Arguments::try_parse_from(["sluice", "gett"]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+    }
+}

@@ -1,0 +1,209 @@
+//! `promote`, `hold`, `resume`, `abort`, `rollback`, `retry`, `restart`, `approve`.
+//!
+//! A request is an annotation that names the act and the revision that the person saw, so a
+//! request that comes too late cannot hit another revision. The daemon answers in the status. A
+//! request that nobody answers in time is withdrawn: it must not act hours later.
+//!
+//! Not here: what an act does; the daemon decides.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use clap::Args;
+use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+use super::connect::Cluster;
+use super::{Error, Format, Global, Screen, text};
+use crate::clock::Clock;
+use crate::kubernetes::crd::{Answer, REQUEST_PREFIX, Rollout, RolloutStatus};
+
+/// The field manager of requests.
+const MANAGER: &str = "sluice-cli";
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// What can be asked of the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// Bring the revision through now.
+    Promote,
+    /// Keep the weight.
+    Hold,
+    /// Go on.
+    Resume,
+    /// End the run.
+    Abort,
+    /// The same.
+    Rollback,
+    /// Try a failed revision again.
+    Retry,
+    /// Restart the pods natively.
+    Restart,
+    /// Let a step pass.
+    Approve,
+}
+
+impl fmt::Display for Act {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::Promote => "promote",
+            Self::Hold => "hold",
+            Self::Resume => "resume",
+            Self::Abort => "abort",
+            Self::Rollback => "rollback",
+            Self::Retry => "retry",
+            Self::Restart => "restart",
+            Self::Approve => "approve",
+        })
+    }
+}
+
+/// Arguments.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The Rollout
+    name: String,
+    /// The revision that is meant [default: the one that is under trial or failed now]
+    #[arg(long, value_name = "HASH")]
+    revision: Option<String>,
+    /// Ask and do not wait for the answer
+    #[arg(long)]
+    no_wait: bool,
+    /// How long to wait for the answer
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+}
+
+/// Asks, waits for the answer and prints it.
+pub async fn ask(
+    global: &Global,
+    screen: &mut Screen,
+    act: Act,
+    arguments: &Arguments,
+) -> Result<(), Error> {
+    let cluster = Cluster::connect(global).await?;
+    let clock = Clock::machine();
+    let rollout = cluster.rollout(&arguments.name).await?;
+    let status = rollout.status.clone().unwrap_or_default();
+    let revision = arguments.revision.clone().or_else(|| meant(act, &status));
+    let words = [Some(act.to_string()), revision].into_iter().flatten();
+    let request = words.collect::<Vec<_>>().join(" ");
+    let id = id(act, clock);
+    annotate(&cluster, &rollout, &id, Some(&request)).await?;
+    if arguments.no_wait {
+        return screen.print(&format!("asked for {request} ({id})\n"));
+    }
+    let waiting = answer(&cluster, &arguments.name, &id, clock);
+    if let Ok(answer) = clock.timeout(arguments.timeout, waiting).await {
+        return told(screen, &answer?);
+    }
+    annotate(&cluster, &rollout, &id, None).await?;
+    Err(Error::NoAnswer(arguments.timeout))
+}
+
+/// The revision that a person who asks now has in mind.
+fn meant(act: Act, status: &RolloutStatus) -> Option<String> {
+    let running = status.run.as_ref().map(|run| run.revision.hash.clone());
+    let ended = status
+        .last_run
+        .as_ref()
+        .map(|last| last.revision.hash.clone());
+    match act {
+        Act::Retry => running.or(ended),
+        _ => running.or_else(|| status.revision.clone()),
+    }
+}
+
+/// Unique among the requests of a Rollout, and in their order.
+fn id(act: Act, clock: Clock) -> String {
+    let now = clock.now().as_millisecond();
+    let salt = RandomState::new().hash_one(now) & 0xff_ffff;
+    format!("{act}-{now}-{salt:06x}")
+}
+
+async fn annotate(
+    cluster: &Cluster,
+    rollout: &Rollout,
+    id: &str,
+    request: Option<&str>,
+) -> Result<(), Error> {
+    let name = rollout.name_any();
+    let key = format!("{REQUEST_PREFIX}{id}");
+    let patch = json!({"metadata": {"annotations": {key: request}}});
+    let parameters = PatchParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let rollouts = cluster.rollouts();
+    let patched = rollouts
+        .patch_metadata(&name, &parameters, &Patch::Merge(&patch))
+        .await;
+    let doing = || format!("ask something of the Rollout {}/{name}", cluster.namespace);
+    patched
+        .map(drop)
+        .map_err(|error| Error::api(doing(), &error))
+}
+
+async fn answer(cluster: &Cluster, name: &str, id: &str, clock: Clock) -> Result<Answer, Error> {
+    loop {
+        let rollout = cluster.rollout(name).await?;
+        let answers = rollout.status.unwrap_or_default().answers;
+        if let Some(answer) = answers.into_iter().find(|answer| answer.id == id) {
+            return Ok(answer);
+        }
+        clock.sleep(LOOK_EVERY).await;
+    }
+}
+
+fn told(screen: &mut Screen, answer: &Answer) -> Result<(), Error> {
+    if answer.done || screen.format() != Format::Text {
+        screen.value(answer, |answer| {
+            let act = text::styled(text::STRONG, &answer.act);
+            format!("{act}: {}\n", answer.message)
+        })?;
+    }
+    if answer.done {
+        Ok(())
+    } else {
+        Err(Error::Refused(format!(
+            "{} was refused: {}",
+            answer.act, answer.message
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::explain::tests::stepping;
+
+    #[test]
+    fn a_request_names_the_revision_that_the_person_saw() {
+        let running = stepping().status.unwrap();
+        let mut failed = running.clone();
+        failed.run = None;
+        let none = RolloutStatus::default();
+        let cases = [
+            (Act::Promote, &running, Some("91bc03aa17")),
+            (Act::Retry, &failed, Some("77aa77aa77")),
+            (Act::Restart, &failed, Some("91bc03aa17")),
+            (Act::Hold, &none, None),
+        ];
+        for (act, status, wanted) in cases {
+            assert_eq!(meant(act, status).as_deref(), wanted, "{act}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_the_name_of_an_annotation() {
+        let id = id(Act::Rollback, Clock::machine());
+        assert!(id.len() <= 63, "{id}");
+        assert!(
+            id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'),
+            "{id}"
+        );
+        assert_ne!(id, super::id(Act::Rollback, Clock::machine()));
+    }
+}

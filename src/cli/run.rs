@@ -1,0 +1,86 @@
+//! `sluice run`: settings, logs, signals, and then the daemon.
+//!
+//! The first SIGTERM or SIGINT drains, the second ends the process at once.
+//!
+//! Not here: the daemon.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::Error;
+use crate::daemon::settings::{LogFormat, Settings};
+use crate::telemetry::log;
+
+/// The code of a process that was ended by a second signal, as a shell reports SIGINT.
+const ABORTED: i32 = 130;
+
+/// Arguments.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The settings
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SLUICE_CONFIG",
+        default_value = "sluice.yaml"
+    )]
+    config: PathBuf,
+}
+
+/// Runs the daemon until a signal, or until it fails.
+pub async fn run(arguments: &Arguments) -> Result<(), Error> {
+    let settings = Settings::load(&arguments.config)?;
+    let format = match settings.log.format {
+        LogFormat::Text => log::Format::Text,
+        LogFormat::Json => log::Format::Json,
+    };
+    log::begin(format, &settings.log.level)?;
+    let mut signals = Signals::new()?;
+    let shutdown = CancellationToken::new();
+    let daemon = daemon(settings, shutdown.clone());
+    tokio::pin!(daemon);
+    let ended = tokio::select! {
+        ended = &mut daemon => ended,
+        () = signals.next() => {
+            tracing::info!("draining; a second signal ends the process at once");
+            shutdown.cancel();
+            tokio::select! {
+                ended = &mut daemon => ended,
+                () = signals.next() => std::process::exit(ABORTED),
+            }
+        }
+    };
+    ended
+}
+
+/// The daemon, until `shutdown` or until it fails.
+#[allow(clippy::unused_async)] // it will wait
+async fn daemon(_settings: Settings, _shutdown: CancellationToken) -> Result<(), Error> {
+    Err(Error::Ended("the daemon is not built in yet".to_owned()))
+}
+
+/// SIGTERM and SIGINT.
+#[derive(Debug)]
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Error> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).map_err(Error::Runtime)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(Error::Runtime)?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
