@@ -5,6 +5,7 @@ pub mod conditions;
 pub mod conversion;
 pub mod cache;
 pub mod crd;
+pub mod fate;
 pub mod gate;
 pub mod labels;
 mod problem;

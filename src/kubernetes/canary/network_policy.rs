@@ -17,12 +17,12 @@ use super::{
 /// The copies that the pods of `template_labels` need to reach, as a canary, what they reach now.
 ///
 /// `all` are the policies of the namespace; copies among them are passed over.
-pub fn network_policies(
-    all: &[NetworkPolicy],
+pub fn network_policies<'a>(
+    all: impl IntoIterator<Item = &'a NetworkPolicy>,
     template_labels: &Labels,
     trial: &Trial<'_>,
 ) -> Vec<NetworkPolicy> {
-    all.iter()
+    all.into_iter()
         .filter(|policy| !is_copy(policy))
         .flat_map(|policy| copies(policy, template_labels, trial))
         .collect()
