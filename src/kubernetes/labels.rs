@@ -115,6 +115,14 @@ pub fn choose(
         .map(|(key, value)| ArmLabel::new(key, value))
 }
 
+/// The label that was changed, told from the labels of a canary that exists.
+pub fn recognise(service_selector: &Labels, canary: &Labels) -> Option<ArmLabel> {
+    service_selector
+        .iter()
+        .map(|(key, value)| ArmLabel::new(key, value))
+        .find(|label| canary.get(&label.key) == Some(&label.canary))
+}
+
 /// Whether a selector names a key at all.
 pub fn names(selector: &LabelSelector, key: &str) -> bool {
     let labels = selector

@@ -8,6 +8,7 @@ pub mod crd;
 pub mod fate;
 pub mod gate;
 pub mod labels;
+pub mod preflight;
 mod problem;
 mod quantity;
 pub mod template;

@@ -1,0 +1,297 @@
+//! Before any pod is made: can this Deployment have a canary, and what should people know?
+//!
+//! Everything that would make a canary fail for reasons other than the release, or make traffic
+//! go where nobody wants it, is a refusal with a reason; what is merely unexpected is a warning.
+//! The answer also says what was found: Ingress, stable Service, and the label to change.
+//!
+//! Not here: building the objects (`canary`), and whether the gate stands (`gate`).
+
+mod traffic;
+mod workload;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PodTemplateSpec, Service};
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass, NetworkPolicy};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+
+use super::canary;
+use super::labels::{self, ArmLabel, Labels};
+
+/// What is seen of a namespace; everything is of the Rollout's own, classes apart.
+#[derive(Debug, Clone)]
+pub struct Seen<'a> {
+    /// The Rollout's uid: what it owns is not in its own way.
+    pub rollout_uid: &'a str,
+    /// The guarded Deployment.
+    pub target: &'a Deployment,
+    /// The template to be tried; the target's own when nothing is.
+    pub template: &'a PodTemplateSpec,
+    /// Name of the main Ingress.
+    pub ingress: &'a str,
+    /// Name of the stable Service, if the Rollout says it.
+    pub service: Option<&'a str>,
+    /// Prefix of the annotations, without a slash.
+    pub prefix: &'a str,
+    /// All Ingresses.
+    pub ingresses: Vec<&'a Ingress>,
+    /// All Services.
+    pub services: Vec<&'a Service>,
+    /// All Deployments.
+    pub deployments: Vec<&'a Deployment>,
+    /// All network policies.
+    pub policies: Vec<&'a NetworkPolicy>,
+    /// All disruption budgets.
+    pub budgets: Vec<&'a PodDisruptionBudget>,
+    /// All volume claims.
+    pub claims: Vec<&'a PersistentVolumeClaim>,
+    /// All Ingress classes of the cluster; None where they cannot be read.
+    pub classes: Option<Vec<&'a IngressClass>>,
+}
+
+/// Why there can be no canary.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum Refusal {
+    /// The strategy leaves a moment without endpoints at the promotion.
+    #[error(
+        "Deployment {0} has strategy Recreate: at the promotion nothing would serve for a moment; use RollingUpdate"
+    )]
+    Recreate(String),
+    /// There is no such Ingress.
+    #[error("Ingress {0} is not there")]
+    NoIngress(String),
+    /// The named Ingress is somebody's canary.
+    #[error("Ingress {0} is a canary itself; name the main one")]
+    IsCanary(String),
+    /// Only a default backend, which no canary rule can match.
+    #[error(
+        "Ingress {0} has no rule with paths to a Service (only a default or resource backend), and a canary shares rules only"
+    )]
+    NoRule(String),
+    /// No path of the Ingress leads to the Service that was named.
+    #[error("no path of Ingress {ingress} leads to Service {service}")]
+    NoPath {
+        /// The Ingress.
+        ingress: String,
+        /// The Service.
+        service: String,
+    },
+    /// There is no such Service.
+    #[error("Service {0} is not there")]
+    NoService(String),
+    /// The Service does not select the pods.
+    #[error("Service {0} selects by no label (it has no selector)")]
+    NoSelector(String),
+    /// The Service does not select the pods.
+    #[error("Service {service} does not select the pods of Deployment {deployment}")]
+    NotSelected {
+        /// The Service.
+        service: String,
+        /// The Deployment.
+        deployment: String,
+    },
+    /// None of the Services behind the Ingress selects the pods.
+    #[error("no Service behind Ingress {ingress} selects the pods of Deployment {deployment}")]
+    NoneSelects {
+        /// The Ingress.
+        ingress: String,
+        /// The Deployment.
+        deployment: String,
+    },
+    /// Several do.
+    #[error("Services {} behind Ingress {ingress} select the target's pods: say which one in spec.route.ingressNginx.service", .services.join(" and "))]
+    SeveralSelect {
+        /// The Ingress.
+        ingress: String,
+        /// The Services.
+        services: Vec<String>,
+    },
+    /// The Ingress names a port that the Service does not have.
+    #[error("Ingress {ingress} names port {port} of Service {service}, which has no such port")]
+    NoPort {
+        /// The Ingress.
+        ingress: String,
+        /// The Service.
+        service: String,
+        /// The port's name or number.
+        port: String,
+    },
+    /// The class of the Ingress is not there, or there is none.
+    #[error("Ingress {ingress} is served by nobody: {why}")]
+    Unserved {
+        /// The Ingress.
+        ingress: String,
+        /// Which class is missing.
+        why: String,
+    },
+    /// Another Ingress leads to the canary Service.
+    #[error("Ingress {ingress} leads to Service {service}, which is to be the canary's")]
+    CanaryServiceUsed {
+        /// The other Ingress.
+        ingress: String,
+        /// The canary Service.
+        service: String,
+    },
+    /// Another canary competes for the same rule.
+    #[error(
+        "Ingress {ingress} is a canary for {host}{path} already, and the controller takes one only"
+    )]
+    SecondCanary {
+        /// The other Ingress.
+        ingress: String,
+        /// The host; `any host` without one.
+        host: String,
+        /// The path.
+        path: String,
+    },
+    /// An object of the canary's name exists and is somebody else's.
+    #[error("{kind} {name} exists and is not this Rollout's: rename or remove it")]
+    NameTaken {
+        /// Its kind.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+}
+
+/// What a canary is built from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found<'a> {
+    /// The main Ingress.
+    pub ingress: &'a Ingress,
+    /// The stable Service.
+    pub service: &'a Service,
+    /// The label to change.
+    pub label: ArmLabel,
+    /// The ports by which the Ingress leads to the Service: number or name, as it says.
+    pub ports: Vec<String>,
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preflight<'a> {
+    /// Why there can be no canary; empty if there can.
+    pub refusals: Vec<Refusal>,
+    /// What people should know, each in a sentence.
+    pub warnings: Vec<String>,
+    /// What a canary is built from; None where that is refused.
+    pub found: Option<Found<'a>>,
+}
+
+/// Whether there can be a canary, and what people should know beforehand.
+pub fn preflight<'a>(seen: &Seen<'a>) -> Preflight<'a> {
+    let mut answer = Preflight {
+        refusals: Vec::new(),
+        warnings: Vec::new(),
+        found: None,
+    };
+    answer.refusals.extend(workload::refusals(seen));
+    match traffic::find(seen) {
+        Err(refusals) => answer.refusals.extend(refusals),
+        Ok(found) => {
+            answer.refusals.extend(traffic::refusals(seen, &found));
+            answer.warnings.extend(traffic::warnings(seen, &found));
+            answer
+                .warnings
+                .extend(workload::warnings(seen, &found.label));
+            answer.found = Some(found);
+        }
+    }
+    answer
+}
+
+impl<'a> Seen<'a> {
+    fn target_name(&self) -> &'a str {
+        name(&self.target.metadata)
+    }
+
+    fn template_labels(&self) -> Labels {
+        let meta = self.template.metadata.as_ref();
+        meta.and_then(|meta| meta.labels.clone())
+            .unwrap_or_default()
+    }
+
+    fn main_ingress(&self) -> Option<&'a Ingress> {
+        self.ingresses
+            .iter()
+            .copied()
+            .find(|ingress| name(&ingress.metadata) == self.ingress)
+    }
+
+    fn service_named(&self, wanted: &str) -> Option<&'a Service> {
+        self.services
+            .iter()
+            .copied()
+            .find(|service| name(&service.metadata) == wanted)
+    }
+
+    fn is_own(&self, meta: &ObjectMeta) -> bool {
+        canary::is_owned(meta, self.rollout_uid)
+    }
+
+    /// The label of the canary that exists, else the best one: it must not change during a run.
+    fn label_for(&self, selector: &Labels) -> Option<ArmLabel> {
+        let labels = self.template_labels();
+        let existing = self.deployments.iter().filter(|deployment| {
+            name(&deployment.metadata) == canary::deployment_name(self.target_name())
+                && self.is_own(&deployment.metadata)
+        });
+        let known = existing
+            .filter_map(|deployment| deployment.spec.selector.match_labels.as_ref())
+            .find_map(|canary| labels::recognise(selector, canary));
+        known
+            .filter(|_| labels::contains(&labels, selector))
+            .or_else(|| {
+                labels::choose(
+                    selector,
+                    &self.target.spec.selector,
+                    &labels,
+                    &self.other_selectors(selector),
+                )
+            })
+    }
+
+    /// Selectors that name labels of pods, other than the target's and the stable Service's.
+    fn other_selectors(&self, stable: &Labels) -> Vec<LabelSelector> {
+        let services = self
+            .services
+            .iter()
+            .filter_map(|service| service_selector(service));
+        let services = services
+            .filter(|selector| *selector != stable)
+            .map(labels::plain);
+        let policies = self
+            .policies
+            .iter()
+            .flat_map(|policy| workload::policy_selectors(policy));
+        let budgets = self
+            .budgets
+            .iter()
+            .filter_map(|budget| budget.spec.as_ref()?.selector.clone());
+        let target = self.target_name();
+        let foreign = |deployment: &&&Deployment| {
+            name(&deployment.metadata) != target && !self.is_own(&deployment.metadata)
+        };
+        let deployments = self
+            .deployments
+            .iter()
+            .filter(foreign)
+            .map(|other| other.spec.selector.clone());
+        services
+            .chain(policies)
+            .chain(budgets)
+            .chain(deployments)
+            .collect()
+    }
+}
+
+fn name(meta: &ObjectMeta) -> &str {
+    meta.name.as_deref().unwrap_or_default()
+}
+
+fn service_selector(service: &Service) -> Option<&Labels> {
+    service.spec.as_ref()?.selector.as_ref()
+}
+
+#[cfg(test)]
+mod tests;
