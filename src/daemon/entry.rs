@@ -63,7 +63,9 @@ impl Entry {
         if last != actions {
             return None;
         }
-        let wait = FIRST_WAIT.saturating_mul(1 << (*times).min(6)).min(LONGEST_WAIT);
+        let wait = FIRST_WAIT
+            .saturating_mul(1 << (*times).min(6))
+            .min(LONGEST_WAIT);
         let left = wait.saturating_sub(elapsed(*at, now));
         (!left.is_zero()).then_some(left)
     }
@@ -101,7 +103,10 @@ mod tests {
         let actions = vec![Action::Guard];
         assert_eq!(entry.too_soon(&actions, now), None);
         entry.executed(actions.clone(), now);
-        assert_eq!(entry.too_soon(&actions, now), Some(Duration::from_millis(500)));
+        assert_eq!(
+            entry.too_soon(&actions, now),
+            Some(Duration::from_millis(500))
+        );
         assert_eq!(entry.too_soon(&[Action::Unguard], now), None);
         entry.executed(actions.clone(), now);
         assert_eq!(entry.too_soon(&actions, now), Some(Duration::from_secs(1)));

@@ -1,3 +1,222 @@
-//! The daemon: everything wired together.
+//! The daemon: everything wired together in one task tree.
+//!
+//! Guarantees: every task is in one set; if one ends early the daemon ends with an error;
+//! shutdown drains passes and writes the last checkpoints.
+//!
+//! Not here: any rule about rollouts (`rollout`), any request (`kubernetes`, `prometheus`).
 
+mod conductor;
+mod connect;
+mod context;
+mod entry;
+mod gate;
+mod pass;
+mod publish;
+mod queue;
+pub mod rules;
 pub mod settings;
+mod ticks;
+mod watchlist;
+
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use conductor::{Conductor, Inputs};
+pub use connect::{Clients, Error};
+use context::{Context, Timing};
+use rules::Rules;
+use settings::Settings;
+use watchlist::Watchlist;
+
+use crate::clock::Clock;
+use crate::kubernetes::cache::{self, Filled};
+use crate::kubernetes::events;
+use crate::kubernetes::execute::Executor;
+use crate::prometheus::Source;
+use crate::telemetry::Metrics;
+use crate::web::{self, Board, Check, Readiness, Web};
+
+/// What a daemon is made of. The sandbox makes it by hand; [`run`] from settings.
+pub struct Parts {
+    pub settings: Settings,
+    pub clients: Clients,
+    pub clock: Clock,
+    pub source: Source,
+    pub rules: Rules,
+    /// The page's listener; `None` serves no page.
+    pub listener: Option<TcpListener>,
+    /// Where Rollouts are shown.
+    pub board: Board,
+    pub metrics: Metrics,
+}
+
+/// Runs the daemon of these settings until `shutdown`.
+pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<(), Error> {
+    let clients = connect::clients(&settings).await?;
+    let clock = Clock::machine();
+    let rules = Rules::load(settings.rules.clone()).map_err(Error::Rules)?;
+    let mut tasks = JoinSet::new();
+    let source = connect::source(&settings, &clients, &shutdown, &mut tasks)?;
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .map_err(|source| Error::Listen {
+            address: settings.listen,
+            source,
+        })?;
+    tracing::info!(address = %settings.listen, environment = settings.environment, "listens");
+    let parts = Parts {
+        settings,
+        clients,
+        clock,
+        source,
+        rules,
+        listener: Some(listener),
+        board: Board::default(),
+        metrics: Metrics::new(),
+    };
+    serve_with(parts, shutdown, tasks).await
+}
+
+/// Runs a daemon of these parts until `shutdown`.
+pub async fn serve(parts: Parts, shutdown: CancellationToken) -> Result<(), Error> {
+    serve_with(parts, shutdown, JoinSet::new()).await
+}
+
+async fn serve_with(
+    parts: Parts,
+    shutdown: CancellationToken,
+    mut tasks: JoinSet<()>,
+) -> Result<(), Error> {
+    let stop = shutdown.child_token();
+    let _ends_all = stop.clone().drop_guard();
+    let ready = Readiness::waiting_for(&["cluster", "gate"]);
+    if let Some(listener) = parts.listener {
+        let web = Web {
+            environment: parts.settings.environment.clone(),
+            board: parts.board.clone(),
+            readiness: ready.clone(),
+            metrics: parts.metrics.clone(),
+        };
+        let stop = stop.clone();
+        tasks.spawn(async move {
+            if let Err(error) = web::serve(listener, web, stop).await {
+                tracing::error!(%error, "the page's listener failed");
+            }
+        });
+    }
+    let known = connect::gate(&parts.settings, &parts.clients, &stop).await?;
+    let (cache, touched, filled) = cache::start(
+        &parts.clients.watches,
+        &parts.settings.cluster.namespaces,
+        known.served,
+        &stop,
+        &mut tasks,
+    );
+    let (events, outgoing) = events::channel();
+    tasks.spawn(outgoing.send_all(parts.clients.writes.clone(), stop.clone()));
+    let context = Context {
+        clock: parts.clock,
+        cache,
+        executor: Executor::new(parts.clients.writes.clone(), parts.clock),
+        events,
+        watchlist: Arc::new(Watchlist::default()),
+        metrics: parts.metrics,
+        board: parts.board,
+        rules: Arc::new(RwLock::new(parts.rules.all().clone())),
+        gate: Arc::default(),
+        timing: Timing {
+            every: parts.settings.evidence.every,
+            block: parts.settings.evidence.block,
+            settle: parts.settings.evidence.settle,
+        },
+    };
+    if !fill(filled, &ready, &stop).await {
+        return Ok(());
+    }
+    let (fresh, fresh_out) = mpsc::unbounded_channel();
+    let (changed, changed_out) = mpsc::unbounded_channel();
+    let kind = match parts.settings.evidence.source {
+        settings::Source::Prometheus { .. } => "prometheus",
+        settings::Source::Scrape(_) => "scrape",
+    };
+    let ticks = ticks::metrics(context.clone(), parts.source, kind, fresh, ready.clone());
+    until(&mut tasks, &stop, ticks);
+    until(
+        &mut tasks,
+        &stop,
+        ticks::rules(context.clone(), parts.rules, changed),
+    );
+    let inputs = Inputs {
+        touched,
+        fresh: fresh_out,
+        rules: changed_out,
+    };
+    let conductor = Conductor::new(context, known, ready).conduct(inputs, stop.clone());
+    watch_over(conductor, tasks, &stop).await
+}
+
+/// Runs a task until `stop`.
+fn until(
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+    work: impl Future<Output = ()> + Send + 'static,
+) {
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        stop.run_until_cancelled(work).await;
+    });
+}
+
+/// Waits for the first lists of all watches. Whether they came before the end.
+async fn fill(
+    mut filled: watch::Receiver<Filled>,
+    ready: &Readiness,
+    stop: &CancellationToken,
+) -> bool {
+    loop {
+        let now = *filled.borrow_and_update();
+        if now.done == now.all {
+            ready.set(
+                "cluster",
+                Check::Good(format!("{} watches are filled", now.all)),
+            );
+            return true;
+        }
+        let waits = format!("{} of {} watches are filled", now.done, now.all);
+        ready.set("cluster", Check::Waiting(waits));
+        match stop.run_until_cancelled(filled.changed()).await {
+            Some(Ok(())) => {}
+            Some(Err(_)) | None => return false,
+        }
+    }
+}
+
+/// Time for the tasks to end after the conductor.
+const LAST_TASKS: Duration = Duration::from_secs(2);
+
+/// Runs the conductor; a task that ends before it ends everything.
+async fn watch_over(
+    conductor: impl Future<Output = ()>,
+    mut tasks: JoinSet<()>,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    tokio::pin!(conductor);
+    let early = tokio::select! {
+        () = &mut conductor => false,
+        Some(_) = tasks.join_next(), if !stop.is_cancelled() => !stop.is_cancelled(),
+    };
+    stop.cancel();
+    if early {
+        conductor.await;
+    }
+    let rest = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(LAST_TASKS, rest).await.is_err() {
+        tracing::warn!("some tasks did not end in time and are ended");
+    }
+    if early { Err(Error::TaskEnded) } else { Ok(()) }
+}

@@ -44,7 +44,10 @@ impl Events {
     pub fn tell(&self, objects: &[ObjectReference], reason: &Reason, now: Timestamp) {
         for (index, object) in objects.iter().enumerate() {
             if self.0.try_send(event(object, reason, now, index)).is_err() {
-                tracing::warn!(reason = reason.name(), "an Event was dropped: too many wait");
+                tracing::warn!(
+                    reason = reason.name(),
+                    "an Event was dropped: too many wait"
+                );
             }
         }
     }
@@ -107,7 +110,11 @@ impl Outgoing {
 }
 
 async fn send(client: &Client, event: Event) {
-    let namespace = event.metadata.namespace.clone().unwrap_or_else(|| "default".to_owned());
+    let namespace = event
+        .metadata
+        .namespace
+        .clone()
+        .unwrap_or_else(|| "default".to_owned());
     let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
     let params = PostParams::default();
     match tokio::time::timeout(DEADLINE, api.create(&params, &event)).await {

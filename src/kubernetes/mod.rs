@@ -1,15 +1,20 @@
 //! The Kubernetes edge: the `Rollout` resource, and what Sluice reads and writes in a cluster.
 
+pub mod cache;
 pub mod canary;
 pub mod conditions;
 pub mod conversion;
-pub mod cache;
 pub mod crd;
+pub mod events;
+pub mod execute;
 pub mod fate;
 pub mod gate;
 pub mod labels;
-pub mod preflight;
+pub mod observe;
 mod problem;
 mod quantity;
-pub mod template;
+pub mod preflight;
+pub mod scene;
 pub mod shelf;
+pub mod status;
+pub mod template;

@@ -114,11 +114,16 @@ impl Scene {
         Self {
             rivals: rivals
                 .into_iter()
-                .filter(|other| other.spec.target.name == plan.target && other.name_any() != plan.name)
+                .filter(|other| {
+                    other.spec.target.name == plan.target && other.name_any() != plan.name
+                })
                 .collect(),
             sets: owned(&sets, target.as_ref()),
             canary_pods: pods(cache, namespace, &canary_sets),
-            config: target.as_ref().map(|target| config(cache, namespace, target)).unwrap_or_default(),
+            config: target
+                .as_ref()
+                .map(|target| config(cache, namespace, target))
+                .unwrap_or_default(),
             kept: kept(cache, namespace, &plan.uid),
             services: cache.services.within(namespace),
             ingresses: cache.ingresses.within(namespace),
@@ -136,7 +141,9 @@ impl Scene {
     /// The main Ingress.
     pub fn main_ingress(&self, plan: &Plan) -> Option<&Arc<Ingress>> {
         let Route::IngressNginx { ingress, .. } = &plan.route;
-        self.ingresses.iter().find(|candidate| candidate.name_any() == *ingress)
+        self.ingresses
+            .iter()
+            .find(|candidate| candidate.name_any() == *ingress)
     }
 
     /// The canary Ingress, if it is ours.
@@ -155,16 +162,25 @@ impl Scene {
         let main = self.main_ingress(plan)?;
         let behind = |candidate: &&Arc<Service>| match service {
             Some(name) => candidate.name_any() == *name,
-            None => backends(main).any(|(name, _)| name == candidate.name_any()) && self.selects(candidate),
+            None => {
+                backends(main).any(|(name, _)| name == candidate.name_any())
+                    && self.selects(candidate)
+            }
         };
         self.services.iter().find(behind)
     }
 
     fn selects(&self, service: &Service) -> bool {
-        let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+        let selector = service
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.selector.as_ref());
         let labels = self.template_labels();
         selector.is_some_and(|selector| {
-            !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+            !selector.is_empty()
+                && selector
+                    .iter()
+                    .all(|(key, value)| labels.get(key) == Some(value))
         })
     }
 
@@ -198,13 +214,17 @@ impl Scene {
         }
         let set = self.sets.iter().find(|set| set.revision.hash == hash);
         let of_set = set.and_then(|set| set.object.spec.template.as_ref());
-        of_set.map(template::without_hash).or_else(|| self.kept_template(hash))
+        of_set
+            .map(template::without_hash)
+            .or_else(|| self.kept_template(hash))
     }
 
     fn kept_template(&self, hash: &str) -> Option<PodTemplateSpec> {
-        let kept = self.kept.iter().find(|kept| kept_revision(kept).hash == hash)?;
-        let data = kept.data.as_ref()?;
-        serde_json::from_value(data.0.clone()).ok()
+        let kept = self
+            .kept
+            .iter()
+            .find(|kept| kept_revision(kept).hash == hash)?;
+        serde_json::from_value(kept.data.0.clone()).ok()
     }
 
     /// The label by which canary pods differ.
@@ -223,39 +243,78 @@ impl Scene {
     /// Selectors of the namespace other than the stable Service's and the target's.
     pub fn other_selectors(&self, plan: &Plan, stable: &str) -> Vec<LabelSelector> {
         let ours = |meta: &kube::api::ObjectMeta| canary::is_owned(meta, &plan.uid);
-        let services = self.services.iter().filter(|s| s.name_any() != stable && !ours(&s.metadata));
+        let services = self
+            .services
+            .iter()
+            .filter(|s| s.name_any() != stable && !ours(&s.metadata));
         let services = services
             .filter_map(|service| service.spec.as_ref()?.selector.as_ref())
             .map(labels::plain);
-        let policies = self.policies.iter().filter(|policy| !ours(&policy.metadata));
+        let policies = self
+            .policies
+            .iter()
+            .filter(|policy| !ours(&policy.metadata));
         let policies = policies.filter_map(|policy| policy.spec.as_ref()?.pod_selector.clone());
-        let budgets = self.budgets.iter().filter_map(|budget| budget.spec.as_ref()?.selector.clone());
+        let budgets = self
+            .budgets
+            .iter()
+            .filter_map(|budget| budget.spec.as_ref()?.selector.clone());
         let neighbours = self.neighbours.iter().filter(|neighbour| {
             neighbour.object.name_any() != plan.target && !ours(&neighbour.object.metadata)
         });
         let neighbours = neighbours.map(|neighbour| neighbour.object.spec.selector.clone());
-        services.chain(policies).chain(budgets).chain(neighbours).collect()
+        services
+            .chain(policies)
+            .chain(budgets)
+            .chain(neighbours)
+            .collect()
     }
 
     /// The canary's objects as they should be.
-    pub fn wanted(&self, plan: &Plan, mark: Mark<'_>, template: &PodTemplateSpec, replicas: i32) -> Result<Wanted, Error> {
-        let target = self.target.as_ref().ok_or_else(|| Error::NoTarget(plan.target.clone()))?;
+    pub fn wanted(
+        &self,
+        plan: &Plan,
+        mark: Mark<'_>,
+        template: &PodTemplateSpec,
+        replicas: i32,
+    ) -> Result<Wanted, Error> {
+        let target = self
+            .target
+            .as_ref()
+            .ok_or_else(|| Error::NoTarget(plan.target.clone()))?;
         let service = self.stable_service(plan).ok_or(Error::NoService)?;
         let label = self.arm_label(plan).ok_or(Error::NoService)?;
         let owner = canary::owner(&self.rollout).ok_or(Error::NotStored)?;
         let trial = trial(plan, &owner, mark, &label);
-        let policies: Vec<NetworkPolicy> = self.policies.iter().map(|policy| (**policy).clone()).collect();
+        let policies: Vec<NetworkPolicy> = self
+            .policies
+            .iter()
+            .map(|policy| (**policy).clone())
+            .collect();
         Ok(Wanted {
             deployment: canary::deployment::deployment(&target.object, template, replicas, &trial)?,
             service: canary::service::service(service, &trial),
-            policies: canary::network_policy::network_policies(&policies, &self.template_labels(), &trial),
+            policies: canary::network_policy::network_policies(
+                &policies,
+                &self.template_labels(),
+                &trial,
+            ),
         })
     }
 
     /// The canary Ingress as it should be.
-    pub fn wanted_ingress(&self, plan: &Plan, mark: Mark<'_>, weight: u8) -> Result<Ingress, Error> {
-        let Route::IngressNginx { ingress, prefix, .. } = &plan.route;
-        let main = self.main_ingress(plan).ok_or_else(|| Error::NoIngress(ingress.clone()))?;
+    pub fn wanted_ingress(
+        &self,
+        plan: &Plan,
+        mark: Mark<'_>,
+        weight: u8,
+    ) -> Result<Ingress, Error> {
+        let Route::IngressNginx {
+            ingress, prefix, ..
+        } = &plan.route;
+        let main = self
+            .main_ingress(plan)
+            .ok_or_else(|| Error::NoIngress(ingress.clone()))?;
         let names = self.names(plan).ok_or(Error::NoService)?;
         let label = self.arm_label(plan).ok_or(Error::NoService)?;
         let owner = canary::owner(&self.rollout).ok_or(Error::NotStored)?;
@@ -266,7 +325,11 @@ impl Scene {
             weight,
             matching: plan.matching.as_ref(),
         };
-        Ok(canary::ingress::ingress(main, &traffic, &trial(plan, &owner, mark, &label))?)
+        Ok(canary::ingress::ingress(
+            main,
+            &traffic,
+            &trial(plan, &owner, mark, &label),
+        )?)
     }
 }
 
@@ -287,12 +350,20 @@ fn trial<'a>(
 
 /// The Services behind an Ingress, each with its port.
 fn backends(ingress: &Ingress) -> impl Iterator<Item = (String, String)> + '_ {
-    let rules = ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
-    let paths = rules.filter_map(|rule| rule.http.as_ref()).flat_map(|http| http.paths.iter());
+    let rules = ingress
+        .spec
+        .iter()
+        .flat_map(|spec| spec.rules.iter().flatten());
+    let paths = rules
+        .filter_map(|rule| rule.http.as_ref())
+        .flat_map(|http| http.paths.iter());
     paths.filter_map(|path| {
         let service = path.backend.service.as_ref()?;
         let port = service.port.as_ref()?;
-        let port = port.number.map(|number| number.to_string()).or_else(|| port.name.clone());
+        let port = port
+            .number
+            .map(|number| number.to_string())
+            .or_else(|| port.name.clone());
         Some((service.name.clone(), port.unwrap_or_default()))
     })
 }
@@ -302,7 +373,9 @@ fn owned(
     sets: &[Arc<Templated<ReplicaSet>>],
     owner: Option<&Arc<Templated<Deployment>>>,
 ) -> Vec<Arc<Templated<ReplicaSet>>> {
-    let uid = owner.and_then(|owner| owner.object.uid()).unwrap_or_default();
+    let uid = owner
+        .and_then(|owner| owner.object.uid())
+        .unwrap_or_default();
     let own = |set: &&Arc<Templated<ReplicaSet>>| canary::is_owned(&set.object.metadata, &uid);
     sets.iter().filter(own).cloned().collect()
 }
@@ -319,24 +392,42 @@ fn pods(cache: &Cache, namespace: &str, sets: &[Arc<Templated<ReplicaSet>>]) -> 
 
 fn kept(cache: &Cache, namespace: &str, uid: &str) -> Vec<Arc<ControllerRevision>> {
     let all = cache.revisions.within(namespace);
-    all.into_iter().filter(|kept| canary::is_owned(&kept.metadata, uid)).collect()
+    all.into_iter()
+        .filter(|kept| canary::is_owned(&kept.metadata, uid))
+        .collect()
 }
 
 /// The revision that a kept template is of.
 pub fn kept_revision(kept: &ControllerRevision) -> Revision {
     let annotations = kept.annotations();
-    let images = annotations.get("sluice.dev/images").map(String::as_str).unwrap_or_default();
+    let images = annotations
+        .get("sluice.dev/images")
+        .map(String::as_str)
+        .unwrap_or_default();
     Revision {
-        hash: annotations.get(canary::REVISION).cloned().unwrap_or_default(),
-        images: images.split(',').filter(|image| !image.is_empty()).map(str::to_owned).collect(),
+        hash: annotations
+            .get(canary::REVISION)
+            .cloned()
+            .unwrap_or_default(),
+        images: images
+            .split(',')
+            .filter(|image| !image.is_empty())
+            .map(str::to_owned)
+            .collect(),
     }
 }
 
 /// Digest of the `ConfigMaps` and Secrets that the target's template names.
 fn config(cache: &Cache, namespace: &str, target: &Templated<Deployment>) -> String {
     let references = template::references(&target.object.spec.template);
-    let maps = references.config_maps.iter().map(|name| (name, cache.config_maps.get(namespace, name)));
-    let secrets = references.secrets.iter().map(|name| (name, cache.secrets.get(namespace, name)));
+    let maps = references
+        .config_maps
+        .iter()
+        .map(|name| (name, cache.config_maps.get(namespace, name)));
+    let secrets = references
+        .secrets
+        .iter()
+        .map(|name| (name, cache.secrets.get(namespace, name)));
     let text: Vec<String> = maps
         .chain(secrets)
         .map(|(name, digest)| format!("{name}={}", digest.as_deref().map_or("", String::as_str)))
@@ -344,5 +435,5 @@ fn config(cache: &Cache, namespace: &str, target: &Templated<Deployment>) -> Str
     if text.is_empty() {
         return String::new();
     }
-    template::short_hash(text.join("\n").as_bytes())
+    template::short_hash(&text.join("\n"), 10)
 }

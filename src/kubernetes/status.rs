@@ -73,10 +73,12 @@ pub fn refused(
 
 fn revision(state: &State) -> Option<String> {
     let run = state.phase.run().map(|run| &run.revision);
-    run.or(state.stable.as_ref()).map(|revision| revision.hash.clone())
+    run.or(state.stable.as_ref())
+        .map(|revision| revision.hash.clone())
 }
 
-fn revision_status(revision: &Revision) -> RevisionStatus {
+/// A revision as the status shows it.
+pub fn revision_status(revision: &Revision) -> RevisionStatus {
     RevisionStatus {
         hash: revision.hash.clone(),
         images: revision.images.clone(),
@@ -101,7 +103,10 @@ pub fn run_status(terms: &Terms, state: &State, run: &Run) -> RunStatus {
         rules: reports.iter().map(rule_status).collect(),
         patience: run.patience.clone(),
         next: Some(describe::next(&terms.plan, state, &reports)),
-        sampled: state.evidence.as_ref().and_then(|evidence| evidence.until().map(Time)),
+        sampled: state
+            .evidence
+            .as_ref()
+            .and_then(|evidence| evidence.until().map(Time)),
     }
 }
 
@@ -126,7 +131,8 @@ fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
 
-fn last_run(state: &State) -> Option<LastRun> {
+/// The last run as the status shows it.
+pub fn last_run(state: &State) -> Option<LastRun> {
     state.last_run.as_ref().map(|ended| LastRun {
         id: ended.id.clone(),
         revision: revision_status(&ended.revision),
@@ -154,7 +160,9 @@ fn conditions(
     generation: Option<i64>,
     now: Timestamp,
 ) -> Vec<Condition> {
-    let old = before.map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let old = before
+        .map(|status| status.conditions.as_slice())
+        .unwrap_or_default();
     let message = describe::message(state);
     let name = state.phase.name();
     let (ready, moving, stalled) = match &state.phase {
@@ -177,11 +185,21 @@ fn conditions(
     if let Some(problem) = &state.gate_problem {
         wanted.push(Standing::new("GateStands", false, "GateBroken", problem));
     } else {
-        wanted.push(Standing::new("GateStands", true, "GateStands", "the gate stands"));
+        wanted.push(Standing::new(
+            "GateStands",
+            true,
+            "GateStands",
+            "the gate stands",
+        ));
     }
     if let Some(ended) = &state.last_run {
         let promoted = ended.outcome == Outcome::Promoted;
-        wanted.push(Standing::new("Promoted", promoted, &ended.reason, &ended.message));
+        wanted.push(Standing::new(
+            "Promoted",
+            promoted,
+            &ended.reason,
+            &ended.message,
+        ));
     }
     conditions::all(old, &wanted, generation, now)
 }

@@ -18,7 +18,10 @@ pub fn message(state: &State) -> String {
         ),
         Phase::Stepping(run) => format!("{} is tried at {}%", run.revision, run.weight),
         Phase::AwaitingApproval(run) => {
-            format!("{} passed {}% and waits for an approval", run.revision, run.weight)
+            format!(
+                "{} passed {}% and waits for an approval",
+                run.revision, run.weight
+            )
         }
         Phase::Held { run, why } => format!("{} stands still: {why}", run.revision),
         Phase::Promoting { run, stage } => promoting(run, stage),
@@ -44,7 +47,10 @@ fn idle(state: &State) -> String {
 fn promoting(run: &Run, stage: &Promotion) -> String {
     match stage {
         Promotion::Rolling { ready, .. } => {
-            format!("{} is proven and rolls natively, {ready} pods ready", run.revision)
+            format!(
+                "{} is proven and rolls natively, {ready} pods ready",
+                run.revision
+            )
         }
         Promotion::Draining { .. } | Promotion::Removing => {
             format!("{} serves; its canary is being removed", run.revision)
@@ -75,7 +81,9 @@ pub fn next(plan: &Plan, state: &State, reports: &[RuleReport]) -> String {
             "a person decides: `sluice resume`, `sluice promote` or `sluice abort`".to_owned()
         }
         Phase::Held { .. } => "it goes on by itself when the cause is gone".to_owned(),
-        Phase::Promoting { .. } => "when the Deployment is complete the canary is removed".to_owned(),
+        Phase::Promoting { .. } => {
+            "when the Deployment is complete the canary is removed".to_owned()
+        }
         Phase::RollingBack { .. } => "when the canary is gone the run is over".to_owned(),
         Phase::Adopting { .. } => "the Deployment is guarded as soon as it is complete".to_owned(),
         Phase::Idle => "a change of the template starts a run".to_owned(),
@@ -94,9 +102,15 @@ fn next_step(plan: &Plan, run: &Run, reports: &[RuleReport]) -> String {
         .filter(|report| report.verdict != Verdict::NotWorse)
         .map(|report| report.rule.as_str())
         .collect();
-    let hold = plan.steps.get(run.step).map(|step| step.hold).unwrap_or_default();
+    let hold = plan
+        .steps
+        .get(run.step)
+        .map(|step| step.hold)
+        .unwrap_or_default();
     let earliest = run.weight_since.map(|since| {
-        let at = since.checked_add(hold.max(super::LEAST_STEP)).unwrap_or(jiff::Timestamp::MAX);
+        let at = since
+            .checked_add(hold.max(super::LEAST_STEP))
+            .unwrap_or(jiff::Timestamp::MAX);
         at.strftime("%H:%M:%S UTC").to_string()
     });
     match (missing.is_empty(), earliest) {

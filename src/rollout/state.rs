@@ -162,6 +162,17 @@ pub struct Run {
     pub patience: Option<String>,
 }
 
+impl Run {
+    /// What the canary's objects are marked with: the template, and the configuration's digest if
+    /// that is on trial.
+    pub fn mark(&self) -> String {
+        match &self.trigger {
+            Trigger::Template => self.revision.hash.clone(),
+            Trigger::Config { digest } => format!("{}-{digest}", self.revision.hash),
+        }
+    }
+}
+
 /// A suspicion that is being looked into.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Suspicion {
@@ -184,10 +195,7 @@ pub enum Trigger {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Promotion {
     /// The Deployment rolls; `ready` pods were seen at `since`.
-    Rolling {
-        ready: i32,
-        since: Timestamp,
-    },
+    Rolling { ready: i32, since: Timestamp },
     /// The Deployment is complete; the canary's last requests are answered.
     Draining { since: Timestamp },
     /// The canary is being removed.

@@ -26,7 +26,7 @@ pub(super) fn begin(pass: &mut Pass<'_>, mut run: Run, sentence: String) -> Phas
         stage: Promotion::Rolling {
             ready: 0,
             since: now,
-                    },
+        },
     }
 }
 
@@ -36,10 +36,7 @@ pub(super) fn promoting(pass: &mut Pass<'_>, run: Run, stage: Promotion) -> Phas
         return pass.roll_back(run, Cause::TargetGone);
     };
     match stage {
-        Promotion::Rolling {
-            ready,
-            since,
-        } => match run.trigger.clone() {
+        Promotion::Rolling { ready, since } => match run.trigger.clone() {
             Trigger::Template if !target.revision.same(&run.revision) => {
                 newer(pass, target, run, stage)
             }
@@ -164,10 +161,7 @@ fn progress(
     }
     Phase::Promoting {
         run,
-        stage: Promotion::Rolling {
-            ready,
-            since,
-        },
+        stage: Promotion::Rolling { ready, since },
     }
 }
 

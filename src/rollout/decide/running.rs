@@ -40,18 +40,10 @@ fn wanted_replicas(pass: &Pass<'_>, run: &Run) -> i32 {
 /// Whether the canary has the pods that its weight needs.
 pub(super) fn canary_ready(pass: &Pass<'_>, run: &Run) -> bool {
     pass.seen.canary.as_ref().is_some_and(|canary| {
-        canary.revision == canary_revision(run)
+        canary.revision == run.mark()
             && !canary.leaving
             && canary.ready >= wanted_replicas(pass, run)
     })
-}
-
-/// What the canary's Deployment is marked with: the template, and the configuration's digest if that is on trial.
-fn canary_revision(run: &Run) -> String {
-    match &run.trigger {
-        Trigger::Template => run.revision.hash.clone(),
-        Trigger::Config { digest } => format!("{}-{digest}", run.revision.hash),
-    }
 }
 
 /// Invariant 1: what must hold before a weight may rise.
@@ -83,7 +75,7 @@ pub(super) fn ended(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) 
         });
     }
     let canary = pass.seen.canary.as_ref()?;
-    if canary.revision != canary_revision(run) {
+    if canary.revision != run.mark() {
         return None;
     }
     canary.fate.clone().map(Cause::Pods)
@@ -138,7 +130,7 @@ pub(super) fn keep_canary(pass: &mut Pass<'_>, run: &Run) {
     let wanted = wanted_replicas(pass, run);
     match &pass.seen.canary {
         Some(canary) if canary.leaving => {}
-        Some(canary) if canary.revision == canary_revision(run) && !canary.differs => {
+        Some(canary) if canary.revision == run.mark() && !canary.differs => {
             if canary.replicas != wanted {
                 pass.act(Action::ScaleCanary { replicas: wanted });
             }
@@ -150,7 +142,7 @@ pub(super) fn keep_canary(pass: &mut Pass<'_>, run: &Run) {
             }
             pass.act(Action::EnsureCanary {
                 template: run.revision.clone(),
-                mark: canary_revision(run),
+                mark: run.mark(),
                 replicas: wanted,
             });
         }

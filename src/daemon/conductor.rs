@@ -1,0 +1,198 @@
+//! The conductor: turns events, readings and alarms into passes, several at a time, one a
+//! Rollout.
+//!
+//! Not here: what a pass does (`pass`) and its order (`queue`).
+
+use std::collections::HashMap;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use kube::ResourceExt;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::context::Context;
+use super::entry::Entry;
+use super::gate::{self, Known};
+use super::pass::{self, After};
+use super::queue::{Key, Queue};
+use crate::kubernetes::cache::Touched;
+use crate::kubernetes::canary;
+use crate::web::{Check, Readiness};
+
+/// Passes at one time.
+const CONCURRENT: usize = 32;
+/// Checkpoints at shutdown must be written within this time.
+const LAST_CHECKPOINTS: Duration = Duration::from_secs(2);
+
+/// What leads to passes.
+#[derive(Debug)]
+pub struct Inputs {
+    /// Events of the watches.
+    pub touched: mpsc::UnboundedReceiver<Touched>,
+    /// Rollouts that have new readings.
+    pub fresh: mpsc::UnboundedReceiver<Key>,
+    /// The rules changed.
+    pub rules: mpsc::UnboundedReceiver<()>,
+}
+
+/// Turns inputs into passes.
+pub struct Conductor {
+    context: Context,
+    gate: Known,
+    ready: Readiness,
+    queue: Queue,
+    entries: HashMap<Key, Entry>,
+    passes: JoinSet<(Key, Entry, After)>,
+}
+
+impl Conductor {
+    /// Has made no pass yet.
+    pub fn new(context: Context, gate: Known, ready: Readiness) -> Self {
+        Self {
+            context,
+            gate,
+            ready,
+            queue: Queue::default(),
+            entries: HashMap::new(),
+            passes: JoinSet::new(),
+        }
+    }
+
+    /// Conducts until `stop`, then writes the evidence that is not saved.
+    pub async fn conduct(mut self, mut inputs: Inputs, stop: CancellationToken) {
+        self.look_at_gate();
+        self.everything();
+        loop {
+            self.start_passes();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(done) = self.passes.join_next() => self.finished(done),
+                Some(key) = inputs.fresh.recv() => self.queue.touch(key, true),
+                Some(touched) = inputs.touched.recv() => self.touch(&touched),
+                Some(()) = inputs.rules.recv() => self.everything(),
+                () = self.queue.alarm() => {}
+            }
+        }
+        self.wind_down().await;
+    }
+
+    fn start_passes(&mut self) {
+        while self.passes.len() < CONCURRENT {
+            let Some(key) = self.queue.next() else {
+                return;
+            };
+            let mut entry = self.entries.remove(&key).unwrap_or_default();
+            let context = self.context.clone();
+            self.passes.spawn(async move {
+                let after = pass::pass(&context, &key, &mut entry).await;
+                (key, entry, after)
+            });
+        }
+    }
+
+    fn finished(&mut self, done: Result<(Key, Entry, After), tokio::task::JoinError>) {
+        let (key, entry, after) = match done {
+            Ok(done) => done,
+            Err(error) => {
+                // A pass that panicked is a defect; the process ends and is started anew.
+                tracing::error!(%error, "a pass ended abnormally");
+                return;
+            }
+        };
+        self.queue.done(&key);
+        match after {
+            After::Gone => {}
+            After::Wake(wait) => {
+                self.entries.insert(key.clone(), entry);
+                if let Some(wait) = wait {
+                    self.queue.wake_in(key, self.context.clock.real(wait));
+                }
+            }
+        }
+    }
+
+    fn touch(&mut self, touched: &Touched) {
+        match touched {
+            Touched::Rollout(key) => self.queue.touch(key.clone(), false),
+            Touched::Workload((namespace, workload)) => self.touch_workload(namespace, workload),
+            Touched::Namespace(namespace) => {
+                for rollout in self.context.cache.rollouts.within(namespace) {
+                    self.queue
+                        .touch((namespace.clone(), rollout.name_any()), false);
+                }
+            }
+            Touched::Everything => {
+                self.look_at_gate();
+                self.everything();
+            }
+        }
+    }
+
+    fn touch_workload(&mut self, namespace: &str, workload: &str) {
+        for rollout in self.context.cache.rollouts.within(namespace) {
+            let target = &rollout.spec.target.name;
+            if target == workload || canary::deployment_name(target) == workload {
+                let running = rollout
+                    .status
+                    .as_ref()
+                    .is_some_and(|status| status.run.is_some());
+                self.queue
+                    .touch((namespace.to_owned(), rollout.name_any()), running);
+            }
+        }
+    }
+
+    fn everything(&mut self) {
+        for rollout in self.context.cache.rollouts.all() {
+            let key = (rollout.namespace().unwrap_or_default(), rollout.name_any());
+            self.queue.touch(key, false);
+        }
+    }
+
+    fn look_at_gate(&self) {
+        let stands = gate::stands(&self.gate, &self.context.cache);
+        self.context.metrics.gate_ready(stands.problem.is_none());
+        self.ready.set(
+            "gate",
+            match &stands.problem {
+                None => Check::Good(format!("mode {:?}", stands.mode).to_lowercase()),
+                Some(problem) => Check::Bad(problem.clone()),
+            },
+        );
+        let mut gate = self
+            .context
+            .gate
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if gate.problem != stands.problem
+            && let Some(problem) = &stands.problem
+        {
+            tracing::warn!(problem, "the gate does not stand");
+        }
+        *gate = stands;
+    }
+
+    /// Lets the passes that run finish, and writes what is not saved.
+    async fn wind_down(mut self) {
+        let work = async {
+            while let Some(done) = self.passes.join_next().await {
+                if let Ok((key, entry, _)) = done {
+                    self.entries.insert(key, entry);
+                }
+            }
+            for (key, entry) in &mut self.entries {
+                if let Err(error) = pass::checkpoint(&self.context, key, entry).await {
+                    tracing::warn!(namespace = key.0, rollout = key.1, %error, "the last checkpoint was not written");
+                }
+            }
+        };
+        if tokio::time::timeout(LAST_CHECKPOINTS, work).await.is_err() {
+            tracing::warn!(
+                "shutdown did not wait for all checkpoints; samples since the last one are read again"
+            );
+        }
+    }
+}

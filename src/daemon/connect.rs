@@ -1,0 +1,209 @@
+//! Connections: clients, the metrics source, and what the cluster serves.
+//!
+//! Two API clients: one for watches, with kube's retries; one for writes without them, under
+//! deadlines of its own, so that a throttling API server delays no rollback for minutes.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::admissionregistration::v1::MutatingAdmissionPolicy;
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{ListParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::gate::Known;
+use super::settings::{self, Scrape as ScrapeSettings, Settings};
+use crate::kubernetes::crd::ACCOUNT;
+use crate::prometheus::{self, Prometheus, Scrape, Source, Targets};
+use crate::rollout::rule::Problem;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A watch that brings nothing, not even its own end, for so long is dead.
+const WATCH_TIMEOUT: Duration = Duration::from_secs(300);
+const SOURCE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time between two attempts to reach the API server at start.
+const START_RETRY: Duration = Duration::from_secs(2);
+/// Time between two looks at the controller's pods.
+const PODS_EVERY: Duration = Duration::from_secs(5);
+
+/// Clients of one cluster.
+#[derive(Clone)]
+pub struct Clients {
+    /// For lists and watches.
+    pub watches: Client,
+    /// For writes: no retries, so that the caller's deadline holds.
+    pub writes: Client,
+}
+
+/// Why the daemon does not run, or no longer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("reading the kubeconfig")]
+    Kubeconfig(#[from] kube::config::KubeconfigError),
+    #[error("finding the cluster: neither in one nor a kubeconfig")]
+    Infer(#[from] kube::config::InferConfigError),
+    #[error("making the API client")]
+    Client(#[source] kube::Error),
+    #[error("making the metrics client")]
+    Source(#[from] prometheus::Error),
+    #[error("listening on {address}")]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("reading the rules: {}", each(.0))]
+    Rules(Vec<Problem>),
+    #[error("a task of the daemon ended early")]
+    TaskEnded,
+}
+
+fn each(problems: &[Problem]) -> String {
+    let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    texts.join("; ")
+}
+
+/// Connects as the settings say: in-cluster, or by a kubeconfig.
+pub async fn clients(settings: &Settings) -> Result<Clients, Error> {
+    let options = KubeConfigOptions {
+        context: settings.cluster.context.clone(),
+        ..KubeConfigOptions::default()
+    };
+    let mut config = match &settings.cluster.kubeconfig {
+        Some(path) => {
+            Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?
+        }
+        None if settings.cluster.context.is_some() => Config::from_kubeconfig(&options).await?,
+        None => Config::infer().await?,
+    };
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    let mut writes = config.clone();
+    config.read_timeout = Some(WATCH_TIMEOUT);
+    writes.read_timeout = Some(WRITE_TIMEOUT);
+    writes.default_retry = false;
+    Ok(Clients {
+        watches: Client::try_from(config).map_err(Error::Client)?,
+        writes: Client::try_from(writes).map_err(Error::Client)?,
+    })
+}
+
+/// What the cluster serves for the gate, and who we are there; waits until the cluster answers.
+pub async fn gate(
+    settings: &Settings,
+    clients: &Clients,
+    stop: &CancellationToken,
+) -> Result<Known, Error> {
+    loop {
+        match ask(settings, clients).await {
+            Ok(known) => return Ok(known),
+            Err(error) => tracing::warn!(%error, "the API server does not answer yet"),
+        }
+        if stop
+            .run_until_cancelled(tokio::time::sleep(START_RETRY))
+            .await
+            .is_none()
+        {
+            return Ok(Known {
+                wanted: settings.gate,
+                served: false,
+                account: String::new(),
+            });
+        }
+    }
+}
+
+async fn ask(settings: &Settings, clients: &Clients) -> Result<Known, kube::Error> {
+    let policies: Api<MutatingAdmissionPolicy> = Api::all(clients.writes.clone());
+    let served = match policies.list(&ListParams::default().limit(1)).await {
+        Ok(_) => true,
+        Err(kube::Error::Api(status)) if status.code == 404 => false,
+        Err(error) => return Err(error),
+    };
+    let account = match &settings.account {
+        Some(account) => account.clone(),
+        None => whoami(clients).await.unwrap_or_else(|| ACCOUNT.to_owned()),
+    };
+    Ok(Known {
+        wanted: settings.gate,
+        served,
+        account,
+    })
+}
+
+/// The user name that the API server knows us by.
+async fn whoami(clients: &Clients) -> Option<String> {
+    let reviews: Api<SelfSubjectReview> = Api::all(clients.writes.clone());
+    let review = reviews
+        .create(&PostParams::default(), &SelfSubjectReview::default())
+        .await;
+    review.ok()?.status?.user_info?.username
+}
+
+/// The metrics source of the settings.
+pub fn source(
+    settings: &Settings,
+    clients: &Clients,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> Result<Source, Error> {
+    Ok(match &settings.evidence.source {
+        settings::Source::Prometheus { url, token_file } => {
+            Prometheus::new(url, token_file.clone(), SOURCE_TIMEOUT)?.into()
+        }
+        settings::Source::Scrape(ScrapeSettings::Targets(urls)) => {
+            Scrape::new(Targets::Urls(urls.clone()), SOURCE_TIMEOUT)?.into()
+        }
+        settings::Source::Scrape(ScrapeSettings::Pods {
+            selector,
+            namespace,
+            port,
+        }) => {
+            let found = Arc::new(Mutex::new(Vec::new()));
+            let pods: Api<Pod> = Api::namespaced(clients.watches.clone(), namespace);
+            let look = find_pods(pods, selector.clone(), *port, found.clone());
+            let stop = stop.clone();
+            tasks.spawn(async move {
+                stop.run_until_cancelled(look).await;
+            });
+            let urls = move || found.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            Scrape::new(Targets::Found(Arc::new(urls)), SOURCE_TIMEOUT)?.into()
+        }
+    })
+}
+
+/// Keeps the metrics URLs of the controller's pods up to date.
+async fn find_pods(pods: Api<Pod>, selector: String, port: u16, found: Arc<Mutex<Vec<String>>>) {
+    let params = ListParams::default().labels(&selector);
+    loop {
+        match pods.list(&params).await {
+            Ok(list) => {
+                let urls = list
+                    .items
+                    .iter()
+                    .filter_map(|pod| metrics_url(pod, port))
+                    .collect();
+                *found.lock().unwrap_or_else(PoisonError::into_inner) = urls;
+            }
+            Err(error) => tracing::warn!(%error, selector, "the controller's pods were not found"),
+        }
+        tokio::time::sleep(PODS_EVERY).await;
+    }
+}
+
+fn metrics_url(pod: &Pod, port: u16) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let running = status.phase.as_deref() == Some("Running");
+    let ip = status.pod_ip.as_deref().filter(|_| running)?;
+    let ip = if ip.contains(':') {
+        format!("[{ip}]")
+    } else {
+        ip.to_owned()
+    };
+    Some(format!("http://{ip}:{port}/metrics"))
+}

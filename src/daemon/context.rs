@@ -1,0 +1,111 @@
+//! What every pass shares: the cache, the executor, the rules, and where things are told.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use super::rules::RuleSet;
+use super::watchlist::Watchlist;
+use crate::clock::Clock;
+use crate::kubernetes::cache::Cache;
+use crate::kubernetes::events::Events;
+use crate::kubernetes::execute::Executor;
+use crate::rollout::evidence::{self, Kind, Question};
+use crate::rollout::observation::Gate;
+use crate::rollout::plan::Plan;
+use crate::rollout::rule::{Kind as RuleKind, Rule};
+use crate::rollout::terms::{Terms, Tuning};
+use crate::telemetry::Metrics;
+use crate::web::Board;
+
+/// What every pass shares.
+#[derive(Clone)]
+pub struct Context {
+    pub clock: Clock,
+    pub cache: Arc<Cache>,
+    pub executor: Executor,
+    pub events: Events,
+    pub watchlist: Arc<Watchlist>,
+    pub metrics: Metrics,
+    pub board: Board,
+    /// The rules in force.
+    pub rules: Arc<RwLock<RuleSet>>,
+    /// How the gate stands.
+    pub gate: Arc<RwLock<Gate>>,
+    pub timing: Timing,
+}
+
+/// The daemon's timings that concern evidence.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// Time between two looks at the metrics.
+    pub every: Duration,
+    /// One vote of the block witness.
+    pub block: Duration,
+    /// Time after a weight change in which nothing is counted.
+    pub settle: Duration,
+}
+
+impl Context {
+    /// The rules in force; a copy of references.
+    pub fn rule_set(&self) -> RuleSet {
+        self.rules
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// How the gate stands now.
+    pub fn gate(&self) -> Gate {
+        self.gate
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The terms of a plan; a rule that vanished since is left out.
+    pub fn terms(&self, plan: Plan, rules: &RuleSet) -> Terms {
+        let named = plan
+            .analysis
+            .rules
+            .iter()
+            .filter_map(|name| rules.get(name));
+        let evidence = evidence::Settings {
+            questions: named.map(|rule| question(rule)).collect(),
+            alpha: plan.analysis.false_rollback_rate,
+            within: plan.analysis.within,
+            blast: plan.analysis.blast,
+            blast_max: plan.analysis.blast_max,
+            steps: plan.steps.iter().map(|step| step.weight).collect(),
+            block: self.timing.block,
+            settle: self.timing.settle,
+            ..evidence::Settings::default()
+        };
+        Terms {
+            plan,
+            evidence,
+            tuning: self.tuning(),
+        }
+    }
+
+    fn tuning(&self) -> Tuning {
+        let usual = Tuning::default();
+        Tuning {
+            stale_after: usual.stale_after.max(self.timing.every * 3),
+            ..usual
+        }
+    }
+}
+
+fn question(rule: &Rule) -> Question {
+    Question {
+        name: rule.name.clone(),
+        kind: match &rule.kind {
+            RuleKind::Proportion(_) => Kind::Proportion,
+            RuleKind::Latency(latency) => Kind::Latency {
+                quantile: latency.quantile,
+            },
+        },
+        ratio: rule.ratio,
+        absolute: rule.absolute,
+    }
+}

@@ -1,0 +1,152 @@
+//! What a pass tells: the log, Events, metrics, the board, the watchlist.
+//!
+//! Not here: the words (`rollout::reason`, `rollout::describe`).
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+
+use super::context::Context;
+use super::queue::Key;
+use crate::kubernetes::scene::Scene;
+use crate::kubernetes::status;
+use crate::prometheus::{self, Cursor, Subject};
+use crate::rollout::describe;
+use crate::rollout::reason::Reason;
+use crate::rollout::state::{Phase, State};
+use crate::rollout::terms::Terms;
+use crate::telemetry::{RolloutSeries, RuleSeries};
+use crate::web::Entry as BoardEntry;
+
+/// Tells what happened: log, Events, counters.
+pub fn tell(
+    context: &Context,
+    regarding: &[ObjectReference],
+    run: &str,
+    notices: &[Reason],
+    now: Timestamp,
+) {
+    for reason in notices {
+        let (namespace, rollout) = regarding
+            .first()
+            .map(|object| (object.namespace.as_deref(), object.name.as_deref()))
+            .unwrap_or_default();
+        if reason.warns() {
+            tracing::warn!(namespace, rollout, run, reason = reason.name(), "{reason}");
+        } else {
+            tracing::info!(namespace, rollout, run, reason = reason.name(), "{reason}");
+        }
+        context.events.tell(regarding, reason, now);
+        count(context, reason);
+    }
+}
+
+fn count(context: &Context, reason: &Reason) {
+    match reason {
+        Reason::Bypassed { .. } => context.metrics.bypassed(),
+        Reason::Promoted { .. } => context.metrics.run_ended("Promoted", "Promoted"),
+        Reason::RolledBack { cause, .. } | Reason::Cancelled { cause, .. } => {
+            context
+                .metrics
+                .run_ended(&cause.outcome().to_string(), cause.name());
+        }
+        Reason::Superseded { .. } => context.metrics.run_ended("Superseded", "Superseded"),
+        _ => {}
+    }
+}
+
+/// Shows where a Rollout stands, and asks for metrics while it has evidence to gather.
+pub fn publish(context: &Context, scene: &Scene, terms: &Terms, state: &State, now: Timestamp) {
+    let plan = &terms.plan;
+    let run = state
+        .phase
+        .run()
+        .map(|run| status::run_status(terms, state, run));
+    context
+        .metrics
+        .rollout(&plan.namespace, &plan.name, series(terms, state));
+    let last = scene
+        .rollout
+        .status
+        .as_ref()
+        .and_then(|status| status.last_run.clone());
+    context.board.set(BoardEntry {
+        namespace: plan.namespace.clone(),
+        name: plan.name.clone(),
+        target: plan.target.clone(),
+        phase: state.phase.name().to_owned(),
+        message: describe::message(state),
+        stable: state.stable.as_ref().map(status::revision_status),
+        run,
+        last_run: status::last_run(state).or(last),
+        updated: now,
+    });
+    let key = prometheus::Key {
+        namespace: plan.namespace.clone(),
+        name: plan.name.clone(),
+    };
+    match subject(context, scene, terms, state) {
+        Some(subject) => context.watchlist.enter(subject),
+        None => context.watchlist.leave(&key),
+    }
+}
+
+fn series(terms: &Terms, state: &State) -> RolloutSeries {
+    let reports = state
+        .evidence
+        .as_ref()
+        .map(|evidence| evidence.report(&terms.evidence));
+    let rule = |report: &crate::rollout::evidence::RuleReport| RuleSeries {
+        rule: report.rule.clone(),
+        exact: report.log_exact,
+        block: report.log_block,
+        bound: report.bound,
+        not_worse: report.log_not_worse,
+        not_worse_bound: report.bound_not_worse,
+    };
+    RolloutSeries {
+        phase: state.phase.name().to_owned(),
+        weight_percent: state.phase.run().map_or(0.0, |run| f64::from(run.weight)),
+        unguarded: matches!(state.phase, Phase::Adopting { .. }) || state.bypassed.is_some(),
+        rules: reports.iter().flatten().map(rule).collect(),
+    }
+}
+
+/// What to read for a Rollout with evidence to gather.
+fn subject(context: &Context, scene: &Scene, terms: &Terms, state: &State) -> Option<Subject> {
+    let run = state.phase.run()?;
+    state.evidence.as_ref()?;
+    let names = scene.names(&terms.plan)?;
+    let rules = context.rule_set();
+    let named = terms.plan.analysis.rules.iter();
+    Some(Subject {
+        namespace: terms.plan.namespace.clone(),
+        name: terms.plan.name.clone(),
+        ingress: names.ingress,
+        service: names.service,
+        canary_service: names.canary_service,
+        port: names.port,
+        rules: named
+            .filter_map(|name| rules.get(name).map(Arc::clone))
+            .collect(),
+        cursor: cursor(state),
+        since: run.started,
+    })
+}
+
+/// Where a state's evidence goes on reading.
+pub fn cursor(state: &State) -> Option<Cursor> {
+    let bookmark = state.bookmark.clone()?;
+    serde_json::from_value(bookmark).ok()
+}
+
+/// Forgets a Rollout that is gone.
+pub fn forget(context: &Context, key: &Key) {
+    context.metrics.forget(&key.0, &key.1);
+    context.board.forget(&key.0, &key.1);
+    context.watchlist.leave(&prometheus::Key {
+        namespace: key.0.clone(),
+        name: key.1.clone(),
+    });
+}

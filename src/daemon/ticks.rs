@@ -1,0 +1,105 @@
+//! The metrics task: each tick reads for every Rollout on the watchlist at once, and reloads the
+//! rules when their files changed.
+//!
+//! Nothing is asked while no Rollout has evidence to gather.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::context::Context;
+use super::queue::Key;
+use super::rules::{Reload, Rules};
+use crate::clock::elapsed;
+use crate::prometheus::Source;
+use crate::web::{Check, Readiness};
+
+/// Time between two looks at the rule files.
+const RULES_EVERY: Duration = Duration::from_secs(5);
+
+/// Reads metrics for ever.
+pub async fn metrics(
+    context: Context,
+    mut source: Source,
+    kind: &'static str,
+    fresh: mpsc::UnboundedSender<Key>,
+    ready: Readiness,
+) {
+    let mut said = None;
+    loop {
+        context.clock.sleep(context.timing.every).await;
+        let wanted = context.watchlist.wanted();
+        if wanted.is_empty() {
+            continue;
+        }
+        let subjects: Vec<_> = wanted.iter().map(|wanted| wanted.subject.clone()).collect();
+        let epochs: BTreeMap<_, _> = wanted.iter().map(|w| (w.subject.key(), w.epoch)).collect();
+        let began = context.clock.now();
+        let readings = source.read(&subjects, began).await;
+        let took = elapsed(began, context.clock.now());
+        let absent = readings.values().find_map(|reading| reading.absent.clone());
+        context
+            .metrics
+            .source_read(kind, if absent.is_some() { "absent" } else { "ok" }, took);
+        tell_source(&ready, &mut said, absent);
+        for (key, reading) in readings {
+            for problem in &reading.problems {
+                tracing::debug!(
+                    namespace = key.namespace,
+                    rollout = key.name,
+                    problem,
+                    "metrics"
+                );
+            }
+            let epoch = epochs.get(&key).copied().unwrap_or_default();
+            let name = (key.namespace.clone(), key.name.clone());
+            if context.watchlist.hand_in(&key, epoch, reading) && fresh.send(name).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Says a change of the source's state once.
+fn tell_source(ready: &Readiness, said: &mut Option<Option<String>>, absent: Option<String>) {
+    if said.as_ref() == Some(&absent) {
+        return;
+    }
+    match &absent {
+        Some(why) => {
+            tracing::warn!(why, "metrics are absent");
+            ready.set("metrics", Check::Bad(why.clone()));
+        }
+        None => ready.set("metrics", Check::Good("were read".to_owned())),
+    }
+    *said = Some(absent);
+}
+
+/// Reloads the rules for ever; each change touches every Rollout.
+pub async fn rules(context: Context, mut rules: Rules, changed: mpsc::UnboundedSender<()>) {
+    loop {
+        context.clock.sleep(RULES_EVERY).await;
+        match rules.reload() {
+            Reload::Unchanged => {}
+            Reload::Loaded { changed: names } => {
+                context.metrics.rules_reloaded("loaded");
+                tracing::info!(rules = names.join(", "), "rules were reloaded");
+                *context
+                    .rules
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner) = rules.all().clone();
+                if changed.send(()).is_err() {
+                    return;
+                }
+            }
+            Reload::Refused(problems) => {
+                context.metrics.rules_reloaded("refused");
+                for problem in problems {
+                    tracing::error!(%problem, "rules were refused; the last good ones stay in force");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! From a scene to an observation: facts only, no judgement.
+//!
+//! Caveat: a scene is what the watches have brought so far; it may lag behind what was just
+//! written. `decide` compares and asks again, and the executor's preconditions hold.
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use kube::ResourceExt;
+
+use super::cache::Templated;
+use super::canary;
+use super::crd::{FINALIZER, GUARDED, HELD_BY, OPEN, REQUEST_PREFIX};
+use super::execute::RESTARTED_FOR;
+use super::scene::{DESIRED, KEEPS, Mark, STABLE, Scene, kept_revision};
+use super::{fate, preflight};
+use crate::rollout::observation::{
+    Canary, CanaryRoute, Custody, Gate, Kept, Metrics, Observation, Request, Route, Serving, Target,
+};
+use crate::rollout::plan::{self, Plan};
+use crate::rollout::state::{Run, State};
+
+/// What a pass sees.
+pub fn observe(
+    scene: &Scene,
+    plan: &Plan,
+    state: &State,
+    gate: Gate,
+    metrics: Metrics,
+    now: Timestamp,
+) -> Observation {
+    Observation {
+        now,
+        rollout: custody(scene, plan),
+        target: scene
+            .target
+            .as_deref()
+            .map(|target| self::target(scene, target)),
+        canary: canary_facts(scene, plan, state.phase.run()),
+        route: route(scene, plan, state),
+        metrics,
+        gate,
+        kept: kept(scene),
+    }
+}
+
+fn custody(scene: &Scene, plan: &Plan) -> Custody {
+    let rollout = &scene.rollout;
+    let requests = rollout.annotations().iter().filter_map(|(key, value)| {
+        let id = key.strip_prefix(REQUEST_PREFIX)?;
+        let mut words = value.split_whitespace();
+        Some(Request {
+            id: id.to_owned(),
+            act: words.next().unwrap_or_default().to_owned(),
+            revision: words.next().map(str::to_owned),
+        })
+    });
+    Custody {
+        deleting: rollout.metadata.deletion_timestamp.is_some(),
+        finalizer: rollout
+            .finalizers()
+            .iter()
+            .any(|finalizer| finalizer == FINALIZER),
+        rival: rival(scene, plan),
+        requests: requests.collect(),
+    }
+}
+
+/// The Rollout that the Deployment says to be held by, else the oldest, unless that is us.
+fn rival(scene: &Scene, plan: &Plan) -> Option<String> {
+    let held_by = scene
+        .target
+        .as_ref()
+        .and_then(|target| target.object.annotations().get(HELD_BY).cloned());
+    let alive = |rollout: &&std::sync::Arc<super::crd::Rollout>| {
+        rollout.metadata.deletion_timestamp.is_none()
+    };
+    let rivals: Vec<_> = scene.rivals.iter().filter(alive).collect();
+    if held_by.as_deref() == Some(plan.name.as_str()) {
+        return None;
+    }
+    if let Some(holder) = rivals
+        .iter()
+        .find(|rival| Some(rival.name_any()) == held_by)
+    {
+        return Some(holder.name_any());
+    }
+    let age = |rollout: &super::crd::Rollout| (rollout.creation_timestamp(), rollout.name_any());
+    let ours = age(&scene.rollout);
+    rivals
+        .iter()
+        .find(|rival| age(rival) < ours)
+        .map(|rival| rival.name_any())
+}
+
+fn target(scene: &Scene, target: &Templated<Deployment>) -> Target {
+    let deployment = &target.object;
+    let annotations = deployment.annotations();
+    let serving: Vec<Serving> = scene
+        .sets
+        .iter()
+        .filter_map(|set| self::serving(set))
+        .collect();
+    let updated = serving
+        .iter()
+        .find(|serving| serving.revision.same(&target.revision));
+    Target {
+        uid: deployment.uid().unwrap_or_default(),
+        revision: target.revision.clone(),
+        paused: deployment.spec.paused.unwrap_or(false),
+        guarded: deployment.labels().get(GUARDED).map(String::as_str) == Some("true"),
+        held_by: annotations.get(HELD_BY).cloned(),
+        open: annotations.get(OPEN).cloned(),
+        replicas: deployment.spec.replicas.unwrap_or(1),
+        complete: complete(deployment),
+        updated_ready: updated.map_or(0, |serving| serving.ready),
+        serving,
+        config: scene.config.clone(),
+        restarted_for: annotations.get(RESTARTED_FOR).cloned(),
+    }
+}
+
+/// Rolled out and available, as `kubectl rollout status` says it.
+fn complete(deployment: &Deployment) -> bool {
+    let Some(status) = &deployment.status else {
+        return false;
+    };
+    let wanted = deployment.spec.replicas.unwrap_or(1);
+    let observed = status.observed_generation >= deployment.metadata.generation;
+    observed
+        && status.updated_replicas.unwrap_or(0) == wanted
+        && status.replicas.unwrap_or(0) == wanted
+        && status.available_replicas.unwrap_or(0) >= wanted
+}
+
+fn serving(set: &Templated<ReplicaSet>) -> Option<Serving> {
+    let wanted = set.object.spec.replicas.unwrap_or(0);
+    let status = set.object.status.as_ref();
+    let present = status.map_or(0, |status| status.replicas);
+    (wanted > 0 || present > 0).then(|| Serving {
+        revision: set.revision.clone(),
+        replicas: wanted,
+        ready: status.and_then(|status| status.ready_replicas).unwrap_or(0),
+    })
+}
+
+fn canary_facts(scene: &Scene, plan: &Plan, run: Option<&Run>) -> Option<Canary> {
+    let ours = |meta: &kube::api::ObjectMeta| canary::is_owned(meta, &plan.uid);
+    let Some(present) = &scene.canary else {
+        // What is left of a canary without its Deployment is still to be removed.
+        let left = scene.services.iter().any(|service| ours(&service.metadata))
+            || scene.policies.iter().any(|policy| ours(&policy.metadata));
+        return left.then(|| Canary {
+            differs: true,
+            ..Canary::default()
+        });
+    };
+    let deployment = &present.object;
+    let status = deployment.status.as_ref();
+    let observed =
+        status.is_some_and(|status| status.observed_generation >= deployment.metadata.generation);
+    let ready = status.and_then(|status| status.ready_replicas).unwrap_or(0);
+    Some(Canary {
+        revision: deployment
+            .annotations()
+            .get(canary::REVISION)
+            .cloned()
+            .unwrap_or_default(),
+        replicas: deployment.spec.replicas.unwrap_or(1),
+        ready: if observed { ready } else { 0 },
+        fate: fate::fate(scene.canary_pods.iter().map(|pod| &**pod)),
+        refused: fate::refused(deployment),
+        differs: run.is_some_and(|run| canary_differs(scene, plan, deployment, run)),
+        leaving: deployment.metadata.deletion_timestamp.is_some(),
+    })
+}
+
+/// Whether anything of the canary is not what we would make, its size aside.
+fn canary_differs(scene: &Scene, plan: &Plan, present: &Deployment, run: &Run) -> bool {
+    let mark = run.mark();
+    let mark = Mark {
+        run: &run.id,
+        revision: &mark,
+    };
+    let replicas = present.spec.replicas.unwrap_or(1);
+    let Some(template) = scene.template(&run.revision.hash) else {
+        return false;
+    };
+    let Ok(wanted) = scene.wanted(plan, mark, &template, replicas) else {
+        return false;
+    };
+    let service = scene
+        .services
+        .iter()
+        .find(|service| service.name_any() == wanted.service.name_any());
+    let service_differs =
+        service.is_none_or(|service| canary::service::differs(&wanted.service, service));
+    let policy_differs = wanted.policies.iter().any(|policy| {
+        let present = scene
+            .policies
+            .iter()
+            .find(|present| present.name_any() == policy.name_any());
+        present.is_none_or(|present| canary::network_policy::differs(policy, present))
+    });
+    service_differs || policy_differs || canary::deployment::differs(&wanted.deployment, present)
+}
+
+fn route(scene: &Scene, plan: &Plan, state: &State) -> Route {
+    let (refusals, warnings) = preflight(scene, plan);
+    Route {
+        refusals,
+        warnings,
+        canary: scene
+            .canary_ingress(plan)
+            .map(|present| canary_route(scene, plan, state, present)),
+    }
+}
+
+/// Refusals and warnings, each in a sentence.
+fn preflight(scene: &Scene, plan: &Plan) -> (Vec<String>, Vec<String>) {
+    let Some(target) = &scene.target else {
+        return (Vec::new(), Vec::new());
+    };
+    let plan::Route::IngressNginx {
+        ingress,
+        service,
+        prefix,
+    } = &plan.route;
+    let said = preflight::preflight(&preflight::Seen {
+        rollout_uid: &plan.uid,
+        target: &target.object,
+        template: &target.object.spec.template,
+        ingress,
+        service: service.as_deref(),
+        prefix,
+        ingresses: scene.ingresses.iter().map(|ingress| &**ingress).collect(),
+        services: scene.services.iter().map(|service| &**service).collect(),
+        deployments: scene
+            .neighbours
+            .iter()
+            .map(|neighbour| &neighbour.object)
+            .collect(),
+        policies: scene.policies.iter().map(|policy| &**policy).collect(),
+        budgets: scene.budgets.iter().map(|budget| &**budget).collect(),
+        claims: scene.claims.iter().map(|claim| &**claim).collect(),
+        classes: Some(scene.classes.iter().map(|class| &**class).collect()),
+    });
+    let refusals = said.refusals.iter().map(ToString::to_string).collect();
+    (refusals, said.warnings)
+}
+
+fn canary_route(
+    scene: &Scene,
+    plan: &Plan,
+    state: &State,
+    present: &k8s_openapi::api::networking::v1::Ingress,
+) -> CanaryRoute {
+    let plan::Route::IngressNginx { prefix, .. } = &plan.route;
+    let weight = canary::ingress::observed_weight(present, prefix);
+    // At weight 0 with a header or a cookie the canary still gets requests.
+    let off = weight == Some(0) && !canary::ingress::has_matchers(present, prefix);
+    let run = state.phase.run();
+    let differs = run.is_some_and(|run| {
+        let mark = run.mark();
+        let mark = Mark {
+            run: &run.id,
+            revision: &mark,
+        };
+        let wanted = scene.wanted_ingress(plan, mark, weight.unwrap_or(0));
+        wanted.is_ok_and(|wanted| canary::ingress::differs(&wanted, present, prefix))
+    });
+    CanaryRoute {
+        weight: weight.filter(|weight| *weight > 0 || off),
+        differs,
+    }
+}
+
+fn kept(scene: &Scene) -> Kept {
+    let of = |what: &str| {
+        let mut kept = scene
+            .kept
+            .iter()
+            .filter(|kept| kept.labels().get(KEEPS).map(String::as_str) == Some(what));
+        kept.next().map(|kept| kept_revision(kept))
+    };
+    Kept {
+        stable: of(STABLE).map(|revision| revision.hash),
+        desired: of(DESIRED),
+    }
+}
