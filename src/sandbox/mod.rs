@@ -5,9 +5,11 @@
 
 pub mod api;
 mod cache;
+pub mod cluster;
 pub mod controllers;
 mod drive;
 mod events;
+pub mod load;
 pub mod node;
 mod random;
 pub mod router;
