@@ -389,6 +389,82 @@ async fn a_pod_waits_for_its_config_map_and_goes_with_its_deployment() {
     world.0.stop().await.unwrap();
 }
 
+/// One GET over a socket: the whole answer as text.
+async fn fetch(address: std::net::SocketAddr, host: &str, path: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn users_load_and_scrapes_come_over_http_too() {
+    let free = Some("127.0.0.1:0".parse().unwrap());
+    let clock = Clock::at_speed(1.0);
+    let options = Options {
+        users: free,
+        metrics: free,
+        reload: Duration::from_millis(20),
+        routers: 2,
+        ..Options::in_process(clock, 7)
+    };
+    let world = World(Cluster::start(options).await.unwrap());
+    world
+        .create::<Namespace>(json!({"metadata": {"name": "shop"}}))
+        .await;
+    world
+        .app(
+            "shop",
+            2,
+            "shop:1",
+            &[("start-after", "10ms"), ("latency", "2ms")],
+        )
+        .await;
+    world
+        .ingress("shop", "shop", json!({"sandbox.sluice.dev/rps": "1000"}))
+        .await;
+    world.wait(0.5).await;
+    let before = world.0.load.sent.load(std::sync::atomic::Ordering::Relaxed);
+    world.wait(1.0).await;
+    let sent = world.0.load.sent.load(std::sync::atomic::Ordering::Relaxed) - before;
+    assert!((800..1_200).contains(&sent), "{sent}");
+    assert_eq!(
+        world
+            .0
+            .load
+            .dropped
+            .load(std::sync::atomic::Ordering::Relaxed),
+        0
+    );
+    let answer = fetch(world.0.users[0], "shop.test", "/cart?item=1").await;
+    for part in [
+        "200 OK",
+        "x-sandbox-service: shop",
+        "x-sandbox-pod: shop-",
+        "x-sandbox-image: shop:1",
+    ] {
+        assert!(answer.contains(part), "{part} in {answer}");
+    }
+    assert!(
+        fetch(world.0.users[1], "else.test", "/")
+            .await
+            .contains("404")
+    );
+    for (index, address) in world.0.metrics.iter().enumerate() {
+        let text = fetch(*address, "metrics", "/metrics").await;
+        assert!(
+            text.contains(&format!(
+                "controller_pod=\"ingress-nginx-controller-{index}\""
+            )),
+            "{text}"
+        );
+    }
+    world.0.stop().await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_unknown_host_gets_404_and_an_empty_service_503() {
     let world = World::new().await;

@@ -445,21 +445,17 @@ impl Node {
     }
 }
 
-/// Registers the pod's application while its process runs.
+/// Registers the pod's application while it is ready.
 fn serve(apps: &Apps, pod: &Pod, tenant: &mut Tenant) {
-    let (runs, was) = (tenant.life.ready, tenant.serving);
-    tenant.serving = runs;
-    if was && !runs {
+    let (ready, was) = (tenant.life.ready, tenant.serving);
+    tenant.serving = ready;
+    if was && !ready {
         apps.end(&tenant.ip, true);
     }
-    if let Some(behaviour) = tenant.life.behaviour().filter(|_| runs && !was) {
-        let containers = pod
-            .spec
-            .as_ref()
-            .map(|spec| spec.containers.as_slice())
-            .unwrap_or_default();
-        let image = containers
-            .first()
+    if let Some(behaviour) = tenant.life.behaviour().filter(|_| ready && !was) {
+        let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice());
+        let first = containers.unwrap_or_default().first();
+        let image = first
             .and_then(|container| container.image.as_deref())
             .unwrap_or_default();
         apps.start(

@@ -36,7 +36,6 @@ pub fn status(pod: &Pod, life: &Life, ip: &str) -> PodStatus {
         pod_ip: Some(ip.into()),
         pod_ips: Some(vec![PodIP { ip: ip.into() }]),
         start_time: Some(Time(life.begun)),
-        qos_class: Some("BestEffort".into()),
         ..PodStatus::default()
     }
 }
