@@ -10,7 +10,7 @@
 //! `f_0` is found once per estimate and share; each tick then uses its own realised share, which
 //! is as valid (any `f_0` is) and costs one logarithm a bucket. Not here: where `p` comes from.
 
-use super::quantile::above;
+use super::quantile::{above, quantile};
 use super::{Margin, realised_share};
 
 /// Alternatives: all times are multiplied by this.
@@ -50,17 +50,22 @@ pub fn probabilities(counts: &[f64]) -> Vec<f64> {
 }
 
 /// The boundaries (indices) nearest to stable's p75, p95 and p99; empty without boundaries.
-pub fn tail_boundaries(p: &[f64]) -> Vec<usize> {
-    QUANTILES
-        .iter()
-        .filter_map(|&q| nearest_boundary(p, q))
-        .collect()
+pub fn tail_boundaries(boundaries: &[f64], p: &[f64]) -> Vec<usize> {
+    let nearest = |q: &f64| nearest_boundary(boundaries, p, *q);
+    QUANTILES.iter().filter_map(nearest).collect()
 }
 
-/// The boundary (index) whose share of slower requests is nearest to `1 - q`, as a ratio.
-pub fn nearest_boundary(p: &[f64], q: f64) -> Option<usize> {
-    let distance = |i: usize| (above(p, i) / (1.0 - q).max(1e-9)).ln().abs();
-    (0..p.len().saturating_sub(1)).min_by(|&a, &b| distance(a).total_cmp(&distance(b)))
+/// The boundary (index) nearest to the `q` quantile in time, as a ratio. Not nearest in the share
+/// above it: that may leave several times as many above, and hide what a far tail does.
+pub fn nearest_boundary(boundaries: &[f64], p: &[f64], q: f64) -> Option<usize> {
+    let time = quantile(boundaries, p, q)?.value;
+    let distance = |i: &usize| {
+        (boundaries
+            .get(*i)
+            .map_or(f64::INFINITY, |l| (l / time).ln()))
+        .abs()
+    };
+    (0..boundaries.len()).min_by(|a, b| distance(a).total_cmp(&distance(b)))
 }
 
 /// One alternative: its ratios and the `f_0` of largest growth.
@@ -337,8 +342,12 @@ mod tests {
 
     #[test]
     fn tails_lie_nearest_to_the_quantiles() {
-        assert_eq!(tail_boundaries(&P), vec![1, 2, 3]);
-        assert_eq!(tail_boundaries(&[1.0]), Vec::<usize>::new());
+        let boundaries = [0.1, 0.2, 0.4, 0.8];
+        assert_eq!(tail_boundaries(&boundaries, &P), vec![1, 2, 3]);
+        assert_eq!(tail_boundaries(&[], &[1.0]), Vec::<usize>::new());
+        // 3.7% lie above 0.25 and 0.2% above 0.5, which is further from 1%; but the p99 is 0.44.
+        let p = [0.9, 0.063, 0.035, 0.002];
+        assert_eq!(nearest_boundary(&[0.1, 0.25, 0.5], &p, 0.99), Some(2));
     }
 
     #[test]
@@ -376,13 +385,9 @@ mod tests {
     fn under_the_null_the_mean_wealth_is_at_most_one_even_with_a_wrong_estimate() {
         let mut chance = Chance::seeded(5);
         let wrong = [0.3, 0.3, 0.2, 0.15, 0.05];
-        let kernel = Kernel::new(
-            &[0.1, 0.2, 0.5, 1.0],
-            &wrong,
-            &tail_boundaries(&wrong),
-            0.2,
-            1.0,
-        );
+        let boundaries = [0.1, 0.2, 0.5, 1.0];
+        let tails = tail_boundaries(&boundaries, &wrong);
+        let kernel = Kernel::new(&boundaries, &wrong, &tails, 0.2, 1.0);
         let margin = Margin {
             ratio: 1.0,
             absolute: 0.0,

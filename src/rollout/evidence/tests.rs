@@ -66,6 +66,8 @@ struct Traffic {
     rates: (f64, f64),
     /// The canary's times are stable's, multiplied by this.
     slower: f64,
+    /// ... and the slowest 5% of them by this too.
+    tail: f64,
 }
 
 impl Traffic {
@@ -77,6 +79,7 @@ impl Traffic {
             rps,
             rates: (stable, canary),
             slower: 1.0,
+            tail: 1.0,
         }
     }
 
@@ -94,14 +97,12 @@ impl Traffic {
 
     fn times(&mut self, w: f64) -> Sample {
         let (n_c, n_b) = self.requests(w);
+        let canary = draw(&mut self.chance, n_c, self.slower, self.tail);
+        let stable = draw(&mut self.chance, n_b, 1.0, 1.0);
         let arm = |counts| ArmCounts::Buckets {
             boundaries: self.boundaries.clone(),
             counts,
         };
-        let (canary, stable) = (
-            draw(&mut self.chance, n_c, self.slower),
-            draw(&mut self.chance, n_b, 1.0),
-        );
         Sample {
             rule: "latency-p99".into(),
             from: at(self.now - 1.0),
@@ -113,10 +114,12 @@ impl Traffic {
 }
 
 /// Log-normal times, median 60 ms, sigma 0.8.
-fn draw(chance: &mut Chance, requests: f64, slower: f64) -> Vec<f64> {
+fn draw(chance: &mut Chance, requests: f64, slower: f64, tail: f64) -> Vec<f64> {
     let mut counts = vec![0.0; BOUNDARIES.len() + 1];
     for _ in 0..requests as u64 {
-        let time = 0.06 * slower * (0.8 * chance.normal()).exp();
+        let z = chance.normal();
+        let factor = if z > 1.645 { slower * tail } else { slower };
+        let time = 0.06 * factor * (0.8 * z).exp();
         counts[BOUNDARIES.partition_point(|limit| *limit < time)] += 1.0;
     }
     counts
@@ -309,6 +312,27 @@ fn twice_the_latency_is_found_and_the_same_latency_is_not() {
     }
     let mean = mean(&found);
     assert!(mean < 60.0, "mean {mean} s");
+}
+
+/// Each of many seeds: a boundary below the changed tail must never be taken for the p99's.
+#[test]
+fn a_slow_tail_is_found_whatever_the_estimate_of_stable() {
+    let settings = settings(vec![latency()], &[5]);
+    for seed in 0..40 {
+        let mut traffic = Traffic::new(seed, 200.0, 0.0, 0.0);
+        traffic.tail = 3.0;
+        let mut evidence = warm_up(&settings, &mut traffic);
+        evidence.weight_changed(&settings, 5, 25, at(traffic.now));
+        let begun = traffic.now;
+        while second(&mut evidence, &settings, &mut traffic, 0.05) != Verdict::Worse {
+            let report = evidence.report(&settings).remove(0);
+            assert!(
+                traffic.now - begun < 120.0,
+                "seed {seed}: {}",
+                report.sentence()
+            );
+        }
+    }
 }
 
 #[test]

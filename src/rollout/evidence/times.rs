@@ -147,7 +147,7 @@ impl Times {
     }
 
     fn choose_tails(&mut self) {
-        self.cuts = tail_boundaries(&probabilities(&self.frozen));
+        self.cuts = tail_boundaries(&self.boundaries, &probabilities(&self.frozen));
         self.tails.resize_with(self.cuts.len(), Tail::begin);
         self.kernel = Cached(None);
     }
@@ -209,7 +209,7 @@ impl Times {
             return Vec::new();
         }
         let p = probabilities(&self.known);
-        let cuts = tail_boundaries(&p);
+        let cuts = tail_boundaries(&self.boundaries, &p);
         cuts.into_iter().map(|cut| above(&p, cut)).collect()
     }
 
@@ -220,7 +220,7 @@ impl Times {
         } else {
             &self.known
         };
-        nearest_boundary(&probabilities(counts), q)
+        nearest_boundary(&self.boundaries, &probabilities(counts), q)
     }
 }
 
