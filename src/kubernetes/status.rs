@@ -99,7 +99,7 @@ pub fn run_status(terms: &Terms, state: &State, run: &Run) -> RunStatus {
         weight: i32::from(run.weight),
         started: Time(run.started),
         since: Time(run.since),
-        verdict: run.verdict.to_string(),
+        verdict: format!("{:?}", run.verdict),
         rules: reports.iter().map(rule_status).collect(),
         patience: run.patience.clone(),
         next: Some(describe::next(&terms.plan, state, &reports)),
@@ -113,7 +113,7 @@ pub fn run_status(terms: &Terms, state: &State, run: &Run) -> RunStatus {
 fn rule_status(report: &RuleReport) -> RuleStatus {
     RuleStatus {
         name: report.rule.clone(),
-        verdict: report.verdict.to_string(),
+        verdict: format!("{:?}", report.verdict),
         canary_total: report.canary.total,
         canary_bad: report.canary.bad,
         stable_total: report.stable.total,

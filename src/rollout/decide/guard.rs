@@ -387,6 +387,7 @@ fn start(pass: &mut Pass<'_>, revision: Revision, stable: Revision, trigger: Tri
         suspicions: 0,
         verdict: Verdict::Undecided,
         patience: None,
+        proof: None,
     })
 }
 

@@ -17,6 +17,7 @@ use crate::rollout::state::{Phase, Promotion, Run, Trigger};
 
 /// Begins the promotion of a run.
 pub(super) fn begin(pass: &mut Pass<'_>, mut run: Run, sentence: String) -> Phase {
+    run.proof = Some(sentence.clone());
     pass.tell(Reason::PromotionStarted { sentence });
     let now = pass.now();
     run.since = now;
@@ -198,13 +199,7 @@ fn clearing(pass: &mut Pass<'_>, target: &Target, mut run: Run) -> Phase {
     pass.tell(Reason::Promoted {
         revision: run.revision.clone(),
     });
-    let message = run.patience.clone().unwrap_or_default();
-    close(
-        pass,
-        &run,
-        Outcome::Promoted,
-        "Promoted",
-        format!("promoted; {message}"),
-    );
+    let proof = run.proof.clone().unwrap_or_default();
+    close(pass, &run, Outcome::Promoted, "Promoted", proof);
     Phase::Idle
 }
