@@ -5,7 +5,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::daemon::settings;
+use crate::daemon::{self, settings};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +66,10 @@ pub enum Error {
     /// No runtime.
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
-    /// The daemon or the sandbox ended by itself.
+    /// The daemon cannot start, or ended by itself.
+    #[error("the daemon ended")]
+    Daemon(#[from] daemon::Error),
+    /// The sandbox cannot start, or ended by itself.
     #[error("{0}")]
     Ended(String),
 }
@@ -99,6 +102,15 @@ impl Error {
             | Self::Output(_)
             | Self::Runtime(_)
             | Self::Ended(_) => 1,
+            Self::Daemon(error) => match error {
+                daemon::Error::TaskEnded => 1,
+                daemon::Error::Kubeconfig(_)
+                | daemon::Error::Infer(_)
+                | daemon::Error::Client(_)
+                | daemon::Error::Source(_)
+                | daemon::Error::Listen { .. }
+                | daemon::Error::Rules(_) => 2,
+            },
             Self::Usage(_) | Self::Settings(_) | Self::Log(_) | Self::Kubeconfig(_) => 2,
             Self::NoAnswer(_) | Self::Late { .. } => 3,
             Self::Unreachable { .. } => 4,
@@ -113,7 +125,10 @@ impl Error {
                  see its log, or leave requests standing with --no-wait",
             ),
             Self::Late { .. } => Some("see `sluice explain`, or wait longer with --timeout"),
-            Self::Kubeconfig(_) => Some("give --kubeconfig and --context, or set KUBECONFIG"),
+            Self::Kubeconfig(_)
+            | Self::Daemon(daemon::Error::Kubeconfig(_) | daemon::Error::Infer(_)) => {
+                Some("give --kubeconfig and --context, or set KUBECONFIG")
+            }
             Self::Unreachable { .. } => Some("is the API server up? Try `kubectl version`"),
             Self::Api { code: 401, .. } => Some("log in to the cluster again"),
             Self::Api { code: 403, .. } => Some("ask for the right to do this; RBAC decides"),

@@ -16,13 +16,11 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Error, Format, Screen};
+use crate::daemon::rules::SHIPPED;
 use crate::kubernetes::conversion;
 use crate::kubernetes::crd::Rollout;
 use crate::rollout::rule;
 use crate::yaml::{self, Kind, Node, Place};
-
-/// The rules that every daemon knows.
-const SHIPPED: &str = include_str!("../../rules/ingress-nginx.yaml");
 
 /// Arguments.
 #[derive(Debug, Args)]
@@ -111,7 +109,11 @@ fn counted(count: usize, what: &str) -> String {
 /// Checks texts, each with its file's name.
 pub fn report(texts: &[(String, String)]) -> Report {
     let mut report = Report::default();
-    let mut known = rules(SHIPPED, "shipped").unwrap_or_default();
+    let mut known: BTreeSet<String> = SHIPPED
+        .iter()
+        .filter_map(|(file, text)| rules(text, file).ok())
+        .flatten()
+        .collect();
     let mut rollouts = Vec::new();
     for (file, text) in texts {
         match yaml::documents(text) {
@@ -270,7 +272,9 @@ spec:
     #[test]
     fn a_rollout_may_name_the_rules_of_other_files() {
         let rollout = format!("{GOOD}  analysis: {{rules: [mine]}}\n");
-        let mine = SHIPPED.replacen("- name: error-rate", "- name: mine", 1);
+        let mine = SHIPPED[0]
+            .1
+            .replacen("- name: error-rate", "- name: mine", 1);
         let texts = [("a".to_owned(), rollout), ("b".to_owned(), mine)];
         let report = report(&texts);
         assert_eq!(report.problems, []);

@@ -195,7 +195,7 @@ async fn dispatch(arguments: Arguments) -> Result<(), Error> {
         Command::Restart(arguments) => request::ask(global, screen, Act::Restart, &arguments).await,
         Command::Approve(arguments) => request::ask(global, screen, Act::Approve, &arguments).await,
         Command::Lint(arguments) => lint::lint(screen, &arguments),
-        Command::Run(arguments) => run::run(&arguments).await,
+        Command::Run(arguments) => Box::pin(run::run(&arguments)).await,
         Command::Sandbox(arguments) => sandbox::run(global, screen, arguments).await,
     }
 }

@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
+use crate::daemon;
 use crate::daemon::settings::{LogFormat, Settings};
 use crate::telemetry::log;
 
@@ -40,7 +41,7 @@ pub async fn run(arguments: &Arguments) -> Result<(), Error> {
     log::begin(format, &settings.log.level)?;
     let mut signals = Signals::new()?;
     let shutdown = CancellationToken::new();
-    let daemon = daemon(settings, shutdown.clone());
+    let daemon = daemon::run(settings, shutdown.clone());
     tokio::pin!(daemon);
     let ended = tokio::select! {
         ended = &mut daemon => ended,
@@ -53,13 +54,7 @@ pub async fn run(arguments: &Arguments) -> Result<(), Error> {
             }
         }
     };
-    ended
-}
-
-/// The daemon, until `shutdown` or until it fails.
-#[allow(clippy::unused_async)] // it will wait
-async fn daemon(_settings: Settings, _shutdown: CancellationToken) -> Result<(), Error> {
-    Err(Error::Ended("the daemon is not built in yet".to_owned()))
+    Ok(ended?)
 }
 
 /// SIGTERM and SIGINT.

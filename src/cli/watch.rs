@@ -94,7 +94,7 @@ impl View<'_> {
             let next = self.clock.timeout(TICK, events.try_next()).await;
             match next {
                 Ok(Ok(Some(event))) => {
-                    heard = true;
+                    heard |= matches!(event, Event::InitDone);
                     self.see(event)?;
                 }
                 Ok(Ok(None)) => return Ok(()),

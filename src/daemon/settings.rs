@@ -150,7 +150,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// All that is wrong in it.
-    #[error("{}", lines(.0))]
+    #[error("the settings cannot be used:\n{}", lines(.0))]
     Invalid(Vec<Problem>),
 }
 
