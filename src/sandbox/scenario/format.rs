@@ -133,6 +133,9 @@ pub struct Apply {
     /// Or the objects themselves.
     #[serde(default)]
     pub objects: Vec<Value>,
+    /// Only the objects of these kinds. Default: all.
+    #[serde(default)]
+    pub only: Vec<String>,
     /// How. Default `flux`.
     #[serde(default)]
     pub by: Way,

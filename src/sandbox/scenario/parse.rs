@@ -186,6 +186,11 @@ fn resolved(step: Step, folder: &Path) -> Result<Step, String> {
             if let Some(file) = apply.file.take() {
                 apply.objects.extend(documents(&folder.join(file))?);
             }
+            let kind = |object: &Value| object["kind"].as_str().unwrap_or_default().to_owned();
+            let only = std::mem::take(&mut apply.only);
+            apply
+                .objects
+                .retain(|object| only.is_empty() || only.contains(&kind(object)));
             wanted(&apply)?;
             Ok(Step::Apply(apply))
         }
