@@ -5,12 +5,12 @@
 //! which pod gets a request (the router), and when a pod runs (`life.rs`).
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use jiff::Timestamp;
 
-use super::behaviour::Behaviour;
+use super::behaviour::{Behaviour, Share};
 use crate::clock::{Clock, elapsed};
 use crate::sandbox::random::Random;
 
@@ -32,6 +32,8 @@ pub struct App {
     image: Arc<str>,
     behaviour: Behaviour,
     started: Timestamp,
+    /// The greatest share of the traffic so far, as the bits of an f64.
+    most: AtomicU64,
     in_flight: AtomicUsize,
     killed: AtomicBool,
 }
@@ -75,7 +77,7 @@ impl Apps {
         let age = elapsed(app.started, self.0.clock.now());
         let (status, takes) = {
             let mut random = self.0.random.lock().unwrap_or_else(PoisonError::into_inner);
-            app.behaviour.draw(share, age, &mut random)
+            app.behaviour.draw(app.share(share), age, &mut random)
         };
         self.0.clock.sleep(takes).await;
         if app.killed.load(Ordering::Relaxed) {
@@ -111,6 +113,7 @@ impl Apps {
             image: image.into(),
             behaviour,
             started,
+            most: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
             killed: AtomicBool::new(false),
         };
@@ -138,6 +141,17 @@ impl Apps {
     pub(super) fn in_flight(&self, ip: &str) -> usize {
         self.find(ip)
             .map_or(0, |app| app.in_flight.load(Ordering::Relaxed))
+    }
+}
+
+impl App {
+    /// Notes the present share. The bits of floats that are not negative are in their order.
+    fn share(&self, now: f64) -> Share {
+        let before = self
+            .most
+            .fetch_max(now.max(0.0).to_bits(), Ordering::Relaxed);
+        let most = f64::from_bits(before).max(now);
+        Share { now, most }
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! One parser for `sandbox.sluice.dev/*`, which reports every mistake with the text that
 //! caused it; then one draw per request. A value may change with the share of its ingress'
-//! traffic that the pod's arm gets (`0.001, 0.3 above 40%`) or with the time since the pod
-//! became ready (`0.001, 0.3 after 60s`). Not here: clocks, pods, waiting.
+//! traffic that the pod's arm gets (`0.001, 0.3 above 40%`; with `once above` for good) or with
+//! the time since the pod became ready (`0.001, 0.3 after 60s`). Not here: clocks, pods, waiting.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -73,11 +73,21 @@ pub struct Changing<T> {
     then: Vec<(T, When)>,
 }
 
+/// The part (0 to 1) of its ingress' traffic that a pod's arm gets.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Share {
+    pub now: f64,
+    /// The greatest that this pod has seen.
+    pub most: f64,
+}
+
 /// When a value replaces the one before it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum When {
     /// The share of traffic is above this (0 to 1).
     Above(f64),
+    /// The share of traffic was above this (0 to 1) at least once: the damage stays.
+    OnceAbove(f64),
     /// The pod has been ready for this long.
     After(Duration),
 }
@@ -90,10 +100,11 @@ impl<T> Changing<T> {
         }
     }
 
-    /// The value at this share of the traffic (0 to 1) and this time since readiness.
-    pub fn at(&self, share: f64, age: Duration) -> &T {
+    /// The value at this share of the traffic and this time since readiness.
+    pub fn at(&self, share: Share, age: Duration) -> &T {
         let holds = |when: &When| match *when {
-            When::Above(bound) => share > bound,
+            When::Above(bound) => share.now > bound,
+            When::OnceAbove(bound) => share.most > bound,
             When::After(bound) => age >= bound,
         };
         let changed = self.then.iter().rev().find(|(_, when)| holds(when));
@@ -160,7 +171,7 @@ impl Behaviour {
     }
 
     /// Draws one answer: the HTTP status and the time it takes.
-    pub fn draw(&self, share: f64, age: Duration, random: &mut Random) -> (u16, Duration) {
+    pub fn draw(&self, share: Share, age: Duration, random: &mut Random) -> (u16, Duration) {
         let fails = random.uniform() < *self.errors.at(share, age);
         let latency = self.latency.at(share, age);
         let z = random.normal();
@@ -178,7 +189,7 @@ impl Behaviour {
     }
 }
 
-/// Parses `value[, value (above SHARE | after DURATION)]...`.
+/// Parses `value[, value ([once] above SHARE | after DURATION)]...`.
 fn changing<T>(text: &str, parse: fn(&str) -> Result<T, String>) -> Result<Changing<T>, String> {
     let mut parts = text.split(',').map(str::trim);
     let first = parse(parts.next().unwrap_or_default())?;
@@ -194,6 +205,9 @@ fn changing<T>(text: &str, parse: fn(&str) -> Result<T, String>) -> Result<Chang
 
 /// Splits the condition off a value.
 fn condition(part: &str) -> Result<(&str, Option<When>), String> {
+    if let Some((value, bound)) = part.split_once(" once above ") {
+        return Ok((value, Some(When::OnceAbove(share(bound)?))));
+    }
     if let Some((value, bound)) = part.split_once(" above ") {
         return Ok((value, Some(When::Above(share(bound)?))));
     }
@@ -258,7 +272,9 @@ fn doom(text: &str) -> Result<Doom, String> {
     let after = match when {
         None => None,
         Some(When::After(after)) => Some(after),
-        Some(When::Above(_)) => return Err("a fate can come `after` a time only".into()),
+        Some(When::Above(_) | When::OnceAbove(_)) => {
+            return Err("a fate can come `after` a time only".into());
+        }
     };
     let fate = match word.trim() {
         "crash" => Fate::Crash,
@@ -284,6 +300,10 @@ mod tests {
         Behaviour::parse(&named.collect()).map_err(|error| error.to_string())
     }
 
+    fn share(now: f64) -> Share {
+        Share { now, most: now }
+    }
+
     fn seconds(count: u64) -> Duration {
         Duration::from_secs(count)
     }
@@ -298,11 +318,23 @@ mod tests {
             (0.05, 60, 0.5),
             (0.5, 59, 0.3),
         ];
-        for (share, age, expected) in table {
-            let errors = *behaviour.errors.at(share, seconds(age));
+        for (part, age, expected) in table {
+            let errors = *behaviour.errors.at(share(part), seconds(age));
             assert!(
                 (errors - expected).abs() < 1e-9,
-                "share {share}, age {age}: {errors}"
+                "share {part}, age {age}: {errors}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_came_once_above_a_share_stays() {
+        let behaviour = parse(&[("errors", "0.001, 0.3 once above 40%")]).unwrap();
+        for (now, most, expected) in [(0.05, 0.05, 0.001), (0.5, 0.5, 0.3), (0.05, 0.5, 0.3)] {
+            let errors = *behaviour.errors.at(Share { now, most }, seconds(0));
+            assert!(
+                (errors - expected).abs() < 1e-9,
+                "{now} of {most}: {errors}"
             );
         }
     }
@@ -321,7 +353,7 @@ mod tests {
             median: Duration::from_millis(60),
             sigma: 0.8,
         };
-        assert_eq!(*behaviour.latency.at(1.0, seconds(0)), expected);
+        assert_eq!(*behaviour.latency.at(share(1.0), seconds(0)), expected);
         assert_eq!(behaviour.start_after, seconds(2));
         assert_eq!(
             behaviour.fate,
@@ -360,7 +392,7 @@ mod tests {
             parse(&[("errors", "5%"), ("latency", "100ms 0.5"), ("tail", "10")]).unwrap();
         let mut random = Random::new(3);
         let mut draws: Vec<_> = (0..10_000)
-            .map(|_| behaviour.draw(1.0, seconds(0), &mut random))
+            .map(|_| behaviour.draw(share(1.0), seconds(0), &mut random))
             .collect();
         let bad = draws.iter().filter(|(status, _)| *status == 500).count();
         assert!((400..600).contains(&bad), "{bad}");
