@@ -370,6 +370,28 @@ pub fn collect_orphan(api: &Api, key: &Key, object: &Stored) {
     }
 }
 
+/// Removes all objects of a resource whose definition is gone.
+pub fn all_of(api: &Api, storage: &Arc<str>) {
+    for object in api.store().list(storage, None).0 {
+        let text = |field: &str| {
+            object.value["metadata"][field]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let key = Key {
+            storage: storage.clone(),
+            namespace: text("namespace"),
+            name: text("name"),
+        };
+        while let Some(object) = api.store().get(&key) {
+            if remove_at(api, &key, &object) {
+                break;
+            }
+        }
+    }
+}
+
 fn empty_namespace(api: &Api, namespace: &str) {
     let options = Options {
         policy: "Background".into(),

@@ -7,6 +7,7 @@
 //! controllers notice. Not here: controllers, nodes, routers. A token is its user's name.
 
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::body::{Body, Bytes};
@@ -15,18 +16,25 @@ use serde_json::{Value, json};
 
 use crate::clock::Clock;
 
+mod admission;
 mod answer;
 mod call;
+mod cel;
+mod conform;
 mod counters;
+mod crd;
+mod defaults;
 mod delete;
 mod discovery;
 mod events;
 mod faults;
 mod fields;
 mod kinds;
+mod library;
 mod managed;
 mod metadata;
 mod patch;
+mod pod_defaults;
 mod prepare;
 mod quantity;
 mod read;
@@ -35,10 +43,13 @@ mod route;
 mod scale;
 mod selector;
 mod serve;
+mod service;
 mod shape;
 mod store;
 mod strategic;
+mod structural;
 mod table;
+mod validate;
 mod watch;
 mod write;
 
@@ -168,13 +179,20 @@ impl Api {
             Some(Fault::Hang) => return std::future::pending().await,
             Some(Fault::LostBefore) => return Err(Lost),
             Some(Fault::LostAfterEffect) => {
-                route::answer(self, call, target);
+                self.answer(call, target);
                 return Err(Lost);
             }
             Some(Fault::Delay(wait)) => self.clock().sleep(wait).await,
             Some(refusing) => return Ok(refused(refusing)),
         }
-        Ok(route::answer(self, call, target).response())
+        Ok(self.answer(call, target).response())
+    }
+
+    /// Answers; a panic is an answer too, so that it does not take a client down.
+    fn answer(&self, call: &Call, target: Option<&Target>) -> answer::Answer {
+        let answering = AssertUnwindSafe(|| route::answer(self, call, target));
+        catch_unwind(answering)
+            .unwrap_or_else(|_| Refusal::internal("the sandbox's API server failed").into())
     }
 
     fn clock(&self) -> Clock {
@@ -195,13 +213,25 @@ impl Api {
 
     /// What follows from a stored object.
     fn after_put(&self, kind: &Kind, key: &Key, object: &Stored) {
-        let _ = kind;
+        if kind.is("apiextensions.k8s.io", "CustomResourceDefinition") {
+            self.change_kinds(|registry| crd::register(registry, &object.value));
+        }
         delete::collect_orphan(self, key, object);
     }
 
     /// What follows from an object that is gone.
     fn after_remove(&self, key: &Key, object: &Stored) {
-        let _ = (key, object);
+        if &*key.storage == "customresourcedefinitions.apiextensions.k8s.io" {
+            let gone = crd::kinds(&object.value);
+            self.change_kinds(|registry| crd::forget(registry, &object.value));
+            gone.iter()
+                .for_each(|kind| delete::all_of(self, &kind.storage));
+        }
+    }
+
+    fn change_kinds(&self, change: impl FnOnce(&mut Registry)) {
+        let mut kinds = self.0.kinds.write().unwrap_or_else(PoisonError::into_inner);
+        change(Arc::make_mut(&mut kinds));
     }
 }
 

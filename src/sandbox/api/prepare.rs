@@ -6,11 +6,13 @@
 
 use serde_json::Value;
 
+use super::conform::{Findings, conform};
 use super::kinds::Kind;
+use super::library::{Library, METADATA};
 use super::refusal::Refusal;
 use super::store::Stored;
 use super::write::Write;
-use super::{managed, metadata};
+use super::{admission, crd, defaults, managed, metadata, structural, validate};
 
 /// What admission is told about a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,27 +40,32 @@ pub fn run(
     old: Option<&Stored>,
     proposal: Proposal,
 ) -> Result<Value, Refusal> {
+    let old = old.map(|old| &old.value);
     let mut object = proposal.object;
     if let Some(old) = old {
-        metadata::carry(&mut object, &old.value);
+        metadata::carry(&mut object, old);
     }
-    scope(
-        write.kind,
-        &write.target.subresource,
-        &mut object,
-        old.map(|old| &old.value),
-    );
+    scope(write.kind, &write.target.subresource, &mut object, old);
+    let findings = shape(write.kind, &mut object, old);
+    report(write, findings, proposal.owned)?;
     if !proposal.owned {
-        managed::update(
-            &mut object,
-            old.map(|old| &old.value),
-            write.kind,
-            &write.writer(),
-        );
+        managed::update(&mut object, old, write.kind, &write.writer());
+    }
+    if let Some(mutated) = admission::mutate(write, &object, old, proposal.operation)? {
+        object = mutated;
+        shape(write.kind, &mut object, old);
     }
     if let Some(old) = old {
-        metadata::bump_generation(&mut object, &old.value, write.kind);
+        metadata::bump_generation(&mut object, old, write.kind);
     }
+    if write
+        .kind
+        .is("apiextensions.k8s.io", "CustomResourceDefinition")
+    {
+        crd::establish(&mut object, &metadata::stamp(write.api.clock().now()));
+    }
+    check(write.kind, &object, old)?;
+    admission::validate(write, &object, old, proposal.operation)?;
     Ok(object)
 }
 
@@ -83,4 +90,108 @@ fn scope(kind: &Kind, subresource: &str, object: &mut Value, old: Option<&Value>
             None => map.remove("status"),
         };
     }
+}
+
+/// Prunes and fills in defaults.
+fn shape(kind: &Kind, object: &mut Value, old: Option<&Value>) -> Findings {
+    let mut findings = Findings::default();
+    if let Some(custom) = &kind.custom {
+        conform(&mut object["metadata"], METADATA, &mut findings);
+        findings.unknown = findings
+            .unknown
+            .iter()
+            .map(|field| format!("metadata.{field}"))
+            .collect();
+        structural::prune(&custom.schema, object, "", &mut findings.unknown);
+        structural::default(&custom.schema, object);
+        return findings;
+    }
+    let library = Library::get();
+    // Events of the other group are stored in the core form.
+    let name = if kind.group == "events.k8s.io" {
+        Some("io.k8s.api.core.v1.Event")
+    } else {
+        library.name_of(kind)
+    };
+    if let Some(name) = name {
+        conform(object, name, &mut findings);
+    }
+    if findings.wrong.is_empty() {
+        defaults::fill(kind, object, old);
+        drop_made_nulls(object);
+    }
+    findings
+}
+
+/// Reaching for a field that is absent makes it null; the defaults reach for some.
+fn drop_made_nulls(object: &mut Value) {
+    for place in ["", "/spec", "/spec/template"] {
+        if let Some(map) = object.pointer_mut(place).and_then(Value::as_object_mut) {
+            map.retain(|_, value| !value.is_null());
+        }
+    }
+}
+
+/// Refuses wrong types; refuses or warns of unknown fields, as the client asked.
+fn report(write: &mut Write<'_>, findings: Findings, applied: bool) -> Result<(), Refusal> {
+    let kind = write.kind;
+    let cannot = format!(
+        "{} in version \"{}\" cannot be handled as a {}",
+        kind.kind, kind.version, kind.kind
+    );
+    if let Some(wrong) = findings.wrong.first() {
+        return Err(Refusal::bad_request(format!("{cannot}: {wrong}")));
+    }
+    if findings.unknown.is_empty() {
+        return Ok(());
+    }
+    if applied {
+        let place = format!(
+            "{}/{}; {}, Kind={}",
+            write.key.namespace,
+            write.key.name,
+            kind.api_version(),
+            kind.kind
+        );
+        let message = format!(
+            "failed to create typed patch object ({place}): .{}: field not declared in schema",
+            findings.unknown[0]
+        );
+        return Err(Refusal::bad_request(message));
+    }
+    let told: Vec<String> = findings
+        .unknown
+        .iter()
+        .map(|field| format!("unknown field \"{field}\""))
+        .collect();
+    match write.call.param("fieldValidation") {
+        Some("Strict") => {
+            let prefix = if kind.custom.is_some() {
+                String::new()
+            } else {
+                format!("{cannot}: ")
+            };
+            Err(Refusal::bad_request(format!(
+                "{prefix}strict decoding error: {}",
+                told.join(", ")
+            )))
+        }
+        Some("Ignore") => Ok(()),
+        _ => {
+            write.warnings.extend(told);
+            Ok(())
+        }
+    }
+}
+
+fn check(kind: &Kind, object: &Value, old: Option<&Value>) -> Result<(), Refusal> {
+    let mut causes = validate::check(kind, object, old);
+    if let Some(custom) = &kind.custom {
+        structural::validate(&custom.schema, object, old, "", &mut causes);
+    }
+    if causes.is_empty() {
+        return Ok(());
+    }
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    Err(Refusal::invalid(kind, name, &causes))
 }
