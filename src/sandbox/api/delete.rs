@@ -1,7 +1,6 @@
-//! Deletion: finalizers, grace for pods, and what becomes of dependents.
+//! Deletion: preconditions, finalizers, and grace for pods.
 //!
-//! The garbage collector works within the request: when an object is gone, objects that name it
-//! as their only owner go too. A namespace is emptied and goes when it is empty.
+//! What becomes of dependents and of a namespace's content is in `collect`.
 
 use std::sync::Arc;
 
@@ -11,22 +10,23 @@ use serde_json::{Value, json};
 use super::Api;
 use super::answer::Answer;
 use super::call::{Call, Target};
+use super::collect::{collect, delete_at, empty_namespace, finish_namespace, orphan, settle};
 use super::kinds::Kind;
 use super::metadata;
 use super::read::{key, selector};
 use super::refusal::Refusal;
 use super::store::{Key, Stored, owners};
 
-const FOREGROUND: &str = "foregroundDeletion";
+pub(super) const FOREGROUND: &str = "foregroundDeletion";
 
 /// How an object is to be deleted.
 #[derive(Debug, Clone, Default)]
-struct Options {
-    grace: Option<i64>,
-    policy: String,
-    uid: Option<String>,
-    revision: Option<String>,
-    dry_run: bool,
+pub(super) struct Options {
+    pub(super) grace: Option<i64>,
+    pub(super) policy: String,
+    pub(super) uid: Option<String>,
+    pub(super) revision: Option<String>,
+    pub(super) dry_run: bool,
 }
 
 impl Options {
@@ -146,13 +146,13 @@ fn gone(kind: &Kind, object: &Stored) -> Answer {
     }))
 }
 
-enum Outcome {
+pub(super) enum Outcome {
     Gone,
     Marked(Stored),
 }
 
 /// One attempt; `None` when somebody else wrote meanwhile.
-fn attempt(api: &Api, key: &Key, object: &Stored, options: &Options) -> Option<Outcome> {
+pub(super) fn attempt(api: &Api, key: &Key, object: &Stored, options: &Options) -> Option<Outcome> {
     if options.policy == "Orphan" {
         orphan(api, object);
     }
@@ -247,7 +247,7 @@ fn marked(api: &Api, object: &Value, grace: i64, foreground: bool) -> Value {
     value
 }
 
-fn uid(object: &Stored) -> &str {
+pub(super) fn uid(object: &Stored) -> &str {
     object.value["metadata"]["uid"].as_str().unwrap_or_default()
 }
 
@@ -265,7 +265,7 @@ pub fn remove(api: &Api, key: &Key, object: &Stored) {
     remove_at(api, key, object);
 }
 
-fn remove_at(api: &Api, key: &Key, object: &Stored) -> bool {
+pub(super) fn remove_at(api: &Api, key: &Key, object: &Stored) -> bool {
     let Ok(removed) = api.store().remove(key, object.revision) else {
         return false;
     };
@@ -285,141 +285,4 @@ fn remove_at(api: &Api, key: &Key, object: &Stored) -> bool {
     }
     finish_namespace(api, &key.namespace);
     true
-}
-
-/// Deletes the dependents of an owner that is gone or going.
-fn collect(api: &Api, owner: &str, options: &Options) {
-    for key in api.store().dependents(owner) {
-        loop {
-            let Some(object) = api.store().get(&key) else {
-                break;
-            };
-            let others =
-                owners(&object.value).any(|uid| uid != owner && api.store().by_uid(uid).is_some());
-            let done = if others {
-                disown(api, &key, &object, owner)
-            } else {
-                attempt(api, &key, &object, options).is_some()
-            };
-            if done {
-                break;
-            }
-        }
-    }
-}
-
-fn orphan(api: &Api, owner: &Stored) {
-    for key in api.store().dependents(uid(owner)) {
-        while let Some(object) = api.store().get(&key) {
-            if disown(api, &key, &object, uid(owner)) {
-                break;
-            }
-        }
-    }
-}
-
-fn disown(api: &Api, key: &Key, object: &Stored, owner: &str) -> bool {
-    let mut value = object.value.clone();
-    if let Some(list) = value["metadata"]["ownerReferences"].as_array_mut() {
-        list.retain(|reference| reference["uid"] != owner);
-    }
-    if value["metadata"]["ownerReferences"] == json!([]) {
-        metadata::of(&mut value).remove("ownerReferences");
-    }
-    api.store().put(key, value, Some(object.revision)).is_ok()
-}
-
-/// Lets an owner go that waited for its dependents in foreground deletion.
-fn settle(api: &Api, key: &Key) {
-    while let Some(object) = api.store().get(key) {
-        let waiting = metadata::finalizers(&object.value).contains(&FOREGROUND);
-        if !waiting || !api.store().dependents(uid(&object)).is_empty() {
-            return;
-        }
-        let mut value = object.value.clone();
-        if let Some(list) = value["metadata"]["finalizers"].as_array_mut() {
-            list.retain(|finalizer| finalizer != FOREGROUND);
-        }
-        let released = is_released(&value);
-        if let Ok(stored) = api.store().put(key, value, Some(object.revision)) {
-            if released {
-                remove_at(api, key, &stored);
-            }
-            return;
-        }
-    }
-}
-
-fn delete_at(api: &Api, key: &Key, options: &Options) {
-    while let Some(object) = api.store().get(key) {
-        if attempt(api, key, &object, options).is_some() {
-            return;
-        }
-    }
-}
-
-/// Collects a new object whose owners are all gone.
-pub fn collect_orphan(api: &Api, key: &Key, object: &Stored) {
-    let mut owners = owners(&object.value).peekable();
-    if owners.peek().is_some() && owners.all(|uid| api.store().by_uid(uid).is_none()) {
-        let options = Options {
-            policy: "Background".into(),
-            ..Options::default()
-        };
-        delete_at(api, key, &options);
-    }
-}
-
-/// Removes all objects of a resource whose definition is gone.
-pub fn all_of(api: &Api, storage: &Arc<str>) {
-    for object in api.store().list(storage, None).0 {
-        let text = |field: &str| {
-            object.value["metadata"][field]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned()
-        };
-        let key = Key {
-            storage: storage.clone(),
-            namespace: text("namespace"),
-            name: text("name"),
-        };
-        while let Some(object) = api.store().get(&key) {
-            if remove_at(api, &key, &object) {
-                break;
-            }
-        }
-    }
-}
-
-fn empty_namespace(api: &Api, namespace: &str) {
-    let options = Options {
-        policy: "Background".into(),
-        ..Options::default()
-    };
-    for key in api.store().in_namespace(namespace) {
-        delete_at(api, &key, &options);
-    }
-    finish_namespace(api, namespace);
-}
-
-fn finish_namespace(api: &Api, namespace: &str) {
-    let key = Key {
-        storage: "namespaces".into(),
-        namespace: String::new(),
-        name: namespace.to_owned(),
-    };
-    if namespace.is_empty() {
-        return;
-    }
-    let Some(object) = api.store().get(&key) else {
-        return;
-    };
-    let terminating = object.value["metadata"]["deletionTimestamp"].is_string();
-    if terminating
-        && api.store().in_namespace(namespace).is_empty()
-        && api.store().remove(&key, object.revision).is_ok()
-    {
-        api.after_remove(&key, &object);
-    }
 }

@@ -8,6 +8,7 @@ use super::Api;
 use super::answer::Answer;
 use super::call::Call;
 use super::kinds::{Kind, Registry};
+use super::openapi;
 use super::refusal::Refusal;
 
 const VERBS: [&str; 8] = [
@@ -32,6 +33,14 @@ pub fn answer(api: &Api, call: &Call) -> Result<Answer, Refusal> {
     match words.as_slice() {
         ["healthz" | "readyz" | "livez", ..] => Ok(Answer::text("ok")),
         ["version"] => Ok(Answer::value(&version())),
+        ["openapi", "v2"] => Err(Refusal::new(
+            406,
+            "NotAcceptable",
+            "only OpenAPI v3 is served",
+        )),
+        ["openapi", "v3"] => Ok(Answer::value(&openapi::index(&kinds))),
+        ["openapi", "v3", "api", version] => openapi::document(api, "", version),
+        ["openapi", "v3", "apis", group, version] => openapi::document(api, group, version),
         ["api"] if aggregated(call) => Ok(aggregate(&kinds, true)),
         ["apis"] if aggregated(call) => Ok(aggregate(&kinds, false)),
         ["api"] => Ok(Answer::value(&json!({

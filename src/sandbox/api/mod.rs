@@ -20,6 +20,7 @@ mod admission;
 mod answer;
 mod call;
 mod cel;
+mod collect;
 mod conform;
 mod counters;
 mod crd;
@@ -33,6 +34,7 @@ mod kinds;
 mod library;
 mod managed;
 mod metadata;
+mod openapi;
 mod patch;
 mod pod_defaults;
 mod prepare;
@@ -216,7 +218,7 @@ impl Api {
         if kind.is("apiextensions.k8s.io", "CustomResourceDefinition") {
             self.change_kinds(|registry| crd::register(registry, &object.value));
         }
-        delete::collect_orphan(self, key, object);
+        collect::collect_orphan(self, key, object);
     }
 
     /// What follows from an object that is gone.
@@ -225,7 +227,7 @@ impl Api {
             let gone = crd::kinds(&object.value);
             self.change_kinds(|registry| crd::forget(registry, &object.value));
             gone.iter()
-                .for_each(|kind| delete::all_of(self, &kind.storage));
+                .for_each(|kind| collect::all_of(self, &kind.storage));
         }
     }
 
