@@ -7,7 +7,7 @@
 //! Not here: loading folders (`daemon::rules`), asking Prometheus (`crate::prometheus`) and
 //! the statistics (`rollout::evidence`).
 
-mod document;
+mod kinds;
 mod template;
 mod yaml;
 
