@@ -3,7 +3,7 @@
 //! Only lines of wanted metrics are parsed; all others are skipped by their first bytes, so that
 //! ten megabytes of a busy router cost little. Input is not trusted: lines and labels are
 //! limited, and what cannot be read is counted, never a crash. Timestamps, exemplars, types
-//! and help are passed over; `# EOF` ends an OpenMetrics text.
+//! and help are passed over; `# EOF` ends an `OpenMetrics` text.
 //!
 //! Not here: fetching (`scrape`), and whose a series is (`sorting`).
 
@@ -225,6 +225,7 @@ mod tests {
         rows.pop()
     }
 
+    #[allow(clippy::unnecessary_wraps)] // compared with what may be none
     fn row(labels: &[(&str, &str)], value: f64) -> Option<Row> {
         Some((
             labels

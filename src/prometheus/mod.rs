@@ -19,6 +19,8 @@ mod scrape;
 mod sorting;
 mod source;
 mod tally;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

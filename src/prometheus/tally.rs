@@ -179,7 +179,7 @@ impl Histogram {
 
     fn tally(mut self) -> Result<Tally, &'static str> {
         self.up_to.sort_by(|a, b| a.0.total_cmp(&b.0));
-        self.up_to.dedup_by(|a, b| a.0 == b.0);
+        self.up_to.dedup_by(|a, b| a.0.total_cmp(&b.0).is_eq());
         let Some((last, finite)) = self.up_to.split_last() else {
             return Err("an empty histogram");
         };

@@ -195,7 +195,13 @@ impl Reader<'_> {
         match &node.kind {
             Value::Text(text) if text == "empty" => Some(ArmValue::Empty),
             Value::Text(text) if text == "nonempty" => Some(ArmValue::Nonempty),
-            _ => {
+            Value::Null
+            | Value::Bool(_)
+            | Value::Int(_)
+            | Value::Float(_)
+            | Value::Text(_)
+            | Value::List(_)
+            | Value::Map(_) => {
                 let template = self.template(node, key)?;
                 // Any value will do to see whether the rest is an expression.
                 match anchored(&template.fill_pattern(|_| "x")) {

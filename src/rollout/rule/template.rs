@@ -136,7 +136,7 @@ mod tests {
         match variable {
             Variable::Namespace => "shop",
             Variable::CanaryService => "api.canary",
-            _ => "x",
+            Variable::Ingress | Variable::Service | Variable::Port | Variable::Name => "x",
         }
     }
 

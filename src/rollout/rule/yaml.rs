@@ -196,7 +196,12 @@ impl Reader<'_> {
                 .strip_suffix('%')
                 .and_then(|text| text.trim().parse().ok()),
             Value::Int(0) => Some(0.0),
-            _ => None,
+            Value::Null
+            | Value::Bool(_)
+            | Value::Int(_)
+            | Value::Float(_)
+            | Value::List(_)
+            | Value::Map(_) => None,
         };
         let right = percent.filter(|percent: &f64| (0.0..100.0).contains(percent));
         if right.is_none() {

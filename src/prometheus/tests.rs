@@ -1,0 +1,544 @@
+//! The source against a server on the loopback interface, on its good and its bad days.
+//!
+//! A small HTTP server plays Prometheus or a router's pod; what it answers is set by each test.
+//! Not here: the pure halves, which are tested beside their code.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use super::sorting::tests::{shipped, subject};
+use super::*;
+use crate::rollout::evidence::ArmCounts;
+
+#[derive(Clone, Default)]
+struct Said {
+    method: String,
+    query: String,
+    authorization: Option<String>,
+}
+
+/// What the server answers.
+#[derive(Clone)]
+enum Answer {
+    Body(u16, String),
+    Never,
+    Redirect,
+}
+
+#[derive(Clone)]
+struct Scene {
+    answer: Arc<Mutex<Answer>>,
+    said: Arc<Mutex<Vec<Said>>>,
+}
+
+struct Server {
+    url: String,
+    scene: Scene,
+    _tasks: JoinSet<()>,
+}
+
+async fn handle(State(scene): State<Scene>, headers: HeaderMap, request: Request) -> Response {
+    let method = request.method().to_string();
+    let in_url = request.uri().query().unwrap_or_default().to_owned();
+    let body = axum::body::to_bytes(request.into_body(), 1 << 20)
+        .await
+        .unwrap();
+    let query = format!("{in_url}{}", String::from_utf8_lossy(&body));
+    let authorization = headers
+        .get(header::AUTHORIZATION)
+        .map(|value| value.to_str().unwrap().to_owned());
+    scene.said.lock().unwrap().push(Said {
+        method,
+        query,
+        authorization,
+    });
+    let answer = scene.answer.lock().unwrap().clone();
+    match answer {
+        Answer::Body(code, body) => (StatusCode::from_u16(code).unwrap(), body).into_response(),
+        Answer::Redirect => (StatusCode::FOUND, [(header::LOCATION, "/login")]).into_response(),
+        Answer::Never => std::future::pending().await,
+    }
+}
+
+impl Server {
+    async fn start(answer: Answer) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let scene = Scene {
+            answer: Arc::new(Mutex::new(answer)),
+            said: Arc::default(),
+        };
+        let router = axum::Router::new()
+            .fallback(handle)
+            .with_state(scene.clone());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self {
+            url,
+            scene,
+            _tasks: tasks,
+        }
+    }
+
+    fn answers(&self, body: &str) {
+        *self.scene.answer.lock().unwrap() = Answer::Body(200, body.to_owned());
+    }
+
+    fn said(&self) -> Vec<Said> {
+        std::mem::take(&mut *self.scene.said.lock().unwrap())
+    }
+
+    fn source(&self) -> Source {
+        Prometheus::new(&self.url, None, Duration::from_millis(300))
+            .unwrap()
+            .with_limit(4_000)
+            .into()
+    }
+
+    fn scraper(&self) -> Source {
+        let url = format!("{}/metrics", self.url);
+        Scrape::new(Targets::Urls(vec![url]), Duration::from_millis(300))
+            .unwrap()
+            .into()
+    }
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn errors(name: &str) -> Subject {
+    subject("shop", name, &[shipped("error-rate")])
+}
+
+/// Status, canary label, values with their times in seconds.
+type Series<'a> = (&'a str, &'a str, &'a [(i64, &'a str)]);
+
+/// A reply with these series of `shop/api`.
+fn matrix(series: &[Series<'_>]) -> String {
+    let one = |(status, canary, values): &Series<'_>| {
+        serde_json::json!({
+            "metric": {
+                "__name__": "nginx_ingress_controller_requests", "exported_namespace": "shop", "ingress": "api",
+                "exported_service": "api", "instance": "10.0.0.1:10254", "status": status, "canary": canary,
+            },
+            "values": values,
+        })
+    };
+    let result: Vec<_> = series.iter().map(one).collect();
+    serde_json::json!({"status": "success", "data": {"resultType": "matrix", "result": result}})
+        .to_string()
+}
+
+/// Samples as (from, to, canary total, canary bad, stable total, stable bad).
+fn rows(reading: &Reading) -> Vec<(i64, i64, f64, f64, f64, f64)> {
+    let numbers = |counts: &ArmCounts| match counts {
+        ArmCounts::Proportion { total, bad } => (*total, *bad),
+        ArmCounts::Buckets { .. } => panic!("not a proportion"),
+    };
+    let row = |sample: &Sample| {
+        let ((ct, cb), (st, sb)) = (numbers(&sample.canary), numbers(&sample.stable));
+        (
+            sample.from.as_second(),
+            sample.to.as_second(),
+            ct,
+            cb,
+            st,
+            sb,
+        )
+    };
+    reading.samples.iter().map(row).collect()
+}
+
+async fn read(source: &mut Source, subject: &Subject, second: i64) -> Reading {
+    let readings = source.read(std::slice::from_ref(subject), at(second)).await;
+    readings[&subject.key()].clone()
+}
+
+const CANARY: &str = "shop-api-canary-80";
+
+#[tokio::test]
+async fn nothing_is_asked_when_there_is_no_subject() {
+    let server = Server::start(Answer::Body(500, String::new())).await;
+    assert_eq!(server.source().read(&[], at(0)).await, Readings::new());
+    assert_eq!(server.scraper().read(&[], at(0)).await, Readings::new());
+    assert!(server.said().is_empty());
+}
+
+#[tokio::test]
+async fn queries_grow_with_the_rules_and_not_with_the_subjects() {
+    let server = Server::start(Answer::Body(200, matrix(&[]))).await;
+    let rules = [shipped("error-rate"), shipped("latency-p99")];
+    for count in [1, 10, 100] {
+        let subjects: Vec<Subject> = (0..count)
+            .map(|n| subject("shop", &format!("service-number-{n}"), &rules))
+            .collect();
+        let readings = server.source().read(&subjects, at(1000)).await;
+        assert_eq!(readings.len(), count);
+        let said = server.said();
+        assert_eq!(said.len(), 2);
+        let method = if count == 100 { "POST" } else { "GET" };
+        assert!(
+            said.iter()
+                .all(|said| said.method == method && said.query.contains("time=1000.000"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn samples_come_once_and_again_from_an_older_cursor() {
+    let server = Server::start(Answer::Body(
+        200,
+        matrix(&[("200", "", &[(100, "10"), (105, "20")])]),
+    ))
+    .await;
+    let mut source = server.source();
+    let mut api = Subject {
+        since: at(90),
+        ..errors("api")
+    };
+    let first = read(&mut source, &api, 106).await;
+    assert_eq!(rows(&first), [(100, 105, 0.0, 0.0, 10.0, 0.0)]);
+    assert_eq!((first.newest, &first.absent), (Some(at(105)), &None));
+
+    api.cursor = Some(first.cursor.clone());
+    assert_eq!(rows(&read(&mut source, &api, 107).await), [], "nothing new");
+
+    let longer: &[(i64, &str)] = &[(100, "10"), (105, "20"), (110, "25")];
+    server.answers(&matrix(&[
+        ("200", "", longer),
+        ("503", CANARY, &[(110, "3")]),
+    ]));
+    let second = read(&mut source, &api, 111).await;
+    assert_eq!(rows(&second), [(105, 110, 3.0, 3.0, 5.0, 0.0)]);
+    assert_eq!(second.cursor.until(), Some(at(110)));
+
+    // The caller lost its state: the same again, by the same source and by a new one.
+    assert_eq!(read(&mut source, &api, 111).await, second);
+    let cursor = serde_json::to_string(&first.cursor).unwrap();
+    api.cursor = Some(serde_json::from_str(&cursor).unwrap());
+    let mut restarted = server.source();
+    assert_eq!(read(&mut restarted, &api, 111).await, second);
+
+    // Without a cursor, all since the beginning.
+    let all = read(
+        &mut source,
+        &Subject {
+            cursor: None,
+            ..api.clone()
+        },
+        111,
+    )
+    .await;
+    assert_eq!(
+        rows(&all),
+        [
+            (100, 105, 0.0, 0.0, 10.0, 0.0),
+            (105, 110, 3.0, 3.0, 5.0, 0.0)
+        ]
+    );
+
+    // No canary series in a live scrape is no canary request, not absence.
+    assert_eq!(all.absent, None);
+}
+
+#[tokio::test]
+async fn a_bad_day_makes_a_reading_absent_and_loses_nothing() {
+    let server = Server::start(Answer::Body(
+        200,
+        matrix(&[("200", "", &[(100, "10"), (105, "20")])]),
+    ))
+    .await;
+    let mut source = server.source();
+    let mut api = errors("api");
+    let good = read(&mut source, &api, 106).await;
+    api.cursor = Some(good.cursor.clone());
+    let partial = matrix(&[]).replacen('{', r#"{"warnings":["store 3 is unavailable"],"#, 1);
+    let days = [
+        (Answer::Never, "error-rate: no answer in time"),
+        (
+            Answer::Redirect,
+            "error-rate: the server answered 302: nothing",
+        ),
+        (
+            Answer::Body(
+                500,
+                r#"{"status":"error","errorType":"internal","error":"disk"}"#.into(),
+            ),
+            "error-rate: the query failed (internal): disk",
+        ),
+        (
+            Answer::Body(200, "<html>Log in".into()),
+            "error-rate: the answer is not a Prometheus reply (expected value at line 1 column 1): `<html>Log in`",
+        ),
+        (
+            Answer::Body(200, partial),
+            "error-rate: the answer is incomplete: store 3 is unavailable",
+        ),
+        (
+            Answer::Body(200, "x".repeat(4_001)),
+            "error-rate: the answer is larger than 0 MiB; it was not read to its end",
+        ),
+    ];
+    for (answer, absent) in days {
+        *server.scene.answer.lock().unwrap() = answer;
+        let bad = read(&mut source, &api, 107).await;
+        assert_eq!(bad.absent.as_deref(), Some(absent));
+        assert_eq!(
+            (bad.samples.len(), bad.newest, &bad.cursor),
+            (0, Some(at(105)), &good.cursor)
+        );
+    }
+    server.answers(&matrix(&[(
+        "200",
+        "",
+        &[(105, "20"), (110, "NaN"), (115, "21")],
+    )]));
+    let after = read(&mut source, &api, 116).await;
+    assert_eq!(rows(&after), [(105, 115, 0.0, 0.0, 1.0, 0.0)]);
+    assert_eq!(after.problems.len(), 1, "{:?}", after.problems);
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_is_said() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    drop(listener);
+    let mut source: Source = Prometheus::new(&url, None, Duration::from_secs(1))
+        .unwrap()
+        .into();
+    let absent = read(&mut source, &errors("api"), 100).await.absent.unwrap();
+    assert!(
+        absent.starts_with("error-rate: could not reach the server: "),
+        "{absent}"
+    );
+    assert!(Prometheus::new("not a url", None, Duration::from_secs(1)).is_err());
+}
+
+#[tokio::test]
+async fn an_ingress_without_series_is_absent_with_what_was_looked_for() {
+    let server = Server::start(Answer::Body(200, matrix(&[("200", "", &[(100, "10")])]))).await;
+    let absent = read(&mut server.source(), &errors("web"), 101)
+        .await
+        .absent
+        .unwrap();
+    assert!(absent.starts_with("error-rate: no series of nginx_ingress_controller_requests has exported_namespace|namespace=\"shop\", ingress=\"web\""), "{absent}");
+    assert!(absent.contains("host-less"), "{absent}");
+}
+
+#[tokio::test]
+async fn the_token_is_read_anew_for_each_look() {
+    let path = std::env::temp_dir().join(format!("sluice-token-{}", std::process::id()));
+    let server = Server::start(Answer::Body(200, matrix(&[]))).await;
+    let mut source: Source =
+        Prometheus::new(&server.url, Some(path.clone()), Duration::from_secs(1))
+            .unwrap()
+            .into();
+    for token in ["one", "two"] {
+        std::fs::write(&path, format!("{token}\n")).unwrap();
+        read(&mut source, &errors("api"), 100).await;
+        assert_eq!(
+            server.said()[0].authorization,
+            Some(format!("Bearer {token}"))
+        );
+    }
+    std::fs::remove_file(&path).unwrap();
+    let absent = read(&mut source, &errors("api"), 100).await.absent.unwrap();
+    assert!(absent.contains("could not read the token file"), "{absent}");
+    assert!(server.said().is_empty());
+}
+
+#[tokio::test]
+async fn subjects_that_are_no_longer_asked_for_are_forgotten() {
+    let server = Server::start(Answer::Body(
+        200,
+        matrix(&[("200", "", &[(100, "10"), (105, "20")])]),
+    ))
+    .await;
+    let mut source = server.source();
+    let api = errors("api");
+    let first = read(&mut source, &api, 106).await;
+    read(&mut source, &errors("web"), 106).await;
+    assert_eq!(read(&mut source, &api, 106).await, first);
+}
+
+fn text(ok: u32, bad: u32, canary: u32) -> String {
+    let line = |status, canary, count| {
+        format!(
+            "nginx_ingress_controller_requests{{namespace=\"shop\",ingress=\"api\",service=\"api\",status=\"{status}\",canary=\"{canary}\"}} {count}\n"
+        )
+    };
+    format!(
+        "# TYPE nginx_ingress_controller_requests counter\n{}{}{}",
+        line(200, "", ok),
+        line(500, "", bad),
+        line(200, CANARY, canary)
+    )
+}
+
+/// Process names and their texts.
+type Shown = Arc<Mutex<Vec<(String, String)>>>;
+
+/// A scraper of texts that a test sets.
+fn texts() -> (Source, Shown) {
+    let now = Shown::default();
+    let shown = Arc::clone(&now);
+    let targets = Targets::Texts(Arc::new(move || shown.lock().unwrap().clone()));
+    (
+        Scrape::new(targets, Duration::from_secs(1)).unwrap().into(),
+        now,
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_pods_become_one_sample_and_a_restarted_one_counts_from_zero() {
+    let (mut source, now) = texts();
+    let mut api = errors("api");
+    let mut look = async |second, pods: &[(&str, String)]| {
+        *now.lock().unwrap() = pods
+            .iter()
+            .map(|(name, text)| ((*name).to_owned(), text.clone()))
+            .collect();
+        let reading = read(&mut source, &api, second).await;
+        api.cursor = Some(reading.cursor.clone());
+        rows(&reading)
+    };
+    assert_eq!(
+        look(10, &[("a", text(100, 0, 0)), ("b", text(50, 1, 1))]).await,
+        []
+    );
+    assert_eq!(
+        look(11, &[("a", text(110, 2, 0)), ("b", text(55, 1, 3))]).await,
+        [(10, 11, 2.0, 0.0, 17.0, 2.0)]
+    );
+    assert_eq!(
+        look(12, &[("a", text(3, 0, 1)), ("b", text(56, 1, 3))]).await,
+        [(11, 12, 1.0, 0.0, 4.0, 0.0)]
+    );
+    // A pod that is away is caught up with when it is back; a new one starts where it stands.
+    assert_eq!(
+        look(13, &[("b", text(57, 1, 3)), ("c", text(1000, 9, 9))]).await,
+        [(12, 13, 0.0, 0.0, 1.0, 0.0)]
+    );
+    assert_eq!(
+        look(
+            14,
+            &[
+                ("a", text(5, 0, 1)),
+                ("b", text(57, 1, 3)),
+                ("c", text(1001, 9, 9))
+            ]
+        )
+        .await,
+        [(12, 14, 0.0, 0.0, 3.0, 0.0)]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_scraper_counts_what_came_meanwhile() {
+    let (mut source, now) = texts();
+    let rules = [shipped("error-rate"), shipped("latency-p99")];
+    let histogram = |up_to: [u32; 3]| {
+        let line = |(le, count)| {
+            format!(
+                "nginx_ingress_controller_request_duration_seconds_bucket{{namespace=\"shop\",ingress=\"api\",service=\"api\",status=\"200\",canary=\"\",le=\"{le}\"}} {count}\n"
+            )
+        };
+        ["0.1", "1", "+Inf"]
+            .into_iter()
+            .zip(up_to)
+            .map(line)
+            .collect::<String>()
+    };
+    let show = |text: String| *now.lock().unwrap() = vec![("a".to_owned(), text)];
+    let mut api = subject("shop", "api", &rules);
+    show(text(1, 0, 0) + &histogram([1, 2, 3]));
+    api.cursor = Some(read(&mut source, &api, 10).await.cursor);
+    show(text(5, 1, 1) + &histogram([2, 4, 6]));
+    let saved = read(&mut source, &api, 11).await.cursor;
+    api.cursor = Some(saved.clone());
+    show(text(6, 1, 2) + &histogram([3, 5, 7]));
+    read(&mut source, &api, 12).await;
+
+    let saved = serde_json::to_string(&saved).unwrap();
+    assert!(saved.len() < 300, "{} bytes: {saved}", saved.len());
+    api.cursor = Some(serde_json::from_str(&saved).unwrap());
+    show(text(60, 2, 9) + &histogram([10, 20, 40]));
+    let (mut restarted, shown) = texts();
+    shown.lock().unwrap().clone_from(&now.lock().unwrap());
+    for source in [&mut restarted, &mut source] {
+        let reading = read(source, &api, 20).await;
+        let ArmCounts::Buckets { counts, .. } = &reading
+            .samples
+            .iter()
+            .find(|sample| sample.rule == "latency-p99")
+            .unwrap()
+            .stable
+        else {
+            panic!("no buckets");
+        };
+        assert_eq!(counts, &[8.0, 8.0, 18.0]);
+        let errors = Reading {
+            samples: reading
+                .samples
+                .into_iter()
+                .filter(|sample| sample.rule == "error-rate")
+                .collect(),
+            ..Reading::default()
+        };
+        assert_eq!(rows(&errors), [(11, 20, 8.0, 0.0, 56.0, 1.0)]);
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_fails_is_told_and_all_that_fail_are_absence() {
+    let good = Server::start(Answer::Body(200, text(1, 0, 0))).await;
+    let bad = Server::start(Answer::Body(503, "starting".into())).await;
+    let urls = [&good, &bad]
+        .map(|server| format!("{}/metrics", server.url))
+        .to_vec();
+    let found = urls.clone();
+    let mut source: Source = Scrape::new(
+        Targets::Found(Arc::new(move || found.clone())),
+        Duration::from_secs(1),
+    )
+    .unwrap()
+    .into();
+    let reading = read(&mut source, &errors("api"), 10).await;
+    assert_eq!((reading.absent, reading.newest), (None, Some(at(10))));
+    assert_eq!(
+        reading.problems,
+        [format!("{}: the server answered 503: `starting`", urls[1])]
+    );
+
+    *good.scene.answer.lock().unwrap() = Answer::Never;
+    let absent = read(&mut source, &errors("api"), 11).await.absent.unwrap();
+    assert!(
+        absent.contains("no target answered") && absent.contains("no answer in time"),
+        "{absent}"
+    );
+
+    let mut empty: Source = Scrape::new(Targets::Urls(Vec::new()), Duration::from_secs(1))
+        .unwrap()
+        .into();
+    let absent = read(&mut empty, &errors("api"), 11).await.absent.unwrap();
+    assert!(absent.contains("there is no target to scrape"), "{absent}");
+}
+
+#[tokio::test]
+async fn ten_megabytes_of_other_metrics_are_passed_over() {
+    let mut body = "some_other_metric{with=\"a label\",and=\"another\"} 12345\n".repeat(200_000);
+    body.push_str(&text(7, 0, 0));
+    let server = Server::start(Answer::Body(200, body)).await;
+    let target = Targets::Urls(vec![server.url.clone()]);
+    let mut source: Source = Scrape::new(target, Duration::from_secs(10)).unwrap().into();
+    let reading = read(&mut source, &errors("api"), 10).await;
+    assert_eq!((reading.absent, reading.newest), (None, Some(at(10))));
+}
