@@ -3,7 +3,7 @@
 //! Guarantees: pure; each sample counts once per rule ([`Evidence::newest`] says from where to read
 //! again after a restart); the bound on false rollbacks holds over the whole run, at every look.
 //! Assumptions: samples come in the order of time per rule, the processes that serve the traffic
-//! merged into one sample by the caller.
+//! merged into one sample by the caller, no increment in two samples.
 //! Caveats: a rule that `Settings` names but that began later has no evidence and is Undecided.
 //!
 //! Not here: reading counters (the edges), and what follows from a verdict (the decision).

@@ -81,14 +81,10 @@ impl Rule {
         kind && self.is_new(sample) && sample.canary.is_sound() && sample.stable.is_sound()
     }
 
-    /// New: ends after the newest one, and does not lie mostly before it (a merged sample of
-    /// processes that are scraped at different moments may overlap its forerunner a little).
+    /// New: ends after the newest one. It may begin before that: the caller merges processes that
+    /// are scraped at different moments, or of which one was late, and counts no increment twice.
     fn is_new(&self, sample: &Sample) -> bool {
-        let Some(newest) = self.newest else {
-            return sample.to > sample.from;
-        };
-        let fresh = sample.to.duration_since(newest).as_secs_f64();
-        fresh > 0.0 && fresh >= 0.5 * sample.seconds()
+        sample.to > sample.from && self.newest.is_none_or(|newest| sample.to > newest)
     }
 
     /// What every sample brings, whether it is tested or not: time, traffic, and what stable does.

@@ -519,6 +519,18 @@ fn samples_of_the_settling_time_and_unsound_ones_are_not_tested() {
 }
 
 #[test]
+fn a_sample_that_overlaps_its_forerunner_counts_and_one_that_ends_with_it_does_not() {
+    let settings = settings(vec![errors()], &[10]);
+    let mut evidence = Evidence::begin(&settings);
+    evidence.weight_changed(&settings, 10, 100, at(0.0));
+    for (from, to) in [(3.0, 5.0), (4.0, 7.0), (3.0, 9.0), (8.0, 9.0), (6.0, 8.0)] {
+        evidence.observe(&settings, &proportion(from, to, (10.0, 1.0), (90.0, 1.0)));
+    }
+    let total = evidence.report(&settings)[0].canary.total;
+    assert!((total - 30.0).abs() < 1e-9, "{total}");
+}
+
+#[test]
 fn a_dropped_sample_still_moves_the_newest_time() {
     let settings = settings(vec![errors()], &[10]);
     let mut evidence = Evidence::begin(&settings);
