@@ -89,8 +89,9 @@ impl Rule {
 
     /// What every sample brings, whether it is tested or not: time, traffic, and what stable does.
     pub(super) fn note(&mut self, sample: &Sample) {
-        self.newest = Some(sample.to);
-        self.seconds += sample.seconds();
+        let before = self.newest.replace(sample.to);
+        let fresh = before.map_or(sample.from, |newest| newest.max(sample.from));
+        self.seconds += sample.to.duration_since(fresh).as_secs_f64().max(0.0);
         self.requests += sample.canary.total() + sample.stable.total();
         match (&mut self.counts, &sample.stable) {
             (Counts::Errors(errors), ArmCounts::Proportion { total, bad }) => {

@@ -27,13 +27,6 @@ pub struct Sample {
     pub stable: ArmCounts,
 }
 
-impl Sample {
-    /// Length of the interval in seconds, never negative.
-    pub fn seconds(&self) -> f64 {
-        self.to.duration_since(self.from).as_secs_f64().max(0.0)
-    }
-}
-
 /// Increments of one arm.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ArmCounts {
