@@ -89,21 +89,24 @@ fn container_fate(pod: &Pod, container: &ContainerStatus) -> Option<Fate> {
         None => return None,
         Some(kind) => kind,
     };
-    let said = waiting
-        .and_then(|waiting| waiting.message.as_deref())
-        .filter(|text| !text.is_empty());
-    let mut detail = format!("pod {}, container {}", name(pod), container.name);
-    if let Some(end) = ended {
-        detail += &format!(", {}, restarts {}", ending(end), container.restart_count);
-    }
-    let last_words = ended
-        .and_then(|end| end.message.as_deref())
-        .filter(|text| !text.is_empty());
     let what = reason.unwrap_or("OOMKilled");
-    detail = format!("{what}: {detail}");
-    if let Some(words) = last_words.or(said) {
-        detail += &format!(": {:?}", bounded(words));
-    }
+    let end = ended.map_or_else(String::new, |end| {
+        format!(", {}, restarts {}", ending(end), container.restart_count)
+    });
+    let last_words = ended.and_then(|end| end.message.as_deref());
+    let said = waiting.and_then(|waiting| waiting.message.as_deref());
+    let mut words = last_words
+        .into_iter()
+        .chain(said)
+        .filter(|text| !text.is_empty());
+    let words = words
+        .next()
+        .map_or_else(String::new, |words| format!(": {:?}", bounded(words)));
+    let detail = format!(
+        "{what}: pod {}, container {}{end}{words}",
+        name(pod),
+        container.name
+    );
     Some(Fate { kind, detail })
 }
 

@@ -47,7 +47,7 @@ pub fn yaml(account: &str) -> Result<String, PrintError> {
     Ok(documents?.join("---\n"))
 }
 
-/// The Rollout's CustomResourceDefinition as YAML.
+/// The Rollout's `CustomResourceDefinition` as YAML.
 pub fn crd_yaml() -> Result<String, PrintError> {
     document(&serde_json::to_value(Rollout::crd()).map_err(PrintError::Json)?)
 }
@@ -426,14 +426,148 @@ mod tests {
             }
         }
         let mut found = Vec::new();
-        manifests("o'brien\\")
-            .iter()
-            .for_each(|object| expressions(object, &mut found));
+        for object in manifests("o'brien\\") {
+            expressions(&object, &mut found);
+        }
         assert_eq!(found.len(), 16);
         for expression in found {
             let parser = cel::parser::Parser::new().enable_optional_syntax(true);
             assert!(parser.parse(&expression).is_ok(), "{expression}");
         }
+    }
+
+    /// What a policy's CEL comes to for one update: whether it acts, and its variables.
+    fn evaluate(spec: &Value, user: &str, old: &Value, new: &Value) -> (bool, Value) {
+        let variables = json!({});
+        let acts = spec["matchConditions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|condition| {
+                run(&condition["expression"], user, old, new, &variables) == json!(true)
+            });
+        let mut variables = json!({});
+        for variable in spec["variables"].as_array().unwrap() {
+            let value = run(&variable["expression"], user, old, new, &variables);
+            variables[variable["name"].as_str().unwrap()] = value;
+        }
+        (acts, variables)
+    }
+
+    fn run(expression: &Value, user: &str, old: &Value, new: &Value, variables: &Value) -> Value {
+        let env = cel::Env::stdlib();
+        let program = env.compile(expression.as_str().unwrap()).unwrap();
+        let mut context = cel::Context::with_env(std::sync::Arc::new(env));
+        context.add_variable("object", new.clone()).unwrap();
+        context.add_variable("oldObject", old.clone()).unwrap();
+        context
+            .add_variable("variables", variables.clone())
+            .unwrap();
+        context
+            .add_variable("request", json!({"userInfo": {"username": user}}))
+            .unwrap();
+        program.execute(&context).unwrap().json().unwrap()
+    }
+
+    fn deployment(change: &Value) -> Value {
+        let mut object = json!({
+            "metadata": {"name": "shop", "namespace": "production"},
+            "spec": {"template": {"metadata": {"labels": {"app": "shop"}}, "spec": {"image": "shop:1"}}},
+        });
+        json_patch::merge(&mut object, change);
+        object
+    }
+
+    #[test]
+    fn what_changes_the_template_is_held_and_a_restart_is_not() {
+        let annotated =
+            |key: &str| json!({"spec": {"template": {"metadata": {"annotations": {key: "1"}}}}});
+        let table = [
+            (json!({}), json!({}), false),
+            (
+                json!({}),
+                json!({"spec": {"template": {"spec": {"image": "shop:2"}}}}),
+                true,
+            ),
+            (
+                json!({}),
+                json!({"spec": {"template": {"metadata": {"labels": {"v": "2"}}}}}),
+                true,
+            ),
+            (json!({}), json!({"spec": {"replicas": 7}}), false),
+            (json!({}), annotated("checksum/config"), true),
+            (annotated("checksum/config"), json!({}), true),
+            (json!({}), annotated(RESTARTED_AT), false),
+            (annotated(RESTARTED_AT), json!({}), false),
+        ];
+        for (old, new, changed) in table {
+            let (acts, variables) = evaluate(
+                &holding_spec(ACCOUNT),
+                "anyone",
+                &deployment(&old),
+                &deployment(&new),
+            );
+            assert!(acts);
+            assert_eq!(variables["changed"], json!(changed), "{old} -> {new}");
+        }
+    }
+
+    #[test]
+    fn sluice_and_an_open_gate_pass() {
+        let plain = deployment(&json!({}));
+        let open = deployment(&json!({"metadata": {"annotations": {OPEN: "outage"}}}));
+        for spec in [holding_spec(ACCOUNT), warning_spec(ACCOUNT)] {
+            assert!(!evaluate(&spec, ACCOUNT, &plain, &plain).0);
+            assert!(!evaluate(&spec, "anyone", &plain, &open).0);
+            assert!(evaluate(&spec, "anyone", &open, &plain).0);
+        }
+    }
+
+    #[test]
+    fn people_are_told_what_became_of_their_request() {
+        let held = |change: Value| {
+            let mut object = deployment(&change);
+            object["spec"]["paused"] = json!(true);
+            object["metadata"]["annotations"] = json!({HELD_BY: "shop-rollout"});
+            object
+        };
+        let newer = json!({"spec": {"template": {"spec": {"image": "shop:2"}}}});
+        let said = |user: &str, old: &Value, new: &Value| -> Vec<String> {
+            let spec = warning_spec(ACCOUNT);
+            let (_, variables) = evaluate(&spec, user, old, new);
+            let failed = spec["validations"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|validation| {
+                    run(&validation["expression"], user, old, new, &variables) == json!(false)
+                });
+            failed
+                .map(|validation| run(&validation["messageExpression"], user, old, new, &variables))
+                .map(|message| message.as_str().unwrap().to_owned())
+                .collect()
+        };
+        let plain = deployment(&json!({}));
+        let told = said("jane", &plain, &held(newer.clone()));
+        assert_eq!(
+            told,
+            [
+                "held by Sluice: shop changes only by way of a canary; kubectl sluice explain shop-rollout -n production says where it stands"
+            ]
+        );
+        let resumed = said("jane", &held(newer.clone()), &held(newer.clone()));
+        assert_eq!(resumed.len(), 1);
+        assert!(
+            resumed[0].contains("kubectl sluice promote, rollback or restart shop-rollout"),
+            "{resumed:?}"
+        );
+        let controller = "system:serviceaccount:flux-system:kustomize-controller";
+        assert_eq!(
+            said(controller, &held(newer.clone()), &held(newer.clone())),
+            [""; 0]
+        );
+        assert_eq!(said(controller, &plain, &held(newer)).len(), 1);
+        assert_eq!(said("jane", &plain, &plain), [""; 0]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The canary Deployment: the target with the new template and one label changed.
 //!
 //! The changed label is in the template, in the selector, and in the affinity and spread terms
-//! that name it, so that the stable Service, ReplicaSet and autoscaler do not see canary pods
+//! that name it, so that the stable Service, `ReplicaSet` and autoscaler do not see canary pods
 //! and canary pods spread among themselves. Nothing else of the template is touched.
 //!
 //! Not here: how many replicas a weight needs (`super::replicas`).
@@ -175,7 +175,7 @@ mod tests {
         })
     }
 
-    fn target(selector: Value) -> Deployment {
+    fn target(selector: &Value) -> Deployment {
         serde_json::from_value(json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {
@@ -193,14 +193,14 @@ mod tests {
         .unwrap()
     }
 
-    fn build(selector: Value) -> Result<Deployment, Error> {
+    fn build(selector: &Value) -> Result<Deployment, Error> {
         let new = serde_json::from_value(template("shop")).unwrap();
         with_trial(|trial| deployment(&target(selector), &new, 2, trial))
     }
 
     #[test]
     fn one_label_and_what_names_it_changes_and_nothing_of_the_owner_is_taken() {
-        let built = build(json!({"matchLabels": {"app": "shop", "tier": "web"}})).unwrap();
+        let built = build(&json!({"matchLabels": {"app": "shop", "tier": "web"}})).unwrap();
         let expected = json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_selector_that_does_not_have_the_label_gets_it() {
-        let built = build(json!({"matchLabels": {"tier": "web"}})).unwrap();
+        let built = build(&json!({"matchLabels": {"tier": "web"}})).unwrap();
         let expected = json!({"matchLabels": {"app": "shop-canary", "tier": "web"}});
         assert_eq!(serde_json::to_value(built.spec.selector).unwrap(), expected);
     }
@@ -231,7 +231,7 @@ mod tests {
     fn a_selector_by_expression_is_rewritten_or_refused() {
         let by = |operator: &str, value: &str| {
             build(
-                json!({"matchExpressions": [{"key": "app", "operator": operator, "values": [value]}]}),
+                &json!({"matchExpressions": [{"key": "app", "operator": operator, "values": [value]}]}),
             )
         };
         assert!(by("In", "shop").is_ok());
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_hand_edit_is_seen_and_what_the_server_adds_is_not() {
-        let wanted = build(json!({"matchLabels": {"app": "shop"}})).unwrap();
+        let wanted = build(&json!({"matchLabels": {"app": "shop"}})).unwrap();
         let mut stored = wanted.clone();
         stored.metadata.uid = Some("c".into());
         stored

@@ -194,7 +194,7 @@ fn canary_annotations(traffic: &Traffic<'_>) -> Labels {
             HeaderValue::Switch => (),
             HeaderValue::Exactly(value) => all.push(("canary-by-header-value", value.clone())),
             HeaderValue::Pattern(pattern) => {
-                all.push(("canary-by-header-pattern", pattern.clone()))
+                all.push(("canary-by-header-pattern", pattern.clone()));
             }
         }
     }

@@ -135,7 +135,7 @@ impl Trial<'_> {
     }
 }
 
-/// What would make a GitOps tool, Helm or Sluice itself take a copy for its own.
+/// What would make Flux, Argo CD, Helm or Sluice itself take a copy for its own.
 fn is_ownership(key: &str) -> bool {
     const KEYS: [&str; 8] = [
         "app.kubernetes.io/managed-by",
