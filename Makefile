@@ -3,10 +3,10 @@
 CARGO ?= cargo
 SLUICE = target/release/sluice
 
-.PHONY: build test lint demo bench kubectl
+.PHONY: build test lint demo bench tools kubectl
 
 # A release binary.
-build:
+build: tools
 	$(CARGO) build --release --locked
 
 # Everything that must hold: format, lints, tests, documentation.
@@ -14,17 +14,25 @@ test: kubectl lint
 	$(CARGO) test --locked
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
-lint:
+lint: tools
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
 # Releases held, canaried, promoted and rolled back, on a cluster in one process.
 demo: build
-	$(SLUICE) sandbox --scenario scenarios/demo.yaml
+	$(SLUICE) sandbox --scenario scenarios/demo.yaml $(DEMO)
 
 # The measured budgets, as a table.
-bench:
+bench: tools
 	$(CARGO) bench --locked
+
+# Rust, and a C compiler for the allocator and the TLS primitives.
+tools:
+	@command -v $(CARGO) >/dev/null || { \
+		echo "cargo is missing: install Rust from https://rustup.rs" >&2; exit 1; }
+	@command -v cc >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+		apt-get update -q && apt-get install -qy gcc libc6-dev; } || { \
+		echo "a C compiler is missing: install gcc or clang" >&2; exit 1; }
 
 # Tests against kubectl are left out without it: said aloud, and never in CI.
 kubectl:

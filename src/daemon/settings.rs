@@ -613,6 +613,14 @@ log: {format: json, level: 'info,sluice=debug'}
     }
 
     #[test]
+    fn every_key_is_in_the_reference() {
+        let reference = include_str!("../../docs/reference/cli.md");
+        for (key, _) in KEYS {
+            assert!(reference.contains(&format!("`{key}`")), "{key}");
+        }
+    }
+
+    #[test]
     fn a_missing_file_names_itself() {
         let error = Settings::load(Path::new("/nowhere/sluice.yaml")).unwrap_err();
         assert_eq!(
