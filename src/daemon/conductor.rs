@@ -37,6 +37,7 @@ pub struct Inputs {
     pub rules: mpsc::UnboundedReceiver<()>,
 }
 
+#[allow(missing_debug_implementations)] // kube's Client has none
 /// Turns inputs into passes.
 pub struct Conductor {
     context: Context,

@@ -32,6 +32,7 @@ const START_RETRY: Duration = Duration::from_secs(2);
 /// Time between two looks at the controller's pods.
 const PODS_EVERY: Duration = Duration::from_secs(5);
 
+#[allow(missing_debug_implementations)] // kube's Client has none
 /// Clients of one cluster.
 #[derive(Clone)]
 pub struct Clients {

@@ -17,6 +17,7 @@ use crate::rollout::terms::{Terms, Tuning};
 use crate::telemetry::Metrics;
 use crate::web::Board;
 
+#[allow(missing_debug_implementations)] // kube's Client has none
 /// What every pass shares.
 #[derive(Clone)]
 pub struct Context {

@@ -41,6 +41,7 @@ use crate::prometheus::Source;
 use crate::telemetry::Metrics;
 use crate::web::{self, Board, Check, Readiness, Web};
 
+#[allow(missing_debug_implementations)] // kube's Client has none
 /// What a daemon is made of. The sandbox makes it by hand; [`run`] from settings.
 pub struct Parts {
     pub settings: Settings,

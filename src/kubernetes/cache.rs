@@ -6,7 +6,6 @@
 //! Not here: what an observation makes of it (`observe`).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::admissionregistration::v1::{
@@ -313,6 +312,10 @@ async fn fill<K: Watched, V>(
             Ok(None) => break,
             Err(error) => {
                 tracing::warn!(kind = %K::kind(&()), %error, "watch failed; trying again");
+                // What we may not see, we do without: it is not waited for.
+                if forbidden(&error) && std::mem::take(&mut first) {
+                    filled.send_modify(|filled| filled.done += 1);
+                }
                 continue;
             }
         };
@@ -333,6 +336,14 @@ async fn fill<K: Watched, V>(
         if done && std::mem::take(&mut first) {
             filled.send_modify(|filled| filled.done += 1);
         }
+    }
+}
+
+fn forbidden(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 403,
+        _ => false,
     }
 }
 
@@ -407,6 +418,3 @@ fn pod(object: Pod) -> Pod {
     object.spec = None;
     object
 }
-
-/// How long a caller should wait between looks at the progress of filling.
-pub const FILL_POLL: Duration = Duration::from_millis(50);

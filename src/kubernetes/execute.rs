@@ -37,6 +37,7 @@ const TRIES: usize = 4;
 /// What Sluice's last restart was for.
 pub const RESTARTED_FOR: &str = "sluice.dev/restarted-for";
 
+#[allow(missing_debug_implementations)] // kube's Client has none
 /// Executes actions.
 #[derive(Clone)]
 pub struct Executor {

@@ -11,8 +11,8 @@ use super::cache::Templated;
 use super::canary;
 use super::crd::{FINALIZER, GUARDED, HELD_BY, OPEN, REQUEST_PREFIX};
 use super::execute::RESTARTED_FOR;
+use super::fate;
 use super::scene::{DESIRED, KEEPS, Mark, STABLE, Scene, kept_revision};
-use super::{fate, preflight};
 use crate::rollout::observation::{
     Canary, CanaryRoute, Custody, Gate, Kept, Metrics, Observation, Request, Route, Serving, Target,
 };
@@ -205,47 +205,15 @@ fn canary_differs(scene: &Scene, plan: &Plan, present: &Deployment, run: &Run) -
 }
 
 fn route(scene: &Scene, plan: &Plan, state: &State) -> Route {
-    let (refusals, warnings) = preflight(scene, plan);
+    let said = scene.preflight(plan);
+    let refusals = said.iter().flat_map(|said| &said.refusals);
     Route {
-        refusals,
-        warnings,
+        refusals: refusals.map(ToString::to_string).collect(),
+        warnings: said.iter().flat_map(|said| said.warnings.clone()).collect(),
         canary: scene
             .canary_ingress(plan)
             .map(|present| canary_route(scene, plan, state, present)),
     }
-}
-
-/// Refusals and warnings, each in a sentence.
-fn preflight(scene: &Scene, plan: &Plan) -> (Vec<String>, Vec<String>) {
-    let Some(target) = &scene.target else {
-        return (Vec::new(), Vec::new());
-    };
-    let plan::Route::IngressNginx {
-        ingress,
-        service,
-        prefix,
-    } = &plan.route;
-    let said = preflight::preflight(&preflight::Seen {
-        rollout_uid: &plan.uid,
-        target: &target.object,
-        template: &target.object.spec.template,
-        ingress,
-        service: service.as_deref(),
-        prefix,
-        ingresses: scene.ingresses.iter().map(|ingress| &**ingress).collect(),
-        services: scene.services.iter().map(|service| &**service).collect(),
-        deployments: scene
-            .neighbours
-            .iter()
-            .map(|neighbour| &neighbour.object)
-            .collect(),
-        policies: scene.policies.iter().map(|policy| &**policy).collect(),
-        budgets: scene.budgets.iter().map(|budget| &**budget).collect(),
-        claims: scene.claims.iter().map(|claim| &**claim).collect(),
-        classes: Some(scene.classes.iter().map(|class| &**class).collect()),
-    });
-    let refusals = said.refusals.iter().map(ToString::to_string).collect();
-    (refusals, said.warnings)
 }
 
 fn canary_route(

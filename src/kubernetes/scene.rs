@@ -12,13 +12,13 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodTemplateSpec, Service};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 
 use super::cache::{Cache, Templated};
 use super::canary::{self, ArmLabel, Trial};
 use super::crd::Rollout;
 use super::labels;
+use super::preflight::{self, Found, Preflight, Seen};
 use super::template;
 use crate::rollout::plan::{Plan, Route};
 use crate::rollout::revision::Revision;
@@ -89,10 +89,8 @@ pub enum Error {
     NotStored,
     #[error("there is no Deployment {0}")]
     NoTarget(String),
-    #[error("there is no Ingress {0}")]
-    NoIngress(String),
-    #[error("no Service behind the Ingress selects the Deployment's pods")]
-    NoService,
+    #[error("the Ingress does not lead to the Deployment any more")]
+    NoRoute,
     #[error("no template of revision {0} is known")]
     NoTemplate(String),
     #[error(transparent)]
@@ -138,14 +136,6 @@ impl Scene {
         }
     }
 
-    /// The main Ingress.
-    pub fn main_ingress(&self, plan: &Plan) -> Option<&Arc<Ingress>> {
-        let Route::IngressNginx { ingress, .. } = &plan.route;
-        self.ingresses
-            .iter()
-            .find(|candidate| candidate.name_any() == *ingress)
-    }
-
     /// The canary Ingress, if it is ours.
     pub fn canary_ingress(&self, plan: &Plan) -> Option<&Arc<Ingress>> {
         let Route::IngressNginx { ingress, .. } = &plan.route;
@@ -156,54 +146,43 @@ impl Scene {
             .find(|candidate| candidate.name_any() == name)
     }
 
-    /// The Service of stable.
-    pub fn stable_service(&self, plan: &Plan) -> Option<&Arc<Service>> {
-        let Route::IngressNginx { service, .. } = &plan.route;
-        let main = self.main_ingress(plan)?;
-        let behind = |candidate: &&Arc<Service>| match service {
-            Some(name) => candidate.name_any() == *name,
-            None => {
-                backends(main).any(|(name, _)| name == candidate.name_any())
-                    && self.selects(candidate)
-            }
-        };
-        self.services.iter().find(behind)
+    /// Whether there can be a canary, and what it is built from.
+    pub fn preflight<'a>(&'a self, plan: &'a Plan) -> Option<Preflight<'a>> {
+        let target = &self.target.as_ref()?.object;
+        let Route::IngressNginx {
+            ingress,
+            service,
+            prefix,
+        } = &plan.route;
+        Some(preflight::preflight(&Seen {
+            rollout_uid: &plan.uid,
+            target,
+            template: &target.spec.template,
+            ingress,
+            service: service.as_deref(),
+            prefix,
+            ingresses: self.ingresses.iter().map(|ingress| &**ingress).collect(),
+            services: self.services.iter().map(|service| &**service).collect(),
+            deployments: self.neighbours.iter().map(|other| &other.object).collect(),
+            policies: self.policies.iter().map(|policy| &**policy).collect(),
+            budgets: self.budgets.iter().map(|budget| &**budget).collect(),
+            claims: self.claims.iter().map(|claim| &**claim).collect(),
+            classes: Some(self.classes.iter().map(|class| &**class).collect()),
+        }))
     }
 
-    fn selects(&self, service: &Service) -> bool {
-        let selector = service
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.selector.as_ref());
-        let labels = self.template_labels();
-        selector.is_some_and(|selector| {
-            !selector.is_empty()
-                && selector
-                    .iter()
-                    .all(|(key, value)| labels.get(key) == Some(value))
-        })
+    /// The names by which requests and metrics know the arms.
+    pub fn names(&self, plan: &Plan) -> Option<RouteNames> {
+        self.preflight(plan)?.found.map(|found| names(&found))
     }
 
     /// Labels of the target's pods.
-    pub fn template_labels(&self) -> labels::Labels {
+    fn template_labels(&self) -> labels::Labels {
         self.target
             .as_ref()
             .and_then(|target| target.object.spec.template.metadata.as_ref())
             .and_then(|meta| meta.labels.clone())
             .unwrap_or_default()
-    }
-
-    /// The names by which requests and metrics know the arms.
-    pub fn names(&self, plan: &Plan) -> Option<RouteNames> {
-        let main = self.main_ingress(plan)?;
-        let service = self.stable_service(plan)?.name_any();
-        let port = backends(main).find(|(name, _)| *name == service)?.1;
-        Some(RouteNames {
-            ingress: main.name_any(),
-            canary_service: canary::service_name(&service),
-            service,
-            port,
-        })
     }
 
     /// A template by its hash: the target's, one of its `ReplicaSets`', or one that is kept.
@@ -227,47 +206,11 @@ impl Scene {
         serde_json::from_value(kept.data.0.clone()).ok()
     }
 
-    /// The label by which canary pods differ.
-    pub fn arm_label(&self, plan: &Plan) -> Option<ArmLabel> {
-        let service = self.stable_service(plan)?;
-        let selector = service.spec.as_ref()?.selector.clone()?;
-        let target = self.target.as_ref()?;
-        labels::choose(
-            &selector,
-            &target.object.spec.selector,
-            &self.template_labels(),
-            &self.other_selectors(plan, &service.name_any()),
-        )
-    }
-
-    /// Selectors of the namespace other than the stable Service's and the target's.
-    pub fn other_selectors(&self, plan: &Plan, stable: &str) -> Vec<LabelSelector> {
-        let ours = |meta: &kube::api::ObjectMeta| canary::is_owned(meta, &plan.uid);
-        let services = self
-            .services
-            .iter()
-            .filter(|s| s.name_any() != stable && !ours(&s.metadata));
-        let services = services
-            .filter_map(|service| service.spec.as_ref()?.selector.as_ref())
-            .map(labels::plain);
-        let policies = self
-            .policies
-            .iter()
-            .filter(|policy| !ours(&policy.metadata));
-        let policies = policies.filter_map(|policy| policy.spec.as_ref()?.pod_selector.clone());
-        let budgets = self
-            .budgets
-            .iter()
-            .filter_map(|budget| budget.spec.as_ref()?.selector.clone());
-        let neighbours = self.neighbours.iter().filter(|neighbour| {
-            neighbour.object.name_any() != plan.target && !ours(&neighbour.object.metadata)
-        });
-        let neighbours = neighbours.map(|neighbour| neighbour.object.spec.selector.clone());
-        services
-            .chain(policies)
-            .chain(budgets)
-            .chain(neighbours)
-            .collect()
+    fn found<'a>(&'a self, plan: &'a Plan) -> Result<Found<'a>, Error> {
+        let preflight = self
+            .preflight(plan)
+            .ok_or_else(|| Error::NoTarget(plan.target.clone()))?;
+        preflight.found.ok_or(Error::NoRoute)
     }
 
     /// The canary's objects as they should be.
@@ -282,10 +225,9 @@ impl Scene {
             .target
             .as_ref()
             .ok_or_else(|| Error::NoTarget(plan.target.clone()))?;
-        let service = self.stable_service(plan).ok_or(Error::NoService)?;
-        let label = self.arm_label(plan).ok_or(Error::NoService)?;
+        let found = self.found(plan)?;
         let owner = canary::owner(&self.rollout).ok_or(Error::NotStored)?;
-        let trial = trial(plan, &owner, mark, &label);
+        let trial = trial(plan, &owner, mark, &found.label);
         let policies: Vec<NetworkPolicy> = self
             .policies
             .iter()
@@ -293,7 +235,7 @@ impl Scene {
             .collect();
         Ok(Wanted {
             deployment: canary::deployment::deployment(&target.object, template, replicas, &trial)?,
-            service: canary::service::service(service, &trial),
+            service: canary::service::service(found.service, &trial),
             policies: canary::network_policy::network_policies(
                 &policies,
                 &self.template_labels(),
@@ -309,14 +251,9 @@ impl Scene {
         mark: Mark<'_>,
         weight: u8,
     ) -> Result<Ingress, Error> {
-        let Route::IngressNginx {
-            ingress, prefix, ..
-        } = &plan.route;
-        let main = self
-            .main_ingress(plan)
-            .ok_or_else(|| Error::NoIngress(ingress.clone()))?;
-        let names = self.names(plan).ok_or(Error::NoService)?;
-        let label = self.arm_label(plan).ok_or(Error::NoService)?;
+        let Route::IngressNginx { prefix, .. } = &plan.route;
+        let found = self.found(plan)?;
+        let names = names(&found);
         let owner = canary::owner(&self.rollout).ok_or(Error::NotStored)?;
         let traffic = canary::ingress::Traffic {
             stable: &names.service,
@@ -326,9 +263,9 @@ impl Scene {
             matching: plan.matching.as_ref(),
         };
         Ok(canary::ingress::ingress(
-            main,
+            found.ingress,
             &traffic,
-            &trial(plan, &owner, mark, &label),
+            &trial(plan, &owner, mark, &found.label),
         )?)
     }
 }
@@ -348,24 +285,14 @@ fn trial<'a>(
     }
 }
 
-/// The Services behind an Ingress, each with its port.
-fn backends(ingress: &Ingress) -> impl Iterator<Item = (String, String)> + '_ {
-    let rules = ingress
-        .spec
-        .iter()
-        .flat_map(|spec| spec.rules.iter().flatten());
-    let paths = rules
-        .filter_map(|rule| rule.http.as_ref())
-        .flat_map(|http| http.paths.iter());
-    paths.filter_map(|path| {
-        let service = path.backend.service.as_ref()?;
-        let port = service.port.as_ref()?;
-        let port = port
-            .number
-            .map(|number| number.to_string())
-            .or_else(|| port.name.clone());
-        Some((service.name.clone(), port.unwrap_or_default()))
-    })
+fn names(found: &Found<'_>) -> RouteNames {
+    let service = found.service.name_any();
+    RouteNames {
+        ingress: found.ingress.name_any(),
+        canary_service: canary::service_name(&service),
+        service,
+        port: found.ports.first().cloned().unwrap_or_default(),
+    }
 }
 
 /// The `ReplicaSets` that a Deployment owns, by uid.

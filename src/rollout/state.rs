@@ -34,6 +34,9 @@ pub struct State {
     /// A revision that went out without us, already told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bypassed: Option<String>,
+    /// What is being mended and was already told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mending: Vec<Mending>,
     /// A native restart that waits to be done, by its request's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart: Option<String>,
@@ -183,6 +186,15 @@ pub struct Suspicion {
     pub since: Timestamp,
     /// From which weight.
     pub from: u8,
+}
+
+/// Something of ours that others changed and that is being put back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mending {
+    /// The gate's label.
+    Label,
+    /// The canary's objects.
+    Canary,
 }
 
 /// What began a run.

@@ -10,7 +10,7 @@ use crate::rollout::observation::{GateMode, Target};
 use crate::rollout::plan::ConfigChanges;
 use crate::rollout::reason::{Cause, Reason};
 use crate::rollout::revision::Revision;
-use crate::rollout::state::{Phase, Run, Trigger};
+use crate::rollout::state::{Mending, Phase, Run, Trigger};
 
 /// What is looked after in every phase: the gate itself, a detached or vanished target.
 pub(super) fn look_after(pass: &mut Pass<'_>) {
@@ -90,13 +90,11 @@ fn keep_guarded(pass: &mut Pass<'_>, target: &Target) {
     if pass.state.target.is_none() {
         return;
     }
+    pass.tell_mending(Mending::Label, !target.guarded, Reason::LabelRestored);
     if !pass.seen.rollout.finalizer {
         pass.act(Action::TakeCustody);
     }
     if !target.guarded || target.held_by.as_deref() != Some(pass.plan.name.as_str()) {
-        if !target.guarded {
-            pass.tell(Reason::LabelRestored);
-        }
         pass.act(Action::Guard);
     }
 }
@@ -278,8 +276,13 @@ fn restart(pass: &mut Pass<'_>, target: &Target) {
     }
 }
 
-/// Between runs a Deployment is open in mode `policy` and paused in mode `paused`.
+/// Between runs a Deployment is open in mode `policy` and paused in mode `paused`. One that has
+/// another template than stable's stays as it is.
 pub(super) fn settle_pause(pass: &mut Pass<'_>, target: &Target) {
+    let stable = pass.state.stable.as_ref();
+    if !stable.is_some_and(|stable| stable.same(&target.revision)) {
+        return;
+    }
     let expect = target.revision.clone();
     match pass.seen.gate.mode {
         GateMode::Policy if target.paused => pass.act(Action::Unpause { expect }),

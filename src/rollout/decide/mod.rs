@@ -17,6 +17,8 @@ mod requests;
 mod rolling_back;
 mod running;
 mod stepping;
+#[cfg(test)]
+mod tests;
 
 use jiff::Timestamp;
 
@@ -50,10 +52,9 @@ pub fn decide(terms: &Terms, state: &State, seen: &Observation) -> Decision {
     guard::look_after(&mut pass);
     requests::answer(&mut pass);
     for _ in 0..PHASES_A_PASS {
-        let before = pass.state.phase.name();
-        let phase = std::mem::take(&mut pass.state.phase);
-        pass.state.phase = step(&mut pass, phase);
-        if pass.state.phase.name() == before {
+        let before = pass.state.phase.clone();
+        pass.state.phase = step(&mut pass, before.clone());
+        if pass.state.phase == before {
             break;
         }
     }

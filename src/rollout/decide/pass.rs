@@ -14,7 +14,7 @@ use crate::rollout::evidence::{Evidence, RuleReport};
 use crate::rollout::observation::{Observation, Target};
 use crate::rollout::plan::Plan;
 use crate::rollout::reason::{Cause, HeldWhy, Outcome, Reason};
-use crate::rollout::state::{Phase, Rollback, Run, State};
+use crate::rollout::state::{Mending, Phase, Rollback, Run, State};
 use crate::rollout::terms::Terms;
 
 /// A pass in the making.
@@ -78,7 +78,20 @@ impl<'a> Pass<'a> {
     }
 
     pub fn tell(&mut self, reason: Reason) {
-        self.notices.push(reason);
+        if !self.notices.contains(&reason) {
+            self.notices.push(reason);
+        }
+    }
+
+    /// Tells that something is being mended, once until it is.
+    pub fn tell_mending(&mut self, what: Mending, broken: bool, reason: Reason) {
+        let told = self.state.mending.contains(&what);
+        if broken && !told {
+            self.state.mending.push(what);
+            self.tell(reason);
+        } else if !broken && told {
+            self.state.mending.retain(|mending| *mending != what);
+        }
     }
 
     /// Asks for another look at `at` at the latest.

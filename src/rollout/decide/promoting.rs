@@ -193,9 +193,7 @@ fn clearing(pass: &mut Pass<'_>, target: &Target, mut run: Run) -> Phase {
             stage: Promotion::Removing,
         };
     }
-    if target.revision.same(&run.revision) {
-        settle_pause(pass, target);
-    }
+    settle_pause(pass, target);
     pass.tell(Reason::Promoted {
         revision: run.revision.clone(),
     });

@@ -10,7 +10,7 @@ use crate::rollout::evidence::{Evidence, RuleReport, Verdict};
 use crate::rollout::observation::Target;
 use crate::rollout::plan::{NoDataThen, Plan};
 use crate::rollout::reason::{Cause, HeldWhy, Reason};
-use crate::rollout::state::{Phase, Run, Trigger};
+use crate::rollout::state::{Mending, Phase, Run, Trigger};
 
 /// Replicas of the canary at `weight` percent of `stable` replicas: at least one.
 pub(super) fn replicas(stable: i32, weight: u8) -> i32 {
@@ -128,24 +128,26 @@ fn worst(reports: &[RuleReport]) -> Verdict {
 /// Makes and mends the canary's objects.
 pub(super) fn keep_canary(pass: &mut Pass<'_>, run: &Run) {
     let wanted = wanted_replicas(pass, run);
-    match &pass.seen.canary {
-        Some(canary) if canary.leaving => {}
-        Some(canary) if canary.revision == run.mark() && !canary.differs => {
-            if canary.replicas != wanted {
-                pass.act(Action::ScaleCanary { replicas: wanted });
-            }
-        }
-        present => {
-            let mends = run.peak > 0 || present.as_ref().is_some_and(|c| c.differs && c.ready > 0);
-            if mends {
-                pass.tell(Reason::CanaryMended);
-            }
-            pass.act(Action::EnsureCanary {
-                template: run.revision.clone(),
-                mark: run.mark(),
-                replicas: wanted,
-            });
-        }
+    let present = pass.seen.canary.as_ref();
+    if present.is_some_and(|canary| canary.leaving) {
+        return;
+    }
+    let ours = present.is_some_and(|canary| canary.revision == run.mark());
+    let whole = ours && present.is_some_and(|canary| !canary.differs);
+    // Before it has had a request, an incomplete canary is one that is being made.
+    pass.tell_mending(
+        Mending::Canary,
+        !whole && run.peak > 0,
+        Reason::CanaryMended,
+    );
+    if !whole {
+        pass.act(Action::EnsureCanary {
+            template: run.revision.clone(),
+            mark: run.mark(),
+            replicas: wanted,
+        });
+    } else if present.is_some_and(|canary| canary.replicas != wanted) {
+        pass.act(Action::ScaleCanary { replicas: wanted });
     }
 }
 

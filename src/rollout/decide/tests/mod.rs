@@ -1,0 +1,8 @@
+//! Tests of the decision: a model of the cluster that executes what is decided.
+//!
+//! `model` is the door for both: `stories` are timelines with their traces, `invariants` are
+//! properties under random events, faults and crashes.
+
+mod invariants;
+mod model;
+mod stories;

@@ -1,0 +1,427 @@
+//! A cluster small enough to reason about: one Deployment, its canary, one route, requests.
+//!
+//! It does what Kubernetes, the gate and a router would do with the actions. It knows what
+//! users got, so that invariants are checked against the cluster and not against the daemon's
+//! opinion.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::rollout::action::Action;
+use crate::rollout::decide::{Decision, decide};
+use crate::rollout::evidence::{self, ArmCounts, Kind, Question, Sample};
+use crate::rollout::observation::{
+    Canary, CanaryRoute, Custody, Fate, FateKind, Gate, Kept, Metrics, Observation, Request, Route,
+    Serving, Target,
+};
+use crate::rollout::plan::{
+    Analysis, ConfigChanges, NoDataThen, Plan, Route as PlanRoute, Step, UndecidedThen,
+};
+use crate::rollout::reason::Reason;
+use crate::rollout::revision::Revision;
+use crate::rollout::state::State;
+use crate::rollout::terms::{Terms, Tuning};
+
+/// Requests a second of the model's traffic.
+const RPS: f64 = 200.0;
+/// Stable replicas at the start.
+const REPLICAS: i32 = 4;
+
+pub fn revision(name: &str) -> Revision {
+    Revision {
+        hash: name.to_owned(),
+        images: vec![format!("shop:{name}")],
+    }
+}
+
+pub fn terms() -> Terms {
+    let step = |weight| Step {
+        weight,
+        hold: Duration::ZERO,
+        approval: false,
+    };
+    let steps = vec![step(5), step(25), step(50)];
+    let analysis = Analysis {
+        rules: vec!["error-rate".to_owned()],
+        false_rollback_rate: 0.01,
+        within: Duration::from_secs(600),
+        blast: 0.005,
+        blast_max: 0.02,
+        undecided: (Duration::from_secs(1800), UndecidedThen::Hold),
+        no_data: (Duration::from_secs(60), NoDataThen::Hold),
+    };
+    let question = Question {
+        name: "error-rate".to_owned(),
+        kind: Kind::Proportion,
+        ratio: 1.2,
+        absolute: 0.001,
+    };
+    Terms {
+        evidence: evidence::Settings {
+            questions: vec![question],
+            within: analysis.within,
+            blast: analysis.blast,
+            blast_max: analysis.blast_max,
+            steps: steps.iter().map(|step| step.weight).collect(),
+            ..evidence::Settings::default()
+        },
+        plan: Plan {
+            namespace: "shop".to_owned(),
+            name: "shop".to_owned(),
+            uid: "rollout".to_owned(),
+            generation: 1,
+            target: "shop".to_owned(),
+            route: PlanRoute::IngressNginx {
+                ingress: "shop".to_owned(),
+                service: None,
+                prefix: "nginx.ingress.kubernetes.io".to_owned(),
+            },
+            steps,
+            matching: None,
+            analysis,
+            progress_deadline: Duration::from_secs(120),
+            restore_template: true,
+            config_changes: ConfigChanges::Report,
+            suspended: false,
+        },
+        tuning: Tuning::default(),
+    }
+}
+
+/// How the requests of an arm end.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Health {
+    /// No errors.
+    Good,
+    /// Every third request fails.
+    Bad,
+}
+
+/// The cluster.
+#[derive(Debug, Clone)]
+pub struct Model {
+    pub terms: Terms,
+    pub now: Timestamp,
+    pub state: State,
+    /// What a restarted daemon finds.
+    pub saved: State,
+    pub target: Target,
+    pub canary: Option<Canary>,
+    pub route: Option<CanaryRoute>,
+    pub kept: Kept,
+    pub guarded_by_rollout: bool,
+    pub deleting: bool,
+    pub requests: Vec<Request>,
+    /// Whether metrics come.
+    pub metrics: bool,
+    pub canary_health: Health,
+    /// New canary pods crash.
+    pub crashes: bool,
+    /// New canary pods become ready.
+    pub comes_up: bool,
+    /// Revisions that a promotion was decided for, or that served at adoption.
+    pub approved: BTreeSet<String>,
+    /// What was told, by name.
+    pub told: Vec<Reason>,
+    sampled: Timestamp,
+}
+
+impl Model {
+    pub fn new() -> Self {
+        let v1 = revision("v1");
+        let now = Timestamp::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        Self {
+            terms: terms(),
+            now,
+            state: State::default(),
+            saved: State::default(),
+            target: Target {
+                uid: "one".to_owned(),
+                revision: v1.clone(),
+                replicas: REPLICAS,
+                complete: true,
+                updated_ready: REPLICAS,
+                serving: vec![Serving {
+                    revision: v1,
+                    replicas: REPLICAS,
+                    ready: REPLICAS,
+                }],
+                ..Target::default()
+            },
+            canary: None,
+            route: None,
+            kept: Kept::default(),
+            guarded_by_rollout: false,
+            deleting: false,
+            requests: Vec::new(),
+            metrics: true,
+            canary_health: Health::Good,
+            crashes: false,
+            comes_up: true,
+            approved: BTreeSet::from(["v1".to_owned()]),
+            told: Vec::new(),
+            sampled: now,
+        }
+    }
+
+    /// Somebody applies a template; the gate holds it.
+    pub fn apply(&mut self, name: &str) {
+        if !self.target.guarded {
+            // Nothing holds it: what goes out here is not the daemon's doing.
+            self.approved.insert(name.to_owned());
+        } else if self.target.revision.hash != name {
+            self.target.paused = true;
+        }
+        self.target.revision = revision(name);
+        self.settle();
+    }
+
+    /// Somebody asks for something.
+    pub fn ask(&mut self, act: &str) {
+        self.requests.push(Request {
+            id: format!("{act}-{}", self.requests.len() + self.told.len()),
+            act: act.to_owned(),
+            revision: None,
+        });
+    }
+
+    /// The weight that users' requests go by.
+    pub fn weight(&self) -> u8 {
+        self.route
+            .as_ref()
+            .and_then(|route| route.weight)
+            .unwrap_or(0)
+    }
+
+    /// What is seen now.
+    pub fn look(&self) -> Observation {
+        Observation {
+            now: self.now,
+            rollout: Custody {
+                deleting: self.deleting,
+                finalizer: self.guarded_by_rollout,
+                rival: None,
+                requests: self.requests.clone(),
+            },
+            target: Some(self.target.clone()),
+            canary: self.canary.clone(),
+            route: Route {
+                refusals: Vec::new(),
+                warnings: Vec::new(),
+                canary: self.route.clone(),
+            },
+            metrics: self.metrics(),
+            gate: Gate::default(),
+            kept: self.kept.clone(),
+        }
+    }
+
+    fn metrics(&self) -> Metrics {
+        if !self.metrics {
+            return Metrics {
+                absent: Some("down".to_owned()),
+                ..Metrics::default()
+            };
+        }
+        let seconds = self.now.duration_since(self.sampled).as_secs_f64();
+        if seconds <= 0.0 {
+            return Metrics::default();
+        }
+        let all = (RPS * seconds).round();
+        let canary = (all * f64::from(self.weight()) / 100.0).round();
+        let bad = match self.canary_health {
+            Health::Good => 0.0,
+            Health::Bad => (canary / 3.0).ceil(),
+        };
+        let counts = |total, bad| ArmCounts::Proportion { total, bad };
+        Metrics {
+            samples: vec![Sample {
+                rule: "error-rate".to_owned(),
+                from: self.sampled,
+                to: self.now,
+                canary: counts(canary, bad),
+                stable: counts(all - canary, 0.0),
+            }],
+            bookmark: Some(serde_json::json!(self.now.as_second())),
+            absent: None,
+        }
+    }
+
+    /// Time passes: a second at the metrics' pace.
+    pub fn tick(&mut self) {
+        self.sampled = self.now;
+        self.now += Duration::from_secs(1);
+        self.settle();
+    }
+
+    /// One whole pass, everything succeeds.
+    pub fn pass(&mut self) -> Decision {
+        let seen = self.look();
+        let decision = decide(&self.terms, &self.state, &seen);
+        self.execute(&decision, usize::MAX);
+        decision
+    }
+
+    /// Executes a decision; after `effects` effects (the save counts as one) the daemon crashes.
+    pub fn execute(&mut self, decision: &Decision, effects: usize) {
+        let relief = decision.actions.iter().filter(|action| action.relieves());
+        let rest = decision.actions.iter().filter(|action| !action.relieves());
+        let mut left = effects;
+        let mut spend = || {
+            let some = left > 0;
+            left = left.saturating_sub(1);
+            some
+        };
+        for action in relief {
+            if !spend() {
+                return self.crash();
+            }
+            self.carry_out(action);
+        }
+        if !spend() {
+            return self.crash();
+        }
+        self.saved = decision.next.clone();
+        self.state = decision.next.clone();
+        self.note_approvals(decision);
+        for action in rest {
+            if !spend() {
+                return self.crash();
+            }
+            self.carry_out(action);
+        }
+        self.settle();
+    }
+
+    fn note_approvals(&mut self, decision: &Decision) {
+        self.told.extend(decision.notices.clone());
+        let promotes = decision
+            .notices
+            .iter()
+            .any(|reason| matches!(reason, Reason::PromotionStarted { .. }));
+        if let Some(run) = decision.next.phase.run().filter(|_| promotes) {
+            self.approved.insert(run.revision.hash.clone());
+        }
+    }
+
+    /// The daemon loses what is not saved.
+    pub fn crash(&mut self) {
+        self.state = self.saved.clone();
+    }
+
+    fn carry_out(&mut self, action: &Action) {
+        match action {
+            Action::LowerWeight { weight } => {
+                if let Some(route) = &mut self.route {
+                    route.weight = Some(*weight);
+                }
+            }
+            Action::EnsureCanary { mark, replicas, .. } => self.make_canary(mark, *replicas),
+            Action::ScaleCanary { replicas } => {
+                if let Some(canary) = &mut self.canary {
+                    canary.replicas = *replicas;
+                }
+            }
+            Action::EnsureRoute { weight } => {
+                self.route = Some(CanaryRoute {
+                    weight: Some(*weight),
+                    differs: false,
+                });
+            }
+            Action::RemoveRoute => self.route = None,
+            Action::RemoveCanary => self.canary = None,
+            Action::TakeCustody => self.guarded_by_rollout = true,
+            Action::ReleaseCustody => self.guarded_by_rollout = false,
+            Action::Guard => {
+                self.target.guarded = true;
+                self.target.held_by = Some("shop".to_owned());
+            }
+            Action::Unguard => {
+                self.target.guarded = false;
+                self.target.held_by = None;
+            }
+            Action::Pause { expect } => self.set_paused(expect, true),
+            Action::Unpause { expect } => self.set_paused(expect, false),
+            Action::RestoreTemplate { to, expect, paused } => {
+                if self.target.revision.same(expect) {
+                    self.target.revision = to.clone();
+                    self.target.paused = *paused;
+                }
+            }
+            Action::KeepStable { revision } => self.kept.stable = Some(revision.hash.clone()),
+            Action::KeepDesired { revision } => self.kept.desired = Some(revision.clone()),
+            Action::DropDesired => self.kept.desired = None,
+            Action::Restart { id } => self.target.restarted_for = Some(id.clone()),
+            Action::ClearRequest { id } => self.requests.retain(|request| request.id != *id),
+        }
+    }
+
+    fn set_paused(&mut self, expect: &Revision, paused: bool) {
+        if self.target.revision.same(expect) {
+            self.target.paused = paused;
+        }
+    }
+
+    fn make_canary(&mut self, mark: &str, replicas: i32) {
+        self.canary = Some(Canary {
+            revision: mark.to_owned(),
+            replicas,
+            ..Canary::default()
+        });
+    }
+
+    /// Controllers do their work: pods come up, an open Deployment rolls.
+    pub fn settle(&mut self) {
+        if let Some(canary) = &mut self.canary {
+            canary.ready = if self.comes_up && !self.crashes {
+                canary.replicas
+            } else {
+                0
+            };
+            canary.fate = self.crashes.then(|| Fate {
+                kind: FateKind::CrashLoop,
+                detail: "it crashes".to_owned(),
+            });
+        }
+        if self.target.paused {
+            let serving = self.target.serving.first();
+            let held = serving.is_some_and(|serving| !serving.revision.same(&self.target.revision));
+            self.target.complete = !held;
+            for serving in &mut self.target.serving {
+                serving.replicas = self.target.replicas;
+                serving.ready = self.target.replicas;
+            }
+        } else {
+            let replicas = self.target.replicas;
+            self.target.serving = vec![Serving {
+                revision: self.target.revision.clone(),
+                replicas,
+                ready: replicas,
+            }];
+            self.target.complete = true;
+            self.target.updated_ready = replicas;
+        }
+    }
+
+    /// Passes and ticks until `done`, at most `seconds`. Whether it was reached.
+    pub fn until(&mut self, seconds: u32, done: impl Fn(&Self) -> bool) -> bool {
+        for _ in 0..seconds {
+            self.pass();
+            if done(self) {
+                return true;
+            }
+            self.tick();
+        }
+        false
+    }
+
+    /// An adopted, idle Rollout.
+    pub fn idle() -> Self {
+        let mut model = Self::new();
+        assert!(model.until(5, |model| model.state.phase.name() == "Idle"));
+        model.pass();
+        model
+    }
+}
