@@ -109,7 +109,11 @@ impl Call {
     /// The body as a value.
     pub fn parse(&self) -> Result<Value, Refusal> {
         if self.media.contains("protobuf") {
-            return Err(Refusal::unsupported_media(&self.media));
+            let told = format!(
+                "{} (the sandbox reads JSON and YAML: use kubectl apply)",
+                self.media
+            );
+            return Err(Refusal::unsupported_media(&told));
         }
         if self.body.is_empty() {
             return Ok(Value::Null);

@@ -334,3 +334,177 @@ async fn a_request_can_be_lost_after_it_took_effect() {
         2
     );
 }
+
+fn definition() -> Value {
+    let schema = json!({"type": "object", "required": ["spec"], "properties": {
+        "spec": {"type": "object", "properties": {"weight": {"type": "integer", "maximum": 100, "default": 5}}},
+        "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}});
+    json!({"metadata": {"name": "things.x.dev"}, "spec": {
+        "group": "x.dev", "scope": "Namespaced", "names": {"plural": "things", "kind": "Thing"},
+        "versions": [{"name": "v1", "served": true, "storage": true, "subresources": {"status": {}}, "schema": {"openAPIV3Schema": schema},
+            "additionalPrinterColumns": [{"name": "Weight", "type": "integer", "jsonPath": ".spec.weight"}]}]}})
+}
+
+async fn raw(server: &Api, method: &str, path: &str, media: &str, body: Value) -> (u16, Value) {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", media)
+        .header("accept", media)
+        .body(())
+        .unwrap();
+    let body = if body.is_null() {
+        Bytes::new()
+    } else {
+        Bytes::from(body.to_string())
+    };
+    let response = server
+        .handle(&request.into_parts().0, body, Some("me"))
+        .await
+        .unwrap();
+    let code = response.status().as_u16();
+    let bytes = axum::body::to_bytes(response.into_body(), 1 << 20)
+        .await
+        .unwrap();
+    (code, serde_json::from_slice(&bytes).unwrap_or_default())
+}
+
+const JSON: &str = "application/json";
+
+#[tokio::test(start_paused = true)]
+async fn a_definition_makes_a_resource_and_takes_it_away() {
+    let server = server();
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let things = "/apis/x.dev/v1/namespaces/default/things";
+    assert_eq!(raw(&server, "GET", things, JSON, Value::Null).await.0, 404);
+    let (code, made) = raw(&server, "POST", definitions, JSON, definition()).await;
+    assert_eq!(
+        (code, &made["status"]["conditions"][1]["type"]),
+        (201, &json!("Established")),
+        "{made}"
+    );
+    let thing =
+        json!({"apiVersion": "x.dev/v1", "kind": "Thing", "metadata": {"name": "a"}, "spec": {}});
+    let (code, made) = raw(&server, "POST", things, JSON, thing).await;
+    assert_eq!((code, &made["spec"]["weight"]), (201, &json!(5)), "{made}");
+    let merge = "application/merge-patch+json";
+    let one = format!("{things}/a");
+    let (code, refused) = raw(
+        &server,
+        "PATCH",
+        &one,
+        merge,
+        json!({"spec": {"weight": 101}}),
+    )
+    .await;
+    assert_eq!((code, &refused["reason"]), (422, &json!("Invalid")));
+    let (_, table) = raw(
+        &server,
+        "GET",
+        things,
+        "application/json;as=Table;v=v1;g=meta.k8s.io",
+        Value::Null,
+    )
+    .await;
+    assert_eq!(table["rows"][0]["cells"], json!(["a", 5]));
+    let (code, _) = raw(
+        &server,
+        "DELETE",
+        &format!("{definitions}/things.x.dev"),
+        JSON,
+        Value::Null,
+    )
+    .await;
+    assert_eq!(code, 200);
+    assert_eq!(raw(&server, "GET", &one, JSON, Value::Null).await.0, 404);
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_fields_are_refused_when_validation_is_strict() {
+    let server = server();
+    let path = "/api/v1/namespaces/default/configmaps";
+    let body = json!({"metadata": {"name": "x"}, "dta": {}});
+    let (code, refused) = raw(
+        &server,
+        "POST",
+        &format!("{path}?fieldValidation=Strict"),
+        JSON,
+        body.clone(),
+    )
+    .await;
+    assert_eq!(code, 400);
+    assert!(
+        refused["message"]
+            .as_str()
+            .unwrap()
+            .contains("unknown field \"dta\""),
+        "{refused}"
+    );
+    assert_eq!(raw(&server, "POST", path, JSON, body).await.0, 201);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_of_a_wrong_shape_are_refused_and_harm_nothing() {
+    let server = server();
+    let path = "/apis/apps/v1/namespaces/default/deployments";
+    for body in [
+        json!({"metadata": {"name": "x"}, "spec": "text"}),
+        json!({"metadata": {"name": "x"}, "spec": {"template": 3}}),
+        json!([1]),
+        json!({"metadata": "x"}),
+    ] {
+        let (code, refused) = raw(&server, "POST", path, JSON, body.clone()).await;
+        assert!(
+            (400..500).contains(&code),
+            "{body} was answered {code}: {refused}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_stores_nothing() {
+    let server = server();
+    let path = "/api/v1/namespaces/default/configmaps";
+    let body = json!({"metadata": {"name": "x"}, "data": {"a": "b"}});
+    assert_eq!(
+        raw(&server, "POST", &format!("{path}?dryRun=All"), JSON, body)
+            .await
+            .0,
+        201
+    );
+    assert_eq!(
+        raw(&server, "GET", &format!("{path}/x"), JSON, Value::Null)
+            .await
+            .0,
+        404
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replace_after_a_delete_meets_the_new_object_as_a_conflict() {
+    let server = server();
+    let api: Kube<ConfigMap> = Kube::default_namespaced(server.client("me"));
+    let first = api
+        .create(&PostParams::default(), &config_map("x"))
+        .await
+        .unwrap();
+    api.delete("x", &DeleteParams::default()).await.unwrap();
+    api.create(&PostParams::default(), &config_map("x"))
+        .await
+        .unwrap();
+    let old = ConfigMap {
+        metadata: kube::api::ObjectMeta {
+            resource_version: None,
+            ..first.metadata
+        },
+        ..config_map("x")
+    };
+    assert_eq!(
+        code(
+            api.replace("x", &PostParams::default(), &old)
+                .await
+                .unwrap_err()
+        ),
+        409
+    );
+}
