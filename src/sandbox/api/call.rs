@@ -178,7 +178,7 @@ impl Target {
     fn fill(&mut self, rest: &[&str]) -> Option<()> {
         match rest {
             ["namespaces", name, sub @ ("status" | "finalize")] => {
-                self.set("namespaces", Some(name), sub)
+                self.set("namespaces", Some(name), sub);
             }
             ["namespaces", namespace, plural, rest @ ..] => {
                 self.namespace = Some((*namespace).to_owned());
@@ -195,9 +195,9 @@ impl Target {
     }
 
     fn set(&mut self, plural: &str, name: Option<&&str>, subresource: &str) {
-        self.plural = plural.to_owned();
+        plural.clone_into(&mut self.plural);
         self.name = name.map(|name| (*name).to_owned());
-        self.subresource = subresource.to_owned();
+        subresource.clone_into(&mut self.subresource);
     }
 }
 

@@ -101,7 +101,7 @@ fn add_functions(context: &mut Context<'_, '_>) {
 pub fn uses(expr: &IdedExpr, name: &str) -> bool {
     let mut found = false;
     visit(&expr.expr, &mut |expr| {
-        found |= matches!(expr, Expr::Ident(ident) if ident == name)
+        found |= matches!(expr, Expr::Ident(ident) if ident == name);
     });
     found
 }

@@ -44,7 +44,7 @@ const PLAIN: &[&str] = &[
 
 /// Definitions whose content is any JSON.
 fn is_opaque(name: &str) -> bool {
-    name.ends_with(".JSON")
+    name.rsplit('.').next() == Some("JSON")
         || name.contains(".JSONSchemaProps")
         || name.ends_with(".RawExtension")
         || name.ends_with(".FieldsV1")

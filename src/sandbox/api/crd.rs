@@ -1,4 +1,4 @@
-//! What a CustomResourceDefinition brings: kinds in the registry, and its own status.
+//! What a custom resource definition brings: kinds in the registry, and its own status.
 
 use serde_json::{Value, json};
 
@@ -54,9 +54,9 @@ fn texts(list: &Value) -> Vec<String> {
 /// Puts a definition's kinds into the registry, in place of those it had before.
 pub fn register(registry: &mut Registry, definition: &Value) {
     forget(registry, definition);
-    kinds(definition)
-        .into_iter()
-        .for_each(|kind| registry.add(kind));
+    for kind in kinds(definition) {
+        registry.add(kind);
+    }
 }
 
 /// Takes a definition's kinds out of the registry.

@@ -16,7 +16,7 @@ pub fn fill(kind: &Kind, object: &mut Value, old: Option<&Value>) {
         ("", "Service") => super::service::fill(object, old),
         ("", "Secret") => secret(object),
         ("", "PersistentVolumeClaim") => {
-            set(&mut object["spec"], "volumeMode", json!("Filesystem"))
+            set(&mut object["spec"], "volumeMode", json!("Filesystem"));
         }
         ("apps", "Deployment") => deployment(&mut object["spec"]),
         ("apps", "ReplicaSet") => replicas_and_template(&mut object["spec"]),
@@ -26,7 +26,7 @@ pub fn fill(kind: &Kind, object: &mut Value, old: Option<&Value>) {
         ("networking.k8s.io", "NetworkPolicy") => network_policy(&mut object["spec"]),
         ("networking.k8s.io", "Ingress") => status_of_ingress(object),
         ("autoscaling", "HorizontalPodAutoscaler") => {
-            set(&mut object["spec"], "minReplicas", json!(1))
+            set(&mut object["spec"], "minReplicas", json!(1));
         }
         ("discovery.k8s.io", "EndpointSlice") => ports(&mut object["ports"], true),
         ("admissionregistration.k8s.io", _) => policy(object),

@@ -159,8 +159,9 @@ impl Fields {
         self.below.remove("f:apiVersion");
         self.below.remove("f:kind");
         if let Some(metadata) = self.below.get_mut("f:metadata") {
-            META.iter()
-                .for_each(|field| drop(metadata.below.remove(&format!("f:{field}"))));
+            for field in META {
+                metadata.below.remove(&format!("f:{field}"));
+            }
             metadata.member = false;
             if metadata.below.is_empty() {
                 self.below.remove("f:metadata");
@@ -303,20 +304,11 @@ fn compare_maps(
 ) -> Change {
     let mut change = Change::default();
     for (name, new) in after {
-        match before.get(name) {
-            Some(old) => change.put(format!("f:{name}"), compare(old, new, shape.field(name))),
-            None => {
-                let mut set = Fields::of(new, shape.field(name));
-                set.member = true;
-                change.put(
-                    format!("f:{name}"),
-                    Change {
-                        set,
-                        removed: Fields::default(),
-                    },
-                );
-            }
-        }
+        let below = before.get(name).map_or_else(
+            || Change::made(new, shape.field(name)),
+            |old| compare(old, new, shape.field(name)),
+        );
+        change.put(format!("f:{name}"), below);
     }
     for (name, old) in before.iter().filter(|(name, _)| !after.contains_key(*name)) {
         let removed = Fields::of(old, shape.field(name)).with_ancestors();
@@ -372,6 +364,16 @@ fn compare_lists(before: &[Value], after: &[Value], shape: Shape<'_>) -> Change 
 }
 
 impl Change {
+    /// All of a value that was not there before.
+    fn made(value: &Value, shape: Shape<'_>) -> Self {
+        let mut set = Fields::of(value, shape);
+        set.member = true;
+        Self {
+            set,
+            removed: Fields::default(),
+        }
+    }
+
     fn put(&mut self, step: String, change: Self) {
         if !change.set.is_empty() {
             self.set.below.insert(step.clone(), change.set);

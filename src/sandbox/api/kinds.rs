@@ -1,4 +1,4 @@
-//! The kinds that the API server knows: built in, or made by a CustomResourceDefinition.
+//! The kinds that the API server knows: built in, or made by a custom resource definition.
 //!
 //! A [`Kind`] says how a resource is named, where it is stored and what subresources it has.
 //! The [`Registry`] finds kinds by the words of a URL. Several versions of one resource share
@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-/// What only a kind made by a CustomResourceDefinition has.
+/// What only a kind made by a custom resource definition has.
 #[derive(Debug, Clone, Default)]
 pub struct Custom {
     /// The structural schema of this version.
@@ -20,6 +20,7 @@ pub struct Custom {
 
 /// One served resource in one version.
 #[derive(Debug, Clone)]
+#[allow(clippy::struct_field_names)] // `kind` is the field's word
 pub struct Kind {
     /// API group; empty for the core group.
     pub group: String,
@@ -180,6 +181,7 @@ impl Registry {
     }
 
     /// The kind with this group and kind name, in any version.
+    #[cfg(test)]
     pub fn by_kind(&self, group: &str, kind: &str) -> Option<Arc<Kind>> {
         self.all().find(|k| k.is(group, kind)).cloned()
     }

@@ -1,7 +1,7 @@
 //! The schemas of built-in kinds, taken from the generated Kubernetes types.
 //!
 //! They serve three ends: bodies are checked and put in canonical form by them (`conform`), and
-//! kubectl reads them as OpenAPI. They are made once, at first use.
+//! kubectl reads them as `OpenAPI`. They are made once, at first use.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;

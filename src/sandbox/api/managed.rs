@@ -198,9 +198,9 @@ pub fn apply(
 /// Removes what this manager applied before and does not apply now, if nobody else owns it.
 fn prune(merged: &mut Value, last: &Fields, wanted: &Fields, others: &[Manager], shape: Shape<'_>) {
     let mut owned = wanted.with_ancestors();
-    others
-        .iter()
-        .for_each(|other| owned.add(&other.fields.with_ancestors()));
+    for other in others {
+        owned.add(&other.fields.with_ancestors());
+    }
     last.with_ancestors()
         .without(&owned)
         .remove_from(merged, shape);

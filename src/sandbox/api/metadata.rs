@@ -3,6 +3,7 @@
 //! Names, uids, creation and deletion times, generations. Clients cannot change these; what
 //! they send is replaced by what is stored. Managed fields are in `managed`.
 
+use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
@@ -21,11 +22,11 @@ fn digest(salt: &str, now: Timestamp) -> [u8; 32] {
 /// A new uid.
 pub fn uid(now: Timestamp) -> String {
     let bytes = digest("uid", now);
-    let hex: String = bytes
-        .iter()
-        .take(16)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hex = bytes.iter().take(16).fold(String::new(), |mut hex, byte| {
+        // Writing to a String does not fail.
+        write!(hex, "{byte:02x}").ok();
+        hex
+    });
     format!(
         "{}-{}-4{}-a{}-{}",
         &hex[0..8],
@@ -54,14 +55,13 @@ pub fn stamp(at: Timestamp) -> String {
 
 /// The object's metadata, made if need be.
 pub fn of(object: &mut Value) -> &mut Map<String, Value> {
-    static EMPTY: &str = "metadata";
     if !object.is_object() {
         *object = json!({});
     }
-    if !object[EMPTY].is_object() {
-        object[EMPTY] = json!({});
+    if !object["metadata"].is_object() {
+        object["metadata"] = json!({});
     }
-    match &mut object[EMPTY] {
+    match &mut object["metadata"] {
         Value::Object(map) => map,
         _ => unreachable!("it was made an object just above"),
     }
@@ -88,8 +88,6 @@ pub fn create(object: &mut Value, kind: &Kind, now: Timestamp) {
 
 /// Keeps what a client cannot change from the stored object.
 pub fn carry(object: &mut Value, old: &Value) {
-    let old = &old["metadata"];
-    let metadata = of(object);
     const KEPT: [&str; 8] = [
         "uid",
         "creationTimestamp",
@@ -100,6 +98,8 @@ pub fn carry(object: &mut Value, old: &Value) {
         "selfLink",
         "generateName",
     ];
+    let old = &old["metadata"];
+    let metadata = of(object);
     for field in KEPT {
         match old.get(field) {
             Some(value) => metadata.insert(field.into(), value.clone()),

@@ -43,6 +43,7 @@ mod read;
 mod refusal;
 mod route;
 mod scale;
+mod schema_rules;
 mod selector;
 mod serve;
 mod service;
@@ -226,8 +227,9 @@ impl Api {
         if &*key.storage == "customresourcedefinitions.apiextensions.k8s.io" {
             let gone = crd::kinds(&object.value);
             self.change_kinds(|registry| crd::forget(registry, &object.value));
-            gone.iter()
-                .for_each(|kind| collect::all_of(self, &kind.storage));
+            for kind in gone {
+                collect::all_of(self, &kind.storage);
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! OpenAPI v3 documents, as far as kubectl reads them.
+//! `OpenAPI` v3 documents, as far as kubectl reads them.
 //!
 //! `kubectl explain` takes descriptions from the schemas; apply and replace look whether a patch
 //! takes `fieldValidation`. Version 2 exists only as protobuf for kubectl, which does without.
@@ -119,11 +119,10 @@ fn add_paths(kind: &Kind, paths: &mut Map<String, Value>) {
         ""
     };
     let path = format!("{root}/{}{scope}/{}", kind.version, kind.plural);
-    let parameter =
-        json!([{"name": "fieldValidation", "in": "query", "schema": {"type": "string"}}]);
+    let taken = json!([{"name": "fieldValidation", "in": "query", "schema": {"type": "string"}}]);
     let operation = |action: &str| {
         json!({
-            "x-kubernetes-action": action, "x-kubernetes-group-version-kind": marker(kind), "parameters": parameter,
+            "x-kubernetes-action": action, "x-kubernetes-group-version-kind": marker(kind), "parameters": taken,
             "responses": {"200": {"description": "OK"}},
         })
     };

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::answer::Answer;
 use super::call::Call;
 use super::kinds::Kind;
-use super::managed::{self, Writer};
+use super::managed;
 use super::prepare::Operation;
 use super::refusal::{Cause, Refusal};
 use super::shape::Shape;

@@ -47,7 +47,7 @@ pub fn run(
     }
     scope(write.kind, &write.target.subresource, &mut object, old);
     let findings = shape(write.kind, &mut object, old);
-    report(write, findings, proposal.owned)?;
+    report(write, &findings, proposal.owned)?;
     if !proposal.owned {
         managed::update(&mut object, old, write.kind, &write.writer());
     }
@@ -133,7 +133,7 @@ fn drop_made_nulls(object: &mut Value) {
 }
 
 /// Refuses wrong types; refuses or warns of unknown fields, as the client asked.
-fn report(write: &mut Write<'_>, findings: Findings, applied: bool) -> Result<(), Refusal> {
+fn report(write: &mut Write<'_>, findings: &Findings, applied: bool) -> Result<(), Refusal> {
     let kind = write.kind;
     let cannot = format!(
         "{} in version \"{}\" cannot be handled as a {}",

@@ -19,13 +19,13 @@ pub fn canonical(text: &str) -> Option<String> {
         .iter()
         .position(|s| *s == suffix)
     {
-        let value = nano.checked_mul(1_i128.checked_shl(10 * (power as u32 + 1))?)?;
+        let value = nano.checked_mul(1_i128.checked_shl(10 * (u32::try_from(power).ok()? + 1))?)?;
         return Some(binary(value));
     }
     let power = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"]
         .iter()
         .position(|s| *s == suffix)?;
-    Some(decimal(scaled(nano, 1000, power as i32 - 3)?))
+    Some(decimal(scaled(nano, 1000, i32::try_from(power).ok()? - 3)?))
 }
 
 fn nanos(number: &str) -> Option<i128> {
@@ -78,10 +78,10 @@ fn decimal(nano: i128) -> String {
 }
 
 fn binary(nano: i128) -> String {
+    const SUFFIXES: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
     if nano % NANO != 0 || (nano / NANO).abs() < 1024 {
         return decimal(nano);
     }
-    const SUFFIXES: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
     let (mut value, mut at) = (nano / NANO, 0);
     while value % 1024 == 0 && at + 1 < SUFFIXES.len() {
         value /= 1024;

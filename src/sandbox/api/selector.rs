@@ -39,7 +39,7 @@ impl Selector {
         Ok(selector)
     }
 
-    /// Reads a LabelSelector object; an absent or empty one selects everything.
+    /// Reads a `LabelSelector` object; an absent or empty one selects everything.
     pub fn from_object(object: &Value) -> Self {
         let mut selector = Self::default();
         for (key, value) in object["matchLabels"].as_object().into_iter().flatten() {

@@ -126,12 +126,12 @@ impl<'a> Shape<'a> {
     /// How this list merges.
     pub fn list(self) -> List {
         match self.schema {
-            Some(schema) => from_schema(schema),
-            None => self.from_table(),
+            Some(schema) => by_schema(schema),
+            None => self.by_table(),
         }
     }
 
-    fn from_table(self) -> List {
+    fn by_table(self) -> List {
         let fits = |entry: &&(&str, &str, &str)| {
             entry.0 == self.name && (entry.1.is_empty() || entry.1 == self.parent)
         };
@@ -146,7 +146,7 @@ impl<'a> Shape<'a> {
     }
 }
 
-fn from_schema(schema: &Value) -> List {
+fn by_schema(schema: &Value) -> List {
     match schema["x-kubernetes-list-type"].as_str() {
         Some("set") => List::Set,
         Some("map") => {

@@ -36,6 +36,11 @@ impl Object {
         }
     }
 
+    /// An object that is not stored: the outcome of a dry run.
+    pub fn detached(value: Value) -> Stored {
+        Arc::new(Self::new(value, 0))
+    }
+
     /// The object in JSON, rendered once whatever the number of readers.
     pub fn json(&self) -> Bytes {
         self.json
@@ -150,14 +155,6 @@ impl Store {
         (found, state.revision)
     }
 
-    /// How many objects of a resource there are.
-    pub fn count(&self, storage: &Arc<str>) -> usize {
-        self.lock()
-            .collections
-            .get(storage)
-            .map_or(0, |c| c.objects.len())
-    }
-
     /// Writes an object whose present revision is `based_on` (`None`: it must not exist).
     pub fn put(&self, key: &Key, mut value: Value, based_on: Option<u64>) -> Result<Stored, Stale> {
         let mut state = self.lock();
@@ -198,11 +195,6 @@ impl Store {
         };
         state.record(key, event);
         Ok(object)
-    }
-
-    /// An object that is not stored: the outcome of a dry run.
-    pub fn detached(&self, value: Value) -> Stored {
-        Arc::new(Object::new(value, 0))
     }
 
     /// The keys of the objects that name this uid as an owner.

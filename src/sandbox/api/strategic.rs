@@ -123,13 +123,13 @@ fn reorder(items: &mut [Value], order: &[Value], list: &List) {
         })
     };
     let mut last = 0;
-    let mut ranked: Vec<(usize, Value)> = Vec::new();
+    let mut placed: Vec<(usize, Value)> = Vec::new();
     for item in items.iter() {
         last = rank(item).unwrap_or(last);
-        ranked.push((last, item.clone()));
+        placed.push((last, item.clone()));
     }
-    ranked.sort_by_key(|(rank, _)| *rank);
-    for (place, (_, item)) in items.iter_mut().zip(ranked) {
+    placed.sort_by_key(|(place, _)| *place);
+    for (place, (_, item)) in items.iter_mut().zip(placed) {
         *place = item;
     }
 }

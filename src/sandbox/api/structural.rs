@@ -1,12 +1,12 @@
 //! Structural schemas of custom resources: pruning, defaults, validation.
 //!
-//! The part of JSON schema that CustomResourceDefinitions may use, and the rules in
+//! The part of JSON schema that `CustomResourceDefinitions` may use, and the rules in
 //! `x-kubernetes-validations`. The order is the server's: prune, default, validate.
 
 use serde_json::{Map, Value};
 
-use super::cel;
 use super::refusal::Cause;
+use super::schema_rules::check_rules;
 
 fn keeps_unknown(schema: &Value) -> bool {
     schema["x-kubernetes-preserve-unknown-fields"] == true
@@ -111,7 +111,7 @@ pub fn validate(
     match value {
         Value::String(text) => check_text(schema, text, value, path, causes),
         Value::Number(number) => {
-            check_number(schema, number.as_f64().unwrap_or(0.0), value, path, causes)
+            check_number(schema, number.as_f64().unwrap_or(0.0), value, path, causes);
         }
         Value::Array(items) => check_items(schema, items, old, path, causes),
         Value::Object(map) => check_map(schema, map, old, path, causes),
@@ -135,7 +135,7 @@ fn fits(want: &str, value: &Value) -> bool {
     }
 }
 
-fn type_of(value: &Value) -> &'static str {
+pub(super) fn type_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",
@@ -380,61 +380,6 @@ fn check_combinations(schema: &Value, value: &Value, path: &str, causes: &mut Ve
             &format!("{} in body must not validate the schema (not)", shown(path)),
         ));
     }
-}
-
-fn check_rules(
-    schema: &Value,
-    value: &Value,
-    old: Option<&Value>,
-    path: &str,
-    causes: &mut Vec<Cause>,
-) {
-    for rule in schema["x-kubernetes-validations"]
-        .as_array()
-        .into_iter()
-        .flatten()
-    {
-        let source = rule["rule"].as_str().unwrap_or_default();
-        if let Some(problem) = broken(source, rule, value, old) {
-            let field = rule["fieldPath"]
-                .as_str()
-                .map_or_else(|| path.to_owned(), |below| format!("{path}{below}"));
-            causes.push(Cause {
-                reason: "FieldValueInvalid",
-                field,
-                message: format!("Invalid value: \"{}\": {problem}", type_of(value)),
-            });
-        }
-    }
-}
-
-/// Why a rule does not hold, if so.
-fn broken(source: &str, rule: &Value, value: &Value, old: Option<&Value>) -> Option<String> {
-    let expr = match cel::parse(source) {
-        Ok(expr) => expr,
-        Err(error) => return Some(error.to_string()),
-    };
-    let mut names = vec![("self".to_owned(), cel::from_json(value))];
-    if cel::uses(&expr, "oldSelf") {
-        names.push(("oldSelf".to_owned(), cel::from_json(old?)));
-    }
-    match cel::evaluate(&expr, &names) {
-        Ok(::cel::Value::Bool(true)) => None,
-        Ok(_) => Some(told(rule, source, &names)),
-        Err(error) => Some(format!("rule evaluation error: {error}")),
-    }
-}
-
-fn told(rule: &Value, source: &str, names: &cel::Names) -> String {
-    let expression = rule["messageExpression"].as_str();
-    let computed =
-        expression.and_then(|source| cel::evaluate(&*cel::parse(source).ok()?, names).ok());
-    if let Some(Value::String(text)) = computed.as_ref().map(cel::to_json) {
-        return text;
-    }
-    rule["message"]
-        .as_str()
-        .map_or_else(|| format!("failed rule: {source}"), str::to_owned)
 }
 
 #[cfg(test)]

@@ -159,13 +159,13 @@ async fn dependents_go_with_their_owner() {
         .await
         .unwrap();
     let reference = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "s", "uid": owner.metadata.uid});
-    let owned = json!({"metadata": {"name": "m", "ownerReferences": [reference]}});
-    maps.create(&PostParams::default(), &from(owned.clone()))
+    let child = json!({"metadata": {"name": "m", "ownerReferences": [reference]}});
+    maps.create(&PostParams::default(), &from(child.clone()))
         .await
         .unwrap();
     sets.delete("s", &DeleteParams::background()).await.unwrap();
     assert!(maps.get_opt("m").await.unwrap().is_none());
-    maps.create(&PostParams::default(), &from(owned))
+    maps.create(&PostParams::default(), &from(child))
         .await
         .unwrap();
     assert!(

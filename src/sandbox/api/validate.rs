@@ -151,10 +151,10 @@ fn pod(spec: &Value, path: &str, causes: &mut Vec<Cause>) {
         match name.as_str() {
             None | Some("") => causes.push(Cause::required(format!("{path}.name"), "")),
             Some(text) if !is_label(text) => {
-                causes.push(Cause::invalid(format!("{path}.name"), name, LABEL))
+                causes.push(Cause::invalid(format!("{path}.name"), name, LABEL));
             }
             Some(_) if names.contains(&name) => {
-                causes.push(Cause::duplicate(format!("{path}.name"), name))
+                causes.push(Cause::duplicate(format!("{path}.name"), name));
             }
             Some(_) => names.push(name),
         }

@@ -16,7 +16,7 @@ use super::kinds::Kind;
 use super::managed::Writer;
 use super::prepare::{self, Operation, Proposal};
 use super::refusal::Refusal;
-use super::store::{Key, Stored};
+use super::store::{Key, Object, Stored};
 use super::{delete, events, metadata, patch, read};
 
 const ATTEMPTS: usize = 100;
@@ -169,7 +169,7 @@ impl<'a> Write<'a> {
         if old.is_none() {
             metadata::of(&mut value).remove("resourceVersion");
         }
-        Ok(self.api.store().detached(value))
+        Ok(Object::detached(value))
     }
 
     /// Settles the name and namespace of a new object.

@@ -1,4 +1,4 @@
-//! MutatingAdmissionPolicies: what they apply or patch into an object before it is stored.
+//! Mutating admission policies: what they apply or patch into an object before it is stored.
 //!
 //! Policies run in the order of their names; those with `reinvocationPolicy: IfNeeded` run once
 //! more if another changed the object after them.

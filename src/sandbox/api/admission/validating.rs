@@ -1,4 +1,4 @@
-//! ValidatingAdmissionPolicies: what they deny or warn of.
+//! Validating admission policies: what they deny or warn of.
 
 use serde_json::Value;
 

@@ -96,11 +96,8 @@ fn items(value: &Value) -> impl Iterator<Item = &Value> {
 }
 
 fn joined(list: Vec<String>, absent: &str) -> String {
-    if list.is_empty() {
-        absent.to_owned()
-    } else {
-        list.join(",")
-    }
+    let text = list.into_iter().reduce(|all, one| all + "," + &one);
+    text.unwrap_or_else(|| absent.to_owned())
 }
 
 fn containers(object: &Value, field: &str) -> String {
