@@ -80,12 +80,12 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<(), 
         board: Board::default(),
         metrics: Metrics::new(),
     };
-    serve_with(parts, shutdown, tasks).await
+    Box::pin(serve_with(parts, shutdown, tasks)).await
 }
 
 /// Runs a daemon of these parts until `shutdown`.
 pub async fn serve(parts: Parts, shutdown: CancellationToken) -> Result<(), Error> {
-    serve_with(parts, shutdown, JoinSet::new()).await
+    Box::pin(serve_with(parts, shutdown, JoinSet::new())).await
 }
 
 async fn serve_with(
@@ -158,7 +158,7 @@ async fn serve_with(
         rules: changed_out,
     };
     let conductor = Conductor::new(context, known, ready).conduct(inputs, stop.clone());
-    watch_over(conductor, tasks, &stop).await
+    Box::pin(watch_over(conductor, tasks, &stop)).await
 }
 
 /// Runs a task until `stop`.

@@ -72,7 +72,7 @@ pub struct Evidence {
     pub source: Source,
     /// One vote of the block witness. Default the greater of `2s` and `every`.
     pub block: Duration,
-    /// Time after a weight change in which nothing is counted. Default `5s`.
+    /// Time after a weight change in which nothing is counted. Default `3s`.
     pub settle: Duration,
 }
 
@@ -271,7 +271,7 @@ fn evidence(reader: &mut Reader, root: &Section) -> Option<Evidence> {
         let found = humantime::format_duration(block).to_string();
         reader.wrong(&section, "block", &found, "at least evidence.every");
     }
-    let settle = reader.duration_or_zero(&section, "settle", Duration::from_secs(5));
+    let settle = reader.duration_or_zero(&section, "settle", Duration::from_secs(3));
     Some(Evidence {
         every,
         source: source(reader, &section)?,
@@ -420,7 +420,7 @@ mod tests {
                     token_file: None,
                 },
                 block: seconds(2),
-                settle: seconds(5),
+                settle: seconds(3),
             },
             rules: Vec::new(),
             listen: "127.0.0.1:8095".parse().unwrap(),

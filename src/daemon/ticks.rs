@@ -27,7 +27,7 @@ pub async fn metrics(
     fresh: mpsc::UnboundedSender<Key>,
     ready: Readiness,
 ) {
-    let mut said = None;
+    let mut said = Said::Nothing;
     loop {
         context.clock.sleep(context.timing.every).await;
         let wanted = context.watchlist.wanted();
@@ -62,9 +62,18 @@ pub async fn metrics(
     }
 }
 
+/// What was told of the source last.
+#[derive(Debug, PartialEq)]
+enum Said {
+    Nothing,
+    /// That it is well, or why it is not.
+    Told(Option<String>),
+}
+
 /// Says a change of the source's state once.
-fn tell_source(ready: &Readiness, said: &mut Option<Option<String>>, absent: Option<String>) {
-    if said.as_ref() == Some(&absent) {
+fn tell_source(ready: &Readiness, said: &mut Said, absent: Option<String>) {
+    let now = Said::Told(absent.clone());
+    if *said == now {
         return;
     }
     match &absent {
@@ -74,7 +83,7 @@ fn tell_source(ready: &Readiness, said: &mut Option<Option<String>>, absent: Opt
         }
         None => ready.set("metrics", Check::Good("were read".to_owned())),
     }
-    *said = Some(absent);
+    *said = now;
 }
 
 /// Reloads the rules for ever; each change touches every Rollout.

@@ -383,9 +383,9 @@ fn deployment(object: Deployment) -> Templated<Deployment> {
     let object = bare(object);
     let (revision, restart) = identity(&object.spec.template);
     Templated {
+        object,
         revision,
         restart,
-        object,
     }
 }
 
@@ -398,9 +398,9 @@ fn replica_set(object: ReplicaSet) -> Templated<ReplicaSet> {
         object.spec.template = None;
     }
     Templated {
+        object,
         revision,
         restart,
-        object,
     }
 }
 

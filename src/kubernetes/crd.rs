@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How a Deployment is guarded and how its releases are brought through.
+#[allow(clippy::duplicated_attributes)] // each column has its type
 #[derive(CustomResource, KubeSchema, Deserialize, Serialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "sluice.dev",
@@ -29,7 +30,11 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Step", type_ = "string", json_path = ".status.run.step"),
     printcolumn(name = "Verdict", type_ = "string", json_path = ".status.run.verdict"),
     printcolumn(name = "Revision", type_ = "string", json_path = ".status.revision"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RolloutSpec {

@@ -431,7 +431,7 @@ impl Executor {
             patch.extend(operations(&present));
             match self.json_patch(doing, &api, order, &patch).await {
                 Err(error) if matches!(error.category(), "conflict" | "invalid") => {
-                    conflict = Some(error)
+                    conflict = Some(error);
                 }
                 done => return done,
             }

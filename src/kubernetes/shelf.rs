@@ -113,7 +113,9 @@ impl Filler {
             }
             Event::InitDone => {
                 let gone: Vec<Key> = self.given.difference(&self.fresh).cloned().collect();
-                gone.iter().for_each(|key| shelf.take(key));
+                for key in &gone {
+                    shelf.take(key);
+                }
                 self.given = std::mem::take(&mut self.fresh);
                 gone
             }

@@ -35,13 +35,12 @@ fn detached(pass: &Pass<'_>) -> bool {
 
 /// Ends a run, if there is one; `suspended` does the rest.
 fn detach(pass: &mut Pass<'_>) {
-    pass.state.phase = match std::mem::take(&mut pass.state.phase) {
-        Phase::RollingBack { run, rollback } => Phase::RollingBack { run, rollback },
-        Phase::Suspended => Phase::Suspended,
-        phase => match phase.run() {
-            Some(run) => pass.roll_back(run.clone(), Cause::Detached),
-            None => Phase::Suspended,
-        },
+    if let Phase::RollingBack { .. } = pass.state.phase {
+        return;
+    }
+    pass.state.phase = match pass.state.phase.run().cloned() {
+        Some(run) => pass.roll_back(run, Cause::Detached),
+        None => Phase::Suspended,
     };
 }
 
@@ -104,10 +103,12 @@ fn notice_bypass(pass: &mut Pass<'_>) {
     let (Some(target), Some(stable)) = (pass.target(), pass.state.stable.clone()) else {
         return;
     };
-    let proven = match &pass.state.phase {
-        Phase::Promoting { run, .. } | Phase::RollingBack { run, .. } => Some(&run.revision),
-        _ => None,
-    };
+    let proven =
+        if let Phase::Promoting { run, .. } | Phase::RollingBack { run, .. } = &pass.state.phase {
+            Some(&run.revision)
+        } else {
+            None
+        };
     let stranger = target
         .serving
         .iter()

@@ -209,7 +209,7 @@ pub(super) fn preparing(pass: &mut Pass<'_>, mut run: Run) -> Phase {
         return unready(pass, run);
     }
     if !pass.fresh() {
-        return silent(pass, run).unwrap_or_else(Phase::Preparing);
+        return silent(pass, &run).unwrap_or(Phase::Preparing(run));
     }
     begin_steps(pass, run)
 }
@@ -230,28 +230,27 @@ fn unready(pass: &mut Pass<'_>, run: Run) -> Phase {
     if !pass.over(run.since, pass.plan.progress_deadline) {
         return Phase::Preparing(run);
     }
-    let refused = pass
-        .seen
-        .canary
-        .as_ref()
-        .and_then(|canary| canary.refused.clone());
-    match refused {
-        Some(why) => pass.hold(run, HeldWhy::PodsRefused { why }),
-        None => {
-            let after = humantime::format_duration(pass.plan.progress_deadline).to_string();
-            pass.roll_back(run, Cause::Deadline { after })
-        }
-    }
+    too_late(pass, run)
 }
 
-/// What follows when the metrics stay away; gives the run back while there is time.
-pub(super) fn silent(pass: &mut Pass<'_>, run: Run) -> Result<Phase, Run> {
+/// The canary did not get its pods in time, or lost them: refused by the cluster, or bad.
+pub(super) fn too_late(pass: &mut Pass<'_>, run: Run) -> Phase {
+    let canary = pass.seen.canary.as_ref();
+    if let Some(why) = canary.and_then(|canary| canary.refused.clone()) {
+        return pass.hold(run, HeldWhy::PodsRefused { why });
+    }
+    let after = humantime::format_duration(pass.plan.progress_deadline).to_string();
+    pass.roll_back(run, Cause::Deadline { after })
+}
+
+/// What follows when the metrics stay away for too long; nothing while there is time.
+pub(super) fn silent(pass: &mut Pass<'_>, run: &Run) -> Option<Phase> {
     let (after, then) = pass.plan.analysis.no_data;
-    let silence = pass.silence(&run);
+    let silence = pass.silence(run);
     if silence < after {
         let rest = after.saturating_sub(silence);
         pass.wake_at(pass.now().checked_add(rest).unwrap_or(jiff::Timestamp::MAX));
-        return Err(run);
+        return None;
     }
     let why = pass.seen.metrics.absent.clone().unwrap_or_else(|| {
         format!(
@@ -259,7 +258,8 @@ pub(super) fn silent(pass: &mut Pass<'_>, run: Run) -> Result<Phase, Run> {
             humantime::format_duration(std::time::Duration::from_secs(silence.as_secs()))
         )
     });
-    Ok(match then {
+    let run = run.clone();
+    Some(match then {
         NoDataThen::Hold => pass.hold(run, HeldWhy::NoData { why }),
         NoDataThen::Rollback => pass.roll_back(run, Cause::NoData { why }),
     })

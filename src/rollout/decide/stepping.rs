@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::pass::Pass;
 use super::promoting;
 use super::running::{
-    canary_ready, ended, first_weight, keep_canary, raise, silent, steer, step_weight,
+    canary_ready, ended, first_weight, keep_canary, raise, silent, steer, step_weight, too_late,
 };
 use crate::rollout::LEAST_STEP;
 use crate::rollout::evidence::{RuleReport, Verdict};
@@ -54,7 +54,7 @@ fn watch(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) -> Watch {
     keep_canary(pass, run);
     steer(pass, run, reports);
     if !pass.fresh()
-        && let Ok(phase) = silent(pass, run.clone())
+        && let Some(phase) = silent(pass, run)
     {
         return Watch::Leaves(Box::new(phase));
     }
@@ -62,20 +62,6 @@ fn watch(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) -> Watch {
         return Watch::Leaves(Box::new(too_late(pass, run.clone())));
     }
     Watch::Stays
-}
-
-/// The canary lost its pods, or did not get those of the next step.
-fn too_late(pass: &mut Pass<'_>, run: Run) -> Phase {
-    let refused = pass
-        .seen
-        .canary
-        .as_ref()
-        .and_then(|canary| canary.refused.clone());
-    if let Some(why) = refused {
-        return pass.hold(run, HeldWhy::PodsRefused { why });
-    }
-    let after = humantime::format_duration(pass.plan.progress_deadline).to_string();
-    pass.roll_back(run, Cause::Deadline { after })
 }
 
 /// The rule whose exact witness alone is convinced, where that is acted upon.

@@ -100,6 +100,7 @@ pub enum Health {
 }
 
 /// The cluster.
+#[allow(clippy::struct_excessive_bools)] // each is a switch that a story throws
 #[derive(Debug, Clone)]
 pub struct Model {
     pub terms: Terms,
