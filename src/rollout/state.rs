@@ -195,6 +195,10 @@ pub enum Mending {
     Label,
     /// The canary's objects.
     Canary,
+    /// The canary's weight.
+    Weight,
+    /// The stable pods.
+    Serving,
 }
 
 /// What began a run.

@@ -241,6 +241,9 @@ pub(super) fn idle(pass: &mut Pass<'_>) -> Phase {
     if target.serving(&stable).is_none() && target.replicas > 0 {
         return restore_serving(pass, target, stable);
     }
+    pass.state
+        .mending
+        .retain(|mending| *mending != Mending::Serving);
     let failed = pass.state.failed.as_ref().map(|failure| &failure.revision);
     if failed.is_some_and(|failed| failed.same(&target.revision)) {
         pass.tell(Reason::StillFailed {
@@ -253,6 +256,9 @@ pub(super) fn idle(pass: &mut Pass<'_>) -> Phase {
 
 fn idle_on_stable(pass: &mut Pass<'_>, target: &Target, stable: Revision) -> Phase {
     keep_stable(pass, stable.clone());
+    pass.state
+        .mending
+        .retain(|mending| *mending != Mending::Serving);
     settle_pause(pass, target);
     restart(pass, target);
     if target.complete {
@@ -307,39 +313,45 @@ fn went_out(pass: &mut Pass<'_>, target: &Target) -> Phase {
     if !target.complete {
         return Phase::Idle;
     }
-    keep_stable(pass, target.revision.clone());
-    pass.state.config = Some(target.config.clone());
-    pass.tell(Reason::Accepted {
-        revision: target.revision.clone(),
+    accept(pass, target.revision.clone())
+}
+
+/// A held Deployment whose stable `ReplicaSet` is gone: what serves instead is stable then; if
+/// nothing does, the stable template is brought up again, else the present one let through.
+fn restore_serving(pass: &mut Pass<'_>, target: &Target, stable: Revision) -> Phase {
+    if let [other] = target.serving.as_slice()
+        && other.ready > 0
+    {
+        return accept(pass, other.revision.clone());
+    }
+    let held = &target.revision;
+    let known = pass.seen.kept.stable.as_ref() == Some(&stable.hash);
+    let what = if known {
+        format!("nothing serves while {held} is held: {stable} is brought up again")
+    } else {
+        format!(
+            "nothing serves and no stable template is known: {held} is let through as the first"
+        )
+    };
+    pass.tell_mending(Mending::Serving, true, Reason::Healed { what });
+    let expect = held.clone();
+    pass.act(if known {
+        Action::RestoreTemplate {
+            to: stable,
+            expect,
+            paused: false,
+        }
+    } else {
+        Action::Unpause { expect }
     });
     Phase::Idle
 }
 
-/// A held Deployment whose stable `ReplicaSet` is gone.
-fn restore_serving(pass: &mut Pass<'_>, target: &Target, stable: Revision) -> Phase {
-    if pass.seen.kept.stable.as_ref() == Some(&stable.hash) {
-        pass.tell(Reason::Healed {
-            what: format!(
-                "nothing serves while {} is held: {stable} is brought up again",
-                target.revision
-            ),
-        });
-        pass.act(Action::RestoreTemplate {
-            to: stable,
-            expect: target.revision.clone(),
-            paused: false,
-        });
-        return Phase::Idle;
-    }
-    pass.tell(Reason::Healed {
-        what: format!(
-            "nothing serves and no stable template is known: {} is let through as the first",
-            target.revision
-        ),
-    });
-    pass.act(Action::Unpause {
-        expect: target.revision.clone(),
-    });
+/// Takes what serves for stable.
+fn accept(pass: &mut Pass<'_>, revision: Revision) -> Phase {
+    keep_stable(pass, revision.clone());
+    pass.state.config = pass.target().map(|target| target.config.clone());
+    pass.tell(Reason::Accepted { revision });
     Phase::Idle
 }
 

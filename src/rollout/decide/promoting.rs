@@ -8,7 +8,7 @@
 use super::guard::{keep_stable, settle_pause};
 use super::pass::Pass;
 use super::rolling_back::{canary_gone, close, keep_off, take_away};
-use super::running::{keep_canary, steer};
+use super::running::{keep_canary, steer, weight_mended};
 use crate::rollout::action::Action;
 use crate::rollout::observation::Target;
 use crate::rollout::reason::{Cause, Outcome, Reason};
@@ -68,13 +68,8 @@ fn newer(pass: &mut Pass<'_>, target: &Target, run: Run, stage: Promotion) -> Ph
         return pass.roll_back(run, cause);
     }
     keep_share(pass, &run);
-    if pass
-        .seen
-        .kept
-        .desired
-        .as_ref()
-        .is_none_or(|kept| !kept.same(&target.revision))
-    {
+    let told = pass.state.desired.as_ref();
+    if !told.is_some_and(|kept| kept.same(&target.revision)) {
         pass.tell(Reason::DesiredKept {
             kept: target.revision.clone(),
             finished: run.revision.clone(),
@@ -107,7 +102,9 @@ fn keep_share(pass: &mut Pass<'_>, run: &Run) {
         .canary
         .as_ref()
         .and_then(|route| route.weight);
-    if seen.is_none_or(|seen| seen > run.weight) {
+    if seen == Some(run.weight) {
+        weight_mended(pass, false, seen, run.weight);
+    } else if seen.is_none_or(|seen| seen > run.weight) {
         steer(pass, &mut run, &[]);
     }
 }

@@ -11,7 +11,7 @@ use crate::rollout::action::Action;
 use crate::rollout::evidence::Verdict;
 use crate::rollout::observation::Request;
 use crate::rollout::reason::{Cause, HeldWhy, Reason};
-use crate::rollout::state::{Answer, Phase, Run};
+use crate::rollout::state::{Answer, Phase, Promotion, Run};
 
 /// Answers that are kept in the status.
 const ANSWERS: usize = 8;
@@ -90,6 +90,15 @@ fn meant(request: &Request, run: &Run) -> Result<(), String> {
 fn act(pass: &mut Pass<'_>, act: &str, phase: Phase, run: Run) -> Result<(Phase, String), String> {
     if let Phase::RollingBack { .. } = phase {
         return Err("the run is being rolled back".to_owned());
+    }
+    if let Phase::Promoting {
+        stage: Promotion::Draining { .. } | Promotion::Removing,
+        ..
+    } = phase
+    {
+        return Err(
+            "the revision serves already; `kubectl rollout undo` starts a run back".to_owned(),
+        );
     }
     let promoting = matches!(phase, Phase::Promoting { .. });
     match act {

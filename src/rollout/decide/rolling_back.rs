@@ -105,7 +105,8 @@ fn restore_template(pass: &mut Pass<'_>, target: &Target, run: &Run) -> bool {
     let Some(stable) = pass.state.stable.clone() else {
         return true;
     };
-    if run.trigger != Trigger::Template || !target.revision.same(&run.revision) {
+    let ours = target.revision.same(&run.revision) && !stable.same(&run.revision);
+    if run.trigger != Trigger::Template || !ours {
         return true;
     }
     let known =

@@ -160,13 +160,11 @@ pub(super) fn steer(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) 
             pass.act(Action::EnsureRoute { weight: run.weight });
         }
         in_force(pass, run);
+        weight_mended(pass, false, seen, run.weight);
         return;
     }
     if run.weight_since.take().is_some() {
-        pass.tell(Reason::WeightMended {
-            seen,
-            wanted: run.weight,
-        });
+        weight_mended(pass, true, seen, run.weight);
     }
     match (route, seen) {
         (None, _) if run.weight == 0 => {}
@@ -180,6 +178,12 @@ pub(super) fn steer(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) 
         }
         (_, _) => {}
     }
+}
+
+/// Tells once that somebody changed the weight.
+pub(super) fn weight_mended(pass: &mut Pass<'_>, broken: bool, seen: Option<u8>, wanted: u8) {
+    let reason = Reason::WeightMended { seen, wanted };
+    pass.tell_mending(Mending::Weight, broken, reason);
 }
 
 /// Notes the first sight of the wanted weight, and tells the evidence.
@@ -319,6 +323,12 @@ pub(super) fn held(pass: &mut Pass<'_>, mut run: Run, why: HeldWhy) -> Phase {
     Phase::Held { run, why }
 }
 
+/// Whether every rule shows the canary not worse, and none is in doubt.
+pub(super) fn not_worse(reports: &[RuleReport]) -> bool {
+    let shows = |report: &RuleReport| report.verdict == Verdict::NotWorse;
+    !reports.is_empty() && reports.iter().all(shows)
+}
+
 /// Whether what held the run is over.
 fn over(pass: &Pass<'_>, run: &Run, why: &HeldWhy, reports: &[RuleReport]) -> bool {
     if why.needs_person() {
@@ -327,9 +337,8 @@ fn over(pass: &Pass<'_>, run: &Run, why: &HeldWhy, reports: &[RuleReport]) -> bo
     match why {
         HeldWhy::NoData { .. } => pass.fresh(),
         HeldWhy::PodsRefused { .. } => canary_ready(pass, run),
-        HeldWhy::Undecided => {
-            !reports.is_empty() && reports.iter().all(RuleReport::shown_not_worse)
-        }
+        HeldWhy::Undecided => not_worse(reports),
+
         HeldWhy::Refused { .. }
         | HeldWhy::NoReplicas
         | HeldWhy::StableGone

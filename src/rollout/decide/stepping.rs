@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::pass::Pass;
 use super::promoting;
 use super::running::{
-    canary_ready, ended, first_weight, keep_canary, raise, silent, steer, step_weight, too_late,
+    canary_ready, ended, first_weight, keep_canary, not_worse, raise, silent, steer, step_weight,
+    too_late,
 };
 use crate::rollout::LEAST_STEP;
 use crate::rollout::evidence::{RuleReport, Verdict};
@@ -108,11 +109,10 @@ fn passed(pass: &mut Pass<'_>, run: &Run, reports: &[RuleReport]) -> bool {
         .get(run.step)
         .map_or(Duration::ZERO, |step| step.hold);
     // A suspicion is over when the promotion test says so, though the exact witness still stands.
-    let shows = |report: &RuleReport| match run.suspect {
-        Some(_) => report.shown_not_worse(),
-        None => report.verdict == Verdict::NotWorse,
+    let shown = match run.suspect {
+        Some(_) => !reports.is_empty() && reports.iter().all(RuleReport::shown_not_worse),
+        None => not_worse(reports),
     };
-    let shown = !reports.is_empty() && reports.iter().all(shows);
     let agrees = pass
         .state
         .evidence
