@@ -126,8 +126,8 @@ fn add_paths(kind: &Kind, paths: &mut Map<String, Value>) {
             "responses": {"200": {"description": "OK"}},
         })
     };
-    let mut patch = operation("patch");
-    patch["requestBody"] =
+    let mut patching = operation("patch");
+    patching["requestBody"] =
         json!({"content": {"application/merge-patch+json": {"schema": {"type": "object"}}}});
     paths.insert(
         path.clone(),
@@ -135,7 +135,7 @@ fn add_paths(kind: &Kind, paths: &mut Map<String, Value>) {
     );
     paths.insert(
         format!("{path}/{{name}}"),
-        json!({"get": operation("get"), "put": operation("put"), "patch": patch}),
+        json!({"get": operation("get"), "put": operation("put"), "patch": patching}),
     );
     if kind.namespaced {
         paths.insert(

@@ -122,11 +122,11 @@ fn reorder(items: &mut [Value], order: &[Value], list: &List) {
             None => wanted == item,
         })
     };
-    let mut last = 0;
+    let mut behind = 0;
     let mut placed: Vec<(usize, Value)> = Vec::new();
     for item in items.iter() {
-        last = rank(item).unwrap_or(last);
-        placed.push((last, item.clone()));
+        behind = rank(item).unwrap_or(behind);
+        placed.push((behind, item.clone()));
     }
     placed.sort_by_key(|(place, _)| *place);
     for (place, (_, item)) in items.iter_mut().zip(placed) {
@@ -140,11 +140,12 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn patched(containers: Value, change: Value) -> Value {
+    fn patched(containers: &Value, change: &Value) -> Value {
         let kind = Registry::built_in().by_kind("apps", "Deployment").unwrap();
         let within = |spec: Value| json!({"spec": {"template": {"spec": spec}}});
         let object = within(json!({"containers": containers}));
-        patch(&object, &within(change), Shape::root(&kind))["spec"]["template"]["spec"].clone()
+        patch(&object, &within(change.clone()), Shape::root(&kind))["spec"]["template"]["spec"]
+            .clone()
     }
 
     #[test]
@@ -152,7 +153,7 @@ mod tests {
         let before = json!([{"name": "a", "image": "1", "env": [{"name": "x", "value": "1"}]}, {"name": "b", "image": "1"}]);
         let change = json!({"containers": [{"name": "a", "image": "2", "env": [{"name": "y", "value": "2"}]}]});
         let after = json!([{"name": "a", "image": "2", "env": [{"name": "x", "value": "1"}, {"name": "y", "value": "2"}]}, {"name": "b", "image": "1"}]);
-        assert_eq!(patched(before, change)["containers"], after);
+        assert_eq!(patched(&before, &change)["containers"], after);
     }
 
     #[test]
@@ -172,7 +173,7 @@ mod tests {
                 json!([{"name": "b", "image": "1"}, {"name": "a", "image": "2"}]),
             ),
         ] {
-            assert_eq!(patched(before.clone(), change)["containers"], want);
+            assert_eq!(patched(&before, &change)["containers"], want);
         }
     }
 

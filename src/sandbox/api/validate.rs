@@ -314,7 +314,7 @@ mod tests {
             .collect()
     }
 
-    fn deployment(spec: Value) -> Value {
+    fn deployment(spec: &Value) -> Value {
         json!({"metadata": {"name": "web"}, "spec": spec})
     }
 
@@ -323,7 +323,7 @@ mod tests {
         let containers = json!([{"name": "c", "image": "i"}]);
         let good = |selector: &str| {
             deployment(
-                json!({"selector": {"matchLabels": {"app": selector}}, "strategy": {"type": "Recreate"},
+                &json!({"selector": {"matchLabels": {"app": selector}}, "strategy": {"type": "Recreate"},
                 "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": containers}}}),
             )
         };
@@ -341,7 +341,7 @@ mod tests {
             ]
         );
         let bare = deployment(
-            json!({"strategy": {"type": "Recreate"}, "template": {"spec": {"containers": [{"name": "c"}]}}}),
+            &json!({"strategy": {"type": "Recreate"}, "template": {"spec": {"containers": [{"name": "c"}]}}}),
         );
         assert_eq!(
             told(&bare, None),

@@ -125,7 +125,9 @@ impl Watch {
             match self.api.store().since(&self.kind.storage, self.cursor) {
                 Err(too_old) => self.expire(too_old),
                 Ok((events, revision)) => {
-                    events.iter().for_each(|event| self.see(event));
+                    for event in &events {
+                        self.see(event);
+                    }
                     self.cursor = self.cursor.max(revision);
                     if self.waiting.is_empty() {
                         self.wait().await;

@@ -21,6 +21,9 @@ use super::{delete, events, metadata, patch, read};
 
 const ATTEMPTS: usize = 100;
 
+/// Computes the new object from the stored one, and whether field ownership is settled.
+pub type Change<'a> = &'a dyn Fn(&Value) -> Result<(Value, bool), Refusal>;
+
 /// A write in progress: what it is for, and the warnings gathered on the way.
 #[derive(Debug)]
 pub struct Write<'a> {
@@ -110,11 +113,7 @@ impl<'a> Write<'a> {
     }
 
     /// Changes an object by `change`, which is given the stored one.
-    pub fn update(
-        &mut self,
-        operation: Operation,
-        change: &dyn Fn(&Value) -> Result<(Value, bool), Refusal>,
-    ) -> Result<Stored, Refusal> {
+    pub fn update(&mut self, operation: Operation, change: Change<'_>) -> Result<Stored, Refusal> {
         for _ in 0..ATTEMPTS {
             let missing = || Refusal::not_found(self.kind, &self.key.name);
             let old = self.api.store().get(&self.key).ok_or_else(missing)?;
