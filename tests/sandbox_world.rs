@@ -485,3 +485,30 @@ async fn an_unknown_host_gets_404_and_an_empty_service_503() {
     );
     world.0.stop().await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn two_hundred_deployments_get_ready_and_then_nothing_is_written() {
+    let world = World::new().await;
+    for index in 0..200 {
+        world.app(&format!("app-{index}"), 1, "app:1", &[]).await;
+    }
+    world.wait(5.0).await;
+    let ready = world
+        .pods()
+        .await
+        .iter()
+        .filter(|pod| {
+            let containers = pod
+                .status
+                .iter()
+                .flat_map(|status| status.container_statuses.iter().flatten());
+            containers.map(|container| container.ready).eq([true])
+        })
+        .count();
+    assert_eq!(ready, 200);
+    let before = world.0.api.requests().total(|_| true);
+    world.wait(60.0).await;
+    assert_eq!(world.0.api.requests().total(|_| true), before);
+    assert!(before < 200 * 20, "{before} requests");
+    world.0.stop().await.unwrap();
+}

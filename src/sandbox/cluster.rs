@@ -224,7 +224,8 @@ impl Cluster {
             self.load.clone(),
             stop(),
         );
-        for router in self.routers.iter().cloned() {
+        for router in &self.routers {
+            let router = router.clone();
             let (client, stop) = (self.api.client("system:sandbox:router"), stop());
             self.tasks.spawn(async move {
                 router.run(client, stop).await;

@@ -215,7 +215,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn asked(annotations: serde_json::Value) -> Result<Option<f64>, ()> {
+    fn asked(annotations: &serde_json::Value) -> Result<Option<f64>, ()> {
         let backend = json!({"service": {"name": "a", "port": {"number": 80}}});
         let paths = json!([{"path": "/", "pathType": "Prefix", "backend": backend}]);
         let ingress: Ingress = serde_json::from_value(json!({
@@ -228,12 +228,12 @@ mod tests {
 
     #[test]
     fn the_rate_is_read_from_ingresses_that_are_no_canaries() {
-        assert_eq!(asked(json!({RPS: "200"})), Ok(Some(200.0)));
-        assert_eq!(asked(json!({RPS: "0"})), Ok(None));
-        assert_eq!(asked(json!({})), Ok(None));
-        assert_eq!(asked(json!({RPS: "200", CANARY: "true"})), Ok(None));
+        assert_eq!(asked(&json!({RPS: "200"})), Ok(Some(200.0)));
+        assert_eq!(asked(&json!({RPS: "0"})), Ok(None));
+        assert_eq!(asked(&json!({})), Ok(None));
+        assert_eq!(asked(&json!({RPS: "200", CANARY: "true"})), Ok(None));
         for wrong in ["many", "-1", "1e9", "NaN"] {
-            assert_eq!(asked(json!({RPS: wrong})), Err(()), "{wrong}");
+            assert_eq!(asked(&json!({RPS: wrong})), Err(()), "{wrong}");
         }
     }
 }

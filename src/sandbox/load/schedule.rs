@@ -106,12 +106,12 @@ mod tests {
         Timestamp::from_millisecond(milliseconds).unwrap()
     }
 
-    fn flow(rate: f64) -> Option<Flow> {
+    fn flow(rate: f64) -> Flow {
         let target = |path: &str| (Arc::from("a.test"), Arc::from(path));
-        Some(Flow {
+        Flow {
             rate,
             targets: vec![target("/"), target("/b")],
-        })
+        }
     }
 
     /// Requests between two times, looked at every 10 ms.
@@ -125,10 +125,10 @@ mod tests {
     #[test]
     fn the_rate_holds_and_changes_at_once() {
         let mut schedule = Schedule::new(5);
-        schedule.set("a", flow(200.0), at(0));
+        schedule.set("a", Some(flow(200.0)), at(0));
         let before = sent(&mut schedule, 0, 10_000);
         assert!((1_850..2_150).contains(&before), "{before}");
-        schedule.set("a", flow(1_000.0), at(10_000));
+        schedule.set("a", Some(flow(1_000.0)), at(10_000));
         let after = sent(&mut schedule, 10_000, 11_000);
         assert!((900..1_100).contains(&after), "{after}");
         schedule.set("a", None, at(11_000));
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn targets_take_turns() {
         let mut schedule = Schedule::new(5);
-        schedule.set("a", flow(1_000.0), at(0));
+        schedule.set("a", Some(flow(1_000.0)), at(0));
         let paths: Vec<_> = (0..4)
             .filter_map(|_| schedule.pop(at(900)))
             .map(|target| target.1)
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn a_sender_far_behind_skips_what_it_missed() {
         let mut schedule = Schedule::new(5);
-        schedule.set("a", flow(100.0), at(0));
+        schedule.set("a", Some(flow(100.0)), at(0));
         let caught_up = std::iter::from_fn(|| schedule.pop(at(60_000))).count();
         let late = schedule.take_late();
         assert!(caught_up < 10, "{caught_up}");

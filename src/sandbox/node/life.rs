@@ -130,8 +130,10 @@ impl Life {
         match self.stage {
             Stage::New => Some(self.begun),
             Stage::Blocked(_) | Stage::Misunderstood(_) => None,
-            Stage::PullFailed { until } | Stage::PullBackOff { until } => Some(until),
-            Stage::Ended { until } | Stage::BackOff { until } => Some(until),
+            Stage::PullFailed { until }
+            | Stage::PullBackOff { until }
+            | Stage::Ended { until }
+            | Stage::BackOff { until } => Some(until),
             Stage::Running {
                 ready_at, dies_at, ..
             } => {

@@ -94,6 +94,7 @@ async fn create_node(client: &Client, now: Timestamp) -> kube::Result<()> {
     Ok(())
 }
 
+#[allow(clippy::large_enum_variant)] // taken in at once, never kept
 enum Seen {
     Pod(Event<Pod>),
     ConfigMap(Event<ConfigMap>),
@@ -197,8 +198,10 @@ impl Node {
             self.agenda.add(key_of(pod.as_ref()));
         }
         if let Some(pod) = &change.after {
-            let ip = pod.status.as_ref().and_then(|status| status.pod_ip.clone());
-            ip.into_iter().for_each(|ip| self.addresses.take(ip));
+            let status = pod.status.as_ref();
+            if let Some(ip) = status.and_then(|status| status.pod_ip.clone()) {
+                self.addresses.take(ip);
+            }
         }
     }
 
@@ -240,7 +243,7 @@ impl Node {
                 .await;
             match bound {
                 Err(kube::Error::Api(status)) if matches!(status.code, 404 | 405) => {
-                    self.binds = false
+                    self.binds = false;
                 }
                 other => return other.map(drop),
             }

@@ -135,20 +135,11 @@ pub fn peers(upstream: &Upstream, headers: &HeaderMap) -> (Vec<String>, Option<S
     };
     let session =
         sticky(upstream, headers).and_then(|pod| peers.iter().position(|peer| peer == pod));
-    match session {
-        Some(position) => {
-            peers.swap(0, position);
-            (peers, None)
-        }
-        None => {
-            let first = peers.first().cloned().unwrap_or_default();
-            (
-                peers,
-                Some(format!(
-                    "{name}={first}|{}; Path=/; HttpOnly",
-                    upstream.name
-                )),
-            )
-        }
+    if let Some(position) = session {
+        peers.swap(0, position);
+        return (peers, None);
     }
+    let first = peers.first().cloned().unwrap_or_default();
+    let cookie = format!("{name}={first}|{}; Path=/; HttpOnly", upstream.name);
+    (peers, Some(cookie))
 }

@@ -96,7 +96,7 @@ impl Metrics {
         )?;
         writeln!(out, "# TYPE {histogram} histogram")?;
         for (series, counts) in kept {
-            self.write_histogram(out, histogram, &self.labels(series), counts)?;
+            Self::write_histogram(out, histogram, &self.labels(series), counts)?;
         }
         let counter = "nginx_ingress_controller_requests";
         writeln!(out, "# HELP {counter} The total number of client requests")?;
@@ -113,7 +113,6 @@ impl Metrics {
     }
 
     fn write_histogram(
-        &self,
         out: &mut String,
         name: &str,
         labels: &str,

@@ -205,7 +205,7 @@ impl Router {
         let repeatable = !matches!(request.method, Method::POST | Method::PATCH);
         for peer in peers {
             match self.0.apps.answer(&peer, choice.share).await {
-                Ok(answer) => return response(answer, choice, cookie),
+                Ok(answer) => return response(&answer, choice, cookie),
                 Err(Unanswered::BrokenOff) if !repeatable => break,
                 Err(Unanswered::BrokenOff | Unanswered::Refused) => {}
             }
@@ -311,7 +311,7 @@ impl Router {
     }
 }
 
-fn response(answer: Answer, choice: &Choice<'_>, cookie: Option<String>) -> Response {
+fn response(answer: &Answer, choice: &Choice<'_>, cookie: Option<String>) -> Response {
     Response {
         status: answer.status,
         canary: choice.canary,

@@ -25,6 +25,7 @@ use crate::sandbox::random::Random;
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
+#[allow(clippy::large_enum_variant)] // taken in at once, never kept
 enum Seen {
     Ingress(Event<Ingress>),
     Class(Event<IngressClass>),

@@ -18,8 +18,6 @@ use regex::Regex;
 
 use super::annotations::{Annotations, Shaping};
 
-/// The upstream of requests that no rule matches.
-pub const DEFAULT_BACKEND: &str = "upstream-default-backend";
 const DEFAULT_SERVER: &str = "_";
 
 /// What labels a location's metrics.

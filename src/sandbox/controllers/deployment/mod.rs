@@ -160,7 +160,9 @@ impl Controller {
         let keys: Vec<_> = adopters
             .map(|deployment| key_of(deployment.as_ref()))
             .collect();
-        keys.into_iter().for_each(|key| self.agenda.add(key));
+        for key in keys {
+            self.agenda.add(key);
+        }
     }
 
     /// With the strategy Recreate a Deployment waits for its last old pod.

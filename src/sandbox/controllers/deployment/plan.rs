@@ -369,11 +369,7 @@ impl<'a> Roll<'a> {
         let to_add = self.max_total() - self.total();
         // Larger sets first; among equals the newer when growing, the older when shrinking.
         active.sort_by_key(|&set| {
-            let age = if to_add > 0 {
-                -(set as i64)
-            } else {
-                set as i64
-            };
+            let age = if to_add > 0 { usize::MAX - set } else { set };
             (-self.sets[set].replicas, age)
         });
         let mut sizes = Vec::new();

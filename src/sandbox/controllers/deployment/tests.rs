@@ -21,7 +21,7 @@ struct World {
 
 impl World {
     /// A Deployment `shop` with that spec, image `v1`, of 4 replicas unless said otherwise.
-    fn new(spec: Value) -> Self {
+    fn new(spec: &Value) -> Self {
         let mut whole = json!({
             "replicas": 4, "progressDeadlineSeconds": 60, "revisionHistoryLimit": 2,
             "selector": {"matchLabels": {"app": "shop"}},
@@ -29,7 +29,7 @@ impl World {
             "template": {"metadata": {"labels": {"app": "shop"}},
                 "spec": {"containers": [{"name": "c", "image": "v1"}]}}
         });
-        json_patch::merge(&mut whole, &spec);
+        json_patch::merge(&mut whole, spec);
         let deployment = json!({
             "metadata": {"name": "shop", "namespace": "shop", "uid": "d", "generation": 1},
             "spec": whole
@@ -43,7 +43,7 @@ impl World {
         }
     }
 
-    fn set(&mut self, patch: Value) {
+    fn set(&mut self, patch: &Value) {
         let mut value = serde_json::to_value(&self.deployment).unwrap();
         json_patch::merge(&mut value, &json!({"spec": patch}));
         self.deployment = serde_json::from_value(value).unwrap();
@@ -51,7 +51,7 @@ impl World {
     }
 
     fn image(&mut self, image: &str) {
-        self.set(json!({"template": {"spec": {"containers": [{"name": "c", "image": image}]}}}));
+        self.set(&json!({"template": {"spec": {"containers": [{"name": "c", "image": image}]}}}));
     }
 
     /// One pass of the controller; what it wrote, in short.
@@ -177,7 +177,7 @@ fn image_of(set: &ReplicaSet) -> String {
 
 #[test]
 fn the_first_revision_is_created_at_full_size() {
-    let mut world = World::new(json!({}));
+    let mut world = World::new(&json!({}));
     assert_eq!(world.settle(&[]), ["create v1x4"]);
     assert_eq!(
         world.condition("Progressing"),
@@ -201,7 +201,7 @@ fn the_first_revision_is_created_at_full_size() {
 
 #[test]
 fn a_new_template_rolls_within_its_bounds() {
-    let mut world = World::new(json!({}));
+    let mut world = World::new(&json!({}));
     world.settle(&[]);
     world.image("v2");
     let expected = [
@@ -220,7 +220,7 @@ fn a_new_template_rolls_within_its_bounds() {
 
 #[test]
 fn a_rollout_of_sick_pods_stops_and_runs_out_of_time() {
-    let mut world = World::new(json!({}));
+    let mut world = World::new(&json!({}));
     world.settle(&[]);
     world.image("v2");
     assert_eq!(world.settle(&["v2"]), ["create v2x1"]);
@@ -235,9 +235,9 @@ fn a_rollout_of_sick_pods_stops_and_runs_out_of_time() {
 
 #[test]
 fn a_paused_deployment_starts_nothing_but_scales() {
-    let mut world = World::new(json!({}));
+    let mut world = World::new(&json!({}));
     world.settle(&[]);
-    world.set(json!({"paused": true}));
+    world.set(&json!({"paused": true}));
     world.image("v2");
     assert_eq!(world.settle(&[]), Vec::<String>::new());
     assert_eq!(
@@ -248,9 +248,9 @@ fn a_paused_deployment_starts_nothing_but_scales() {
         world.deployment.status.clone().unwrap().updated_replicas,
         None
     );
-    world.set(json!({"replicas": 6}));
+    world.set(&json!({"replicas": 6}));
     assert_eq!(world.settle(&[]), ["scale v1 4->6"]);
-    world.set(json!({"paused": null}));
+    world.set(&json!({"paused": null}));
     assert_eq!(world.settle(&[]).first().unwrap(), "create v2x1");
     assert_eq!(
         world.condition("Progressing"),
@@ -268,7 +268,7 @@ fn scaling_in_the_middle_of_a_rollout_is_proportional() {
     world.settle(&["v2"]);
     let before: Vec<_> = world.sets.iter().map(size).collect();
     assert_eq!(before, [8, 5]);
-    world.set(json!({"replicas": 15}));
+    world.set(&json!({"replicas": 15}));
     world.pass();
     // Kubernetes' own example: 13 grows to 18, of which the larger gets 3 and the smaller 2.
     assert_eq!(world.sets.iter().map(size).collect::<Vec<_>>(), [11, 7]);
@@ -276,7 +276,7 @@ fn scaling_in_the_middle_of_a_rollout_is_proportional() {
 
 #[test]
 fn recreate_waits_for_the_last_old_pod() {
-    let mut world = World::new(json!({"strategy": {"type": "Recreate", "rollingUpdate": null}}));
+    let mut world = World::new(&json!({"strategy": {"type": "Recreate", "rollingUpdate": null}}));
     world.settle(&[]);
     world.image("v2");
     world.with_pods = vec![world.sets[0].name_any()];
@@ -287,7 +287,7 @@ fn recreate_waits_for_the_last_old_pod() {
 
 #[test]
 fn going_back_to_a_former_template_takes_its_set_and_a_new_revision() {
-    let mut world = World::new(json!({}));
+    let mut world = World::new(&json!({}));
     world.settle(&[]);
     world.image("v2");
     world.settle(&[]);
@@ -302,7 +302,7 @@ fn going_back_to_a_former_template_takes_its_set_and_a_new_revision() {
 
 #[test]
 fn revisions_beyond_the_history_limit_are_forgotten() {
-    let mut world = World::new(json!({}));
+    let mut world = World::new(&json!({}));
     for image in ["v1", "v2", "v3", "v4"] {
         world.image(image);
         world.settle(&[]);
@@ -321,7 +321,7 @@ fn bounds_round_surge_up_and_unavailable_down() {
     ];
     for (surge, unavailable, replicas, expected) in table {
         let world = World::new(
-            json!({"strategy": {"rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}}),
+            &json!({"strategy": {"rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}}),
         );
         assert_eq!(
             bounds(&world.deployment.spec, replicas),
