@@ -261,7 +261,7 @@ fn a_paused_deployment_starts_nothing_but_scales() {
 #[test]
 fn scaling_in_the_middle_of_a_rollout_is_proportional() {
     let mut world = World::new(
-        json!({"replicas": 10, "strategy": {"rollingUpdate": {"maxSurge": 3, "maxUnavailable": 2}}}),
+        &json!({"replicas": 10, "strategy": {"rollingUpdate": {"maxSurge": 3, "maxUnavailable": 2}}}),
     );
     world.settle(&[]);
     world.image("v2");
