@@ -1,0 +1,148 @@
+//! The layers of the design: arrows point down, pure folders stay pure, files say what they are.
+//!
+//! Read from the source as text: comments and the tests at a file's end are left out. `clock` and
+//! `yaml` are below everything. Not here: lints that clippy has.
+
+use std::path::Path;
+
+use regex::Regex;
+
+use super::{files, none, root, text};
+
+/// What each folder may use of the crate besides itself.
+const MAY_USE: [(&str, &[&str]); 9] = [
+    ("stats", &[]),
+    ("rollout", &["stats", "clock", "yaml"]),
+    ("kubernetes", &["rollout", "stats", "clock", "yaml"]),
+    ("prometheus", &["rollout", "stats", "clock", "yaml"]),
+    // The page shows a run in the words of the resource's status: its types, nothing that acts.
+    ("web", &["rollout", "telemetry", "clock", "kubernetes::crd"]),
+    ("telemetry", &["clock"]),
+    ("sandbox", &["clock", "yaml"]),
+    (
+        "daemon",
+        &[
+            "kubernetes",
+            "prometheus",
+            "web",
+            "telemetry",
+            "rollout",
+            "stats",
+            "clock",
+            "yaml",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "daemon",
+            "sandbox",
+            "kubernetes",
+            "prometheus",
+            "web",
+            "telemetry",
+            "rollout",
+            "stats",
+            "clock",
+            "yaml",
+        ],
+    ),
+];
+
+/// Crates that the pure folders do without.
+const IMPURE: [&str; 10] = [
+    "kube",
+    "k8s_openapi",
+    "tokio",
+    "reqwest",
+    "hyper",
+    "axum",
+    "tracing",
+    "prometheus_client",
+    "futures",
+    "std::time::Instant",
+];
+
+/// The source without comments and tests.
+fn code(path: &Path) -> String {
+    let text = text(path);
+    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or("");
+    let lines = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn is_test(path: &Path) -> bool {
+    path.components()
+        .any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs")
+}
+
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let paths = files(folder, "rs").into_iter();
+    paths
+        .filter(|path| !is_test(path.strip_prefix(root()).unwrap()))
+        .map(|path| {
+            let name = path.strip_prefix(root()).unwrap().display().to_string();
+            (name, code(&path))
+        })
+        .collect()
+}
+
+#[test]
+fn arrows_point_down() {
+    let used = Regex::new(r"\bcrate::([a-z_]+(?:::[a-z_]+)?|\{)").unwrap();
+    let mut problems = Vec::new();
+    for (folder, allowed) in MAY_USE {
+        for (name, code) in sources(&format!("src/{folder}")) {
+            for found in used.captures_iter(&code) {
+                let path = &found[1];
+                let module = path.split(':').next().unwrap_or_default();
+                if module != folder && !allowed.contains(&module) && !allowed.contains(&path) {
+                    problems.push(format!("{name}: {folder} must not use crate::{path}"));
+                }
+            }
+        }
+    }
+    none(&problems);
+}
+
+#[test]
+fn every_folder_has_a_layer() {
+    let folders: Vec<String> = std::fs::read_dir(root().join("src"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .filter(|name| MAY_USE.iter().all(|(folder, _)| folder != name))
+        .collect();
+    none(&folders);
+}
+
+#[test]
+fn pure_folders_know_no_server_and_no_clock() {
+    let mut problems = Vec::new();
+    for folder in ["src/stats", "src/rollout"] {
+        for (name, code) in sources(folder) {
+            for impure in IMPURE {
+                let used =
+                    Regex::new(&format!(r"(?m)(^|[^:\w]){impure}::|\buse {impure}\b")).unwrap();
+                if used.is_match(&code) {
+                    problems.push(format!("{name}: {impure}"));
+                }
+            }
+        }
+    }
+    none(&problems);
+}
+
+#[test]
+fn every_source_file_says_what_it_is() {
+    let silent: Vec<String> = ["src", "tests", "benches"]
+        .into_iter()
+        .flat_map(|folder| files(folder, "rs"))
+        .filter(|path| !text(path).starts_with("//! "))
+        .map(|path| path.strip_prefix(root()).unwrap().display().to_string())
+        .collect();
+    none(&silent);
+}
