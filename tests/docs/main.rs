@@ -7,6 +7,9 @@
 //!
 //! Not here: whether a described behaviour happens (the scenarios show that).
 
+// All of it is tests, helpers included.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod commands;
 mod layers;
 mod markdown;

@@ -4,11 +4,14 @@
 //! settings from the lines of the source that name them. Not here: what they mean.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
+use humantime::format_duration;
 use kube::CustomResourceExt;
 use regex::Regex;
 use serde_json::Value;
+use sluice::daemon::settings::Settings;
 use sluice::kubernetes::crd::Rollout;
 use sluice::telemetry::{Metrics, RolloutSeries, RuleSeries};
 
@@ -193,6 +196,37 @@ fn every_setting_is_in_the_reference() {
         .filter(|key| !reference.contains(&format!("| `{key}` |")))
         .collect();
     none(&missing);
+}
+
+#[test]
+fn defaults_in_the_reference_are_those_of_the_code() {
+    let least = "evidence: {prometheus: {url: 'http://prometheus:9090'}}";
+    let settings = Settings::parse(least, Path::new("sluice.yaml"), &[]).unwrap();
+    let evidence = &settings.evidence;
+    let rows = [
+        ("environment", settings.environment.clone()),
+        (
+            "evidence.every",
+            format_duration(evidence.every).to_string(),
+        ),
+        (
+            "evidence.settle",
+            format_duration(evidence.settle).to_string(),
+        ),
+        ("listen", settings.listen.to_string()),
+        ("log.level", settings.log.level.clone()),
+    ];
+    let reference = text("docs/reference/settings.md");
+    for (key, default) in rows {
+        let row = reference
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{key}` |")));
+        let row = row.unwrap_or_default();
+        assert!(
+            row.contains(&format!("| `{default}` |")),
+            "{default}: {row}"
+        );
+    }
 }
 
 #[test]
