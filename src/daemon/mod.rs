@@ -103,12 +103,7 @@ async fn serve_with(
             readiness: ready.clone(),
             metrics: parts.metrics.clone(),
         };
-        let stop = stop.clone();
-        tasks.spawn(async move {
-            if let Err(error) = web::serve(listener, web, stop).await {
-                tracing::error!(%error, "the page's listener failed");
-            }
-        });
+        tasks.spawn(page(listener, web, stop.clone()));
     }
     let known = connect::gate(&parts.settings, &parts.clients, &stop).await?;
     let (cache, touched, filled) = cache::start(
@@ -159,6 +154,13 @@ async fn serve_with(
     };
     let conductor = Conductor::new(context, known, ready).conduct(inputs, stop.clone());
     Box::pin(watch_over(conductor, tasks, &stop)).await
+}
+
+/// Serves page, API, metrics and health.
+async fn page(listener: TcpListener, web: Web, stop: CancellationToken) {
+    if let Err(error) = web::serve(listener, web, stop).await {
+        tracing::error!(%error, "the page's listener failed");
+    }
 }
 
 /// Runs a task until `stop`.

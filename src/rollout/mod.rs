@@ -7,6 +7,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod action;
+mod cause;
 pub mod decide;
 pub mod describe;
 pub mod evidence;

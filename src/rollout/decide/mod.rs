@@ -10,7 +10,9 @@
 //! The phases each have a file. A pass runs through phases until one stays, so that a verdict
 //! and what follows from it happen in one pass.
 
+mod adopting;
 mod guard;
+mod idle;
 mod pass;
 mod promoting;
 mod requests;
@@ -63,9 +65,9 @@ pub fn decide(terms: &Terms, state: &State, seen: &Observation) -> Decision {
 
 fn step(pass: &mut Pass<'_>, phase: Phase) -> Phase {
     match phase {
-        Phase::Adopting { why } => guard::adopting(pass, &why),
-        Phase::Idle => guard::idle(pass),
-        Phase::Failed => guard::failed(pass),
+        Phase::Adopting { why } => adopting::adopting(pass, &why),
+        Phase::Idle => idle::idle(pass),
+        Phase::Failed => idle::failed(pass),
         Phase::Suspended => guard::suspended(pass),
         Phase::Preparing(run) => running::preparing(pass, run),
         Phase::Stepping(run) => stepping::stepping(pass, run),

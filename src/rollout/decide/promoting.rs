@@ -5,7 +5,7 @@
 //! has any pod it supersedes the run; afterwards it is kept, the proven one is finished, and
 //! the newer one is given back.
 
-use super::guard::{keep_stable, settle_pause};
+use super::idle::{keep_stable, settle_pause};
 use super::pass::Pass;
 use super::rolling_back::{canary_gone, close, keep_off, take_away};
 use super::running::{keep_canary, steer, weight_mended};

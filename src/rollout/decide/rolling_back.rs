@@ -97,7 +97,7 @@ fn restore(pass: &mut Pass<'_>, run: &Run, cause: &Cause) -> bool {
 
 /// The template was stable's already: if it still is, only the gate is to be opened.
 fn reopen(pass: &mut Pass<'_>, target: &Target) -> bool {
-    super::guard::settle_pause(pass, target);
+    super::idle::settle_pause(pass, target);
     true
 }
 

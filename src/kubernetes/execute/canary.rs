@@ -1,0 +1,126 @@
+//! The canary's objects: made, sized, routed, removed.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
+use kube::api::{ObjectMeta, Patch};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use super::{Error, Executor, Order, gone_is_done, manager, mark, within};
+use crate::kubernetes::canary;
+use crate::kubernetes::scene;
+use crate::rollout::plan::Route;
+use crate::rollout::revision::Revision;
+
+impl Executor {
+    pub(super) async fn lower(&self, order: Order<'_>, weight: u8) -> Result<(), Error> {
+        let Route::IngressNginx {
+            ingress, prefix, ..
+        } = &order.plan.route;
+        let patch = match weight {
+            0 => canary::ingress::off_patch(prefix),
+            weight => canary::ingress::weight_patch(prefix, weight),
+        };
+        let api: Api<Ingress> = self.api(&order.plan.namespace);
+        let name = canary::ingress_name(ingress);
+        let params = manager();
+        let patch = Patch::Merge(patch);
+        gone_is_done(within("lowering the weight", api.patch(&name, &params, &patch)).await)
+    }
+
+    pub(super) async fn ensure_canary(
+        &self,
+        order: Order<'_>,
+        revision: &Revision,
+        replicas: i32,
+    ) -> Result<(), Error> {
+        let template = order
+            .scene
+            .template(&revision.hash)
+            .ok_or_else(|| scene::Error::NoTemplate(revision.hash.clone()))?;
+        let wanted = order
+            .scene
+            .wanted(order.plan, mark(order), &template, replicas)?;
+        if let Some(present) = &order.scene.canary
+            && canary::deployment::must_be_replaced(&wanted.deployment, &present.object)
+        {
+            return self.remove_deployment(order).await;
+        }
+        for policy in &wanted.policies {
+            self.apply("copying a NetworkPolicy for the canary", policy)
+                .await?;
+        }
+        self.apply("making the canary's Service", &wanted.service)
+            .await?;
+        self.apply("making the canary's Deployment", &wanted.deployment)
+            .await
+    }
+
+    pub(super) async fn scale_canary(&self, order: Order<'_>, replicas: i32) -> Result<(), Error> {
+        let api: Api<Deployment> = self.api(&order.plan.namespace);
+        let name = canary::deployment_name(&order.plan.target);
+        let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+        gone_is_done(within("scaling the canary", api.patch(&name, &manager(), &patch)).await)
+    }
+
+    pub(super) async fn ensure_route(&self, order: Order<'_>, weight: u8) -> Result<(), Error> {
+        let ingress = order
+            .scene
+            .wanted_ingress(order.plan, mark(order), weight)?;
+        self.apply("making the canary's Ingress", &ingress).await
+    }
+
+    pub(super) async fn remove_route(&self, order: Order<'_>) -> Result<(), Error> {
+        let Route::IngressNginx { ingress, .. } = &order.plan.route;
+        let name = canary::ingress_name(ingress);
+        self.delete::<Ingress>(
+            "removing the canary's Ingress",
+            &order.plan.namespace,
+            &name,
+        )
+        .await
+    }
+
+    pub(super) async fn remove_canary(&self, order: Order<'_>) -> Result<(), Error> {
+        let namespace = &order.plan.namespace;
+        let ours = |meta: &ObjectMeta| canary::is_owned(meta, &order.plan.uid);
+        for service in order
+            .scene
+            .services
+            .iter()
+            .filter(|service| ours(&service.metadata))
+        {
+            self.delete::<Service>(
+                "removing the canary's Service",
+                namespace,
+                &service.name_any(),
+            )
+            .await?;
+        }
+        for policy in order
+            .scene
+            .policies
+            .iter()
+            .filter(|policy| ours(&policy.metadata))
+        {
+            self.delete::<NetworkPolicy>(
+                "removing a copied NetworkPolicy",
+                namespace,
+                &policy.name_any(),
+            )
+            .await?;
+        }
+        self.remove_deployment(order).await
+    }
+
+    async fn remove_deployment(&self, order: Order<'_>) -> Result<(), Error> {
+        let name = canary::deployment_name(&order.plan.target);
+        self.delete::<Deployment>(
+            "removing the canary's Deployment",
+            &order.plan.namespace,
+            &name,
+        )
+        .await
+    }
+}

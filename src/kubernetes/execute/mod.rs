@@ -1,0 +1,279 @@
+//! Actions as requests to the API server.
+//!
+//! Guarantees: each is idempotent; whatever opens the gate or overwrites a template reads the
+//! Deployment first and patches it under the resourceVersion that it read, so that a template
+//! which was applied in between is never touched; every request has a deadline.
+//!
+//! Not here: the order of actions and when they are due (`rollout::decide`).
+
+mod canary;
+mod keep;
+mod target;
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::time::Duration;
+
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, PropagationPolicy};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::crd::{FINALIZER, MANAGER, REQUEST_PREFIX, Rollout};
+use super::scene::{self, DESIRED, Mark, STABLE, Scene};
+use crate::clock::Clock;
+use crate::rollout::action::Action;
+use crate::rollout::plan::Plan;
+
+/// A request that takes longer has failed; the next pass tries again.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// How often a patch is tried again when the Deployment changed in between.
+const TRIES: usize = 4;
+/// What Sluice's last restart was for.
+pub const RESTARTED_FOR: &str = "sluice.dev/restarted-for";
+
+#[allow(missing_debug_implementations)] // kube's Client has none
+/// Executes actions.
+#[derive(Clone)]
+pub struct Executor {
+    client: Client,
+    clock: Clock,
+}
+
+/// What an action is executed for.
+#[derive(Debug, Clone, Copy)]
+pub struct Order<'a> {
+    pub scene: &'a Scene,
+    pub plan: &'a Plan,
+    /// The run's id; empty outside of one.
+    pub run: &'a str,
+    /// What the canary's objects are marked with.
+    pub mark: &'a str,
+}
+
+/// An action that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{doing}")]
+    Request {
+        doing: &'static str,
+        #[source]
+        source: kube::Error,
+    },
+    #[error("{doing}: no answer within {DEADLINE:?}")]
+    Deadline { doing: &'static str },
+    #[error("{doing}: the template changed to {found} meanwhile")]
+    Overtaken { doing: &'static str, found: String },
+    #[error("building the canary")]
+    Build(#[from] scene::Error),
+}
+
+impl Error {
+    /// A bounded category for metrics.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Request {
+                source: kube::Error::Api(status),
+                ..
+            } => match status.code {
+                409 => "conflict",
+                403 => "forbidden",
+                404 => "not-found",
+                422 => "invalid",
+                429 => "throttled",
+                _ => "api",
+            },
+            Self::Request { .. } => "connection",
+            Self::Deadline { .. } => "deadline",
+            Self::Overtaken { .. } => "overtaken",
+            Self::Build(_) => "build",
+        }
+    }
+
+    /// Whether somebody else was faster: the next pass sees what they did.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self.category(), "conflict" | "overtaken")
+    }
+}
+
+type Done = Result<Option<Rollout>, Error>;
+
+impl Executor {
+    /// Executes with this client, which should not retry by itself.
+    pub fn new(client: Client, clock: Clock) -> Self {
+        Self { client, clock }
+    }
+
+    /// Executes one action; gives back the Rollout where that was written.
+    pub async fn execute(&self, order: Order<'_>, action: &Action) -> Done {
+        match action {
+            Action::LowerWeight { weight } => self.lower(order, *weight).await.map(|()| None),
+            Action::EnsureCanary {
+                template,
+                mark,
+                replicas,
+            } => {
+                let order = Order { mark, ..order };
+                self.ensure_canary(order, template, *replicas)
+                    .await
+                    .map(|()| None)
+            }
+            Action::ScaleCanary { replicas } => {
+                self.scale_canary(order, *replicas).await.map(|()| None)
+            }
+            Action::EnsureRoute { weight } => {
+                self.ensure_route(order, *weight).await.map(|()| None)
+            }
+            Action::RemoveRoute => self.remove_route(order).await.map(|()| None),
+            Action::RemoveCanary => self.remove_canary(order).await.map(|()| None),
+            Action::TakeCustody => self.take_custody(order).await,
+            Action::ReleaseCustody => self.release_custody(order).await,
+            Action::ClearRequest { id } => self.clear_request(order, id).await,
+            Action::Guard => self.guard(order).await.map(|()| None),
+            Action::Unguard => self.unguard(order).await.map(|()| None),
+            Action::Pause { expect } => self.set_paused(order, expect, true).await.map(|()| None),
+            Action::Unpause { expect } => {
+                self.set_paused(order, expect, false).await.map(|()| None)
+            }
+            Action::RestoreTemplate { to, expect, paused } => self
+                .restore(order, to, expect, *paused)
+                .await
+                .map(|()| None),
+            Action::KeepStable { revision } => {
+                self.keep(order, revision, STABLE).await.map(|()| None)
+            }
+            Action::KeepDesired { revision } => {
+                self.keep(order, revision, DESIRED).await.map(|()| None)
+            }
+            Action::DropDesired => self.drop_kept(order, DESIRED, None).await.map(|()| None),
+            Action::Restart { id } => self.restart(order, id).await.map(|()| None),
+        }
+    }
+
+    /// Writes a status under the resourceVersion that it was made from.
+    pub async fn save(&self, rollout: &Rollout) -> Result<Rollout, Error> {
+        let api: Api<Rollout> = self.api(&rollout.namespace().unwrap_or_default());
+        let name = rollout.name_any();
+        let params = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        within(
+            "saving the status",
+            api.replace_status(&name, &params, rollout),
+        )
+        .await
+    }
+
+    async fn take_custody(&self, order: Order<'_>) -> Done {
+        let mut finalizers = order.scene.rollout.finalizers().to_vec();
+        if finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
+            return Ok(None);
+        }
+        finalizers.push(FINALIZER.to_owned());
+        self.patch_finalizers(order, finalizers).await
+    }
+
+    async fn release_custody(&self, order: Order<'_>) -> Done {
+        let mut finalizers = order.scene.rollout.finalizers().to_vec();
+        finalizers.retain(|finalizer| finalizer != FINALIZER);
+        self.patch_finalizers(order, finalizers).await.map(|_| None)
+    }
+
+    async fn patch_finalizers(&self, order: Order<'_>, finalizers: Vec<String>) -> Done {
+        let metadata = json!({"metadata": {"uid": order.plan.uid, "finalizers": finalizers}});
+        self.patch_rollout("writing the finalizer", order, metadata)
+            .await
+    }
+
+    async fn clear_request(&self, order: Order<'_>, id: &str) -> Done {
+        let key = format!("{REQUEST_PREFIX}{id}");
+        let patch = json!({"metadata": {"annotations": {key: null}}});
+        self.patch_rollout("clearing a request", order, patch).await
+    }
+
+    async fn patch_rollout(&self, doing: &'static str, order: Order<'_>, patch: Value) -> Done {
+        let api: Api<Rollout> = self.api(&order.plan.namespace);
+        let patch = Patch::Merge(patch);
+        within(doing, api.patch(&order.plan.name, &manager(), &patch))
+            .await
+            .map(Some)
+    }
+
+    async fn apply<K>(&self, doing: &'static str, object: &K) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned,
+    {
+        let api: Api<K> = self.api(&object.namespace().unwrap_or_default());
+        let patch = Patch::Apply(object);
+        within(doing, api.patch(&object.name_any(), &forced(), &patch))
+            .await
+            .map(|_| ())
+    }
+
+    async fn delete<K>(&self, doing: &'static str, namespace: &str, name: &str) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned,
+    {
+        let api: Api<K> = self.api(namespace);
+        let params = DeleteParams {
+            propagation_policy: Some(PropagationPolicy::Background),
+            ..DeleteParams::default()
+        };
+        gone_is_done(within(doing, api.delete(name, &params)).await)
+    }
+
+    fn api<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+}
+
+fn mark(order: Order<'_>) -> Mark<'_> {
+    Mark {
+        run: order.run,
+        revision: order.mark,
+    }
+}
+
+fn manager() -> PatchParams {
+    PatchParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
+}
+
+fn forced() -> PatchParams {
+    PatchParams::apply(MANAGER).force()
+}
+
+/// Runs a request under the deadline.
+async fn within<T>(
+    doing: &'static str,
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(DEADLINE, request).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(source)) => Err(Error::Request { doing, source }),
+        Err(_) => Err(Error::Deadline { doing }),
+    }
+}
+
+/// What is gone needs no more.
+fn gone_is_done<T>(result: Result<T, Error>) -> Result<(), Error> {
+    match result {
+        Ok(_) => Ok(()),
+        Err(error) if error.category() == "not-found" => Ok(()),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,201 @@
+//! Why a run ends before its promotion, why it stands still, and how it ended: in words.
+//!
+//! Not here: everything else that is told (`reason`).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::observation::{Fate, FateKind};
+
+/// How a run ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The revision serves.
+    Promoted,
+    /// It was put back.
+    RolledBack,
+    /// A newer revision took its place.
+    Superseded,
+    /// The run ended without a judgement.
+    Cancelled,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, out)
+    }
+}
+
+/// Why a run is ended before its promotion.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Cause {
+    /// A rule found the canary worse.
+    Worse {
+        rule: String,
+        sentence: String,
+        /// Bad answers that the step down saved, if there was one.
+        saved: Option<u64>,
+    },
+    /// The canary's pods fail for good.
+    Pods(Fate),
+    /// The canary's pods were not ready in time.
+    Deadline { after: String },
+    /// The native roll did not come through.
+    PromotionStuck { after: String },
+    /// The evidence stayed undecided.
+    Undecided { after: String },
+    /// The metrics stayed away.
+    NoData { why: String },
+    /// A person ended it.
+    Aborted,
+    /// A newer template is there.
+    Superseded,
+    /// The template is the stable one again.
+    Returned,
+    /// It went out past the gate.
+    WentOut,
+    /// The Deployment is gone or another one.
+    TargetGone,
+    /// The Rollout was suspended or deleted.
+    Detached,
+}
+
+impl Cause {
+    /// How a run ends by it.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Superseded => Outcome::Superseded,
+            Self::Returned | Self::WentOut | Self::TargetGone | Self::Detached => {
+                Outcome::Cancelled
+            }
+            Self::Worse { .. }
+            | Self::Pods(_)
+            | Self::Deadline { .. }
+            | Self::PromotionStuck { .. }
+            | Self::Undecided { .. }
+            | Self::NoData { .. }
+            | Self::Aborted => Outcome::RolledBack,
+        }
+    }
+
+    /// Its name, bounded, for metrics and the status.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Worse { .. } => "Worse",
+            Self::Pods(fate) => match fate.kind {
+                FateKind::CrashLoop => "CrashLoop",
+                FateKind::ImagePull => "ImagePull",
+                FateKind::CreateContainer => "CreateContainer",
+                FateKind::OutOfMemory => "OutOfMemory",
+            },
+            Self::Deadline { .. } => "ProgressDeadline",
+            Self::PromotionStuck { .. } => "PromotionStuck",
+            Self::Undecided { .. } => "Undecided",
+            Self::NoData { .. } => "NoData",
+            Self::Aborted => "Aborted",
+            Self::Superseded => "Superseded",
+            Self::Returned => "ReturnedToStable",
+            Self::WentOut => "WentOut",
+            Self::TargetGone => "TargetGone",
+            Self::Detached => "Detached",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Worse {
+                rule,
+                sentence,
+                saved,
+            } => {
+                write!(out, "{rule} is worse: {sentence}")?;
+                match saved {
+                    Some(saved) => {
+                        write!(out, "; the early step down saved some {saved} bad answers")
+                    }
+                    None => Ok(()),
+                }
+            }
+            Self::Pods(fate) => write!(out, "{}", fate.detail),
+            Self::Deadline { after } => {
+                write!(out, "the canary's pods were not ready within {after}")
+            }
+            Self::PromotionStuck { after } => {
+                write!(out, "the promotion made no progress for {after}")
+            }
+            Self::Undecided { after } => write!(out, "the evidence stayed undecided for {after}"),
+            Self::NoData { why } => write!(out, "no metrics: {why}"),
+            Self::Aborted => write!(out, "a person asked for it"),
+            Self::Superseded => write!(out, "a newer template was applied"),
+            Self::Returned => write!(out, "the template is the stable one again"),
+            Self::WentOut => write!(out, "the revision went out past the gate"),
+            Self::TargetGone => write!(out, "the Deployment was deleted or made anew"),
+            Self::Detached => write!(out, "the Rollout was suspended or deleted"),
+        }
+    }
+}
+
+/// Why a run stands still.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HeldWhy {
+    /// A person asked for it.
+    Person,
+    /// The route or the workload does not allow a canary.
+    Refused { why: String },
+    /// The cluster refuses the canary's pods.
+    PodsRefused { why: String },
+    /// The Deployment has no replicas: nothing serves that could be compared.
+    NoReplicas,
+    /// No stable pod is ready.
+    StableGone,
+    /// The metrics stayed away.
+    NoData { why: String },
+    /// The evidence stayed undecided.
+    Undecided,
+    /// Suspected for the third time.
+    Suspicions,
+}
+
+impl HeldWhy {
+    /// Whether only a person lets the run go on.
+    pub fn needs_person(&self) -> bool {
+        match self {
+            Self::Person | Self::Suspicions => true,
+            Self::Refused { .. }
+            | Self::PodsRefused { .. }
+            | Self::NoReplicas
+            | Self::StableGone
+            | Self::NoData { .. }
+            | Self::Undecided => false,
+        }
+    }
+}
+
+impl fmt::Display for HeldWhy {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Person => write!(out, "a person holds it; `sluice resume` lets it go on"),
+            Self::Refused { why } => write!(out, "no canary can be routed: {why}"),
+            Self::PodsRefused { why } => {
+                write!(out, "the cluster refuses the canary's pods: {why}")
+            }
+            Self::NoReplicas => write!(
+                out,
+                "the Deployment has 0 replicas, so nothing can be compared; scale it up, or `sluice promote` lets the new template through"
+            ),
+            Self::StableGone => write!(out, "no stable pod is ready"),
+            Self::NoData { why } => write!(out, "no metrics: {why}"),
+            Self::Undecided => write!(
+                out,
+                "the evidence stayed undecided; it goes on when it suffices, or by `sluice promote` or `sluice abort`"
+            ),
+            Self::Suspicions => write!(
+                out,
+                "suspected three times without proof; `sluice resume`, `sluice promote` or `sluice abort`"
+            ),
+        }
+    }
+}

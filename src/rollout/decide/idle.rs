@@ -1,0 +1,223 @@
+//! Between runs: noticing what is new, and what failed before.
+//!
+//! Not here: what happens to a revision under trial (`running`, `stepping`), and how everything
+//! is put back (`rolling_back`).
+
+use super::guard::detached;
+use super::pass::Pass;
+use crate::rollout::action::Action;
+use crate::rollout::evidence::{Evidence, Verdict};
+use crate::rollout::observation::{GateMode, Target};
+use crate::rollout::plan::ConfigChanges;
+use crate::rollout::reason::Reason;
+use crate::rollout::revision::Revision;
+use crate::rollout::state::{Mending, Phase, Run, Trigger};
+
+/// Makes `revision` the stable one.
+pub(super) fn keep_stable(pass: &mut Pass<'_>, revision: Revision) {
+    if pass.seen.kept.stable.as_ref() != Some(&revision.hash) {
+        pass.act(Action::KeepStable {
+            revision: revision.clone(),
+        });
+    }
+    pass.state.stable = Some(revision);
+}
+
+/// Nothing is new, or something is.
+pub(super) fn idle(pass: &mut Pass<'_>) -> Phase {
+    if detached(pass) {
+        return Phase::Suspended;
+    }
+    let (Some(target), Some(stable)) = (pass.target(), pass.state.stable.clone()) else {
+        return Phase::default();
+    };
+    give_back_desired(pass, target);
+    if target.revision.same(&stable) {
+        return idle_on_stable(pass, target, stable);
+    }
+    if !target.paused {
+        return went_out(pass, target);
+    }
+    if target.serving(&stable).is_none() && target.replicas > 0 {
+        return restore_serving(pass, target, stable);
+    }
+    pass.state
+        .mending
+        .retain(|mending| *mending != Mending::Serving);
+    let failed = pass.state.failed.as_ref().map(|failure| &failure.revision);
+    if failed.is_some_and(|failed| failed.same(&target.revision)) {
+        pass.tell(Reason::StillFailed {
+            revision: target.revision.clone(),
+        });
+        return Phase::Failed;
+    }
+    start(pass, target.revision.clone(), stable, Trigger::Template)
+}
+
+fn idle_on_stable(pass: &mut Pass<'_>, target: &Target, stable: Revision) -> Phase {
+    keep_stable(pass, stable.clone());
+    pass.state
+        .mending
+        .retain(|mending| *mending != Mending::Serving);
+    settle_pause(pass, target);
+    restart(pass, target);
+    if target.complete {
+        pass.state.bypassed = None;
+    }
+    match &pass.state.config {
+        Some(known) if *known != target.config => config_changed(pass, target, stable),
+        _ => Phase::Idle,
+    }
+}
+
+/// Does the restart that was asked for, once.
+fn restart(pass: &mut Pass<'_>, target: &Target) {
+    let Some(id) = pass.state.restart.clone() else {
+        return;
+    };
+    if target.restarted_for.as_ref() == Some(&id) {
+        pass.state.restart = None;
+        pass.tell(Reason::Restarted);
+    } else {
+        pass.act(Action::Restart { id });
+    }
+}
+
+/// Between runs a Deployment is open in mode `policy` and paused in mode `paused`. One that has
+/// another template than stable's stays as it is.
+pub(super) fn settle_pause(pass: &mut Pass<'_>, target: &Target) {
+    let stable = pass.state.stable.as_ref();
+    if !stable.is_some_and(|stable| stable.same(&target.revision)) {
+        return;
+    }
+    let expect = target.revision.clone();
+    match pass.seen.gate.mode {
+        GateMode::Policy if target.paused => pass.act(Action::Unpause { expect }),
+        GateMode::Paused if !target.paused && target.complete => pass.act(Action::Pause { expect }),
+        GateMode::Policy | GateMode::Paused => {}
+    }
+}
+
+fn config_changed(pass: &mut Pass<'_>, target: &Target, stable: Revision) -> Phase {
+    if pass.plan.config_changes == ConfigChanges::Report {
+        pass.state.config = Some(target.config.clone());
+        pass.tell(Reason::ConfigChanged);
+        return Phase::Idle;
+    }
+    let digest = target.config.clone();
+    start(pass, stable.clone(), stable, Trigger::Config { digest })
+}
+
+/// A template that is neither stable nor held: broken glass, or past the gate.
+fn went_out(pass: &mut Pass<'_>, target: &Target) -> Phase {
+    if !target.complete {
+        return Phase::Idle;
+    }
+    accept(pass, target.revision.clone())
+}
+
+/// A held Deployment whose stable `ReplicaSet` is gone: what serves instead is stable then; if
+/// nothing does, the stable template is brought up again, else the present one let through.
+fn restore_serving(pass: &mut Pass<'_>, target: &Target, stable: Revision) -> Phase {
+    if let [other] = target.serving.as_slice()
+        && other.ready > 0
+    {
+        return accept(pass, other.revision.clone());
+    }
+    let held = &target.revision;
+    let known = pass.seen.kept.stable.as_ref() == Some(&stable.hash);
+    let what = if known {
+        format!("nothing serves while {held} is held: {stable} is brought up again")
+    } else {
+        format!(
+            "nothing serves and no stable template is known: {held} is let through as the first"
+        )
+    };
+    pass.tell_mending(Mending::Serving, true, Reason::Healed { what });
+    let expect = held.clone();
+    pass.act(if known {
+        Action::RestoreTemplate {
+            to: stable,
+            expect,
+            paused: false,
+        }
+    } else {
+        Action::Unpause { expect }
+    });
+    Phase::Idle
+}
+
+/// Takes what serves for stable.
+fn accept(pass: &mut Pass<'_>, revision: Revision) -> Phase {
+    keep_stable(pass, revision.clone());
+    pass.state.config = pass.target().map(|target| target.config.clone());
+    pass.tell(Reason::Accepted { revision });
+    Phase::Idle
+}
+
+/// Gives back the template that was kept while an older one was finished.
+fn give_back_desired(pass: &mut Pass<'_>, target: &Target) {
+    let Some(desired) = pass.state.desired.clone() else {
+        return;
+    };
+    let untouched = pass
+        .state
+        .stable
+        .as_ref()
+        .is_some_and(|s| s.same(&target.revision));
+    if untouched && target.complete {
+        pass.act(Action::RestoreTemplate {
+            to: desired.clone(),
+            expect: target.revision.clone(),
+            paused: true,
+        });
+        return;
+    }
+    if !untouched {
+        pass.state.desired = None;
+        pass.act(Action::DropDesired);
+        pass.tell(Reason::DesiredGiven { revision: desired });
+    }
+}
+
+fn start(pass: &mut Pass<'_>, revision: Revision, stable: Revision, trigger: Trigger) -> Phase {
+    let now = pass.now();
+    pass.state.evidence = Some(Evidence::begin(&pass.terms.evidence));
+    pass.state.bookmark = None;
+    pass.state.failed = None;
+    pass.tell(Reason::RunStarted {
+        revision: revision.clone(),
+        stable,
+    });
+    Phase::Preparing(Run {
+        id: format!("{}-{}", revision.hash, now.as_second()),
+        revision,
+        trigger,
+        started: now,
+        since: now,
+        step: 0,
+        weight: 0,
+        peak: 0,
+        weight_since: None,
+        suspect: None,
+        suspicions: 0,
+        verdict: Verdict::Undecided,
+        patience: None,
+        proof: None,
+    })
+}
+
+/// Held with a revision that failed, until the template changes or somebody retries.
+pub(super) fn failed(pass: &mut Pass<'_>) -> Phase {
+    if detached(pass) {
+        return Phase::Suspended;
+    }
+    let (Some(target), Some(failure)) = (pass.target(), pass.state.failed.as_ref()) else {
+        return Phase::Idle;
+    };
+    if target.paused && target.revision.same(&failure.revision) {
+        Phase::Failed
+    } else {
+        Phase::Idle
+    }
+}
