@@ -16,7 +16,7 @@ mod get;
 mod lint;
 mod request;
 mod run;
-mod sandbox;
+pub mod sandbox;
 mod screen;
 mod text;
 mod until;

@@ -208,12 +208,6 @@ pub fn ended(row: &Row) -> String {
         let _ = write!(text, " after {after:.1} s");
     }
     let _ = write!(text, "; {} of {} answers bad", row.bad, row.requests);
-    if let Some(spared) = row.spared {
-        let _ = write!(
-            text,
-            "; the step down saved users some {spared} bad answers"
-        );
-    }
     if !row.message.is_empty() {
         let _ = write!(text, "; {}", row.message);
     }

@@ -310,7 +310,9 @@ impl<'a> Roll<'a> {
     }
 
     fn drop_healthy(&mut self, least: i32) -> i32 {
-        let available: i32 = self.sets.iter().map(|set| set.available).sum();
+        // A set that was just made smaller has not said so yet: what it gives up is not spare.
+        let serving = |set: &Set| set.available.min(set.replicas);
+        let available: i32 = self.sets.iter().map(serving).sum();
         let spare = available - least;
         let mut dropped = 0;
         for old in self.old() {
