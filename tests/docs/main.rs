@@ -10,6 +10,7 @@
 // All of it is tests, helpers included.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod alerts;
 mod commands;
 mod layers;
 mod markdown;
