@@ -162,9 +162,11 @@ fn conditions(
         .as_ref()
         .and_then(|status| status.conditions.clone())
         .unwrap_or_default();
+    // As in Kubernetes, a condition with the same reason keeps its first message: each refused
+    // pod has a name of its own, and a status that changes each time would never come to rest.
     let same = known
         .into_iter()
-        .find(|condition| condition.message.as_deref() == Some(message));
+        .find(|condition| condition.reason.as_deref() == Some("FailedCreate"));
     Some(vec![same.unwrap_or_else(|| ReplicaSetCondition {
         type_: Some("ReplicaFailure".into()),
         status: Some("True".into()),
