@@ -4,6 +4,8 @@
 //! clock, so minutes take seconds and a run is the same each time. Nothing listens; the daemon
 //! reads the routers' metrics as texts. A failure prints the whole story.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

@@ -1,18 +1,18 @@
 //! The embedded cluster with the daemon in it: what `sluice sandbox` runs and tests play on.
 //!
 //! The one place that knows both sides: it applies the CRD and the gate, makes the daemon of
-//! the same parts as `sluice run`, and is a [`Stage`] for scenarios. The daemon is a user of
+//! the same parts as `sluice run`, and is a stage for scenarios (`stage`). The daemon is a user of
 //! the cluster like any other; its metrics come from the routers.
 //!
 //! Not here: anything about rollouts, and what is printed.
 
-use std::collections::BTreeMap;
+mod stage;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -27,13 +27,10 @@ use crate::daemon::{self, Clients, Parts};
 use crate::kubernetes::crd::{ACCOUNT, Rollout};
 use crate::kubernetes::gate;
 use crate::prometheus::{Scrape, Targets};
-use crate::sandbox::api::{self, Api, Matching};
+use crate::sandbox::api::Api;
 use crate::sandbox::cluster::{self, Cluster, Options};
-use crate::sandbox::router::{Exposed, Request, Router};
-use crate::sandbox::scenario::{
-    self, Answer, Break, DaemonFault, Fault, MetricsFault, RouterFault, Scenario, Stage, Tally,
-    WatchFault, Way,
-};
+use crate::sandbox::router::Router;
+use crate::sandbox::scenario::{self, Scenario, Way};
 use crate::telemetry::Metrics;
 use crate::web::Board;
 
@@ -243,51 +240,6 @@ impl Embedded {
             }
         }
     }
-
-    async fn daemon_fault(&self, fault: DaemonFault) -> Result<(), String> {
-        match fault {
-            DaemonFault::Start => self
-                .start_daemon()
-                .await
-                .map(drop)
-                .map_err(|error| error.to_string()),
-            DaemonFault::Stop => {
-                self.stop_daemon().await;
-                Ok(())
-            }
-            // Dropping the task ends it at whatever it waits for.
-            DaemonFault::Kill => {
-                let killed = self.daemon.lock().await.take();
-                drop(killed);
-                Ok(())
-            }
-        }
-    }
-
-    fn api_fault(&self, fault: &Fault) -> Result<(), String> {
-        let matching = Matching {
-            verb: fault.verb.clone(),
-            resource: fault.resource.clone(),
-            name: fault.name.clone(),
-            user: Some(fault.user.clone().unwrap_or_else(|| ACCOUNT.to_owned())),
-        };
-        let what = match fault.answer.as_str() {
-            "409" => api::Fault::Conflict,
-            "429" => api::Fault::TooManyRequests(fault.retry_after.unwrap_or(1)),
-            "hang" => api::Fault::Hang,
-            "lost" => api::Fault::LostAfterEffect,
-            "cut" => api::Fault::LostBefore,
-            status => api::Fault::Status(
-                status
-                    .parse()
-                    .map_err(|_| format!("the API server cannot answer {status:?}"))?,
-            ),
-        };
-        self.api
-            .faults()
-            .next(u64::from(fault.times), matching, what);
-        Ok(())
-    }
 }
 
 /// How a task of the daemon ended, if it failed.
@@ -341,107 +293,6 @@ fn daemon_settings(overrides: &Value, metrics: &[SocketAddr]) -> Result<Settings
         Path::new("scenario"),
         &[],
     )?)
-}
-
-impl Stage for Embedded {
-    fn clock(&self) -> Clock {
-        self.clock
-    }
-
-    fn client(&self, user: &str) -> kube::Client {
-        self.api.client(user)
-    }
-
-    fn tallies(&self) -> Vec<Tally> {
-        let mut all: BTreeMap<(String, String), Tally> = BTreeMap::new();
-        for (arm, seen) in self.routers.iter().flat_map(Router::tallies) {
-            let key = (arm.ingress.clone(), arm.image.clone());
-            let tally = all.entry(key).or_insert_with(|| Tally {
-                ingress: arm.ingress,
-                image: arm.image,
-                ..Tally::default()
-            });
-            tally.total += seen.total;
-            tally.bad += seen.bad;
-            tally.first_bad = tally.first_bad.into_iter().chain(seen.first_bad).min();
-        }
-        all.into_values().collect()
-    }
-
-    fn request<'a>(
-        &'a self,
-        host: &'a str,
-        path: &'a str,
-        headers: &'a BTreeMap<String, String>,
-    ) -> BoxFuture<'a, Result<Answer, String>> {
-        Box::pin(async move {
-            let mut request = Request::get(host, path);
-            for (name, value) in headers {
-                let name: axum::http::HeaderName =
-                    name.parse().map_err(|_| format!("{name:?} is no header"))?;
-                let value = value
-                    .parse()
-                    .map_err(|_| format!("{value:?} is no header's value"))?;
-                request.headers.insert(name, value);
-            }
-            let router = self.routers.first().ok_or("there is no router")?;
-            let got = router.handle(&request).await;
-            let image = (!got.image.is_empty()).then_some(got.image);
-            Ok(Answer {
-                status: got.status,
-                image,
-            })
-        })
-    }
-
-    fn broken<'a>(&'a self, what: &'a Break) -> BoxFuture<'a, Result<(), String>> {
-        Box::pin(async move {
-            match what {
-                Break::Daemon(fault) => self.daemon_fault(*fault).await,
-                Break::Metrics(fault) => {
-                    self.routers
-                        .iter()
-                        .for_each(|router| router.expose(exposed(*fault)));
-                    Ok(())
-                }
-                Break::Router(RouterFault::Restart) => {
-                    self.routers.iter().take(1).for_each(Router::restart);
-                    Ok(())
-                }
-                Break::Api(fault) => self.api_fault(fault),
-                Break::Watches(WatchFault::Close) => {
-                    self.api.faults().close_watches();
-                    Ok(())
-                }
-                Break::Watches(WatchFault::Expire) => {
-                    self.api.compact();
-                    self.api.faults().expire_watches();
-                    Ok(())
-                }
-            }
-        })
-    }
-
-    fn live(&self, namespace: &str, rollout: &str) -> Option<Value> {
-        let board = self
-            .board
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        serde_json::to_value(&*board.get(namespace, rollout)?).ok()
-    }
-}
-
-fn exposed(fault: MetricsFault) -> Exposed {
-    match fault {
-        MetricsFault::Down => Exposed::Down,
-        MetricsFault::Fails => Exposed::Fails,
-        MetricsFault::Html => Exposed::Html,
-        MetricsFault::Hangs => Exposed::Hangs,
-        MetricsFault::Partial => Exposed::Partial,
-        MetricsFault::Nan => Exposed::Nan,
-        MetricsFault::Fine => Exposed::Fine,
-    }
 }
 
 impl std::fmt::Debug for Embedded {

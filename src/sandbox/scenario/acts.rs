@@ -85,10 +85,10 @@ pub async fn patch(stage: &dyn Stage, patch: &Patch) -> Result<(), String> {
         ..PatchParams::default()
     };
     let body = match patch.r#type {
-        PatchType::Merge => KubePatch::Merge(patch.patch.clone()),
-        PatchType::Strategic => KubePatch::Strategic(patch.patch.clone()),
+        PatchType::Merge => KubePatch::Merge(patch.body.clone()),
+        PatchType::Strategic => KubePatch::Strategic(patch.body.clone()),
         PatchType::Json => KubePatch::Json(
-            serde_json::from_value(patch.patch.clone()).map_err(|error| error.to_string())?,
+            serde_json::from_value(patch.body.clone()).map_err(|error| error.to_string())?,
         ),
     };
     let done = api.patch(&patch.name, &params, &body).await;

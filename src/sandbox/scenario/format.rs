@@ -182,7 +182,8 @@ pub struct Patch {
     #[serde(default)]
     pub r#type: PatchType,
     /// The patch.
-    pub patch: Value,
+    #[serde(rename = "patch")]
+    pub body: Value,
     /// The account. Default `kubernetes-admin`.
     #[serde(default = "admin")]
     pub r#as: String,

@@ -231,7 +231,7 @@ impl Player<'_> {
                 .stand(now, &rollout, self.stage.live(namespace, name));
             if self.journal.news(&live) {
                 self.sink.told(&Told::Changed(live));
-            } else if self.looks % LIVE == 0 && !live.images.is_empty() {
+            } else if self.looks.is_multiple_of(LIVE) && !live.images.is_empty() {
                 self.sink.told(&Told::Live(live));
             }
         }
@@ -285,7 +285,10 @@ impl Player<'_> {
         let id = format!("scenario-{}", self.asked);
         acts::ask(self.stage, ask, &id).await?;
         let start = self.now();
-        while !ask.unanswered {
+        if ask.unanswered {
+            return Ok(());
+        }
+        loop {
             if let Some(answer) = acts::answer(self.stage, ask, &id).await? {
                 return acts::settled(answer, ask.refused.as_ref());
             }
@@ -294,7 +297,6 @@ impl Player<'_> {
             }
             self.tick().await;
         }
-        Ok(())
     }
 
     /// A release, followed from change to outcome.
