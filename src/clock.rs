@@ -106,6 +106,9 @@ mod tests {
     fn time_that_steps_back_is_no_time() {
         let later = Timestamp::UNIX_EPOCH + Duration::from_secs(5);
         assert_eq!(elapsed(later, Timestamp::UNIX_EPOCH), Duration::ZERO);
-        assert_eq!(elapsed(Timestamp::UNIX_EPOCH, later), Duration::from_secs(5));
+        assert_eq!(
+            elapsed(Timestamp::UNIX_EPOCH, later),
+            Duration::from_secs(5)
+        );
     }
 }

@@ -283,7 +283,8 @@ async fn execute(
     Ok(context.executor.execute(order, action).await?)
 }
 
-/// The time from the pass's look to weight 0 in the API, when a rule became Worse in it.
+/// When a rule became Worse in this pass: the time that this took since the weight was in force,
+/// and the time from the pass's look to weight 0 in the API.
 fn reacted(context: &Context, before: &State, decision: &Decision, looked: Timestamp) {
     let verdict = |state: &State| state.phase.run().map(|run| run.verdict);
     let worse =
@@ -292,6 +293,9 @@ fn reacted(context: &Context, before: &State, decision: &Decision, looked: Times
         context
             .metrics
             .reacted(elapsed(looked, context.clock.now()));
+        if let Some(since) = before.phase.run().and_then(|run| run.weight_since) {
+            context.metrics.detected(elapsed(since, looked));
+        }
     }
 }
 

@@ -114,10 +114,10 @@ fn rule_status(report: &RuleReport) -> RuleStatus {
     RuleStatus {
         name: report.rule.clone(),
         verdict: format!("{:?}", report.verdict),
-        canary_total: report.canary.total,
-        canary_bad: report.canary.bad,
-        stable_total: report.stable.total,
-        stable_bad: report.stable.bad,
+        canary_total: rounded(report.canary.total),
+        canary_bad: rounded(report.canary.bad),
+        stable_total: rounded(report.stable.total),
+        stable_bad: rounded(report.stable.bad),
         exact: rounded(report.log_exact),
         block: rounded(report.log_block),
         bound: rounded(report.bound),
@@ -127,8 +127,9 @@ fn rule_status(report: &RuleReport) -> RuleStatus {
     }
 }
 
+/// To three places; an empty sum's -0 becomes 0.
 fn rounded(value: f64) -> f64 {
-    (value * 1000.0).round() / 1000.0
+    (value * 1000.0).round() / 1000.0 + 0.0
 }
 
 /// The last run as the status shows it.
