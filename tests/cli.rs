@@ -2,6 +2,8 @@
 //!
 //! What plays the daemon here only answers requests; what it decides has its own tests.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's helpers may fail the test
+
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;

@@ -1,6 +1,8 @@
 //! The embedded cluster as a whole, in virtual time: releases roll, canaries get their share,
 //! pods crash and wait, and no request is lost on the way.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's helpers may fail the test
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
