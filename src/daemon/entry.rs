@@ -43,17 +43,14 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The newest of what is cached and what we wrote.
-    pub fn newest(&self, cached: Option<Arc<Rollout>>) -> Option<Arc<Rollout>> {
+    /// The newest of what is cached and what we wrote, which is forgotten once it is cached.
+    pub fn newest(&mut self, cached: Option<Arc<Rollout>>) -> Option<Arc<Rollout>> {
         let cached = cached?;
-        match &self.written {
-            Some(written)
-                if written.uid() == cached.uid() && version(written) > version(&cached) =>
-            {
-                Some(written.clone())
-            }
-            _ => Some(cached),
-        }
+        let newer = |written: &Arc<Rollout>| {
+            written.uid() == cached.uid() && version(written) > version(&cached)
+        };
+        self.written = self.written.take().filter(newer);
+        Some(self.written.clone().unwrap_or(cached))
     }
 
     /// How long to wait before the same actions are executed again: the watch may lag behind

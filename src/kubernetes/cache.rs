@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::crd::Rollout;
+use super::labels::SUFFIX;
 use super::shelf::{Filler, Key, Shelf};
 use super::template;
 use crate::rollout::revision::Revision;
@@ -75,6 +76,10 @@ pub enum Touched {
     /// Each Rollout.
     Everything,
 }
+
+/// Objects in one answer of a first list. Lists of all kinds come at once, and an allocator keeps
+/// much of what their objects took before they were made small.
+const PAGE: u32 = 50;
 
 /// What the watches need.
 #[derive(Clone)]
@@ -166,7 +171,7 @@ impl Starter<'_> {
         self.namespaced(
             cache,
             |c| &c.revisions,
-            bare::<ControllerRevision>,
+            kept,
             |object| Touched::Rollout(owner(object.meta())),
         );
     }
@@ -304,7 +309,7 @@ async fn fill<K: Watched, V>(
 ) {
     let mut filler = Filler::new();
     let mut first = true;
-    let config = watcher::Config::default().timeout(290);
+    let config = watcher::Config::default().timeout(290).page_size(PAGE);
     let mut events = watcher(api, config).default_backoff().boxed();
     loop {
         let event = match events.try_next().await {
@@ -375,6 +380,14 @@ fn bare<K: Resource>(mut object: K) -> K {
     object
 }
 
+/// A kept template is seldom read and much smaller as text.
+fn kept(object: ControllerRevision) -> ControllerRevision {
+    let mut object = bare(object);
+    let text = object.data.0.to_string();
+    object.data.0 = serde_json::Value::String(text);
+    object
+}
+
 fn value<K: Resource + serde::Serialize>(object: K) -> serde_json::Value {
     serde_json::to_value(bare(object)).unwrap_or_default()
 }
@@ -412,9 +425,18 @@ fn identity(template: &k8s_openapi::api::core::v1::PodTemplateSpec) -> (Revision
     (revision, template::revision_with_restart(template).into())
 }
 
-/// Pods are judged by their status only.
+/// Pods are judged by their status only, and only those of a canary.
 fn pod(object: Pod) -> Pod {
     let mut object = bare(object);
     object.spec = None;
+    let (_, set) = owner(&object.metadata);
+    let of_canary = set
+        .rsplit_once('-')
+        .is_some_and(|(deployment, _)| deployment.ends_with(SUFFIX));
+    if !of_canary {
+        object.status = None;
+        object.metadata.labels = None;
+        object.metadata.annotations = None;
+    }
     object
 }

@@ -14,7 +14,8 @@ use super::template::short_hash;
 pub type Labels = BTreeMap<String, String>;
 
 const VALUE_MAX: usize = 63;
-const SUFFIX: &str = "-canary";
+/// What the names of a canary's objects end with.
+pub const SUFFIX: &str = "-canary";
 const HASH_CHARS: usize = 8;
 
 /// The one label by which canary pods differ from stable ones.

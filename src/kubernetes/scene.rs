@@ -203,7 +203,11 @@ impl Scene {
             .kept
             .iter()
             .find(|kept| kept_revision(kept).hash == hash)?;
-        serde_json::from_value(kept.data.0.clone()).ok()
+        // The cache keeps the template as text.
+        kept.data
+            .0
+            .as_str()
+            .and_then(|text| serde_json::from_str(text).ok())
     }
 
     fn found<'a>(&'a self, plan: &'a Plan) -> Result<Found<'a>, Error> {
