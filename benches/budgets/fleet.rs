@@ -1,0 +1,223 @@
+//! The cluster: Deployments of one replica, each with Service, Ingress and Rollout.
+//!
+//! The embedded cluster in real time. The API listens on a port for the daemon; this process is
+//! an ordinary client in it. Rollouts are spread over namespaces, as teams would have them.
+
+use std::time::Duration;
+
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use serde_json::{Value, json};
+use sluice::clock::Clock;
+use sluice::kubernetes::crd::ACCOUNT;
+use sluice::kubernetes::gate;
+use sluice::sandbox::cluster::{Cluster, Options};
+use sluice::sandbox::router::Router;
+
+use super::{Error, stopwatch};
+
+/// Requests a second of an application that is released.
+const RPS: u32 = 200;
+/// Applications that have a little load all the time, and how much.
+const LOADED: usize = 20;
+const BACKGROUND_RPS: u32 = 10;
+
+/// A cluster with so many Rollouts.
+pub struct Fleet {
+    pub cluster: Cluster,
+    pub admin: kube::Client,
+    namespaces: usize,
+    size: usize,
+}
+
+/// One application of the fleet.
+#[derive(Debug, Clone)]
+pub struct App {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl Fleet {
+    /// A cluster with gate and namespaces, and no application.
+    pub async fn start(namespaces: usize) -> Result<Self, Error> {
+        let options = Options {
+            api: Some(([127, 0, 0, 1], 0).into()),
+            reload: Duration::from_millis(20),
+            ..Options::in_process(Clock::at_speed(1.0), 7)
+        };
+        let cluster = Cluster::start(options).await?;
+        let admin = cluster.client("kubernetes-admin");
+        let fleet = Self {
+            cluster,
+            admin,
+            namespaces: namespaces.max(1),
+            size: 0,
+        };
+        let crd = serde_saphyr::from_str(&gate::crd_yaml()?)?;
+        for object in std::iter::once(crd).chain(gate::manifests(ACCOUNT)) {
+            fleet.apply(object).await?;
+        }
+        for index in 0..fleet.namespaces {
+            let name = format!("team-{index}");
+            let meta = json!({"name": name});
+            fleet
+                .apply(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": meta}))
+                .await?;
+        }
+        Ok(fleet)
+    }
+
+    /// The router.
+    pub fn router(&self) -> Router {
+        self.cluster.routers[0].clone()
+    }
+
+    /// The application of this number.
+    pub fn app(&self, index: usize) -> App {
+        App {
+            namespace: format!("team-{}", index % self.namespaces),
+            name: format!("app-{index}"),
+        }
+    }
+
+    /// Applies applications until there are `size`, and waits until the daemon has adopted all.
+    pub async fn grow(&mut self, size: usize) -> Result<(), Error> {
+        for index in self.size..size {
+            let app = self.app(index);
+            let load = if index < LOADED { BACKGROUND_RPS } else { 0 };
+            self.apply(app.deployment("1", json!({}))).await?;
+            self.apply(app.service()).await?;
+            self.apply(app.ingress(load)).await?;
+            self.apply(app.rollout("0s")).await?;
+        }
+        self.size = size;
+        let idle = |status: &Value| status["phase"] == "Idle";
+        self.until(size, "idle", idle).await
+    }
+
+    /// Waits until this holds of so many Rollouts' statuses.
+    pub async fn until(
+        &self,
+        many: usize,
+        what: &str,
+        holds: impl Fn(&Value) -> bool,
+    ) -> Result<(), Error> {
+        let patience = Duration::from_secs(120);
+        let rollouts = self.rollouts();
+        let start = stopwatch::now();
+        loop {
+            let list = rollouts.list(&ListParams::default()).await?;
+            let statuses = list.items.iter().map(|rollout| &rollout.data["status"]);
+            let count = statuses.filter(|status| holds(status)).count();
+            if count >= many {
+                return Ok(());
+            }
+            if start.elapsed() > patience {
+                return Err(format!("only {count} of {many} Rollouts were {what} in time").into());
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    }
+
+    /// All Rollouts.
+    pub fn rollouts(&self) -> Api<DynamicObject> {
+        let kind = GroupVersionKind::gvk("sluice.dev", "v1alpha1", "Rollout");
+        Api::all_with(self.admin.clone(), &ApiResource::from_gvk(&kind))
+    }
+
+    /// Releases a version with this share of errors, under load.
+    pub async fn release(&self, app: &App, errors: &str, hold: &str) -> Result<(), Error> {
+        self.apply(app.rollout(hold)).await?;
+        self.apply(app.ingress(RPS)).await?;
+        let behaves = json!({"sandbox.sluice.dev/errors": errors});
+        self.apply(app.deployment("2", behaves)).await
+    }
+
+    /// Takes the load off.
+    pub async fn relax(&self, app: &App) -> Result<(), Error> {
+        self.apply(app.ingress(0)).await
+    }
+
+    /// Requests of the daemon so far, apart from watches.
+    pub fn requests(&self) -> u64 {
+        let counted = self.cluster.api.requests();
+        counted.total(|c| c.user == ACCOUNT && c.verb != "watch")
+    }
+
+    /// Stops the cluster.
+    pub async fn stop(self) -> Result<(), Error> {
+        Ok(self.cluster.stop().await?)
+    }
+
+    /// Applies an object as a GitOps tool does.
+    async fn apply(&self, object: Value) -> Result<(), Error> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let version = text(&object["apiVersion"]);
+        let (group, version) = version.split_once('/').unwrap_or(("", &version));
+        let kind = GroupVersionKind::gvk(group, version, &text(&object["kind"]));
+        let resource = ApiResource::from_gvk(&kind);
+        let client = self.admin.clone();
+        let api: Api<DynamicObject> = match object["metadata"]["namespace"].as_str() {
+            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+            None => Api::all_with(client, &resource),
+        };
+        let name = text(&object["metadata"]["name"]);
+        let how = PatchParams::apply("flux").force();
+        api.patch(&name, &how, &Patch::Apply(object)).await?;
+        Ok(())
+    }
+}
+
+impl App {
+    fn meta(&self) -> Value {
+        json!({"namespace": self.namespace, "name": self.name})
+    }
+
+    fn deployment(&self, version: &str, mut behaves: Value) -> Value {
+        behaves["sandbox.sluice.dev/start-after"] = json!("10ms");
+        behaves["sandbox.sluice.dev/latency"] = json!("5ms 0.3");
+        let labels = json!({"app": self.name});
+        let container = json!({
+            "name": "app", "image": format!("{}:{version}", self.name),
+            "ports": [{"containerPort": 8080}],
+        });
+        let template = json!({
+            "metadata": {"labels": labels, "annotations": behaves},
+            "spec": {"containers": [container]},
+        });
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": self.meta(),
+            "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": template},
+        })
+    }
+
+    fn service(&self) -> Value {
+        let spec =
+            json!({"selector": {"app": self.name}, "ports": [{"port": 80, "targetPort": 8080}]});
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": self.meta(), "spec": spec})
+    }
+
+    fn ingress(&self, rps: u32) -> Value {
+        let mut meta = self.meta();
+        meta["annotations"] = json!({"sandbox.sluice.dev/rps": rps.to_string()});
+        let backend = json!({"service": {"name": self.name, "port": {"number": 80}}});
+        let paths = json!([{"path": "/", "pathType": "Prefix", "backend": backend}]);
+        let rule = json!({"host": format!("{}.test", self.name), "http": {"paths": paths}});
+        json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": meta,
+            "spec": {"ingressClassName": "nginx", "rules": [rule]},
+        })
+    }
+
+    fn rollout(&self, hold: &str) -> Value {
+        let steps = json!([{"weight": 5, "hold": hold}, {"weight": 50}]);
+        json!({
+            "apiVersion": "sluice.dev/v1alpha1", "kind": "Rollout", "metadata": self.meta(),
+            "spec": {
+                "target": {"name": self.name},
+                "route": {"ingressNginx": {"ingress": self.name}},
+                "strategy": {"canary": {"steps": steps}},
+            },
+        })
+    }
+}

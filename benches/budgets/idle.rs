@@ -1,0 +1,113 @@
+//! What a daemon costs that has nothing to do, and what a run costs while it stands at a step.
+//!
+//! Requests are counted by the API server, for the daemon's account, apart from watches. Memory
+//! is the resident set of the daemon's process some seconds after the last change.
+
+use std::time::Duration;
+
+use super::Error;
+use super::daemon::Daemon;
+use super::fleet::Fleet;
+use super::stopwatch;
+use super::table::Row;
+
+/// Time to settle before memory is read and requests are counted.
+const SETTLE: Duration = Duration::from_secs(5);
+/// Time over which requests are counted.
+const COUNTED: Duration = Duration::from_secs(20);
+/// Rollouts in a run.
+const ACTIVE: usize = 10;
+const MEGABYTE: f64 = 1e6;
+
+/// Memory and requests with 0, 100 and 1,000 idle Rollouts; the cluster has 1,000 afterwards.
+pub async fn measure(fleet: &mut Fleet, daemon: &Daemon) -> Result<Vec<Row>, Error> {
+    let began = stopwatch::now();
+    daemon.ready().await?;
+    let started = began.elapsed();
+    tokio::time::sleep(SETTLE).await;
+    let mut rows = vec![
+        Row::held(
+            "start to ready, no Rollout",
+            format!("{:.2} s", started.as_secs_f64()),
+            "< 1 s",
+            started < Duration::from_secs(1),
+        ),
+        memory(daemon, "no Rollout", 25.0)?,
+    ];
+    for size in [100, 1_000] {
+        let began = stopwatch::now();
+        fleet.grow(size).await?;
+        rows.push(Row::known(
+            format!("cluster grown to {size} Rollouts and all adopted"),
+            format!("{:.1} s", began.elapsed().as_secs_f64()),
+        ));
+        tokio::time::sleep(SETTLE).await;
+        rows.extend(quiet(fleet, daemon, size).await?);
+    }
+    rows.push(memory(
+        daemon,
+        "1,000 idle Rollouts that it has adopted",
+        60.0,
+    )?);
+    Ok(rows)
+}
+
+/// Memory of a daemon that has just been started, with the 1,000 Rollouts already adopted.
+pub async fn restarted(daemon: &Daemon) -> Result<Row, Error> {
+    daemon.ready().await?;
+    tokio::time::sleep(SETTLE).await;
+    memory(daemon, "1,000 idle Rollouts, after a restart", 60.0)
+}
+
+/// Requests and time on the processor with so many idle Rollouts.
+async fn quiet(fleet: &Fleet, daemon: &Daemon, size: usize) -> Result<[Row; 2], Error> {
+    let (requests, processor) = (fleet.requests(), daemon.processor()?);
+    tokio::time::sleep(COUNTED).await;
+    let requests = fleet.requests() - requests;
+    let processor = daemon.processor()?.saturating_sub(processor);
+    let rate = requests as f64 / COUNTED.as_secs_f64();
+    Ok([
+        Row::held(
+            format!("API requests a second, {size} idle Rollouts (apart from watches)"),
+            format!("{rate:.2}"),
+            "0",
+            requests == 0,
+        ),
+        Row::known(
+            format!("share of one core, {size} idle Rollouts"),
+            format!(
+                "{:.2}%",
+                processor.as_secs_f64() / COUNTED.as_secs_f64() * 100.0
+            ),
+        ),
+    ])
+}
+
+fn memory(daemon: &Daemon, with: &str, target: f64) -> Result<Row, Error> {
+    let resident = daemon.resident()? as f64 / MEGABYTE;
+    Ok(Row::held(
+        format!("resident memory, {with}"),
+        format!("{resident:.1} MB"),
+        format!("< {target:.0} MB"),
+        resident < target,
+    ))
+}
+
+/// Requests of Rollouts that stand at a step, healthy, under load.
+pub async fn active(fleet: &mut Fleet) -> Result<Vec<Row>, Error> {
+    let apps: Vec<_> = (0..ACTIVE).map(|index| fleet.app(index)).collect();
+    for app in &apps {
+        fleet.release(app, "0.001", "1h").await?;
+    }
+    let stands = |status: &serde_json::Value| status["run"]["weight"] == 5;
+    fleet.until(ACTIVE, "at their first step", stands).await?;
+    tokio::time::sleep(SETTLE).await;
+    let before = fleet.requests();
+    let counted = COUNTED * 3;
+    tokio::time::sleep(counted).await;
+    let rate = (fleet.requests() - before) as f64 / counted.as_secs_f64() / ACTIVE as f64;
+    Ok(vec![Row::known(
+        "API requests a second, per Rollout that stands at a step",
+        format!("{rate:.3}"),
+    )])
+}
