@@ -149,7 +149,7 @@ impl Fleet {
         Ok(self.cluster.stop().await?)
     }
 
-    /// Applies an object as a GitOps tool does.
+    /// Applies an object as a `GitOps` tool does.
     async fn apply(&self, object: Value) -> Result<(), Error> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let version = text(&object["apiVersion"]);
