@@ -177,9 +177,13 @@ fn conditions(
         | Phase::Promoting { .. }
         | Phase::RollingBack { .. } => (false, true, false),
     };
+    let (ready, reason, why) = match &state.gate_problem {
+        Some(problem) if ready => (false, "GateBroken", problem.as_str()),
+        _ => (ready, name, message.as_str()),
+    };
     let mut wanted = vec![
         Standing::new("Accepted", true, "Valid", "the spec is valid"),
-        Standing::new("Ready", ready, name, &message),
+        Standing::new("Ready", ready, reason, why),
         Standing::new("Reconciling", moving, name, &message),
         Standing::new("Stalled", stalled, name, &message),
     ];

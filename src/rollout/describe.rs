@@ -4,6 +4,7 @@
 
 use super::evidence::{RuleReport, Verdict};
 use super::plan::Plan;
+use super::reason::HeldWhy;
 use super::state::{Phase, Promotion, Run, State};
 
 /// Why a Rollout stands where it stands.
@@ -23,7 +24,7 @@ pub fn message(state: &State) -> String {
                 run.revision, run.weight
             )
         }
-        Phase::Held { run, why } => format!("{} stands still: {why}", run.revision),
+        Phase::Held { run, why } => held(run, why),
         Phase::Promoting { run, stage } => promoting(run, stage),
         Phase::RollingBack { run, rollback } => {
             format!("{} is put back: {}", run.revision, rollback.cause)
@@ -41,6 +42,13 @@ fn idle(state: &State) -> String {
         ),
         (Some(stable), None) => format!("guards {stable}"),
         (None, _) => "nothing is guarded yet".to_owned(),
+    }
+}
+
+fn held(run: &Run, why: &HeldWhy) -> String {
+    match &run.waiting {
+        Some(waiting) => format!("{} stands still: {why}; {waiting} waits", run.revision),
+        None => format!("{} stands still: {why}", run.revision),
     }
 }
 

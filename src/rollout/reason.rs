@@ -74,6 +74,9 @@ pub enum Reason {
     Held {
         why: HeldWhy,
     },
+    Waiting {
+        revision: Revision,
+    },
     Resumed,
     PromotionStarted {
         sentence: String,
@@ -139,6 +142,7 @@ impl Reason {
             Self::SuspicionOver { .. } => "SuspicionOver",
             Self::ApprovalAwaited { .. } => "ApprovalAwaited",
             Self::Held { .. } => "Held",
+            Self::Waiting { .. } => "Waiting",
             Self::Resumed => "Resumed",
             Self::PromotionStarted { .. } => "PromotionStarted",
             Self::DesiredKept { .. } => "DesiredKept",
@@ -183,6 +187,7 @@ impl Reason {
             | Self::WeightRaised { .. }
             | Self::SuspicionOver { .. }
             | Self::ApprovalAwaited { .. }
+            | Self::Waiting { .. }
             | Self::Resumed
             | Self::PromotionStarted { .. }
             | Self::DesiredKept { .. }
@@ -283,6 +288,10 @@ impl fmt::Display for Reason {
                 "step {step} is passed; `sluice approve` lets it go on to {next}%"
             ),
             Self::Held { why } => write!(out, "held: {why}"),
+            Self::Waiting { revision } => write!(
+                out,
+                "{revision} was applied while a person holds the run: it waits, held, until that is resumed, promoted or aborted"
+            ),
             Self::Resumed => write!(out, "goes on"),
             Self::PromotionStarted { sentence } => write!(out, "promotes: {sentence}"),
             Self::DesiredKept { kept, finished } => write!(

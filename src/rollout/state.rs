@@ -163,6 +163,9 @@ pub struct Run {
     pub verdict: Verdict,
     /// What a promotion can exclude, in words, once it is known.
     pub patience: Option<String>,
+    /// A newer template that waits while a person holds this run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Revision>,
     /// What it is promoted for, in words, once it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<String>,

@@ -204,6 +204,7 @@ fn start(pass: &mut Pass<'_>, revision: Revision, stable: Revision, trigger: Tri
         verdict: Verdict::Undecided,
         patience: None,
         proof: None,
+        waiting: None,
     })
 }
 

@@ -60,14 +60,21 @@ pub(super) fn may_raise(pass: &Pass<'_>, run: &Run, reports: &[RuleReport]) -> b
 /// Ends the run, if something that does not depend on its phase asks for it.
 pub(super) fn ended(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) -> Option<Cause> {
     let target = pass.target()?;
-    if let Some(cause) = overtaken(pass, target, run) {
-        return Some(cause);
-    }
+    let overtaken = overtaken(pass, target, run);
     run.verdict = worst(reports);
-    if let Some(worse) = reports
+    // A newer template that only waits must not hide that the canary is bad.
+    match overtaken {
+        Some(Cause::Superseded) | None => bad(pass, run, reports).or(overtaken),
+        Some(cause) => Some(cause),
+    }
+}
+
+/// What is wrong with the canary itself.
+fn bad(pass: &Pass<'_>, run: &Run, reports: &[RuleReport]) -> Option<Cause> {
+    let worse = reports
         .iter()
-        .find(|report| report.verdict == Verdict::Worse)
-    {
+        .find(|report| report.verdict == Verdict::Worse);
+    if let Some(worse) = worse {
         return Some(Cause::Worse {
             rule: worse.rule.clone(),
             sentence: worse.sentence(),
@@ -75,10 +82,11 @@ pub(super) fn ended(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) 
         });
     }
     let canary = pass.seen.canary.as_ref()?;
-    if canary.revision != run.mark() {
-        return None;
-    }
-    canary.fate.clone().map(Cause::Pods)
+    let fate = canary
+        .fate
+        .as_ref()
+        .filter(|_| canary.revision == run.mark());
+    fate.cloned().map(Cause::Pods)
 }
 
 /// A template that is no longer the one under trial.
@@ -306,7 +314,10 @@ pub(super) fn raise(pass: &mut Pass<'_>, run: &mut Run, step: usize) {
 /// Stands still: still ended by what ends a run, and let go when what held it is over.
 pub(super) fn held(pass: &mut Pass<'_>, mut run: Run, why: HeldWhy) -> Phase {
     let reports = pass.reports();
-    if let Some(cause) = ended(pass, &mut run, &reports) {
+    let cause = ended(pass, &mut run, &reports);
+    if let Some(cause) = cause
+        && !waits(pass, &mut run, &why, &cause)
+    {
         return pass.roll_back(run, cause);
     }
     if why == HeldWhy::StableGone || why == HeldWhy::NoReplicas {
@@ -321,6 +332,20 @@ pub(super) fn held(pass: &mut Pass<'_>, mut run: Run, why: HeldWhy) -> Phase {
         return resume(pass, run);
     }
     Phase::Held { run, why }
+}
+
+/// A newer template waits while a person holds the run, as long as there is a canary to hold.
+fn waits(pass: &mut Pass<'_>, run: &mut Run, why: &HeldWhy, cause: &Cause) -> bool {
+    let waits =
+        *why == HeldWhy::Person && *cause == Cause::Superseded && pass.seen.canary.is_some();
+    let newer = pass.target().map(|target| target.revision.clone());
+    if waits && run.waiting != newer {
+        run.waiting.clone_from(&newer);
+        pass.tell(Reason::Waiting {
+            revision: newer.unwrap_or_default(),
+        });
+    }
+    waits
 }
 
 /// Whether every rule shows the canary not worse, and none is in doubt.

@@ -169,6 +169,21 @@ fn a_person_holds_resumes_and_aborts() {
 }
 
 #[test]
+fn a_newer_revision_waits_while_a_person_holds_the_run_and_is_tried_afterwards() {
+    let mut model = Model::idle();
+    model.apply("v2");
+    assert!(model.until(60, |model| model.weight() == 5));
+    model.ask("hold");
+    assert!(model.until(3, |model| model.state.phase.name() == "Held"));
+    model.apply("v3");
+    assert!(!model.until(120, |model| model.state.phase.name() != "Held"));
+    assert_eq!(names(&model).last(), Some(&"Waiting"));
+    model.ask("resume");
+    assert!(model.until(600, |model| ended(model, Outcome::Promoted)));
+    assert_eq!(model.target.revision, revision("v3"));
+}
+
+#[test]
 fn a_request_for_another_revision_is_refused() {
     let mut model = Model::idle();
     model.apply("v2");
