@@ -163,6 +163,7 @@ fn state(evidence: Evidence, begun: Timestamp) -> State {
         verdict: Verdict::Undecided,
         patience: None,
         proof: None,
+        waiting: None,
     };
     State {
         phase: Phase::Stepping(run),

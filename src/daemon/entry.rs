@@ -3,6 +3,7 @@
 //! The truth is the checkpoint in the status; this is how far it has come since. A checkpoint
 //! that was not written by this daemon replaces what is remembered.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,8 +29,8 @@ pub struct Entry {
     pub state: Option<State>,
     /// The newest answer of the API server to one of our own writes.
     pub written: Option<Arc<Rollout>>,
-    /// The checkpoint that the state came from or went to.
-    pub checkpoint: Option<String>,
+    /// The checkpoint that the state came from or went to, as its mark.
+    pub checkpoint: Option<u64>,
     /// When the checkpoint was written.
     pub saved_at: Option<Timestamp>,
     /// The terms that were last accepted.
@@ -80,6 +81,13 @@ impl Entry {
     pub fn came_through(&mut self) {
         self.executed = None;
     }
+}
+
+/// What a checkpoint is recognised by; the text itself would be kept twice.
+pub fn mark(checkpoint: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    checkpoint.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn version(rollout: &Rollout) -> u64 {

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::context::Context;
-use super::entry::Entry;
+use super::entry::{Entry, mark};
 use super::publish;
 use super::queue::Key;
 use crate::clock::elapsed;
@@ -175,7 +175,7 @@ fn restore(context: &Context, entry: &mut Entry, rollout: &Rollout) -> Result<()
     let checkpoint = rollout
         .status
         .as_ref()
-        .and_then(|status| status.checkpoint.clone());
+        .and_then(|status| status.checkpoint.as_deref().map(mark));
     if entry.state.is_some() && checkpoint == entry.checkpoint {
         return Ok(());
     }
@@ -342,7 +342,7 @@ pub async fn write(
     let mut object = (*scene.rollout).clone();
     let status =
         status::status(terms, state, object.status.as_ref(), now).map_err(Error::Encode)?;
-    entry.checkpoint.clone_from(&status.checkpoint);
+    entry.checkpoint = status.checkpoint.as_deref().map(mark);
     object.status = Some(status);
     match context.executor.save(&object).await {
         Ok(written) => {
@@ -352,7 +352,7 @@ pub async fn write(
         }
         Err(error) => {
             let stored = scene.rollout.status.as_ref();
-            entry.checkpoint = stored.and_then(|status| status.checkpoint.clone());
+            entry.checkpoint = stored.and_then(|status| status.checkpoint.as_deref().map(mark));
             Err(error.into())
         }
     }

@@ -23,28 +23,18 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::crd::Rollout;
-use super::labels::SUFFIX;
+use super::entries::{Set, Templated, deployment, kept, owner, pod, replica_set, value, whole};
 use super::shelf::{Filler, Key, Shelf};
 use super::template;
-use crate::rollout::revision::Revision;
-
-/// A Deployment or `ReplicaSet` with what its template comes to.
-#[derive(Debug)]
-pub struct Templated<K> {
-    /// The object, without its managed fields.
-    pub object: K,
-    /// Its template's revision.
-    pub revision: Revision,
-    /// The revision with the time of the last restart in it.
-    pub restart: String,
-}
 
 /// Everything that is watched.
 #[derive(Debug, Default)]
 pub struct Cache {
     pub rollouts: Shelf<Rollout>,
     pub deployments: Shelf<Templated<Deployment>>,
-    pub replica_sets: Shelf<Templated<ReplicaSet>>,
+    /// Those that have or want pods.
+    pub replica_sets: Shelf<Set>,
+    /// Those of canaries.
     pub pods: Shelf<Pod>,
     pub services: Shelf<Service>,
     pub ingresses: Shelf<Ingress>,
@@ -143,7 +133,7 @@ impl Starter<'_> {
         self.namespaced(
             cache,
             |c| &c.rollouts,
-            bare::<Rollout>,
+            whole::<Rollout>,
             |rollout: &Rollout| Touched::Rollout(key(rollout.meta())),
         );
         self.namespaced(
@@ -177,27 +167,32 @@ impl Starter<'_> {
     }
 
     fn surroundings(&mut self, cache: &Arc<Cache>) {
-        fn whole<K: Resource>(object: &K) -> Touched {
+        fn around<K: Resource>(object: &K) -> Touched {
             Touched::Namespace(object.meta().namespace.clone().unwrap_or_default())
         }
-        self.namespaced(cache, |c| &c.services, bare::<Service>, whole);
-        self.namespaced(cache, |c| &c.ingresses, bare::<Ingress>, whole);
-        self.namespaced(cache, |c| &c.network_policies, bare::<NetworkPolicy>, whole);
+        self.namespaced(cache, |c| &c.services, whole::<Service>, around);
+        self.namespaced(cache, |c| &c.ingresses, whole::<Ingress>, around);
+        self.namespaced(
+            cache,
+            |c| &c.network_policies,
+            whole::<NetworkPolicy>,
+            around,
+        );
         self.namespaced(
             cache,
             |c| &c.config_maps,
-            |map: ConfigMap| template::config_map_digest(&map),
-            whole,
+            |map: ConfigMap| Some(template::config_map_digest(&map)),
+            around,
         );
         self.namespaced(
             cache,
             |c| &c.secrets,
-            |secret: Secret| template::secret_digest(&secret),
-            whole,
+            |secret: Secret| Some(template::secret_digest(&secret)),
+            around,
         );
-        self.namespaced(cache, |c| &c.claims, bare::<PersistentVolumeClaim>, whole);
-        self.namespaced(cache, |c| &c.budgets, bare::<PodDisruptionBudget>, whole);
-        self.everywhere(cache, |c| &c.classes, bare::<IngressClass>);
+        self.namespaced(cache, |c| &c.claims, whole::<PersistentVolumeClaim>, around);
+        self.namespaced(cache, |c| &c.budgets, whole::<PodDisruptionBudget>, around);
+        self.everywhere(cache, |c| &c.classes, whole::<IngressClass>);
     }
 
     fn admission(&mut self, cache: &Arc<Cache>) {
@@ -219,7 +214,7 @@ impl Starter<'_> {
         &mut self,
         cache: &Arc<Cache>,
         shelf: fn(&Cache) -> &Shelf<V>,
-        entry: fn(K) -> V,
+        entry: fn(K) -> Option<V>,
         touches: fn(&K) -> Touched,
     ) where
         K: Watched<Scope = k8s_openapi::NamespaceResourceScope>,
@@ -242,7 +237,7 @@ impl Starter<'_> {
         &mut self,
         cache: &Arc<Cache>,
         shelf: fn(&Cache) -> &Shelf<V>,
-        entry: fn(K) -> V,
+        entry: fn(K) -> Option<V>,
     ) where
         K: Watched<Scope = k8s_openapi::ClusterResourceScope>,
         V: Send + Sync + 'static,
@@ -256,7 +251,7 @@ impl Starter<'_> {
         cache: &Arc<Cache>,
         api: Api<K>,
         shelf: fn(&Cache) -> &Shelf<V>,
-        entry: fn(K) -> V,
+        entry: fn(K) -> Option<V>,
         touches: fn(&K) -> Touched,
     ) where
         K: Watched,
@@ -303,7 +298,7 @@ async fn fill<K: Watched, V>(
     cache: Arc<Cache>,
     api: Api<K>,
     shelf: fn(&Cache) -> &Shelf<V>,
-    entry: fn(K) -> V,
+    entry: fn(K) -> Option<V>,
     touches: fn(&K) -> Touched,
     filled: Arc<watch::Sender<Filled>>,
 ) {
@@ -357,86 +352,4 @@ fn key(meta: &ObjectMeta) -> Key {
         meta.namespace.clone().unwrap_or_default(),
         meta.name.clone().unwrap_or_default(),
     )
-}
-
-/// Namespace and name of what controls the object.
-fn owner(meta: &ObjectMeta) -> Key {
-    let owners = meta.owner_references.iter().flatten();
-    let controller = owners
-        .filter(|owner| owner.controller == Some(true))
-        .map(|owner| owner.name.clone());
-    (
-        meta.namespace.clone().unwrap_or_default(),
-        controller.into_iter().next().unwrap_or_default(),
-    )
-}
-
-fn bare<K: Resource>(mut object: K) -> K {
-    let meta = object.meta_mut();
-    meta.managed_fields = None;
-    if let Some(annotations) = &mut meta.annotations {
-        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-    }
-    object
-}
-
-/// A kept template is seldom read and much smaller as text.
-fn kept(object: ControllerRevision) -> ControllerRevision {
-    let mut object = bare(object);
-    let text = object.data.0.to_string();
-    object.data.0 = serde_json::Value::String(text);
-    object
-}
-
-fn value<K: Resource + serde::Serialize>(object: K) -> serde_json::Value {
-    serde_json::to_value(bare(object)).unwrap_or_default()
-}
-
-fn deployment(object: Deployment) -> Templated<Deployment> {
-    let object = bare(object);
-    let (revision, restart) = identity(&object.spec.template);
-    Templated {
-        object,
-        revision,
-        restart,
-    }
-}
-
-fn replica_set(object: ReplicaSet) -> Templated<ReplicaSet> {
-    let mut object = bare(object);
-    let wants = object.spec.replicas.unwrap_or(0);
-    let has = object.status.as_ref().map_or(0, |status| status.replicas);
-    let (revision, restart) = identity(&object.spec.template.clone().unwrap_or_default());
-    if wants == 0 && has == 0 {
-        object.spec.template = None;
-    }
-    Templated {
-        object,
-        revision,
-        restart,
-    }
-}
-
-fn identity(template: &k8s_openapi::api::core::v1::PodTemplateSpec) -> (Revision, String) {
-    let revision = Revision {
-        hash: template::revision(template).into(),
-        images: template::images(template),
-    };
-    (revision, template::revision_with_restart(template).into())
-}
-
-/// Pods are judged by their status only, and only those of a canary.
-fn pod(object: Pod) -> Pod {
-    let mut object = bare(object);
-    object.spec = None;
-    let (_, set) = owner(&object.metadata);
-    let of_canary = set
-        .rsplit_once('-')
-        .is_some_and(|(deployment, _)| deployment.ends_with(SUFFIX));
-    if !of_canary {
-        object.status = None;
-        object.metadata.labels = None;
-        object.metadata.annotations = None;
-    }
-    object
 }

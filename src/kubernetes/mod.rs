@@ -5,6 +5,7 @@ pub mod canary;
 pub mod conditions;
 pub mod conversion;
 pub mod crd;
+pub mod entries;
 pub mod events;
 pub mod execute;
 pub mod fate;

@@ -4,12 +4,12 @@
 //! written. `decide` compares and asks again, and the executor's preconditions hold.
 
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
 
-use super::cache::Templated;
 use super::canary;
 use super::crd::{FINALIZER, GUARDED, HELD_BY, OPEN, REQUEST_PREFIX};
+use super::entries::{Set, Templated};
 use super::execute::RESTARTED_FOR;
 use super::fate;
 use super::scene::{DESIRED, KEEPS, Mark, STABLE, Scene, kept_revision};
@@ -95,11 +95,7 @@ fn rival(scene: &Scene, plan: &Plan) -> Option<String> {
 fn target(scene: &Scene, target: &Templated<Deployment>) -> Target {
     let deployment = &target.object;
     let annotations = deployment.annotations();
-    let serving: Vec<Serving> = scene
-        .sets
-        .iter()
-        .filter_map(|set| self::serving(set))
-        .collect();
+    let serving: Vec<Serving> = scene.sets.iter().map(|set| self::serving(set)).collect();
     let updated = serving
         .iter()
         .find(|serving| serving.revision.same(&target.revision));
@@ -132,15 +128,12 @@ fn complete(deployment: &Deployment) -> bool {
         && status.available_replicas.unwrap_or(0) >= wanted
 }
 
-fn serving(set: &Templated<ReplicaSet>) -> Option<Serving> {
-    let wanted = set.object.spec.replicas.unwrap_or(0);
-    let status = set.object.status.as_ref();
-    let present = status.map_or(0, |status| status.replicas);
-    (wanted > 0 || present > 0).then(|| Serving {
+fn serving(set: &Set) -> Serving {
+    Serving {
         revision: set.revision.clone(),
-        replicas: wanted,
-        ready: status.and_then(|status| status.ready_replicas).unwrap_or(0),
-    })
+        replicas: set.replicas,
+        ready: set.ready,
+    }
 }
 
 fn canary_facts(scene: &Scene, plan: &Plan, run: Option<&Run>) -> Option<Canary> {

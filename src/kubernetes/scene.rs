@@ -8,15 +8,16 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodTemplateSpec, Service};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 
-use super::cache::{Cache, Templated};
+use super::cache::Cache;
 use super::canary::{self, ArmLabel, Trial};
 use super::crd::Rollout;
+use super::entries::{Set, Templated};
 use super::labels;
 use super::preflight::{self, Found, Preflight, Seen};
 use super::template;
@@ -38,7 +39,7 @@ pub struct Scene {
     pub rivals: Vec<Arc<Rollout>>,
     pub target: Option<Arc<Templated<Deployment>>>,
     /// The target's `ReplicaSets`.
-    pub sets: Vec<Arc<Templated<ReplicaSet>>>,
+    pub sets: Vec<Arc<Set>>,
     pub canary: Option<Arc<Templated<Deployment>>>,
     pub canary_pods: Vec<Arc<Pod>>,
     pub services: Vec<Arc<Service>>,
@@ -192,9 +193,7 @@ impl Scene {
             return Some(target.object.spec.template.clone());
         }
         let set = self.sets.iter().find(|set| set.revision.hash == hash);
-        let of_set = set.and_then(|set| set.object.spec.template.as_ref());
-        of_set
-            .map(template::without_hash)
+        set.and_then(|set| set.template())
             .or_else(|| self.kept_template(hash))
     }
 
@@ -300,25 +299,24 @@ fn names(found: &Found<'_>) -> RouteNames {
 }
 
 /// The `ReplicaSets` that a Deployment owns, by uid.
-fn owned(
-    sets: &[Arc<Templated<ReplicaSet>>],
-    owner: Option<&Arc<Templated<Deployment>>>,
-) -> Vec<Arc<Templated<ReplicaSet>>> {
+fn owned(sets: &[Arc<Set>], owner: Option<&Arc<Templated<Deployment>>>) -> Vec<Arc<Set>> {
     let uid = owner
         .and_then(|owner| owner.object.uid())
         .unwrap_or_default();
-    let own = |set: &&Arc<Templated<ReplicaSet>>| canary::is_owned(&set.object.metadata, &uid);
+    let own = |set: &&Arc<Set>| set.is_owned(&uid);
     sets.iter().filter(own).cloned().collect()
 }
 
-fn pods(cache: &Cache, namespace: &str, sets: &[Arc<Templated<ReplicaSet>>]) -> Vec<Arc<Pod>> {
+fn pods(cache: &Cache, namespace: &str, sets: &[Arc<Set>]) -> Vec<Arc<Pod>> {
     if sets.is_empty() {
         return Vec::new();
     }
-    let uids: Vec<String> = sets.iter().filter_map(|set| set.object.uid()).collect();
+    let owned = |pod: &Arc<Pod>| {
+        let mut sets = sets.iter();
+        sets.any(|set| canary::is_owned(&pod.metadata, &set.uid))
+    };
     let pods = cache.pods.within(namespace);
-    let own = |pod: &Arc<Pod>| uids.iter().any(|uid| canary::is_owned(&pod.metadata, uid));
-    pods.into_iter().filter(own).collect()
+    pods.into_iter().filter(owned).collect()
 }
 
 fn kept(cache: &Cache, namespace: &str, uid: &str) -> Vec<Arc<ControllerRevision>> {

@@ -90,12 +90,18 @@ impl Filler {
         }
     }
 
-    /// Takes one event in; returns the keys that it touched.
+    fn drop<V>(&mut self, shelf: &Shelf<V>, key: &Key) {
+        if self.given.remove(key) {
+            shelf.take(key);
+        }
+    }
+
+    /// Takes one event in, as `entry` keeps it, or not at all; returns the keys that it touched.
     pub fn take<K, V>(
         &mut self,
         shelf: &Shelf<V>,
         event: Event<K>,
-        entry: impl Fn(K) -> V,
+        entry: impl Fn(K) -> Option<V>,
     ) -> Vec<Key>
     where
         K: kube::Resource,
@@ -107,8 +113,10 @@ impl Filler {
             }
             Event::InitApply(object) => {
                 let key = key(&object);
-                self.fresh.insert(key.clone());
-                shelf.put(key.clone(), entry(object));
+                if let Some(entry) = entry(object) {
+                    self.fresh.insert(key.clone());
+                    shelf.put(key.clone(), entry);
+                }
                 vec![key]
             }
             Event::InitDone => {
@@ -121,14 +129,18 @@ impl Filler {
             }
             Event::Apply(object) => {
                 let key = key(&object);
-                self.given.insert(key.clone());
-                shelf.put(key.clone(), entry(object));
+                match entry(object) {
+                    Some(entry) => {
+                        self.given.insert(key.clone());
+                        shelf.put(key.clone(), entry);
+                    }
+                    None => self.drop(shelf, &key),
+                }
                 vec![key]
             }
             Event::Delete(object) => {
                 let key = key(&object);
-                self.given.remove(&key);
-                shelf.take(&key);
+                self.drop(shelf, &key);
                 vec![key]
             }
         }
@@ -172,15 +184,24 @@ mod tests {
     fn a_watch_that_starts_anew_drops_what_is_gone_and_only_what_it_gave() {
         let shelf = Shelf::default();
         let (mut one, mut two) = (Filler::new(), Filler::new());
-        one.take(&shelf, Event::Apply(map("a", "x")), |m| m);
-        one.take(&shelf, Event::Apply(map("a", "y")), |m| m);
-        two.take(&shelf, Event::Apply(map("b", "z")), |m| m);
-        one.take(&shelf, Event::<ConfigMap>::Init, |m| m);
-        one.take(&shelf, Event::InitApply(map("a", "y")), |m| m);
-        let gone = one.take(&shelf, Event::<ConfigMap>::InitDone, |m| m);
+        one.take(&shelf, Event::Apply(map("a", "x")), Some);
+        one.take(&shelf, Event::Apply(map("a", "y")), Some);
+        two.take(&shelf, Event::Apply(map("b", "z")), Some);
+        one.take(&shelf, Event::<ConfigMap>::Init, Some);
+        one.take(&shelf, Event::InitApply(map("a", "y")), Some);
+        let gone = one.take(&shelf, Event::<ConfigMap>::InitDone, Some);
         assert_eq!(gone, [("a".to_owned(), "x".to_owned())]);
         assert_eq!(names(&shelf, "a"), ["y"]);
         assert_eq!(names(&shelf, "b"), ["z"]);
+    }
+
+    #[test]
+    fn what_is_not_kept_any_more_goes() {
+        let shelf = Shelf::default();
+        let mut filler = Filler::new();
+        filler.take(&shelf, Event::Apply(map("a", "x")), Some);
+        filler.take(&shelf, Event::Apply(map("a", "x")), |_| None);
+        assert!(names(&shelf, "a").is_empty());
     }
 
     #[test]
@@ -188,7 +209,7 @@ mod tests {
         let shelf = Shelf::default();
         let mut filler = Filler::new();
         for (namespace, name) in [("a", "x"), ("ab", "y"), ("b", "z")] {
-            filler.take(&shelf, Event::Apply(map(namespace, name)), |m| m);
+            filler.take(&shelf, Event::Apply(map(namespace, name)), Some);
         }
         assert_eq!(names(&shelf, "a"), ["x"]);
     }
