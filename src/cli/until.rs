@@ -2,12 +2,15 @@
 //!
 //! Caveat: right after an apply the daemon may not have seen the new template yet. The gate marks
 //! the Deployment in the same request, so an idle Rollout whose Deployment is held is not at rest.
+//! In the gate's mode `paused` a Deployment is paused all the time: there its template tells.
 //!
 //! Not here: the waiting (`watch`).
 
 use clap::ValueEnum;
+use k8s_openapi::api::apps::v1::Deployment;
 
 use crate::kubernetes::crd::RolloutStatus;
+use crate::kubernetes::template;
 
 /// What is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -18,6 +21,25 @@ pub enum Until {
     Failed,
     /// No run goes on, however the last one ended.
     Idle,
+}
+
+impl Until {
+    /// What did not come, in words.
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::Promoted => "a promotion",
+            Self::Failed => "a failure",
+            Self::Idle => "the end of the run",
+        }
+    }
+}
+
+/// Whether the Deployment is paused with another template than the one that serves.
+pub fn is_held(deployment: &Deployment, status: &RolloutStatus) -> bool {
+    let spec = &deployment.spec;
+    let revision = template::revision(&spec.template);
+    let serves = status.stable.as_ref();
+    spec.paused.unwrap_or_default() && serves.is_none_or(|stable| stable.hash != revision.as_str())
 }
 
 /// None while one has to wait; else whether it ended as wanted, and why not.
@@ -50,8 +72,11 @@ pub fn reached(until: Until, status: &RolloutStatus, held: bool) -> Option<Resul
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::cli::explain::tests::stepping;
+    use crate::kubernetes::crd::RevisionStatus;
 
     fn status(phase: &str, outcome: Option<&str>, running: bool) -> RolloutStatus {
         let mut status = stepping().status.unwrap();
@@ -63,6 +88,33 @@ mod tests {
             last
         });
         status
+    }
+
+    #[test]
+    fn a_paused_deployment_with_the_stable_template_is_not_held() {
+        let deployment = |paused: bool, image: &str| -> Deployment {
+            let template = json!({"spec": {"containers": [{"name": "shop", "image": image}]}});
+            let spec = json!({"selector": {}, "paused": paused, "template": template});
+            serde_json::from_value(json!({"spec": spec})).unwrap()
+        };
+        let mut status = status("Idle", None, false);
+        let stable = deployment(false, "shop:v1").spec.template;
+        status.stable = Some(RevisionStatus {
+            hash: template::revision(&stable).as_str().to_owned(),
+            images: vec!["shop:v1".to_owned()],
+        });
+        let cases = [
+            (true, "shop:v1", false),
+            (true, "shop:v2", true),
+            (false, "shop:v2", false),
+        ];
+        for (paused, image, held) in cases {
+            assert_eq!(
+                is_held(&deployment(paused, image), &status),
+                held,
+                "{paused} {image}"
+            );
+        }
     }
 
     #[test]

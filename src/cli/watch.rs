@@ -18,10 +18,10 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::connect::Cluster;
-use super::until::{Until, reached};
+use super::until::{Until, is_held, reached};
 use super::{Error, Global, Screen, get};
 use crate::clock::Clock;
-use crate::kubernetes::crd::Rollout;
+use crate::kubernetes::crd::{Rollout, RolloutStatus};
 
 /// The API server ends a watch after this time, and a new one begins.
 const WATCH_SECONDS: u32 = 60;
@@ -64,7 +64,11 @@ pub async fn watch(
             Ok(result) => result,
             Err(_) if arguments.until.is_none() => Ok(()),
             Err(_) => Err(Error::Late {
-                what: format!("{:?}", arguments.until).to_lowercase(),
+                what: arguments
+                    .until
+                    .map(Until::what)
+                    .unwrap_or_default()
+                    .to_owned(),
                 within: timeout,
             }),
         },
@@ -151,7 +155,7 @@ impl View<'_> {
         if reached(until, &status, false).is_none() {
             return Ok(false);
         }
-        let held = self.held(&rollout.spec.target.name).await?;
+        let held = self.held(&rollout.spec.target.name, &status).await?;
         match reached(until, &status, held) {
             None => Ok(false),
             Some(Ok(())) => Ok(true),
@@ -159,14 +163,13 @@ impl View<'_> {
         }
     }
 
-    async fn held(&self, name: &str) -> Result<bool, Error> {
+    async fn held(&self, name: &str, status: &RolloutStatus) -> Result<bool, Error> {
         let deployments: Api<Deployment> =
             Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
         let deployment = deployments.get_opt(name).await;
         let deployment =
             deployment.map_err(|e| Error::api(format!("read the Deployment {name}"), &e))?;
-        let paused = deployment.and_then(|deployment| deployment.spec.paused);
-        Ok(paused.unwrap_or_default())
+        Ok(deployment.is_some_and(|deployment| is_held(&deployment, status)))
     }
 }
 

@@ -23,7 +23,9 @@ use crate::prometheus::{self, Prometheus, Scrape, Source, Targets};
 use crate::rollout::rule::Problem;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// An idle connection ends after it as well: not at the moment the drain ends (5 s), since the write that
+/// follows would break on it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(7);
 /// A watch that brings nothing, not even its own end, for so long is dead.
 const WATCH_TIMEOUT: Duration = Duration::from_secs(300);
 const SOURCE_TIMEOUT: Duration = Duration::from_secs(10);

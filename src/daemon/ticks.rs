@@ -81,7 +81,12 @@ fn tell_source(ready: &Readiness, said: &mut Said, absent: Option<String>) {
             tracing::warn!(why, "metrics are absent");
             ready.set("metrics", Check::Bad(why.clone()));
         }
-        None => ready.set("metrics", Check::Good("were read".to_owned())),
+        None => {
+            if *said != Said::Nothing {
+                tracing::info!("metrics are read again");
+            }
+            ready.set("metrics", Check::Good("were read".to_owned()));
+        }
     }
     *said = now;
 }

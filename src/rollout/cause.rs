@@ -42,7 +42,12 @@ pub enum Cause {
     /// The canary's pods were not ready in time.
     Deadline { after: String },
     /// The native roll did not come through.
-    PromotionStuck { after: String },
+    PromotionStuck {
+        after: String,
+        /// The Deployment was paused still: somebody, or a gate not ours, pauses it again.
+        #[serde(default)]
+        paused: bool,
+    },
     /// The evidence stayed undecided.
     Undecided { after: String },
     /// The metrics stayed away.
@@ -123,8 +128,15 @@ impl fmt::Display for Cause {
             Self::Deadline { after } => {
                 write!(out, "the canary's pods were not ready within {after}")
             }
-            Self::PromotionStuck { after } => {
-                write!(out, "the promotion made no progress for {after}")
+            Self::PromotionStuck { after, paused } => {
+                write!(out, "the promotion made no progress for {after}")?;
+                if *paused {
+                    write!(
+                        out,
+                        "; the Deployment is paused again each time: does the gate let the daemon's account pass?"
+                    )?;
+                }
+                Ok(())
             }
             Self::Undecided { after } => write!(out, "the evidence stayed undecided for {after}"),
             Self::NoData { why } => write!(out, "no metrics: {why}"),

@@ -121,7 +121,7 @@ impl Embedded {
                 api: cluster.api_address,
                 router: cluster.users.first().copied(),
                 metrics: cluster.metrics.first().copied(),
-                page: at.page,
+                page: at.page.filter(|_| scenario.with_daemon),
             },
             clock,
             api: cluster.api.clone(),

@@ -155,7 +155,13 @@ fn progress(
     };
     if pass.over(since, pass.plan.progress_deadline) {
         let after = humantime::format_duration(pass.plan.progress_deadline).to_string();
-        return pass.roll_back(run, Cause::PromotionStuck { after });
+        return pass.roll_back(
+            run,
+            Cause::PromotionStuck {
+                after,
+                paused: target.paused,
+            },
+        );
     }
     Phase::Promoting {
         run,
