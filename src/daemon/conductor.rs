@@ -48,6 +48,10 @@ pub struct Conductor {
     passes: JoinSet<(Key, Entry, After)>,
 }
 
+/// A pass panicked: its Rollout's entry is lost, and the process must be started anew.
+#[derive(Debug)]
+pub struct PassLost;
+
 impl Conductor {
     /// Has made no pass yet.
     pub fn new(context: Context, gate: Known, ready: Readiness) -> Self {
@@ -61,23 +65,34 @@ impl Conductor {
         }
     }
 
-    /// Conducts until `stop`, then writes the evidence that is not saved.
-    pub async fn conduct(mut self, mut inputs: Inputs, stop: CancellationToken) {
+    /// Conducts until `stop`, or until a pass is lost; then writes the evidence that is not saved.
+    pub async fn conduct(
+        mut self,
+        mut inputs: Inputs,
+        stop: CancellationToken,
+    ) -> Result<(), PassLost> {
         self.look_at_gate();
         self.everything();
-        loop {
+        let ended = loop {
             self.start_passes();
             tokio::select! {
                 biased;
-                () = stop.cancelled() => break,
-                Some(done) = self.passes.join_next() => self.finished(done),
+                () = stop.cancelled() => break Ok(()),
+                Some(done) = self.passes.join_next() => match done {
+                    Ok((key, entry, after)) => self.finished(key, entry, after),
+                    Err(error) => {
+                        tracing::error!(%error, "a pass ended abnormally");
+                        break Err(PassLost);
+                    }
+                },
                 Some(key) = inputs.fresh.recv() => self.queue.touch(key, true),
                 Some(touched) = inputs.touched.recv() => self.touch(&touched),
                 Some(()) = inputs.rules.recv() => self.everything(),
                 () = self.queue.alarm() => {}
             }
-        }
+        };
         self.wind_down().await;
+        ended
     }
 
     fn start_passes(&mut self) {
@@ -94,15 +109,7 @@ impl Conductor {
         }
     }
 
-    fn finished(&mut self, done: Result<(Key, Entry, After), tokio::task::JoinError>) {
-        let (key, entry, after) = match done {
-            Ok(done) => done,
-            Err(error) => {
-                // A pass that panicked is a defect; the process ends and is started anew.
-                tracing::error!(%error, "a pass ended abnormally");
-                return;
-            }
-        };
+    fn finished(&mut self, key: Key, entry: Entry, after: After) {
         self.queue.done(&key);
         match after {
             After::Gone => {}

@@ -63,15 +63,15 @@ impl Context {
             .clone()
     }
 
-    /// The terms of a plan; a rule that vanished since is left out.
+    /// The terms of a plan; a rule that vanished is asked all the same, and gets no answer.
     pub fn terms(&self, plan: Plan, rules: &RuleSet) -> Terms {
-        let named = plan
-            .analysis
-            .rules
-            .iter()
-            .filter_map(|name| rules.get(name));
+        let named = plan.analysis.rules.iter().map(|name| {
+            rules
+                .get(name)
+                .map_or_else(|| unanswered(name), |rule| question(rule))
+        });
         let evidence = evidence::Settings {
-            questions: named.map(|rule| question(rule)).collect(),
+            questions: named.collect(),
             alpha: plan.analysis.false_rollback_rate,
             within: plan.analysis.within,
             blast: plan.analysis.blast,
@@ -94,6 +94,16 @@ impl Context {
             stale_after: usual.stale_after.max(self.timing.every * 3),
             ..usual
         }
+    }
+}
+
+/// Stands for a rule that is not known: without samples it is never shown, so nothing rises.
+fn unanswered(name: &str) -> Question {
+    Question {
+        name: name.to_owned(),
+        kind: Kind::Proportion,
+        ratio: 1.0,
+        absolute: 0.0,
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Entry {
     pub saved_at: Option<Timestamp>,
     /// The terms that were last accepted.
     pub terms: Option<Arc<Terms>>,
+    /// Why the present spec is not accepted.
+    pub refusal: Option<String>,
     /// Readings that were taken for a pass that failed.
     pub unread: Vec<Reading>,
     /// Passes that failed in a row.

@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use conductor::{Conductor, Inputs};
+use conductor::{Conductor, Inputs, PassLost};
 pub use connect::{Clients, Error};
 use context::{Context, Timing};
 use rules::Rules;
@@ -202,24 +202,61 @@ async fn fill(
 /// Time for the tasks to end after the conductor.
 const LAST_TASKS: Duration = Duration::from_secs(2);
 
-/// Runs the conductor; a task that ends before it ends everything.
+/// Runs the conductor; a task that ends before it, or a pass that panics, ends everything.
 async fn watch_over(
-    conductor: impl Future<Output = ()>,
+    conductor: impl Future<Output = Result<(), PassLost>>,
     mut tasks: JoinSet<()>,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
     tokio::pin!(conductor);
-    let early = tokio::select! {
-        () = &mut conductor => false,
-        Some(_) = tasks.join_next(), if !stop.is_cancelled() => !stop.is_cancelled(),
+    let ended = tokio::select! {
+        ended = &mut conductor => Some(ended),
+        Some(_) = tasks.join_next(), if !stop.is_cancelled() => None,
     };
+    let early = ended.is_none() && !stop.is_cancelled();
     stop.cancel();
-    if early {
-        conductor.await;
-    }
+    let lost = match ended {
+        Some(ended) => ended.is_err(),
+        None => conductor.await.is_err(),
+    };
     let rest = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(LAST_TASKS, rest).await.is_err() {
         tracing::warn!("some tasks did not end in time and are ended");
     }
-    if early { Err(Error::TaskEnded) } else { Ok(()) }
+    if early || lost {
+        Err(Error::TaskEnded)
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn ends(conductor: Result<(), PassLost>, task: bool) -> Result<(), Error> {
+        let mut tasks = JoinSet::new();
+        let stop = CancellationToken::new();
+        if task {
+            tasks.spawn(std::future::ready(()));
+        }
+        let stopped = stop.clone();
+        let conductor = async move {
+            if task {
+                stopped.cancelled().await;
+            }
+            conductor
+        };
+        watch_over(conductor, tasks, &stop).await
+    }
+
+    #[tokio::test]
+    async fn a_lost_pass_or_task_ends_the_daemon_with_an_error() {
+        assert!(ends(Ok(()), false).await.is_ok());
+        assert!(matches!(
+            ends(Err(PassLost), false).await,
+            Err(Error::TaskEnded)
+        ));
+        assert!(matches!(ends(Ok(()), true).await, Err(Error::TaskEnded)));
+    }
 }

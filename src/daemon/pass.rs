@@ -29,6 +29,7 @@ use crate::rollout::action::Action;
 use crate::rollout::decide::{Decision, decide};
 use crate::rollout::evidence::Verdict;
 use crate::rollout::observation::{Metrics, Observation};
+use crate::rollout::plan::Plan;
 use crate::rollout::reason::Reason;
 use crate::rollout::state::State;
 use crate::rollout::terms::Terms;
@@ -110,7 +111,8 @@ async fn look(
     entry: &mut Entry,
     rollout: Arc<Rollout>,
 ) -> Result<Option<Duration>, Error> {
-    let Some(terms) = convert(context, entry, &rollout).await? else {
+    let Some(terms) = convert(context, entry, &rollout) else {
+        refuse(context, entry, &rollout).await?;
         return Ok(None);
     };
     restore(context, entry, &rollout)?;
@@ -125,48 +127,72 @@ async fn look(
     done
 }
 
-/// The terms of the spec. A spec that cannot be used is answered in the status, and the terms
-/// that were accepted last stay in force.
-async fn convert(
-    context: &Context,
-    entry: &mut Entry,
-    rollout: &Arc<Rollout>,
-) -> Result<Option<Arc<Terms>>, Error> {
+/// The terms of the spec. Of one that cannot be used it is told, and the terms that were accepted
+/// last stay in force; after a restart, those by which nothing can rise.
+fn convert(context: &Context, entry: &mut Entry, rollout: &Rollout) -> Option<Arc<Terms>> {
     let rules = context.rule_set();
     let known: BTreeSet<String> = rules.keys().cloned().collect();
     match conversion::plan(rollout, &known) {
         Ok(plan) => {
             let terms = Arc::new(context.terms(plan, &rules));
+            entry.refusal = None;
             entry.terms = Some(terms.clone());
-            Ok(Some(terms))
+            Some(terms)
         }
         Err(problems) => {
             let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            refuse(context, entry, rollout, &text.join("; ")).await?;
-            Ok(entry.terms.clone())
+            tell_refusal(context, entry, rollout, text.join("; "));
+            entry.terms.clone().or_else(|| fallback(context, rollout))
         }
     }
 }
 
-async fn refuse(
-    context: &Context,
-    entry: &mut Entry,
-    rollout: &Arc<Rollout>,
-    problems: &str,
-) -> Result<(), Error> {
+/// Tells once why a spec is not accepted.
+fn tell_refusal(context: &Context, entry: &mut Entry, rollout: &Rollout, why: String) {
+    let known = entry.refusal.clone();
+    let known = known.or_else(|| status::refusal(rollout.status.as_ref()));
+    if known.as_ref() != Some(&why) {
+        let reason = [Reason::Unguarded { why: why.clone() }];
+        let now = context.clock.now();
+        publish::tell(context, &[reference(rollout)], "", &reason, now);
+    }
+    entry.refusal = Some(why);
+}
+
+/// Terms for a Rollout that was guarded before and whose spec cannot be used: enough to watch a
+/// run, to put back and to let go. A rule that is not known has no samples, so nothing rises.
+fn fallback(context: &Context, rollout: &Rollout) -> Option<Arc<Terms>> {
+    let guarded = rollout.status.as_ref()?.checkpoint.is_some();
+    let named = rollout.spec.analysis.iter().flat_map(|a| &a.rules);
+    let known: BTreeSet<String> = named.cloned().collect();
+    let plan = conversion::plan(rollout, &known).ok();
+    let plan = plan.or_else(|| going(rollout))?;
+    guarded.then(|| Arc::new(context.terms(plan, &context.rule_set())))
+}
+
+/// For one that is being deleted its target and route are enough.
+fn going(rollout: &Rollout) -> Option<Plan> {
+    rollout.metadata.deletion_timestamp.as_ref()?;
+    let mut bare = rollout.clone();
+    bare.spec.analysis = None;
+    bare.spec.strategy = None;
+    bare.spec.progress_deadline = None;
+    let known = conversion::DEFAULT_RULES.map(str::to_owned);
+    conversion::plan(&bare, &known.into()).ok()
+}
+
+/// Says in the status that the spec is not accepted, where nothing else is to be said.
+async fn refuse(context: &Context, entry: &mut Entry, rollout: &Rollout) -> Result<(), Error> {
+    let problems = entry.refusal.clone().unwrap_or_default();
     let generation = rollout.metadata.generation;
     let now = context.clock.now();
-    let refused = status::refused(rollout.status.as_ref(), generation, problems, now);
+    let refused = status::refused(rollout.status.as_ref(), generation, &problems, now);
     if rollout.status.as_ref() == Some(&refused) {
         return Ok(());
     }
-    let mut object = (**rollout).clone();
+    let mut object = rollout.clone();
     object.status = Some(refused);
     entry.written = Some(Arc::new(context.executor.save(&object).await?));
-    let reason = Reason::Unguarded {
-        why: problems.to_owned(),
-    };
-    publish::tell(context, &[reference(&**rollout)], "", &[reason], now);
     Ok(())
 }
 
@@ -309,12 +335,11 @@ async fn save(
     decision: &Decision,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let generation = scene
-        .rollout
-        .status
-        .as_ref()
-        .and_then(|status| status.observed_generation);
-    let first = entry.checkpoint.is_none() || generation != Some(terms.plan.generation);
+    let status = scene.rollout.status.as_ref();
+    let answered = status.and_then(|status| status.observed_generation)
+        == scene.rollout.metadata.generation
+        && status::refusal(status) == entry.refusal;
+    let first = entry.checkpoint.is_none() || !answered;
     let old = decision.next.evidence != before.evidence
         && entry
             .saved_at
@@ -340,8 +365,14 @@ pub async fn write(
     now: Timestamp,
 ) -> Result<(), Error> {
     let mut object = (*scene.rollout).clone();
-    let status =
+    let mut status =
         status::status(terms, state, object.status.as_ref(), now).map_err(Error::Encode)?;
+    if let Some(problems) = &entry.refusal {
+        let before = object.status.as_ref();
+        status.conditions = before.map_or_else(Vec::new, |before| before.conditions.clone());
+        let generation = object.metadata.generation;
+        status = status::refused(Some(&status), generation, problems, now);
+    }
     entry.checkpoint = status.checkpoint.as_deref().map(mark);
     object.status = Some(status);
     match context.executor.save(&object).await {

@@ -23,7 +23,8 @@ pub const ANNOTATION_PREFIX: &str = "nginx.ingress.kubernetes.io";
 
 const STEPS_MAX: usize = 32;
 const DEFAULT_WEIGHTS: [u8; 3] = [5, 25, 50];
-const DEFAULT_RULES: [&str; 2] = ["error-rate", "latency-p99"];
+/// The rules where none are named.
+pub const DEFAULT_RULES: [&str; 2] = ["error-rate", "latency-p99"];
 
 /// The plan that a Rollout says, or everything that is wrong with it.
 ///

@@ -71,6 +71,14 @@ pub fn refused(
     status
 }
 
+/// Why the status says that the spec is not accepted.
+pub fn refusal(status: Option<&RolloutStatus>) -> Option<String> {
+    let mut conditions = status?.conditions.iter();
+    conditions
+        .find(|condition| condition.type_ == "Accepted" && condition.status == "False")
+        .map(|condition| condition.message.clone())
+}
+
 fn revision(state: &State) -> Option<String> {
     let run = state.phase.run().map(|run| &run.revision);
     run.or(state.stable.as_ref())

@@ -3,6 +3,7 @@
 use super::guard::detached;
 use super::idle::keep_stable;
 use super::pass::Pass;
+use super::rolling_back::clear_leftovers;
 use crate::rollout::action::Action;
 use crate::rollout::observation::Target;
 use crate::rollout::reason::Reason;
@@ -27,6 +28,9 @@ pub(super) fn adopting(pass: &mut Pass<'_>, told: &str) -> Phase {
 
 /// The revision that serves, or why the Deployment cannot be guarded yet.
 fn adoptable(pass: &mut Pass<'_>) -> Result<Revision, String> {
+    if clear_leftovers(pass) {
+        return Err("what an earlier run left is removed first".to_owned());
+    }
     if let Some(rival) = &pass.seen.rollout.rival {
         return Err(format!("the Rollout {rival} guards the same Deployment"));
     }
@@ -59,7 +63,7 @@ fn held(target: &Target) -> bool {
             .any(|s| !s.revision.same(&target.revision))
 }
 
-/// A paused Deployment that nothing serves: bring up the last stable template, else the present one.
+/// A paused Deployment that nothing serves: its present template is let through.
 fn heal(pass: &mut Pass<'_>, target: &Target) -> Result<Revision, String> {
     if target.replicas == 0 {
         return Ok(target.revision.clone());

@@ -3,6 +3,7 @@
 //! Not here: what is new (`idle`), and how a run's objects are put back (`rolling_back`).
 
 use super::pass::Pass;
+use super::rolling_back::clear_leftovers;
 use crate::rollout::action::Action;
 use crate::rollout::observation::Target;
 use crate::rollout::reason::{Cause, Reason};
@@ -107,12 +108,19 @@ fn notice_bypass(pass: &mut Pass<'_>) {
         } else {
             None
         };
+    let leaves = |revision: &Revision| {
+        let ended = pass.state.last_run.as_ref().map(|run| &run.revision);
+        let returns = target.revision.same(&stable) && !target.complete;
+        returns && ended.is_some_and(|ended| ended.same(revision))
+    };
     let stranger = target
         .serving
         .iter()
         .map(|serving| &serving.revision)
         .find(|revision| {
-            !revision.same(&stable) && !proven.is_some_and(|proven| proven.same(revision))
+            !revision.same(&stable)
+                && !proven.is_some_and(|proven| proven.same(revision))
+                && !leaves(revision)
         });
     let Some(stranger) = stranger.cloned() else {
         return;
@@ -135,7 +143,12 @@ pub(super) fn suspended(pass: &mut Pass<'_>) -> Phase {
     if !detached(pass) {
         return Phase::default();
     }
-    let Some(target) = pass.target() else {
+    if clear_leftovers(pass) {
+        return Phase::Suspended;
+    }
+    // Only what was adopted is ours to open: another Rollout may hold this Deployment.
+    let adopted = pass.state.target.as_ref();
+    let Some(target) = pass.target().filter(|target| Some(&target.uid) == adopted) else {
         release(pass);
         return Phase::Suspended;
     };
@@ -153,7 +166,7 @@ pub(super) fn suspended(pass: &mut Pass<'_>) -> Phase {
         });
         return Phase::Suspended;
     }
-    if target.guarded && pass.state.target.is_some() {
+    if target.guarded {
         pass.act(Action::Unguard);
         pass.tell(Reason::Suspended);
         return Phase::Suspended;

@@ -5,6 +5,7 @@
 
 use super::guard::detached;
 use super::pass::Pass;
+use super::rolling_back::{canary_gone, clear_leftovers};
 use crate::rollout::action::Action;
 use crate::rollout::evidence::{Evidence, Verdict};
 use crate::rollout::observation::{GateMode, Target};
@@ -27,6 +28,9 @@ pub(super) fn keep_stable(pass: &mut Pass<'_>, revision: Revision) {
 pub(super) fn idle(pass: &mut Pass<'_>) -> Phase {
     if detached(pass) {
         return Phase::Suspended;
+    }
+    if clear_leftovers(pass) {
+        return Phase::Idle;
     }
     let (Some(target), Some(stable)) = (pass.target(), pass.state.stable.clone()) else {
         return Phase::default();
@@ -124,6 +128,12 @@ fn restore_serving(pass: &mut Pass<'_>, target: &Target, stable: Revision) -> Ph
     {
         return accept(pass, other.revision.clone());
     }
+    bring_up(pass, target, stable);
+    Phase::Idle
+}
+
+/// Lets something serve again. A template that is overwritten for that is kept, unless it failed.
+pub(super) fn bring_up(pass: &mut Pass<'_>, target: &Target, stable: Revision) {
     let held = &target.revision;
     let known = pass.seen.kept.stable.as_ref() == Some(&stable.hash);
     let what = if known {
@@ -135,16 +145,34 @@ fn restore_serving(pass: &mut Pass<'_>, target: &Target, stable: Revision) -> Ph
     };
     pass.tell_mending(Mending::Serving, true, Reason::Healed { what });
     let expect = held.clone();
-    pass.act(if known {
-        Action::RestoreTemplate {
-            to: stable,
-            expect,
-            paused: false,
-        }
-    } else {
-        Action::Unpause { expect }
+    if !known {
+        pass.act(Action::Unpause { expect });
+        return;
+    }
+    let failed = pass.state.failed.as_ref();
+    if !failed.is_some_and(|failure| failure.revision.same(held)) {
+        keep_desired(pass, held);
+    }
+    pass.act(Action::RestoreTemplate {
+        to: stable,
+        expect,
+        paused: false,
     });
-    Phase::Idle
+}
+
+/// Keeps the template that a person wants, before it is overwritten.
+pub(super) fn keep_desired(pass: &mut Pass<'_>, revision: &Revision) {
+    pass.state.desired = Some(revision.clone());
+    pass.act(Action::KeepDesired {
+        revision: revision.clone(),
+    });
+}
+
+/// Forgets the template that was kept: it was given back, or something newer is wanted.
+pub(super) fn drop_desired(pass: &mut Pass<'_>) {
+    if pass.state.desired.take().is_some() {
+        pass.act(Action::DropDesired);
+    }
 }
 
 /// Takes what serves for stable.
@@ -174,8 +202,7 @@ fn give_back_desired(pass: &mut Pass<'_>, target: &Target) {
         return;
     }
     if !untouched {
-        pass.state.desired = None;
-        pass.act(Action::DropDesired);
+        drop_desired(pass);
         pass.tell(Reason::DesiredGiven { revision: desired });
     }
 }
@@ -216,7 +243,10 @@ pub(super) fn failed(pass: &mut Pass<'_>) -> Phase {
     let (Some(target), Some(failure)) = (pass.target(), pass.state.failed.as_ref()) else {
         return Phase::Idle;
     };
-    if target.paused && target.revision.same(&failure.revision) {
+    let stable = pass.state.stable.as_ref();
+    let served = stable.is_some_and(|stable| target.serving(stable).is_some());
+    let waits = target.paused && target.revision.same(&failure.revision);
+    if waits && (served || target.replicas == 0) && canary_gone(pass) {
         Phase::Failed
     } else {
         Phase::Idle

@@ -47,6 +47,7 @@ impl<'a> Pass<'a> {
         let Some(evidence) = &mut self.state.evidence else {
             return;
         };
+        evidence.follow(&self.terms.evidence);
         for sample in &self.seen.metrics.samples {
             if routed {
                 evidence.observe(&self.terms.evidence, sample);
@@ -118,14 +119,16 @@ impl<'a> Pass<'a> {
             .unwrap_or_default()
     }
 
-    /// Whether each rule has a sample that is young enough, and nothing is said to be absent.
+    /// Whether each rule has a sample that is young enough, and nothing is said to be absent. One
+    /// from the future, before the clock stepped back, says nothing of the present.
     pub fn fresh(&self) -> bool {
+        let stale = self.terms.tuning.stale_after;
         self.seen.metrics.absent.is_none()
             && self.state.evidence.as_ref().is_some_and(|evidence| {
                 self.terms.evidence.questions.iter().all(|question| {
                     evidence
                         .newest(&question.name)
-                        .is_some_and(|at| self.since(at) <= self.terms.tuning.stale_after)
+                        .is_some_and(|at| self.since(at).max(elapsed(self.now(), at)) <= stale)
                 })
             })
     }

@@ -5,7 +5,7 @@
 //! has any pod it supersedes the run; afterwards it is kept, the proven one is finished, and
 //! the newer one is given back.
 
-use super::idle::{keep_stable, settle_pause};
+use super::idle::{drop_desired, keep_desired, keep_stable, settle_pause};
 use super::pass::Pass;
 use super::rolling_back::{canary_gone, close, keep_off, take_away};
 use super::running::{keep_canary, steer, weight_mended};
@@ -61,6 +61,8 @@ fn newer(pass: &mut Pass<'_>, target: &Target, run: Run, stage: Promotion) -> Ph
     {
         let returned = stable.is_some_and(|stable| stable.same(&target.revision));
         let cause = if returned {
+            // What was wanted before is not wanted any more.
+            drop_desired(pass);
             Cause::Returned
         } else {
             Cause::Superseded
@@ -81,10 +83,7 @@ fn newer(pass: &mut Pass<'_>, target: &Target, run: Run, stage: Promotion) -> Ph
 
 /// Keeps the newer template and puts the proven one back, so that it is finished.
 fn finish_first(pass: &mut Pass<'_>, newer: &Revision, proven: &Revision) {
-    pass.state.desired = Some(newer.clone());
-    pass.act(Action::KeepDesired {
-        revision: newer.clone(),
-    });
+    keep_desired(pass, newer);
     pass.act(Action::RestoreTemplate {
         to: proven.clone(),
         expect: newer.clone(),

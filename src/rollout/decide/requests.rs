@@ -5,7 +5,7 @@
 
 use super::pass::Pass;
 use super::promoting;
-use super::running::resume;
+use super::running::{resume, stay};
 use super::stepping::onward;
 use crate::rollout::action::Action;
 use crate::rollout::evidence::Verdict;
@@ -51,8 +51,18 @@ fn note(pass: &mut Pass<'_>, request: &Request, result: Result<String, String>) 
         message,
         at: pass.now(),
     });
-    let surplus = pass.state.answers.len().saturating_sub(ANSWERS);
-    pass.state.answers.drain(..surplus);
+    forget_old(pass);
+}
+
+/// Keeps the newest answers, and those to requests that are not cleared yet.
+fn forget_old(pass: &mut Pass<'_>) {
+    let requests = &pass.seen.rollout.requests;
+    let mut surplus = pass.state.answers.len().saturating_sub(ANSWERS);
+    pass.state.answers.retain(|answer| {
+        let old = surplus > 0 && !requests.iter().any(|request| request.id == answer.id);
+        surplus -= usize::from(old);
+        !old
+    });
 }
 
 fn serve(pass: &mut Pass<'_>, request: &Request) -> Result<String, String> {
@@ -108,7 +118,11 @@ fn act(pass: &mut Pass<'_>, act: &str, phase: Phase, run: Run) -> Result<(Phase,
         }
         "promote" => Ok(promote(pass, run)),
         "approve" => approve(pass, phase, run),
-        "hold" => Ok((pass.hold(run, HeldWhy::Person), "held".to_owned())),
+        "hold" => {
+            let mut run = run;
+            stay(pass, &mut run);
+            Ok((pass.hold(run, HeldWhy::Person), "held".to_owned()))
+        }
         _ => go_on(pass, phase, run),
     }
 }

@@ -76,6 +76,22 @@ pub(super) fn canary_gone(pass: &Pass<'_>) -> bool {
     pass.seen.canary.is_none() && pass.seen.route.canary.is_none()
 }
 
+/// Takes away what a run left that is not known any more. Whether there is still something.
+pub(super) fn clear_leftovers(pass: &mut Pass<'_>) -> bool {
+    if canary_gone(pass) {
+        return false;
+    }
+    keep_off(pass);
+    if let Some(route) = &pass.seen.route.canary {
+        if route.weight == Some(0) {
+            pass.act(Action::RemoveRoute);
+        }
+    } else if pass.seen.canary.as_ref().is_some_and(|left| !left.leaving) {
+        pass.act(Action::RemoveCanary);
+    }
+    true
+}
+
 /// Puts the template back, where the cause asks for it. Whether that is done.
 fn restore(pass: &mut Pass<'_>, run: &Run, cause: &Cause) -> bool {
     let Some(target) = pass.target() else {

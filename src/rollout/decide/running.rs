@@ -4,7 +4,9 @@
 //! Not here: how steps advance (`stepping`), and what follows after the end (`promoting`,
 //! `rolling_back`).
 
+use super::idle::bring_up;
 use super::pass::Pass;
+use super::rolling_back::keep_off;
 use crate::rollout::action::Action;
 use crate::rollout::evidence::{Evidence, RuleReport, Verdict};
 use crate::rollout::observation::Target;
@@ -194,16 +196,13 @@ pub(super) fn weight_mended(pass: &mut Pass<'_>, broken: bool, seen: Option<u8>,
     pass.tell_mending(Mending::Weight, broken, reason);
 }
 
-/// Notes the first sight of the wanted weight, and tells the evidence.
+/// Notes the first sight of the wanted weight, and tells the evidence what is in force.
 fn in_force(pass: &mut Pass<'_>, run: &mut Run) {
-    if run.weight_since.is_some() {
-        return;
-    }
-    let now = pass.now();
-    run.weight_since = Some(now);
+    let since = *run.weight_since.get_or_insert(pass.now());
+    // Said in each pass: the steps may be edited, and then another weight follows.
     let next = step_weight(pass.plan, run.step + 1);
     if let Some(evidence) = &mut pass.state.evidence {
-        evidence.weight_changed(&pass.terms.evidence, run.weight, next, now);
+        evidence.weight_changed(&pass.terms.evidence, run.weight, next, since);
     }
 }
 
@@ -216,6 +215,7 @@ pub(super) fn preparing(pass: &mut Pass<'_>, mut run: Run) -> Phase {
     if let Some(why) = hindered(pass) {
         return pass.hold(run, why);
     }
+    keep_off(pass);
     keep_canary(pass, &run);
     if !canary_ready(pass, &run) {
         return unready(pass, run);
@@ -323,6 +323,9 @@ pub(super) fn held(pass: &mut Pass<'_>, mut run: Run, why: HeldWhy) -> Phase {
     if why == HeldWhy::StableGone || why == HeldWhy::NoReplicas {
         run.weight = 0;
     }
+    if why == HeldWhy::StableGone {
+        heal_stable(pass);
+    }
     if !matches!(why, HeldWhy::Refused { .. } | HeldWhy::NoReplicas) {
         keep_canary(pass, &run);
     }
@@ -332,6 +335,28 @@ pub(super) fn held(pass: &mut Pass<'_>, mut run: Run, why: HeldWhy) -> Phase {
         return resume(pass, run);
     }
     Phase::Held { run, why }
+}
+
+/// While the Deployment is held, nobody but us makes stable pods when their `ReplicaSet` is gone.
+fn heal_stable(pass: &mut Pass<'_>) {
+    let (Some(target), Some(stable)) = (pass.target(), pass.state.stable.clone()) else {
+        return;
+    };
+    if target.paused && target.replicas > 0 && target.serving.is_empty() {
+        bring_up(pass, target, stable);
+    }
+}
+
+/// A run that a person holds stays at the weight that is in force, not at one that was yet to come.
+pub(super) fn stay(pass: &Pass<'_>, run: &mut Run) {
+    let route = pass.seen.route.canary.as_ref();
+    let seen = route.and_then(|route| route.weight).unwrap_or(0);
+    if run.weight_since.is_some() || seen >= run.weight {
+        return;
+    }
+    run.weight = seen;
+    let reached = pass.plan.steps.iter().rposition(|step| step.weight <= seen);
+    run.step = reached.unwrap_or(0);
 }
 
 /// A newer template waits while a person holds the run, as long as there is a canary to hold.

@@ -49,7 +49,13 @@ fn watch(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) -> Watch {
     }
     if pass.stable_ready() == 0 {
         run.weight = 0;
-        let phase = pass.hold(run.clone(), HeldWhy::StableGone);
+        let none = pass.target().is_some_and(|target| target.replicas == 0);
+        let why = if none {
+            HeldWhy::NoReplicas
+        } else {
+            HeldWhy::StableGone
+        };
+        let phase = pass.hold(run.clone(), why);
         return Watch::Leaves(Box::new(phase));
     }
     keep_canary(pass, run);

@@ -4,7 +4,7 @@
 //! again after a restart); the bound on false rollbacks holds over the whole run, at every look.
 //! Assumptions: samples come in the order of time per rule, the processes that serve the traffic
 //! merged into one sample by the caller, no increment in two samples.
-//! Caveats: a rule that `Settings` names but that began later has no evidence and is Undecided.
+//! Caveats: a rule that begins during the run ([`Evidence::follow`]) is Undecided until it has evidence.
 //!
 //! Not here: reading counters (the edges), and what follows from a verdict (the decision).
 
@@ -66,6 +66,24 @@ impl Evidence {
             guard: Guard::default(),
             blast: settings.blast,
             planned: false,
+        }
+    }
+
+    /// Follows the questions of `settings`, should they have been edited: a rule that is new or asks
+    /// something else begins, one that is gone is forgotten. What did not change stays.
+    pub fn follow(&mut self, settings: &Settings) {
+        self.rules
+            .retain(|rule| settings.question(&rule.name).is_some());
+        for question in &settings.questions {
+            match self
+                .rules
+                .iter_mut()
+                .find(|rule| rule.name == question.name)
+            {
+                Some(rule) if rule.asks(question) => {}
+                Some(rule) => *rule = Rule::begin(question),
+                None => self.rules.push(Rule::begin(question)),
+            }
         }
     }
 

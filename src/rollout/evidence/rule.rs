@@ -20,6 +20,9 @@ const NEARLY: f64 = 0.9;
 #[serde(rename_all = "camelCase")]
 pub(super) struct Rule {
     pub(super) name: String,
+    /// What is tolerated, as it was when the rule began; unknown in older checkpoints.
+    #[serde(default)]
+    margin: Option<(f64, f64)>,
     pub(super) newest: Option<Timestamp>,
     /// Seconds and requests of all samples, for the traffic's rate.
     seconds: f64,
@@ -58,6 +61,7 @@ impl Rule {
         };
         Self {
             name: question.name.clone(),
+            margin: Some((question.ratio, question.absolute)),
             newest: None,
             seconds: 0.0,
             requests: 0.0,
@@ -65,6 +69,19 @@ impl Rule {
             counted: false,
             counts,
         }
+    }
+
+    /// Whether what was counted answers this question.
+    pub(super) fn asks(&self, question: &Question) -> bool {
+        let kind = matches!(
+            (&self.counts, &question.kind),
+            (Counts::Errors(_), Kind::Proportion) | (Counts::Times(_), Kind::Latency { .. })
+        );
+        // JSON may have rounded them.
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
+        let same =
+            |(ratio, absolute)| near(ratio, question.ratio) && near(absolute, question.absolute);
+        kind && self.margin.is_none_or(same)
     }
 
     /// Whether the sample is new, sound and of this rule's kind.

@@ -122,6 +122,8 @@ pub struct Model {
     pub crashes: bool,
     /// New canary pods become ready.
     pub comes_up: bool,
+    /// An open Deployment rolls to its end; if not, one pod of the new template is all.
+    pub rolls: bool,
     /// Revisions that a promotion was decided for, or that served at adoption.
     pub approved: BTreeSet<String>,
     /// What was told, by name.
@@ -161,6 +163,7 @@ impl Model {
             canary_health: Health::Good,
             crashes: false,
             comes_up: true,
+            rolls: true,
             approved: BTreeSet::from(["v1".to_owned()]),
             told: Vec::new(),
             sampled: now,
@@ -237,14 +240,16 @@ impl Model {
             Health::Bad => (canary / 3.0).ceil(),
         };
         let counts = |total, bad| ArmCounts::Proportion { total, bad };
+        let questions = self.terms.evidence.questions.iter();
+        let sample = |question: &Question| Sample {
+            rule: question.name.clone(),
+            from: self.sampled,
+            to: self.now,
+            canary: counts(canary, bad),
+            stable: counts(all - canary, 0.0),
+        };
         Metrics {
-            samples: vec![Sample {
-                rule: "error-rate".to_owned(),
-                from: self.sampled,
-                to: self.now,
-                canary: counts(canary, bad),
-                stable: counts(all - canary, 0.0),
-            }],
+            samples: questions.map(sample).collect(),
             bookmark: Some(serde_json::json!(self.now.as_second())),
             absent: None,
         }
@@ -394,6 +399,8 @@ impl Model {
                 serving.replicas = self.target.replicas;
                 serving.ready = self.target.replicas;
             }
+        } else if !self.rolls {
+            self.roll_one_pod();
         } else {
             let replicas = self.target.replicas;
             self.target.serving = vec![Serving {
@@ -404,6 +411,21 @@ impl Model {
             self.target.complete = true;
             self.target.updated_ready = replicas;
         }
+    }
+
+    /// The template's first pod comes up beside the others, and no more.
+    fn roll_one_pod(&mut self) {
+        let revision = self.target.revision.clone();
+        if self.target.serving(&revision).is_none() {
+            self.target.serving.push(Serving {
+                revision: revision.clone(),
+                replicas: 1,
+                ready: 1,
+            });
+        }
+        self.target.updated_ready = 1;
+        let others = |serving: &Serving| !serving.revision.same(&revision);
+        self.target.complete = !self.target.serving.iter().any(others);
     }
 
     /// Passes and ticks until `done`, at most `seconds`. Whether it was reached.

@@ -1,8 +1,12 @@
 //! Timelines: what happens, and what must have been told and be so in the end.
 
+use std::time::Duration;
+
 use super::model::{Health, Model, revision};
+use crate::rollout::evidence::{Kind, Question};
+use crate::rollout::observation::CanaryRoute;
 use crate::rollout::reason::Outcome;
-use crate::rollout::state::Phase;
+use crate::rollout::state::{Phase, State};
 
 fn names(model: &Model) -> Vec<&'static str> {
     let told = model.told.iter().map(crate::rollout::reason::Reason::name);
@@ -286,4 +290,190 @@ fn a_template_that_went_past_the_gate_is_said_and_taken_as_stable() {
     model.pass();
     assert!(names(&model).contains(&"Bypassed"));
     assert_eq!(model.state.stable, Some(revision("v2")));
+}
+
+#[test]
+fn a_rollout_that_never_guarded_opens_nothing_when_it_is_suspended() {
+    let mut model = Model::new();
+    model.terms.plan.suspended = true;
+    model.target.guarded = true;
+    model.target.held_by = Some("another".to_owned());
+    model.apply("v2");
+    assert!(!model.until(10, |model| !model.target.paused));
+    assert_eq!(model.target.held_by.as_deref(), Some("another"));
+    assert_eq!(model.target.revision, revision("v2"));
+}
+
+#[test]
+fn a_weight_that_appears_while_the_canary_is_prepared_goes_to_0() {
+    let mut model = Model::idle();
+    model.comes_up = false;
+    model.apply("v2");
+    model.pass();
+    assert_eq!(model.state.phase.name(), "Preparing");
+    model.route = Some(CanaryRoute {
+        weight: Some(90),
+        differs: false,
+    });
+    model.pass();
+    assert_eq!(model.weight(), 0);
+}
+
+#[test]
+fn a_canary_whose_run_was_forgotten_is_removed() {
+    for template in ["v1", "v2"] {
+        let mut model = Model::idle();
+        model.apply("v2");
+        assert!(model.until(60, |model| model.weight() == 5));
+        (model.state, model.saved) = (State::default(), State::default());
+        model.apply(template);
+        model.pass();
+        assert_eq!(model.weight(), 0, "with {template}");
+        let gone = |model: &Model| model.canary.is_none() && model.route.is_none();
+        assert!(model.until(30, gone), "with {template}");
+        let wanted = revision(template);
+        assert!(model.until(600, |model| model.state.stable.as_ref() == Some(&wanted)));
+        assert!(model.until(30, |model| model.state.phase == Phase::Idle));
+        clean(&model);
+    }
+}
+
+#[test]
+fn a_person_who_holds_keeps_the_weight_that_is_in_force() {
+    let mut model = Model::idle();
+    model.target.replicas = 20;
+    model.settle();
+    model.apply("v2");
+    let wanted = |model: &Model| model.state.phase.run().map(|run| run.weight);
+    assert!(model.until(300, |model| wanted(model) == Some(25)));
+    assert_eq!(model.weight(), 5, "its pods come first");
+    model.ask("hold");
+    assert!(!model.until(60, |model| model.weight() != 5));
+    model.ask("resume");
+    assert!(model.until(300, |model| model.weight() == 25));
+    assert!(model.until(600, |model| ended(model, Outcome::Promoted)));
+}
+
+#[test]
+fn a_return_to_stable_during_the_promotion_forgets_what_was_wanted_before() {
+    let mut model = Model::idle();
+    model.rolls = false;
+    model.apply("v2");
+    assert!(model.until(600, |model| model.target.serving(&revision("v2")).is_some()));
+    model.apply("v3");
+    assert!(model.until(5, |model| model.target.revision == revision("v2")));
+    assert_eq!(model.state.desired, Some(revision("v3")));
+    model.apply("v1");
+    assert!(model.until(60, |model| model.state.phase == Phase::Idle));
+    model.rolls = true;
+    assert!(!model.until(60, |model| model.target.revision != revision("v1")));
+    assert_eq!(model.kept.desired, None);
+}
+
+#[test]
+fn pods_of_an_aborted_promotion_are_no_bypass() {
+    let mut model = Model::idle();
+    model.rolls = false;
+    model.apply("v2");
+    assert!(model.until(600, |model| model.target.serving(&revision("v2")).is_some()));
+    model.ask("abort");
+    assert!(model.until(60, |model| ended(model, Outcome::RolledBack)));
+    assert!(!model.until(30, |model| names(model).contains(&"Bypassed")));
+}
+
+#[test]
+fn a_held_template_is_given_back_after_stable_had_to_be_brought_up_again() {
+    let mut model = Model::idle();
+    model.apply("v2");
+    model.target.serving.clear();
+    assert!(model.until(5, |model| model.target.serving(&revision("v1")).is_some()));
+    assert!(model.until(600, |model| ended(model, Outcome::Promoted)));
+    assert_eq!(model.target.revision, revision("v2"));
+}
+
+#[test]
+fn stable_pods_that_vanish_during_a_run_are_brought_up_again() {
+    let mut model = Model::idle();
+    model.apply("v2");
+    assert!(model.until(60, |model| model.weight() == 5));
+    model.target.serving.clear();
+    assert!(model.until(10, |model| model.target.serving(&revision("v1")).is_some()));
+    assert_eq!(model.weight(), 0);
+    assert!(model.until(900, |model| ended(model, Outcome::Promoted)));
+    assert_eq!(model.target.revision, revision("v2"));
+}
+
+#[test]
+fn stable_pods_that_vanish_beside_a_failed_revision_are_brought_up_again() {
+    let mut model = Model::idle();
+    model.canary_health = Health::Bad;
+    model.apply("v2");
+    assert!(model.until(90, |model| ended(model, Outcome::RolledBack)));
+    model.apply("v2");
+    assert!(model.until(5, |model| model.state.phase == Phase::Failed));
+    model.target.serving.clear();
+    assert!(model.until(10, |model| model.target.serving(&revision("v1")).is_some()));
+    assert!(!model.until(30, |model| model.target.revision == revision("v2")));
+}
+
+#[test]
+fn many_requests_at_once_are_each_answered_once() {
+    let mut model = Model::idle();
+    for _ in 0..12 {
+        model.ask("retry");
+    }
+    let decision = super::super::decide(&model.terms, &model.state, &model.look());
+    model.execute(&decision, 1); // saved, and nothing cleared
+    assert_eq!(model.requests.len(), 12);
+    let again = model.pass();
+    assert!(again.notices.is_empty(), "{:?}", again.notices);
+    assert!(model.requests.is_empty());
+}
+
+#[test]
+fn a_rule_that_is_added_during_a_run_is_asked_too() {
+    let mut model = Model::idle();
+    model.apply("v2");
+    assert!(model.until(60, |model| model.weight() == 5));
+    model.terms.evidence.questions.push(Question {
+        name: "another".to_owned(),
+        kind: Kind::Proportion,
+        ratio: 1.2,
+        absolute: 0.001,
+    });
+    assert!(model.until(900, |model| ended(model, Outcome::Promoted)));
+}
+
+#[test]
+fn steps_that_are_cut_during_a_run_must_be_shown_for_what_follows_now() {
+    let mut model = Model::idle();
+    model.apply("v2");
+    assert!(model.until(60, |model| model.weight() == 5));
+    assert!(model.until(5, |model| {
+        let run = model.state.phase.run();
+        run.is_some_and(|run| run.weight_since.is_some())
+    }));
+    let margin = |model: &Model| {
+        let evidence = model.state.evidence.as_ref().unwrap();
+        evidence.report(&model.terms.evidence)[0].margin
+    };
+    let before = margin(&model);
+    model.terms.plan.steps.truncate(1);
+    model.terms.evidence.steps.truncate(1);
+    model.tick();
+    model.pass();
+    assert!(margin(&model) < before / 3.0, "100% follows now, not 25%");
+}
+
+#[test]
+fn samples_from_the_future_are_not_fresh() {
+    let mut model = Model::idle();
+    model.apply("v2");
+    assert!(model.until(60, |model| model.weight() == 5));
+    model.route = None;
+    model.now -= Duration::from_secs(3600);
+    model.tick();
+    model.now -= Duration::from_secs(1);
+    model.pass();
+    assert_eq!(model.weight(), 0);
 }
