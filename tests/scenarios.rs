@@ -25,6 +25,8 @@ macro_rules! scenarios {
 
 scenarios! {
     bad_days_a_bad_release_while_the_api_server_fails: "bad-days/a-bad-release-while-the-api-server-fails.yaml",
+    bad_days_a_spec_that_turns_bad: "bad-days/a-spec-that-turns-bad.yaml",
+    bad_days_another_target_during_the_run: "bad-days/another-target-during-the-run.yaml",
     bad_days_answers_are_lost: "bad-days/answers-are-lost.yaml",
     bad_days_canary_pods_are_refused: "bad-days/canary-pods-are-refused.yaml",
     bad_days_ingress_without_the_service: "bad-days/ingress-without-the-service.yaml",

@@ -26,6 +26,7 @@ use crate::kubernetes::scene::Scene;
 use crate::kubernetes::{conversion, status};
 use crate::prometheus;
 use crate::rollout::action::Action;
+use crate::rollout::bound;
 use crate::rollout::decide::{Decision, decide};
 use crate::rollout::evidence::Verdict;
 use crate::rollout::observation::{Metrics, Observation};
@@ -117,6 +118,9 @@ async fn look(
     };
     restore(context, entry, &rollout)?;
     let before = entry.state.clone().unwrap_or_default();
+    let other = bound::instead(&terms.plan, &before);
+    let edited = other.is_some();
+    let terms = other.map_or(terms.clone(), |plan| Arc::new(terms.with(plan)));
     let scene = Scene::gather(&context.cache, rollout, &terms.plan);
     let seen = see(context, entry, &scene, &terms, &before);
     let decision = decide(&terms, &before, &seen);
@@ -124,7 +128,9 @@ async fn look(
     if done.is_ok() {
         publish::publish(context, &scene, &terms, &decision.next, seen.now);
     }
-    done
+    // Events of objects that the spec does not name do not lead to passes.
+    let soon = edited.then_some(AFTER_EFFECTS);
+    Ok([done?, soon].into_iter().flatten().min())
 }
 
 /// The terms of the spec. Of one that cannot be used it is told, and the terms that were accepted

@@ -7,6 +7,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod action;
+pub mod bound;
 mod cause;
 pub mod decide;
 pub mod describe;

@@ -9,6 +9,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// How one Deployment is guarded and how its releases are brought through.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
@@ -41,7 +43,7 @@ pub struct Plan {
 }
 
 /// How traffic reaches the workload.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Route {
     /// Weighted by the canary annotations of ingress-nginx.
     IngressNginx {

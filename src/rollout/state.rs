@@ -7,6 +7,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::bound::Bound;
 use super::evidence::{Evidence, Verdict};
 use super::reason::{Cause, HeldWhy, Outcome};
 use super::revision::Revision;
@@ -19,6 +20,9 @@ pub struct State {
     /// The uid of the Deployment that was adopted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+    /// The names that its objects are found by, once adopted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound: Option<Bound>,
     /// The revision that serves, once adopted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stable: Option<Revision>,

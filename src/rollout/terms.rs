@@ -17,6 +17,16 @@ pub struct Terms {
     pub tuning: Tuning,
 }
 
+impl Terms {
+    /// The same terms for another plan of the Rollout.
+    pub fn with(&self, plan: Plan) -> Self {
+        Self {
+            plan,
+            ..self.clone()
+        }
+    }
+}
+
 /// Timings that belong to the installation, not to a Rollout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tuning {

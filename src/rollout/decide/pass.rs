@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::Decision;
 use crate::clock::elapsed;
 use crate::rollout::action::Action;
+use crate::rollout::bound::Bound;
 use crate::rollout::evidence::{Evidence, RuleReport};
 use crate::rollout::observation::{Observation, Target};
 use crate::rollout::plan::Plan;
@@ -177,7 +178,9 @@ impl<'a> Pass<'a> {
     }
 
     /// Orders the actions and closes the pass.
-    pub fn finish(self) -> Decision {
+    pub fn finish(mut self) -> Decision {
+        let adopted = self.state.target.is_some();
+        self.state.bound = adopted.then(|| Bound::of(self.plan));
         let (first, rest): (Vec<_>, Vec<_>) = self.actions.into_iter().partition(Action::relieves);
         Decision {
             next: self.state,

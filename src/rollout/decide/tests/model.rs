@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::rollout::action::Action;
+use crate::rollout::bound;
 use crate::rollout::decide::{Decision, decide};
 use crate::rollout::evidence::{self, ArmCounts, Kind, Question, Sample};
 use crate::rollout::observation::{
@@ -265,7 +266,11 @@ impl Model {
     /// One whole pass, everything succeeds.
     pub fn pass(&mut self) -> Decision {
         let seen = self.look();
-        let decision = decide(&self.terms, &self.state, &seen);
+        let mut terms = self.terms.clone();
+        if let Some(plan) = bound::instead(&terms.plan, &self.state) {
+            terms.plan = plan;
+        }
+        let decision = decide(&terms, &self.state, &seen);
         self.execute(&decision, usize::MAX);
         decision
     }

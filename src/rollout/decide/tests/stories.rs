@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::model::{Health, Model, revision};
 use crate::rollout::evidence::{Kind, Question};
 use crate::rollout::observation::CanaryRoute;
+use crate::rollout::plan::Route;
 use crate::rollout::reason::Outcome;
 use crate::rollout::state::{Phase, State};
 
@@ -476,4 +477,35 @@ fn samples_from_the_future_are_not_fresh() {
     model.now -= Duration::from_secs(1);
     model.pass();
     assert_eq!(model.weight(), 0);
+}
+
+#[test]
+fn a_deployment_that_is_not_named_any_more_is_put_back_and_let_go() {
+    let mut model = Model::idle();
+    model.apply("v2");
+    assert!(model.until(60, |model| model.weight() == 5));
+    model.terms.plan.target = "another".to_owned();
+    model.pass();
+    assert_eq!(model.weight(), 0);
+    assert!(model.until(60, |model| model.state.target.is_none()));
+    clean(&model);
+    assert_eq!(model.target.revision, revision("v1"));
+    assert!(!model.target.guarded);
+    assert_eq!(model.state.bound, None, "free to adopt the other one");
+}
+
+#[test]
+fn a_run_is_finished_on_the_route_that_it_began_with() {
+    let mut model = Model::idle();
+    let route = |model: &Model| model.state.bound.as_ref().map(|bound| bound.route.clone());
+    let before = route(&model);
+    model.apply("v2");
+    assert!(model.until(60, |model| model.weight() == 5));
+    let Route::IngressNginx { ingress, .. } = &mut model.terms.plan.route;
+    "another".clone_into(ingress);
+    model.pass();
+    assert_eq!(route(&model), before);
+    assert!(model.until(600, |model| ended(model, Outcome::Promoted)));
+    model.pass();
+    assert_eq!(route(&model), Some(model.terms.plan.route.clone()));
 }
