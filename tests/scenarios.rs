@@ -87,6 +87,7 @@ scenarios! {
     gate_26_the_gate_is_deleted: "gate/26-the-gate-is-deleted.yaml",
     gate_26_the_label_is_stripped: "gate/26-the-label-is-stripped.yaml",
     gate_27_a_restart_during_a_run: "gate/27-a-restart-during-a-run.yaml",
+    gate_27_a_restart_in_mode_paused: "gate/27-a-restart-in-mode-paused.yaml",
     gate_27_a_restart_when_idle: "gate/27-a-restart-when-idle.yaml",
     gate_28_a_network_policy: "gate/28-a-network-policy.yaml",
 }

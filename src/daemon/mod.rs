@@ -13,6 +13,7 @@ mod gate;
 mod pass;
 mod publish;
 mod queue;
+mod reach;
 pub mod rules;
 pub mod settings;
 mod ticks;
@@ -131,9 +132,11 @@ async fn serve_with(
             settle: parts.settings.evidence.settle,
         },
     };
-    if !fill(filled, &ready, &stop).await {
+    if !fill(filled.clone(), &ready, &stop).await {
         return Ok(());
     }
+    let reach = reach::follow(parts.clients.watches, parts.clock, filled, ready.clone());
+    until(&mut tasks, &stop, reach);
     let (fresh, fresh_out) = mpsc::unbounded_channel();
     let (changed, changed_out) = mpsc::unbounded_channel();
     let kind = match parts.settings.evidence.source {

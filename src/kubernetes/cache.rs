@@ -87,6 +87,8 @@ pub struct Filled {
     pub done: usize,
     /// All.
     pub all: usize,
+    /// How often one broke, without an answer of the API server.
+    pub broken: u64,
 }
 
 /// Starts all watches in `tasks`; the receiver tells how many are filled.
@@ -311,7 +313,14 @@ async fn fill<K: Watched, V>(
             Ok(Some(event)) => event,
             Ok(None) => break,
             Err(error) => {
-                tracing::warn!(kind = %K::kind(&()), %error, "watch failed; trying again");
+                if broken(&error) {
+                    tracing::debug!(kind = %K::kind(&()), %error, "watch broke; trying again");
+                    filled.send_modify(|filled| filled.broken += 1);
+                } else if expired(&error) {
+                    tracing::debug!(kind = %K::kind(&()), %error, "watch lists anew");
+                } else {
+                    tracing::warn!(kind = %K::kind(&()), %error, "watch failed; trying again");
+                }
                 // What we may not see, we do without: it is not waited for.
                 if forbidden(&error) && std::mem::take(&mut first) {
                     filled.send_modify(|filled| filled.done += 1);
@@ -336,6 +345,25 @@ async fn fill<K: Watched, V>(
         if done && std::mem::take(&mut first) {
             filled.send_modify(|filled| filled.done += 1);
         }
+    }
+}
+
+/// Whether there was no answer, rather than one that says no.
+fn broken(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => !matches!(error, kube::Error::Api(_)),
+        watcher::Error::WatchError(_) | watcher::Error::NoResourceVersion => false,
+    }
+}
+
+/// Whether it only has to list anew.
+fn expired(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::WatchError(status) => status.code == 410,
+        watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 410,
+        _ => false,
     }
 }
 

@@ -56,7 +56,7 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let filter = EnvFilter::builder()
-        .parse(level)
+        .parse(quiet(level))
         .map_err(|source| Error::Level {
             level: level.to_owned(),
             source,
@@ -68,6 +68,16 @@ where
         Format::Text => Box::new(lines.with_ansi(colour).with_target(false).finish()),
         Format::Json => Box::new(lines.json().flatten_event(true).finish()),
     })
+}
+
+/// Unless they are asked for, without the Kubernetes client's own lines: each of its errors is told by us,
+/// or is none.
+fn quiet(level: &str) -> String {
+    if level.contains("kube_client") {
+        level.to_owned()
+    } else {
+        format!("{level},kube_client=off")
+    }
 }
 
 #[cfg(test)]
@@ -99,6 +109,7 @@ mod tests {
             let span = tracing::info_span!("run", id = "r1");
             span.in_scope(|| tracing::info!(weight = 5, "the weight rose"));
             tracing::debug!("unheard");
+            tracing::error!(target: "kube_client::client", "unheard");
         });
         String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
     }
@@ -114,6 +125,7 @@ mod tests {
     #[test]
     fn a_text_line_has_the_run_id_too() {
         let line = logged(Format::Text);
+        assert!(!line.contains("unheard"), "{line}");
         assert!(line.contains("the weight rose weight=5"), "{line}");
         assert!(line.contains("id=\"r1\""), "{line}");
     }

@@ -74,16 +74,20 @@ fn idle_on_stable(pass: &mut Pass<'_>, target: &Target, stable: Revision) -> Pha
     }
 }
 
-/// Does the restart that was asked for, once.
+/// Does the restart that was asked for, once; it is done when all pods are new. What is kept
+/// paused is opened for it, and paused again when it is complete.
 fn restart(pass: &mut Pass<'_>, target: &Target) {
     let Some(id) = pass.state.restart.clone() else {
         return;
     };
-    if target.restarted_for.as_ref() == Some(&id) {
+    if target.restarted_for.as_ref() != Some(&id) {
+        pass.act(Action::Restart { id });
+    } else if target.complete {
         pass.state.restart = None;
         pass.tell(Reason::Restarted);
-    } else {
-        pass.act(Action::Restart { id });
+    } else if target.paused && pass.seen.gate.mode == GateMode::Paused {
+        let expect = target.revision.clone();
+        pass.act(Action::Unpause { expect });
     }
 }
 

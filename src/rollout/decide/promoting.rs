@@ -136,6 +136,10 @@ fn restarting(
         pass.act(Action::Restart { id: run.id.clone() });
     } else if target.complete {
         return drain(pass, run);
+    } else if target.paused {
+        pass.act(Action::Unpause {
+            expect: run.revision.clone(),
+        });
     }
     progress(pass, target, run, (ready, since))
 }

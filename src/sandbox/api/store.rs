@@ -81,7 +81,7 @@ pub struct Event {
 #[error("the object changed since it was read")]
 pub struct Stale;
 
-/// The log no longer reaches back that far.
+/// The log does not reach to there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the log starts after revision {asked}: its oldest is {oldest}")]
 pub struct TooOld {
@@ -225,9 +225,16 @@ impl Store {
         keys
     }
 
-    /// The events after `revision` and the newest revision they lead to.
+    /// The events after `revision` and the newest revision they lead to. A revision that is still
+    /// to come is from another life of this store: its reader must list anew.
     pub fn since(&self, storage: &Arc<str>, revision: u64) -> Result<(Vec<Event>, u64), TooOld> {
         let state = self.lock();
+        if revision > state.revision {
+            return Err(TooOld {
+                asked: revision,
+                oldest: state.revision,
+            });
+        }
         let Some(collection) = state.collections.get(storage) else {
             return Ok((Vec::new(), state.revision));
         };
@@ -397,6 +404,11 @@ mod tests {
             [false, true]
         );
         assert_eq!(newest, 3);
+        let to_come = TooOld {
+            asked: 4,
+            oldest: 3,
+        };
+        assert_eq!(store.since(&"pods".into(), 4).unwrap_err(), to_come);
         store.compact();
         assert_eq!(
             store.since(&"pods".into(), 1).unwrap_err(),
