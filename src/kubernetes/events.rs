@@ -16,6 +16,7 @@ use kube::{Api, Client, Resource};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::template::short_hash;
 use crate::rollout::reason::Reason;
 
 /// Events that may wait; more are dropped.
@@ -55,7 +56,9 @@ impl Events {
 
 fn event(object: &ObjectReference, reason: &Reason, now: Timestamp, index: usize) -> Event {
     let name = object.name.clone().unwrap_or_default();
-    let unique = format!("{:x}{index}", now.as_nanosecond());
+    // Two answers of one pass have one time and one reason.
+    let words = short_hash(&reason.to_string(), 6);
+    let unique = format!("{:x}{index}.{words}", now.as_nanosecond());
     let kind = if reason.warns() { "Warning" } else { "Normal" };
     Event {
         metadata: ObjectMeta {
@@ -121,5 +124,26 @@ async fn send(client: &Client, event: Event) {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => tracing::warn!(%error, "an Event was not taken"),
         Err(_) => tracing::warn!("an Event took too long and was dropped"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_answers_at_one_time_are_two_events() {
+        let answered = |message: &str| Reason::Answered {
+            act: "retry".to_owned(),
+            done: false,
+            message: message.to_owned(),
+        };
+        let name = |message: &str| {
+            let object = ObjectReference::default();
+            let event = event(&object, &answered(message), Timestamp::UNIX_EPOCH, 0);
+            event.metadata.name.unwrap_or_default()
+        };
+        assert_ne!(name("one"), name("another"));
+        assert_eq!(name("one"), name("one"));
     }
 }

@@ -62,7 +62,7 @@ pub enum Cause {
     WentOut,
     /// The Deployment is gone or another one.
     TargetGone,
-    /// The Rollout was suspended or deleted.
+    /// The Rollout was suspended, deleted or given another target.
     Detached,
 }
 
@@ -145,7 +145,7 @@ impl fmt::Display for Cause {
             Self::Returned => write!(out, "the template is the stable one again"),
             Self::WentOut => write!(out, "the revision went out past the gate"),
             Self::TargetGone => write!(out, "the Deployment was deleted or made anew"),
-            Self::Detached => write!(out, "the Rollout was suspended or deleted"),
+            Self::Detached => write!(out, "the Rollout was suspended, deleted or given another target"),
         }
     }
 }

@@ -19,6 +19,7 @@ pub struct Terms {
 
 impl Terms {
     /// The same terms for another plan of the Rollout.
+    #[must_use]
     pub fn with(&self, plan: Plan) -> Self {
         Self {
             plan,
