@@ -76,18 +76,16 @@ fn tell_source(ready: &Readiness, said: &mut Said, absent: Option<String>) {
     if *said == now {
         return;
     }
-    match &absent {
-        Some(why) => {
-            tracing::warn!(why, "metrics are absent");
-            ready.set("metrics", Check::Bad(why.clone()));
+    let check = if let Some(why) = absent {
+        tracing::warn!(why, "metrics are absent");
+        Check::Bad(why)
+    } else {
+        if *said != Said::Nothing {
+            tracing::info!("metrics are read again");
         }
-        None => {
-            if *said != Said::Nothing {
-                tracing::info!("metrics are read again");
-            }
-            ready.set("metrics", Check::Good("were read".to_owned()));
-        }
-    }
+        Check::Good("were read".to_owned())
+    };
+    ready.set("metrics", check);
     *said = now;
 }
 
