@@ -164,6 +164,7 @@ fn state(evidence: Evidence, begun: Timestamp) -> State {
         patience: None,
         proof: None,
         waiting: None,
+        forced: false,
     };
     State {
         phase: Phase::Stepping(run),

@@ -37,6 +37,8 @@ use crate::rollout::terms::Terms;
 
 /// A checkpoint is written at least this often while evidence comes in.
 const CHECKPOINT: Duration = Duration::from_secs(30);
+/// Readings that wait for a pass that succeeds; more are read again.
+const MOST_UNREAD: usize = 128;
 /// The first wait after a failed pass; doubles up to the longest.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
@@ -237,6 +239,11 @@ fn see(
         name: terms.plan.name.clone(),
     };
     entry.unread.extend(context.watchlist.take(&key));
+    if entry.unread.len() > MOST_UNREAD {
+        // Passes have failed for long: the source is asked again from where the state is.
+        entry.unread.clear();
+        context.watchlist.rewind(&key, publish::cursor(before));
+    }
     let newest = entry.unread.last();
     let metrics = Metrics {
         samples: entry

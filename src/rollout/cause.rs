@@ -145,7 +145,10 @@ impl fmt::Display for Cause {
             Self::Returned => write!(out, "the template is the stable one again"),
             Self::WentOut => write!(out, "the revision went out past the gate"),
             Self::TargetGone => write!(out, "the Deployment was deleted or made anew"),
-            Self::Detached => write!(out, "the Rollout was suspended, deleted or given another target"),
+            Self::Detached => write!(
+                out,
+                "the Rollout was suspended, deleted or given another target"
+            ),
         }
     }
 }

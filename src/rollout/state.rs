@@ -170,6 +170,9 @@ pub struct Run {
     /// A newer template that waits while a person holds this run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Revision>,
+    /// A person let it through, whatever the evidence says.
+    #[serde(default)]
+    pub forced: bool,
     /// What it is promoted for, in words, once it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<String>,

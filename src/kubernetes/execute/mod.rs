@@ -182,7 +182,11 @@ impl Executor {
     }
 
     async fn patch_finalizers(&self, order: Order<'_>, finalizers: Vec<String>) -> Done {
-        let metadata = json!({"metadata": {"uid": order.plan.uid, "finalizers": finalizers}});
+        // The whole list is written, so it must be the one that was read.
+        let read = order.scene.rollout.resource_version();
+        let metadata = json!({"metadata": {
+            "uid": order.plan.uid, "resourceVersion": read, "finalizers": finalizers,
+        }});
         self.patch_rollout("writing the finalizer", order, metadata)
             .await
     }

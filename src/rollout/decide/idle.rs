@@ -236,6 +236,7 @@ fn start(pass: &mut Pass<'_>, revision: Revision, stable: Revision, trigger: Tri
         patience: None,
         proof: None,
         waiting: None,
+        forced: false,
     })
 }
 

@@ -8,7 +8,7 @@
 use super::idle::{drop_desired, keep_desired, keep_stable, settle_pause};
 use super::pass::Pass;
 use super::rolling_back::{canary_gone, close, keep_off, take_away};
-use super::running::{keep_canary, steer, weight_mended};
+use super::running::{bad, keep_canary, steer};
 use crate::rollout::action::Action;
 use crate::rollout::observation::Target;
 use crate::rollout::reason::{Cause, Outcome, Reason};
@@ -32,10 +32,19 @@ pub(super) fn begin(pass: &mut Pass<'_>, mut run: Run, sentence: String) -> Phas
 }
 
 /// The revision is proven; the Deployment rolls natively.
-pub(super) fn promoting(pass: &mut Pass<'_>, run: Run, stage: Promotion) -> Phase {
+pub(super) fn promoting(pass: &mut Pass<'_>, mut run: Run, stage: Promotion) -> Phase {
     let Some(target) = pass.target() else {
         return pass.roll_back(run, Cause::TargetGone);
     };
+    if let Promotion::Rolling { .. } = stage
+        && let Some(cause) = bad(pass, &run, &pass.reports())
+    {
+        if !run.forced {
+            return pass.roll_back(run, cause);
+        }
+        // A person's word stands; the canary gets nothing more all the same.
+        run.weight = 0;
+    }
     match stage {
         Promotion::Rolling { ready, since } => match run.trigger.clone() {
             Trigger::Template if !target.revision.same(&run.revision) => {
@@ -49,7 +58,7 @@ pub(super) fn promoting(pass: &mut Pass<'_>, run: Run, stage: Promotion) -> Phas
 }
 
 /// A newer template was applied during the promotion.
-fn newer(pass: &mut Pass<'_>, target: &Target, run: Run, stage: Promotion) -> Phase {
+fn newer(pass: &mut Pass<'_>, target: &Target, mut run: Run, stage: Promotion) -> Phase {
     let begun = target
         .serving(&run.revision)
         .is_some_and(|serving| serving.replicas > 0);
@@ -69,7 +78,7 @@ fn newer(pass: &mut Pass<'_>, target: &Target, run: Run, stage: Promotion) -> Ph
         };
         return pass.roll_back(run, cause);
     }
-    keep_share(pass, &run);
+    keep_share(pass, &mut run);
     let told = pass.state.desired.as_ref();
     if !told.is_some_and(|kept| kept.same(&target.revision)) {
         pass.tell(Reason::DesiredKept {
@@ -92,26 +101,19 @@ fn finish_first(pass: &mut Pass<'_>, newer: &Revision, proven: &Revision) {
 }
 
 /// While the Deployment rolls, the canary keeps its pods and its weight.
-fn keep_share(pass: &mut Pass<'_>, run: &Run) {
-    let mut run = run.clone();
-    keep_canary(pass, &run);
-    let seen = pass
-        .seen
-        .route
-        .canary
-        .as_ref()
-        .and_then(|route| route.weight);
-    if seen == Some(run.weight) {
-        weight_mended(pass, false, seen, run.weight);
-    } else if seen.is_none_or(|seen| seen > run.weight) {
-        steer(pass, &mut run, &[]);
+fn keep_share(pass: &mut Pass<'_>, run: &mut Run) {
+    keep_canary(pass, run);
+    let route = pass.seen.route.canary.as_ref();
+    let seen = route.and_then(|route| route.weight);
+    if seen.is_none_or(|seen| seen >= run.weight) {
+        steer(pass, run, &[]);
     }
 }
 
 fn rolling(
     pass: &mut Pass<'_>,
     target: &Target,
-    run: Run,
+    mut run: Run,
     (ready, since): (i32, jiff::Timestamp),
 ) -> Phase {
     if target.paused {
@@ -121,17 +123,17 @@ fn rolling(
     } else if target.complete {
         return drain(pass, run);
     }
-    keep_share(pass, &run);
+    keep_share(pass, &mut run);
     progress(pass, target, run, (ready, since))
 }
 
 fn restarting(
     pass: &mut Pass<'_>,
     target: &Target,
-    run: Run,
+    mut run: Run,
     (ready, since): (i32, jiff::Timestamp),
 ) -> Phase {
-    keep_share(pass, &run);
+    keep_share(pass, &mut run);
     if target.restarted_for.as_ref() != Some(&run.id) {
         pass.act(Action::Restart { id: run.id.clone() });
     } else if target.complete {

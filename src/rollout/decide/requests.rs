@@ -128,7 +128,8 @@ fn act(pass: &mut Pass<'_>, act: &str, phase: Phase, run: Run) -> Result<(Phase,
 }
 
 /// Lets a revision through by a person's word, whatever the evidence says.
-fn promote(pass: &mut Pass<'_>, run: Run) -> (Phase, String) {
+fn promote(pass: &mut Pass<'_>, mut run: Run) -> (Phase, String) {
+    run.forced = true;
     let mut message = "promotes by request".to_owned();
     if run.verdict == Verdict::Worse || run.verdict == Verdict::Suspect {
         message.push_str(" against the evidence");

@@ -72,7 +72,7 @@ pub(super) fn ended(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) 
 }
 
 /// What is wrong with the canary itself.
-fn bad(pass: &Pass<'_>, run: &Run, reports: &[RuleReport]) -> Option<Cause> {
+pub(super) fn bad(pass: &Pass<'_>, run: &Run, reports: &[RuleReport]) -> Option<Cause> {
     let worse = reports
         .iter()
         .find(|report| report.verdict == Verdict::Worse);
@@ -191,7 +191,7 @@ pub(super) fn steer(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) 
 }
 
 /// Tells once that somebody changed the weight.
-pub(super) fn weight_mended(pass: &mut Pass<'_>, broken: bool, seen: Option<u8>, wanted: u8) {
+fn weight_mended(pass: &mut Pass<'_>, broken: bool, seen: Option<u8>, wanted: u8) {
     let reason = Reason::WeightMended { seen, wanted };
     pass.tell_mending(Mending::Weight, broken, reason);
 }

@@ -185,7 +185,9 @@ fn undecided(pass: &mut Pass<'_>, run: Run) -> Phase {
     }
     match then {
         UndecidedThen::Hold => pass.hold(run, HeldWhy::Undecided),
-        UndecidedThen::Promote if pass.fresh() => onward(pass, run),
+        UndecidedThen::Promote if pass.fresh() && run.verdict < Verdict::Suspect => {
+            onward(pass, run)
+        }
         UndecidedThen::Promote => Phase::Stepping(run),
         UndecidedThen::Rollback => {
             let after = humantime::format_duration(after).to_string();

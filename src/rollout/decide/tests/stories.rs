@@ -189,6 +189,35 @@ fn a_newer_revision_waits_while_a_person_holds_the_run_and_is_tried_afterwards()
 }
 
 #[test]
+fn damage_that_is_proven_during_the_promotion_takes_it_back() {
+    let mut model = Model::idle();
+    model.rolls = false;
+    model.apply("v2");
+    assert!(model.until(600, |model| model.state.phase.name() == "Promoting"));
+    model.canary_health = Health::Bad;
+    assert!(model.until(90, |model| model.state.phase.name() == "RollingBack"));
+    assert_eq!(model.weight(), 0);
+    model.rolls = true;
+    assert!(model.until(60, |model| ended(model, Outcome::RolledBack)));
+    assert_eq!(model.target.revision, revision("v1"));
+}
+
+#[test]
+fn a_person_who_promotes_has_the_last_word_but_the_canary_gets_nothing_more() {
+    let mut model = Model::idle();
+    model.rolls = false;
+    model.apply("v2");
+    assert!(model.until(60, |model| model.weight() == 5));
+    model.ask("promote");
+    assert!(model.until(3, |model| model.state.phase.name() == "Promoting"));
+    model.canary_health = Health::Bad;
+    assert!(model.until(90, |model| model.weight() == 0));
+    assert_eq!(model.state.phase.name(), "Promoting");
+    model.rolls = true;
+    assert!(model.until(60, |model| ended(model, Outcome::Promoted)));
+}
+
+#[test]
 fn a_request_for_another_revision_is_refused() {
     let mut model = Model::idle();
     model.apply("v2");
