@@ -109,12 +109,6 @@ pub fn rollout_label(rollout: &str) -> String {
     shortened(rollout, 63)
 }
 
-/// Canary pods that a weight (percent) needs beside `stable` pods: in proportion, at least one.
-pub fn replicas(stable: i32, weight: u8) -> i32 {
-    let share = (i64::from(stable.max(0)) * i64::from(weight) + 99) / 100;
-    i32::try_from(share.max(1)).unwrap_or(i32::MAX)
-}
-
 impl Trial<'_> {
     /// The metadata of an object that stands beside `from`.
     fn meta(&self, name: String, from: &ObjectMeta, annotations: Labels) -> ObjectMeta {
@@ -212,22 +206,6 @@ pub(super) mod tests {
             revision: "abc",
             label: &label,
         })
-    }
-
-    #[test]
-    fn replicas_follow_the_weight_and_are_never_none() {
-        let table = [
-            (3, 5, 1),
-            (10, 25, 3),
-            (10, 100, 10),
-            (0, 50, 1),
-            (-1, 50, 1),
-            (7, 50, 4),
-            (i32::MAX, 100, i32::MAX),
-        ];
-        for (stable, weight, expected) in table {
-            assert_eq!(replicas(stable, weight), expected, "{stable} at {weight}%");
-        }
     }
 
     #[test]

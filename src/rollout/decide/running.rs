@@ -409,3 +409,24 @@ pub(super) fn resume(pass: &mut Pass<'_>, mut run: Run) -> Phase {
     }
     Phase::Stepping(run)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replicas_follow_the_weight_and_are_never_none() {
+        let table = [
+            (3, 5, 1),
+            (10, 25, 3),
+            (10, 100, 10),
+            (0, 50, 1),
+            (-1, 50, 1),
+            (7, 50, 4),
+            (i32::MAX, 100, i32::MAX),
+        ];
+        for (stable, weight, expected) in table {
+            assert_eq!(replicas(stable, weight), expected, "{stable} at {weight}%");
+        }
+    }
+}
