@@ -3,14 +3,14 @@
 CARGO ?= cargo
 SLUICE = target/release/sluice
 
-.PHONY: build test lint demo bench tools kubectl
+.PHONY: build test lint demo bench tools kubectl controlplane
 
 # A release binary.
 build: tools
 	$(CARGO) build --release --locked
 
 # Everything that must hold: format, lints, tests, documentation.
-test: kubectl lint
+test: kubectl controlplane lint
 	$(CARGO) test --locked
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
@@ -40,3 +40,23 @@ kubectl:
 		echo "kubectl is missing: the tests that use it are NOT run." >&2; \
 		echo "Install it from https://kubernetes.io/docs/tasks/tools/" >&2; \
 		test "$$CI" != true; }
+
+# The real control plane of the tests, built once (some 5 minutes): kube-apiserver,
+# kube-controller-manager and etcd, in one binary. KUBEBUILDER_ASSETS names another one.
+PLANE = target/controlplane
+controlplane:
+	@if test -n "$$KUBEBUILDER_ASSETS"; then \
+		echo "The control plane is that of $$KUBEBUILDER_ASSETS"; \
+	elif command -v go >/dev/null; then $(MAKE) $(PLANE)/etcd; else \
+		echo "go is missing: the tests against a real control plane are NOT run." >&2; \
+		echo "Install it from https://go.dev/dl, or set KUBEBUILDER_ASSETS." >&2; \
+		test "$$CI" != true; fi
+
+$(PLANE)/etcd: $(wildcard tests/controlplane/*)
+	cd tests/controlplane && go build -trimpath -ldflags "$(PLANE_VERSION)" -o ../../$(PLANE)/kube-apiserver .
+	cd $(PLANE) && ln -sf kube-apiserver kube-controller-manager && ln -sf kube-apiserver etcd && touch -h etcd
+
+# The version that the API server says; that of k8s.io/kubernetes in go.mod.
+PLANE_VERSION = -s -w \
+	-X k8s.io/component-base/version.gitVersion=v1.36.3 \
+	-X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36

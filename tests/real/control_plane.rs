@@ -1,0 +1,238 @@
+//! A real control plane: kube-apiserver, kube-controller-manager and etcd as processes.
+//!
+//! Each starts in some two seconds on free ports of 127.0.0.1, with RBAC, an audit log and
+//! nothing in it. The binaries are those of `KUBEBUILDER_ASSETS` or of `make controlplane`.
+//!
+//! Not here: nodes and routers (they are the sandbox's, as clients), and Sluice itself.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use serde_json::{Value, json};
+use sluice::kubernetes::crd::ACCOUNT;
+
+use super::child::{Server, free_ports};
+
+/// The controllers that Deployments, their traffic and their removal need.
+const CONTROLLERS: &str = "deployment-controller,replicaset-controller,endpointslice-controller,\
+     garbage-collector-controller,namespace-controller,job-controller";
+
+/// User name, token (the same) and group of everyone who has a token of their own.
+const USERS: &[(&str, &str)] = &[
+    ("admin", "system:masters"),
+    ("system:kube-controller-manager", ""),
+    (ACCOUNT, "system:serviceaccounts"),
+];
+
+/// Who does what, in full, for RBAC's tests; reads of the control plane itself are left out.
+const AUDIT: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [{"level": "None", "users": ["system:apiserver", "system:kube-controller-manager"]},
+              {"level": "Metadata"}]}"#;
+
+/// How long a part may take until it answers.
+const START: Duration = Duration::from_secs(60);
+
+/// A running control plane; dropping it ends it and removes its files.
+pub struct ControlPlane {
+    /// Ended in this order: controllers, API server, etcd.
+    servers: Vec<Server>,
+    url: String,
+    dir: tempfile::TempDir,
+}
+
+/// Where the binaries are; `None`, said aloud, where there are none and that is allowed.
+pub fn assets() -> Option<PathBuf> {
+    let dir = match std::env::var_os("KUBEBUILDER_ASSETS") {
+        Some(dir) => PathBuf::from(dir),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("target/controlplane"),
+    };
+    let wanted = ["etcd", "kube-apiserver", "kube-controller-manager"];
+    let missing: Vec<&str> = wanted
+        .into_iter()
+        .filter(|name| !dir.join(name).exists())
+        .collect();
+    if missing.is_empty() {
+        return Some(dir);
+    }
+    let text = format!("{} lacks {}", dir.display(), missing.join(", "));
+    assert!(
+        std::env::var_os("CI").is_none_or(|ci| ci != "true"),
+        "{text}"
+    );
+    eprintln!("NOT RUN against a real control plane: {text}; `make controlplane` builds it");
+    None
+}
+
+impl ControlPlane {
+    /// Starts one, unless its binaries are missing (see [`assets`]).
+    pub async fn start() -> Option<Self> {
+        let assets = assets()?;
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let [etcd, peer, port, controllers] = free_ports();
+        let mut plane = Self {
+            servers: Vec::new(),
+            url: format!("https://127.0.0.1:{port}"),
+            dir,
+        };
+        plane.write_files();
+        plane.run(&assets, "etcd", etcd_flags(plane.dir.path(), etcd, peer));
+        plane.run(&assets, "kube-apiserver", plane.api_flags(etcd, port));
+        plane.wait_until_ready().await;
+        plane.run(
+            &assets,
+            "kube-controller-manager",
+            plane.controller_flags(controllers),
+        );
+        Some(plane)
+    }
+
+    /// A client with all rights that acts as this user; as the daemon's account, only with its rights.
+    pub async fn client(&self, user: &str) -> Client {
+        Client::try_from(self.config(user).await).expect("a client")
+    }
+
+    /// The same as a configuration, to make clients with deadlines of their own.
+    pub async fn config(&self, user: &str) -> Config {
+        let read = Kubeconfig::read_from(self.kubeconfig(user)).expect("the kubeconfig");
+        let options = KubeConfigOptions::default();
+        Config::from_custom_kubeconfig(read, &options)
+            .await
+            .expect("the kubeconfig's content")
+    }
+
+    /// A kubeconfig file of this user.
+    pub fn kubeconfig(&self, user: &str) -> PathBuf {
+        let known = USERS.iter().any(|(name, _)| *name == user);
+        let auth = if known {
+            json!({"token": user})
+        } else {
+            json!({"token": "admin", "as": user, "as-groups": ["system:masters"]})
+        };
+        let path = self
+            .dir
+            .path()
+            .join(format!("{}.kubeconfig", user.replace(':', "_")));
+        let text = kubeconfig(
+            &self.url,
+            &self.dir.path().join("certs/apiserver.crt"),
+            auth,
+        );
+        std::fs::write(&path, text.to_string()).expect("a kubeconfig");
+        path
+    }
+
+    /// The requests so far, as `audit.k8s.io/v1` Events.
+    pub fn audit(&self) -> Vec<Value> {
+        let text =
+            std::fs::read_to_string(self.dir.path().join("audit.log")).expect("the audit log");
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    }
+
+    fn write_files(&self) {
+        let mut tokens = String::new();
+        for (number, (name, group)) in USERS.iter().enumerate() {
+            writeln!(tokens, "{name},{name},{number},\"{group}\"").expect("a line");
+        }
+        for (name, text) in [("tokens.csv", tokens.as_str()), ("audit.json", AUDIT)] {
+            std::fs::write(self.dir.path().join(name), text).expect("a file of the control plane");
+        }
+    }
+
+    fn run(&mut self, assets: &Path, name: &str, flags: Vec<String>) {
+        let log = self.dir.path().join(format!("{name}.log"));
+        self.servers
+            .insert(0, Server::start(&assets.join(name), &flags, &log));
+    }
+
+    fn api_flags(&self, etcd: u16, port: u16) -> Vec<String> {
+        let dir = self.dir.path().display();
+        vec![
+            format!("--etcd-servers=http://127.0.0.1:{etcd}"),
+            "--bind-address=127.0.0.1".into(),
+            format!("--secure-port={port}"),
+            format!("--cert-dir={dir}/certs"),
+            format!("--token-auth-file={dir}/tokens.csv"),
+            "--authorization-mode=RBAC".into(),
+            "--disable-admission-plugins=ServiceAccount".into(),
+            "--endpoint-reconciler-type=none".into(),
+            "--service-cluster-ip-range=10.96.0.0/16".into(),
+            "--service-account-issuer=https://kubernetes.default.svc".into(),
+            format!("--service-account-key-file={dir}/certs/apiserver.key"),
+            format!("--service-account-signing-key-file={dir}/certs/apiserver.key"),
+            format!("--audit-policy-file={dir}/audit.json"),
+            format!("--audit-log-path={dir}/audit.log"),
+        ]
+    }
+
+    fn controller_flags(&self, port: u16) -> Vec<String> {
+        let kubeconfig = self.kubeconfig("system:kube-controller-manager");
+        vec![
+            format!("--kubeconfig={}", kubeconfig.display()),
+            format!("--controllers={CONTROLLERS}"),
+            "--leader-elect=false".into(),
+            "--bind-address=127.0.0.1".into(),
+            format!("--secure-port={port}"),
+            format!("--cert-dir={}/controllers", self.dir.path().display()),
+        ]
+    }
+
+    async fn wait_until_ready(&self) {
+        let started = std::time::Instant::now();
+        while !self.ready().await {
+            assert!(
+                started.elapsed() < START,
+                "the API server is not ready; its log ends:\n{}",
+                self.log_end("kube-apiserver")
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn ready(&self) -> bool {
+        // Its certificate is the last thing that it needs to make itself.
+        if !self.dir.path().join("certs/apiserver.crt").exists() {
+            return false;
+        }
+        let Ok(request) = http::Request::get("/readyz").body(Vec::new()) else {
+            return false;
+        };
+        self.client("admin")
+            .await
+            .request_text(request)
+            .await
+            .is_ok()
+    }
+
+    fn log_end(&self, name: &str) -> String {
+        let path = self.dir.path().join(format!("{name}.log"));
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+fn etcd_flags(dir: &Path, port: u16, peer: u16) -> Vec<String> {
+    vec![
+        format!("--data-dir={}/etcd", dir.display()),
+        format!("--listen-client-urls=http://127.0.0.1:{port}"),
+        format!("--advertise-client-urls=http://127.0.0.1:{port}"),
+        format!("--listen-peer-urls=http://127.0.0.1:{peer}"),
+        "--unsafe-no-fsync".into(),
+        "--log-level=error".into(),
+    ]
+}
+
+fn kubeconfig(url: &str, ca: &Path, auth: Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "real",
+        "contexts": [{"name": "real", "context": {"cluster": "real", "user": "real"}}],
+        "clusters": [{"name": "real", "cluster": {"server": url, "certificate-authority": ca}}],
+        "users": [{"name": "real", "user": auth}],
+    })
+}

@@ -1,0 +1,36 @@
+//! Sluice against real servers: a control plane of kube-apiserver, kube-controller-manager and etcd.
+//!
+//! `control_plane` starts it; each other module is one sort of test on it. Where the binaries
+//! are missing the tests say so and pass, except in CI, where they fail.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test fails by panicking
+
+mod child;
+mod control_plane;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Api;
+use kube::api::ListParams;
+
+use control_plane::ControlPlane;
+
+#[tokio::test]
+async fn a_control_plane_starts() {
+    let Some(plane) = ControlPlane::start().await else {
+        return;
+    };
+    let namespaces: Api<Namespace> = Api::all(plane.client("admin").await);
+    let names = namespaces.list(&ListParams::default()).await.unwrap();
+    assert!(
+        names
+            .items
+            .iter()
+            .any(|n| n.metadata.name.as_deref() == Some("kube-system"))
+    );
+    let daemons = plane.client(sluice::kubernetes::crd::ACCOUNT).await;
+    let refused = Api::<Namespace>::all(daemons)
+        .list(&ListParams::default())
+        .await;
+    assert!(matches!(refused, Err(kube::Error::Api(status)) if status.code == 403));
+    assert!(!plane.audit().is_empty());
+}
