@@ -5,12 +5,19 @@
 //! an origin (the sandbox's `--speed`). The second kind counts tokio's time, so under tokio's
 //! paused clock it is virtual time: tests of a ten minute rollout end in a second.
 //!
+//! [`Clock::ticks`] counts how much time has passed and never jumps; it says nothing of the date.
+//!
 //! Not here: holds and deadlines. Those are data, compared in `rollout`.
 
 use std::future::Future;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+
+/// What the machine's ticks are counted from: the first time that they are asked for.
+#[allow(clippy::disallowed_methods)] // the one place
+static FIRST: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
 
 /// Where time comes from. Cheap to copy.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +67,20 @@ impl Clock {
                 let elapsed = SignedDuration::try_from(elapsed).unwrap_or(SignedDuration::MAX);
                 origin.checked_add(elapsed).unwrap_or(Timestamp::MAX)
             }
+        }
+    }
+
+    /// The time since an unknown moment, the same for all copies of this clock. It neither jumps
+    /// nor steps back, whatever becomes of the wall clock; it may stand still while the machine
+    /// sleeps.
+    pub fn ticks(&self) -> Duration {
+        match self.0 {
+            Source::Machine => {
+                let first = *FIRST;
+                let now = tokio::time::Instant::now().into_std();
+                now.saturating_duration_since(first)
+            }
+            Source::Scaled { started, speed, .. } => started.elapsed().mul_f64(speed),
         }
     }
 

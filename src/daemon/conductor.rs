@@ -1,6 +1,9 @@
 //! The conductor: turns events, readings and alarms into passes, several at a time, one a
 //! Rollout.
 //!
+//! Guarantees: passes are made while this daemon leads; when it stops leading they end at once,
+//! and what they knew is forgotten, since the next leader goes on from what is stored.
+//!
 //! Not here: what a pass does (`pass`) and its order (`queue`).
 
 use std::collections::HashMap;
@@ -8,14 +11,16 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use kube::ResourceExt;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::entry::Entry;
 use super::gate::{self, Known};
+use super::leader::Role;
 use super::pass::{self, After};
+use super::publish;
 use super::queue::{Key, Queue};
 use crate::kubernetes::cache::Touched;
 use crate::kubernetes::canary;
@@ -23,8 +28,8 @@ use crate::web::{Check, Readiness};
 
 /// Passes at one time.
 const CONCURRENT: usize = 32;
-/// Checkpoints at shutdown must be written within this time.
-const LAST_CHECKPOINTS: Duration = Duration::from_secs(2);
+/// Checkpoints at shutdown must be written within this time: what is not is read again.
+const LAST_CHECKPOINTS: Duration = Duration::from_secs(1);
 
 /// What leads to passes.
 #[derive(Debug)]
@@ -35,6 +40,8 @@ pub struct Inputs {
     pub fresh: mpsc::UnboundedReceiver<Key>,
     /// The rules changed.
     pub rules: mpsc::UnboundedReceiver<()>,
+    /// Whether this daemon leads.
+    pub role: watch::Receiver<Role>,
 }
 
 #[allow(missing_debug_implementations)] // kube's Client has none
@@ -46,6 +53,7 @@ pub struct Conductor {
     queue: Queue,
     entries: HashMap<Key, Entry>,
     passes: JoinSet<(Key, Entry, After)>,
+    leads: bool,
 }
 
 /// A pass panicked: its Rollout's entry is lost, and the process must be started anew.
@@ -62,6 +70,7 @@ impl Conductor {
             queue: Queue::default(),
             entries: HashMap::new(),
             passes: JoinSet::new(),
+            leads: false,
         }
     }
 
@@ -72,12 +81,17 @@ impl Conductor {
         stop: CancellationToken,
     ) -> Result<(), PassLost> {
         self.look_at_gate();
+        self.leads = inputs.role.borrow_and_update().leads();
         self.everything();
         let ended = loop {
             self.start_passes();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break Ok(()),
+                Ok(()) = inputs.role.changed() => {
+                    let leads = inputs.role.borrow_and_update().leads();
+                    self.changed(leads).await;
+                }
                 Some(done) = self.passes.join_next() => match done {
                     Ok((key, entry, after)) => self.finished(key, entry, after),
                     Err(error) => {
@@ -85,7 +99,9 @@ impl Conductor {
                         break Err(PassLost);
                     }
                 },
-                Some(key) = inputs.fresh.recv() => self.queue.touch(key, true),
+                Some(key) = inputs.fresh.recv() => if self.leads {
+                    self.queue.touch(key, true);
+                },
                 Some(touched) = inputs.touched.recv() => self.touch(&touched),
                 Some(()) = inputs.rules.recv() => self.everything(),
                 () = self.queue.alarm() => {}
@@ -93,6 +109,21 @@ impl Conductor {
         };
         self.wind_down().await;
         ended
+    }
+
+    /// This daemon begins or ceases to lead.
+    async fn changed(&mut self, leads: bool) {
+        if leads == self.leads {
+            return;
+        }
+        self.leads = leads;
+        // The requests of these passes are not answered any more, and do not pass the fence.
+        self.passes.shutdown().await;
+        self.queue = Queue::default();
+        self.entries.clear();
+        self.context.watchlist.clear();
+        self.context.metrics.forget_all();
+        self.everything();
     }
 
     fn start_passes(&mut self) {
@@ -124,7 +155,9 @@ impl Conductor {
 
     fn touch(&mut self, touched: &Touched) {
         match touched {
-            Touched::Rollout(key) => self.queue.touch(key.clone(), false),
+            Touched::Rollout(key) if self.leads => self.queue.touch(key.clone(), false),
+            Touched::Rollout(key) => self.show(key),
+            Touched::Workload(_) | Touched::Namespace(_) if !self.leads => {}
             Touched::Workload((namespace, workload)) => self.touch_workload(namespace, workload),
             Touched::Namespace(namespace) => {
                 for rollout in self.context.cache.rollouts.within(namespace) {
@@ -156,7 +189,19 @@ impl Conductor {
     fn everything(&mut self) {
         for rollout in self.context.cache.rollouts.all() {
             let key = (rollout.namespace().unwrap_or_default(), rollout.name_any());
-            self.queue.touch(key, false);
+            if self.leads {
+                self.queue.touch(key, false);
+            } else {
+                publish::show(&self.context, &rollout);
+            }
+        }
+    }
+
+    /// Shows what another daemon has written.
+    fn show(&self, key: &Key) {
+        match self.context.cache.rollouts.get(&key.0, &key.1) {
+            Some(rollout) => publish::show(&self.context, &rollout),
+            None => publish::forget(&self.context, key),
         }
     }
 

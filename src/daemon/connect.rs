@@ -1,7 +1,8 @@
 //! Connections: clients, the metrics source, and what the cluster serves.
 //!
-//! Two API clients: one for watches, with kube's retries; one for writes without them, under
-//! deadlines of its own, so that a throttling API server delays no rollback for minutes.
+//! Three API clients, each with connections of its own: for watches, for writes, for the lease.
+//! None retries by itself: kube would obey a `Retry-After` of an hour. Watches are tried again by
+//! their watchers, and everything else has a deadline and is tried again by those who ask.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +29,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(7);
 /// A watch that brings nothing, not even its own end, for so long is dead.
 const WATCH_TIMEOUT: Duration = Duration::from_secs(300);
+/// Renewals come more often, so a watch of the lease that is silent for so long is dead.
+const LEASE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The first questions at start are given up and asked again after it.
+const START_TIMEOUT: Duration = Duration::from_secs(5);
 const SOURCE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time between two attempts to reach the API server at start.
 const START_RETRY: Duration = Duration::from_secs(2);
@@ -42,6 +47,8 @@ pub struct Clients {
     pub watches: Client,
     /// For writes: no retries, so that the caller's deadline holds.
     pub writes: Client,
+    /// For the lease, which waits for nothing else; not used without an election.
+    pub lease: Client,
 }
 
 /// Why the daemon does not run, or no longer.
@@ -86,13 +93,16 @@ pub async fn clients(settings: &Settings) -> Result<Clients, Error> {
         None => Config::infer().await?,
     };
     config.connect_timeout = Some(CONNECT_TIMEOUT);
-    let mut writes = config.clone();
-    config.read_timeout = Some(WATCH_TIMEOUT);
-    writes.read_timeout = Some(WRITE_TIMEOUT);
-    writes.default_retry = false;
+    config.default_retry = false;
+    let client = |read_timeout| {
+        let mut config = config.clone();
+        config.read_timeout = Some(read_timeout);
+        Client::try_from(config).map_err(Error::Client)
+    };
     Ok(Clients {
-        watches: Client::try_from(config).map_err(Error::Client)?,
-        writes: Client::try_from(writes).map_err(Error::Client)?,
+        watches: client(WATCH_TIMEOUT)?,
+        writes: client(WRITE_TIMEOUT)?,
+        lease: client(LEASE_TIMEOUT)?,
     })
 }
 
@@ -102,22 +112,22 @@ pub async fn gate(
     clients: &Clients,
     stop: &CancellationToken,
 ) -> Result<Known, Error> {
+    let known = stop.run_until_cancelled(ask_until_answered(settings, clients));
+    Ok(known.await.unwrap_or(Known {
+        wanted: settings.gate,
+        served: false,
+        account: String::new(),
+    }))
+}
+
+async fn ask_until_answered(settings: &Settings, clients: &Clients) -> Known {
     loop {
-        match ask(settings, clients).await {
-            Ok(known) => return Ok(known),
-            Err(error) => tracing::warn!(%error, "the API server does not answer yet"),
+        match tokio::time::timeout(START_TIMEOUT, ask(settings, clients)).await {
+            Ok(Ok(known)) => return known,
+            Ok(Err(error)) => tracing::warn!(%error, "the API server does not answer yet"),
+            Err(_) => tracing::warn!("the API server does not answer yet"),
         }
-        if stop
-            .run_until_cancelled(tokio::time::sleep(START_RETRY))
-            .await
-            .is_none()
-        {
-            return Ok(Known {
-                wanted: settings.gate,
-                served: false,
-                account: String::new(),
-            });
-        }
+        tokio::time::sleep(START_RETRY).await;
     }
 }
 

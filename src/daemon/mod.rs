@@ -1,7 +1,8 @@
 //! The daemon: everything wired together in one task tree.
 //!
 //! Guarantees: every task is in one set; if one ends early the daemon ends with an error;
-//! shutdown drains passes and writes the last checkpoints.
+//! shutdown drains passes, writes the last checkpoints and frees the lease, within two seconds
+//! whatever hangs.
 //!
 //! Not here: any rule about rollouts (`rollout`), any request (`kubernetes`, `prometheus`).
 
@@ -10,6 +11,7 @@ mod connect;
 mod context;
 mod entry;
 mod gate;
+mod leader;
 mod pass;
 mod publish;
 mod queue;
@@ -38,6 +40,7 @@ use crate::clock::Clock;
 use crate::kubernetes::cache::{self, Filled};
 use crate::kubernetes::events;
 use crate::kubernetes::execute::Executor;
+use crate::kubernetes::fence::Fence;
 use crate::prometheus::Source;
 use crate::telemetry::Metrics;
 use crate::web::{self, Board, Check, Readiness, Web};
@@ -96,7 +99,7 @@ async fn serve_with(
 ) -> Result<(), Error> {
     let stop = shutdown.child_token();
     let _ends_all = stop.clone().drop_guard();
-    let ready = Readiness::waiting_for(&["cluster", "gate"]);
+    let ready = Readiness::waiting_for(&["cluster", "gate", "leader"]);
     if let Some(listener) = parts.listener {
         let web = Web {
             environment: parts.settings.environment.clone(),
@@ -115,11 +118,18 @@ async fn serve_with(
         &mut tasks,
     );
     let (events, outgoing) = events::channel();
-    tasks.spawn(outgoing.send_all(parts.clients.writes.clone(), stop.clone()));
+    let election = &parts.settings.election;
+    let fence = Fence::shut(parts.clock);
+    let writes = if election.enabled {
+        fence.before(&parts.clients.writes)
+    } else {
+        parts.clients.writes
+    };
+    tasks.spawn(outgoing.send_all(writes.clone(), stop.clone()));
     let context = Context {
         clock: parts.clock,
         cache,
-        executor: Executor::new(parts.clients.writes.clone(), parts.clock),
+        executor: Executor::new(writes, parts.clock),
         events,
         watchlist: Arc::new(Watchlist::default()),
         metrics: parts.metrics,
@@ -137,6 +147,22 @@ async fn serve_with(
     }
     let reach = reach::follow(parts.clients.watches, parts.clock, filled, ready.clone());
     until(&mut tasks, &stop, reach);
+    let free = CancellationToken::new();
+    let role = if election.enabled {
+        let needs = leader::Needs {
+            client: parts.clients.lease,
+            clock: parts.clock,
+            fence,
+            ready: ready.clone(),
+            metrics: context.metrics.clone(),
+            events: context.events.clone(),
+            tasks: &mut tasks,
+            end: free.clone(),
+        };
+        leader::stand(election, needs)
+    } else {
+        leader::alone(&ready, &context.metrics)
+    };
     let (fresh, fresh_out) = mpsc::unbounded_channel();
     let (changed, changed_out) = mpsc::unbounded_channel();
     let kind = match parts.settings.evidence.source {
@@ -154,9 +180,10 @@ async fn serve_with(
         touched,
         fresh: fresh_out,
         rules: changed_out,
+        role,
     };
     let conductor = Conductor::new(context, known, ready).conduct(inputs, stop.clone());
-    Box::pin(watch_over(conductor, tasks, &stop)).await
+    Box::pin(watch_over(conductor, tasks, &stop, free)).await
 }
 
 /// Serves page, API, metrics and health.
@@ -202,15 +229,18 @@ async fn fill(
     }
 }
 
-/// Time for the tasks to end after the conductor.
-const LAST_TASKS: Duration = Duration::from_secs(2);
+/// Time for the tasks to end after the conductor: the lease is freed, connections are closed.
+const LAST_TASKS: Duration = Duration::from_millis(500);
 
-/// Runs the conductor; a task that ends before it, or a pass that panics, ends everything.
+/// Runs the conductor; a task that ends before it, or a pass that panics, ends everything. The
+/// lease is freed when the conductor has written its last.
 async fn watch_over(
     conductor: impl Future<Output = Result<(), PassLost>>,
     mut tasks: JoinSet<()>,
     stop: &CancellationToken,
+    free: CancellationToken,
 ) -> Result<(), Error> {
+    let freed = free.drop_guard();
     tokio::pin!(conductor);
     let ended = tokio::select! {
         ended = &mut conductor => Some(ended),
@@ -222,6 +252,7 @@ async fn watch_over(
         Some(ended) => ended.is_err(),
         None => conductor.await.is_err(),
     };
+    drop(freed);
     let rest = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(LAST_TASKS, rest).await.is_err() {
         tracing::warn!("some tasks did not end in time and are ended");
@@ -250,7 +281,7 @@ mod tests {
             }
             conductor
         };
-        watch_over(conductor, tasks, &stop).await
+        watch_over(conductor, tasks, &stop, CancellationToken::new()).await
     }
 
     #[tokio::test]

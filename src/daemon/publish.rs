@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
+use kube::ResourceExt;
 
 use super::context::Context;
 use super::queue::Key;
+use crate::kubernetes::crd::Rollout;
 use crate::kubernetes::scene::Scene;
 use crate::kubernetes::status;
 use crate::prometheus::{self, Cursor, Subject};
@@ -139,6 +141,22 @@ fn subject(context: &Context, scene: &Scene, terms: &Terms, state: &State) -> Op
 pub fn cursor(state: &State) -> Option<Cursor> {
     let bookmark = state.bookmark.clone()?;
     serde_json::from_value(bookmark).ok()
+}
+
+/// Shows a Rollout as its status says: for a daemon that does not lead.
+pub fn show(context: &Context, rollout: &Rollout) {
+    let status = rollout.status.clone().unwrap_or_default();
+    context.board.set(BoardEntry {
+        namespace: rollout.namespace().unwrap_or_default(),
+        name: rollout.name_any(),
+        target: rollout.spec.target.name.clone(),
+        phase: status.phase.unwrap_or_default(),
+        message: status.message.unwrap_or_default(),
+        stable: status.stable,
+        run: status.run,
+        last_run: status.last_run,
+        updated: context.clock.now(),
+    });
 }
 
 /// Forgets a Rollout that is gone.

@@ -14,9 +14,11 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
+mod election;
 mod layers;
 mod reader;
 
+pub use election::Election;
 use reader::{Reader, Section};
 
 /// What one daemon is told.
@@ -31,6 +33,8 @@ pub struct Settings {
     /// The user name under which the daemon acts, which the gate lets through. Default: asked of
     /// the API server.
     pub account: Option<String>,
+    /// Which of several daemons acts.
+    pub election: Election,
     /// Where evidence comes from.
     pub evidence: Evidence,
     /// Folders with rule files, relative to the settings file. Default none: the shipped rules.
@@ -194,6 +198,13 @@ const KEYS: &[(&str, bool)] = &[
     ("cluster.namespaces", true),
     ("gate", false),
     ("account", false),
+    ("leaderElection.enabled", false),
+    ("leaderElection.name", false),
+    ("leaderElection.namespace", false),
+    ("leaderElection.identity", false),
+    ("leaderElection.leaseDuration", false),
+    ("leaderElection.renewDeadline", false),
+    ("leaderElection.retryPeriod", false),
     ("evidence.every", false),
     ("evidence.block", false),
     ("evidence.settle", false),
@@ -215,6 +226,7 @@ fn settings(reader: &mut Reader, root: &Section) -> Option<Settings> {
     let cluster = cluster(reader, root);
     let gate = gate(reader, root);
     let account = reader.text(root, "account");
+    let election = election::election(reader, root);
     let evidence = evidence(reader, root);
     let rules = reader.paths(root, "rules");
     let listen = listen(reader, root);
@@ -224,6 +236,7 @@ fn settings(reader: &mut Reader, root: &Section) -> Option<Settings> {
         cluster,
         gate,
         account,
+        election,
         evidence: evidence?,
         rules,
         listen: listen?,
@@ -413,6 +426,7 @@ mod tests {
             cluster: Cluster::default(),
             gate: Gate::Auto,
             account: None,
+            election: Election::default(),
             evidence: Evidence {
                 every: seconds(2),
                 source: Source::Prometheus {
@@ -439,6 +453,14 @@ environment: production
 cluster: {kubeconfig: kube.yaml, context: prod, namespaces: [shop, pay]}
 gate: policy
 account: system:serviceaccount:a:b
+leaderElection:
+  enabled: true
+  name: a
+  namespace: b
+  identity: c
+  leaseDuration: 9s
+  renewDeadline: 6s
+  retryPeriod: 500ms
 evidence:
   every: 5s
   block: 10s
@@ -457,6 +479,15 @@ log: {format: json, level: 'info,sluice=debug'}
             },
             gate: Gate::Policy,
             account: Some("system:serviceaccount:a:b".to_owned()),
+            election: Election {
+                enabled: true,
+                name: "a".to_owned(),
+                namespace: Some("b".to_owned()),
+                identity: Some("c".to_owned()),
+                lease: seconds(9),
+                renew: seconds(6),
+                retry: Duration::from_millis(500),
+            },
             evidence: Evidence {
                 every: seconds(5),
                 source: Source::Scrape(Scrape::Pods {
@@ -534,7 +565,7 @@ log: {format: json, level: 'info,sluice=debug'}
             (
                 &format!("{LEAST}gates: auto\n"),
                 &[],
-                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, account, evidence, rules, listen, log",
+                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, account, leaderElection, evidence, rules, listen, log",
             ),
             (
                 "evidence: {prometheus: {url: 'http://a', token: x}}",
@@ -585,6 +616,28 @@ log: {format: json, level: 'info,sluice=debug'}
                 &format!("{LEAST}log: {{level: loud=loud=loud}}\n"),
                 &[],
                 "etc/sluice.yaml:2:7: log.level: found \"loud=loud=loud\", wanted error, warn, info, debug, trace, or directives such as info,sluice=debug",
+            ),
+            (
+                &format!("{LEAST}leaderElection: {{enabled: maybe}}\n"),
+                &[],
+                "etc/sluice.yaml:2:18: leaderElection.enabled: found \"maybe\", wanted true or false",
+            ),
+            (
+                &format!(
+                    "{LEAST}leaderElection: {{leaseDuration: 1500ms, renewDeadline: 1s, retryPeriod: 200ms}}\n"
+                ),
+                &[],
+                "etc/sluice.yaml:2:18: leaderElection.leaseDuration: found 1s 500ms, wanted whole seconds",
+            ),
+            (
+                &format!("{LEAST}leaderElection: {{renewDeadline: 15s}}\n"),
+                &[],
+                "etc/sluice.yaml:2:18: leaderElection.renewDeadline: found 15s, wanted at most leaseDuration / 1.2",
+            ),
+            (
+                &format!("{LEAST}leaderElection: {{retryPeriod: 6s}}\n"),
+                &[],
+                "etc/sluice.yaml:2:18: leaderElection.retryPeriod: found 6s, wanted at most half of renewDeadline",
             ),
             (
                 LEAST,

@@ -59,6 +59,11 @@ impl Watchlist {
         self.lock().remove(key);
     }
 
+    /// Takes everybody off the list.
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+
     /// Forgets what was read for a Rollout: it begins at `cursor` again.
     pub fn rewind(&self, key: &Key, cursor: Option<Cursor>) {
         if let Some(watched) = self.lock().get_mut(key) {

@@ -44,36 +44,57 @@ impl Events {
     /// Hands in one Event for each object that it regards.
     pub fn tell(&self, objects: &[ObjectReference], reason: &Reason, now: Timestamp) {
         for (index, object) in objects.iter().enumerate() {
-            if self.0.try_send(event(object, reason, now, index)).is_err() {
-                tracing::warn!(
-                    reason = reason.name(),
-                    "an Event was dropped: too many wait"
-                );
-            }
+            self.hand_in(event(object, reason, now, index));
+        }
+    }
+
+    /// Hands in an Event that regards no Rollout.
+    pub fn note(&self, object: &ObjectReference, reason: &str, words: &str, now: Timestamp) {
+        self.hand_in(plain(object, reason, words, now, 0));
+    }
+
+    fn hand_in(&self, event: Event) {
+        let reason = event.reason.clone();
+        if self.0.try_send(event).is_err() {
+            tracing::warn!(reason, "an Event was dropped: too many wait");
         }
     }
 }
 
 fn event(object: &ObjectReference, reason: &Reason, now: Timestamp, index: usize) -> Event {
+    let words = reason.to_string();
+    let mut event = plain(object, reason.name(), &words, now, index);
+    if reason.warns() {
+        event.type_ = Some("Warning".to_owned());
+    }
+    event
+}
+
+fn plain(
+    object: &ObjectReference,
+    reason: &str,
+    words: &str,
+    now: Timestamp,
+    index: usize,
+) -> Event {
     let name = object.name.clone().unwrap_or_default();
     // Two answers of one pass have one time and one reason.
-    let words = short_hash(&reason.to_string(), 6);
-    let unique = format!("{:x}{index}.{words}", now.as_nanosecond());
-    let kind = if reason.warns() { "Warning" } else { "Normal" };
+    let hash = short_hash(words, 6);
+    let unique = format!("{:x}{index}.{hash}", now.as_nanosecond());
     Event {
         metadata: ObjectMeta {
-            name: Some(format!("{name}.{}.{unique}", reason.name().to_lowercase())),
+            name: Some(format!("{name}.{}.{unique}", reason.to_lowercase())),
             namespace: object.namespace.clone(),
             ..ObjectMeta::default()
         },
-        action: Some(reason.name().to_owned()),
+        action: Some(reason.to_owned()),
         event_time: Some(MicroTime(now)),
-        note: Some(bounded(&reason.to_string())),
-        reason: Some(reason.name().to_owned()),
+        note: Some(bounded(words)),
+        reason: Some(reason.to_owned()),
         regarding: Some(object.clone()),
         reporting_controller: Some("sluice.dev/sluice".to_owned()),
         reporting_instance: Some("sluice".to_owned()),
-        type_: Some(kind.to_owned()),
+        type_: Some("Normal".to_owned()),
         ..Event::default()
     }
 }

@@ -34,6 +34,7 @@ pub struct Metrics {
     runs: Counters,
     bypassed: Counter,
     gate_ready: Gauge,
+    leader: Gauge,
     queries: Counters,
     query_seconds: Histograms,
     reconciles: Counter,
@@ -61,6 +62,7 @@ impl Metrics {
             runs: counters(r, "runs", "Runs that ended, by outcome and reason"),
             bypassed: counter(r, "bypassed", "Revisions that reached pods past the gate"),
             gate_ready: gauge(r, "gate_ready", "1 while the gate stands"),
+            leader: gauge(r, "leader", "1 while this daemon acts"),
             queries: counters(
                 r,
                 "source_queries",
@@ -106,6 +108,16 @@ impl Metrics {
     /// Whether the gate stands.
     pub fn gate_ready(&self, ready: bool) {
         self.gate_ready.set(i64::from(ready));
+    }
+
+    /// Whether this daemon acts.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    /// Removes the gauges of all Rollouts: another daemon has them now.
+    pub fn forget_all(&self) {
+        self.rollouts.forget_all();
     }
 
     /// The metrics source (`prometheus` or `scrape`) was read; `outcome` is `ok` or the kind of
@@ -228,6 +240,7 @@ mod tests {
         metrics.run_ended("RolledBack", "Worse");
         metrics.bypassed();
         metrics.gate_ready(true);
+        metrics.leads(true);
         metrics.source_read("prometheus", "ok", Duration::from_millis(3));
         metrics.reconciled();
         metrics.reconcile_failed("conflict");
@@ -244,6 +257,7 @@ mod tests {
             "sluice_runs_total{outcome=\"RolledBack\",reason=\"Worse\"} 1",
             "sluice_bypassed_total 1",
             "sluice_gate_ready 1",
+            "sluice_leader 1",
             "sluice_source_queries_total{source=\"prometheus\",outcome=\"ok\"} 1",
             "sluice_source_query_seconds_count{source=\"prometheus\"} 1",
             "sluice_reconciles_total 1",

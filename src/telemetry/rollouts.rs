@@ -64,6 +64,11 @@ impl Table {
         self.with(|table| table.remove(&(namespace.to_owned(), name.to_owned())));
     }
 
+    /// Forgets all Rollouts.
+    pub fn forget_all(&self) {
+        self.with(BTreeMap::clear);
+    }
+
     fn with<R>(&self, act: impl FnOnce(&mut BTreeMap<Key, RolloutSeries>) -> R) -> R {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -184,6 +184,7 @@ impl Embedded {
             clients: Clients {
                 watches: self.api.client(ACCOUNT),
                 writes: self.api.client(ACCOUNT),
+                lease: self.api.client(ACCOUNT),
             },
             clock: self.clock,
             source: Scrape::new(self.targets(), SCRAPE_TIMEOUT)

@@ -193,6 +193,22 @@ impl Reader {
         })
     }
 
+    /// Yes or no.
+    pub fn flag(&mut self, section: &Section, key: &str, default: bool) -> bool {
+        let Some(value) = section.get(key) else {
+            return default;
+        };
+        let parsed = match &value.kind {
+            ValueKind::Boolean(flag) => Some(*flag),
+            ValueKind::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        parsed.unwrap_or_else(|| {
+            self.wrong(section, key, &found(&value.kind), "true or false");
+            default
+        })
+    }
+
     /// A port.
     pub fn port(&mut self, section: &Section, key: &str, default: u16) -> u16 {
         let Some(value) = section.get(key) else {

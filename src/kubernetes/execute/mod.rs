@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::crd::{FINALIZER, MANAGER, REQUEST_PREFIX, Rollout};
+use super::fence;
 use super::scene::{self, DESIRED, Mark, STABLE, Scene};
 use crate::clock::Clock;
 use crate::rollout::action::Action;
@@ -84,6 +85,7 @@ impl Error {
                 429 => "throttled",
                 _ => "api",
             },
+            Self::Request { source, .. } if fence::is_shut(source) => "not-leading",
             Self::Request { .. } => "connection",
             Self::Deadline { .. } => "deadline",
             Self::Overtaken { .. } => "overtaken",
@@ -93,7 +95,7 @@ impl Error {
 
     /// Whether somebody else was faster: the next pass sees what they did.
     pub fn is_conflict(&self) -> bool {
-        matches!(self.category(), "conflict" | "overtaken")
+        matches!(self.category(), "conflict" | "overtaken" | "not-leading")
     }
 }
 
