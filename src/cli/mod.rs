@@ -170,7 +170,7 @@ fn block_on(arguments: Arguments) -> Result<(), Error> {
         .build()
         .map_err(Error::Runtime)?;
     let result = runtime.block_on(dispatch(arguments));
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    runtime.shutdown_timeout(Duration::from_millis(200));
     result
 }
 

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use futures::StreamExt;
 use kube::ResourceExt;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -26,8 +27,12 @@ use crate::kubernetes::cache::Touched;
 use crate::kubernetes::canary;
 use crate::web::{Check, Readiness};
 
-/// Passes at one time.
-const CONCURRENT: usize = 32;
+/// Passes at one time of Rollouts that only changed.
+const PLAIN: usize = 32;
+/// Passes at one time in all: more runs than that would have to hang at once to delay another.
+const ALL: usize = 1024;
+/// Last checkpoints that are written at one time.
+const CHECKPOINTS: usize = 32;
 /// Checkpoints at shutdown must be written within this time: what is not is read again.
 const LAST_CHECKPOINTS: Duration = Duration::from_secs(1);
 
@@ -127,8 +132,8 @@ impl Conductor {
     }
 
     fn start_passes(&mut self) {
-        while self.passes.len() < CONCURRENT {
-            let Some(key) = self.queue.next() else {
+        while self.passes.len() < ALL {
+            let Some(key) = self.queue.next(PLAIN) else {
                 return;
             };
             let mut entry = self.entries.remove(&key).unwrap_or_default();
@@ -230,22 +235,40 @@ impl Conductor {
 
     /// Lets the passes that run finish, and writes what is not saved.
     async fn wind_down(mut self) {
+        let mut idle = std::mem::take(&mut self.entries);
         let work = async {
-            while let Some(done) = self.passes.join_next().await {
-                if let Ok((key, entry, _)) = done {
-                    self.entries.insert(key, entry);
-                }
-            }
-            for (key, entry) in &mut self.entries {
-                if let Err(error) = pass::checkpoint(&self.context, key, entry).await {
-                    tracing::warn!(namespace = key.0, rollout = key.1, %error, "the last checkpoint was not written");
-                }
-            }
+            let rest = finish(&mut self.passes);
+            let (mut rest, ()) = tokio::join!(rest, checkpoints(&self.context, &mut idle));
+            checkpoints(&self.context, &mut rest).await;
         };
         if tokio::time::timeout(LAST_CHECKPOINTS, work).await.is_err() {
             tracing::warn!(
                 "shutdown did not wait for all checkpoints; samples since the last one are read again"
             );
         }
+    }
+}
+
+/// Waits for passes; gives back what they knew.
+async fn finish(passes: &mut JoinSet<(Key, Entry, After)>) -> HashMap<Key, Entry> {
+    let mut entries = HashMap::new();
+    while let Some(done) = passes.join_next().await {
+        if let Ok((key, entry, _)) = done {
+            entries.insert(key, entry);
+        }
+    }
+    entries
+}
+
+/// Writes the checkpoints of Rollouts with evidence that is not saved.
+async fn checkpoints(context: &Context, entries: &mut HashMap<Key, Entry>) {
+    let write = |(key, entry)| last_checkpoint(context, key, entry);
+    let entries = futures::stream::iter(entries);
+    entries.for_each_concurrent(CHECKPOINTS, write).await;
+}
+
+async fn last_checkpoint(context: &Context, key: &Key, entry: &mut Entry) {
+    if let Err(error) = pass::checkpoint(context, key, entry).await {
+        tracing::warn!(namespace = key.0, rollout = key.1, %error, "the last checkpoint was not written");
     }
 }

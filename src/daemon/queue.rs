@@ -1,8 +1,8 @@
 //! The order of passes: which Rollout is looked at next, and when again.
 //!
 //! Guarantees: a Rollout has one pass at a time; a touch during its pass leads to another one;
-//! Rollouts in a run go before those that only changed; a wake-up that is earlier replaces a
-//! later one.
+//! Rollouts in a run go before those that only changed, and do not wait for them; a wake-up that is
+//! earlier replaces a later one.
 //!
 //! Not here: what a pass does.
 
@@ -22,6 +22,8 @@ pub struct Queue {
     plain: VecDeque<Key>,
     waiting: BTreeSet<Key>,
     busy: BTreeSet<Key>,
+    /// Those of the busy ones that only changed.
+    busy_plain: BTreeSet<Key>,
     again: BTreeSet<Key>,
     delays: DelayQueue<Key>,
     alarms: BTreeMap<Key, delay_queue::Key>,
@@ -38,6 +40,10 @@ impl Queue {
             } else {
                 self.plain.push_back(key);
             }
+        } else if urgent && let Some(at) = self.plain.iter().position(|other| *other == key) {
+            // It waits already, in the slower line.
+            self.plain.remove(at);
+            self.urgent.push_back(key);
         }
     }
 
@@ -48,9 +54,18 @@ impl Queue {
         self.alarms.insert(key, alarm);
     }
 
-    /// The next Rollout; it is busy until [`Queue::done`].
-    pub fn next(&mut self) -> Option<Key> {
-        let key = self.urgent.pop_front().or_else(|| self.plain.pop_front())?;
+    /// The next Rollout, not more than `plain` at a time of those that only changed; it is busy until
+    /// [`Queue::done`].
+    pub fn next(&mut self, plain: usize) -> Option<Key> {
+        let key = match self.urgent.pop_front() {
+            Some(key) => key,
+            None if self.busy_plain.len() < plain => {
+                let key = self.plain.pop_front()?;
+                self.busy_plain.insert(key.clone());
+                key
+            }
+            None => return None,
+        };
         self.waiting.remove(&key);
         self.busy.insert(key.clone());
         self.forget_alarm(&key);
@@ -60,6 +75,7 @@ impl Queue {
     /// A pass is over.
     pub fn done(&mut self, key: &Key) {
         self.busy.remove(key);
+        self.busy_plain.remove(key);
         if self.again.remove(key) {
             self.touch(key.clone(), true);
         }
@@ -97,23 +113,40 @@ mod tests {
         let mut queue = Queue::default();
         queue.touch(key("idle"), false);
         queue.touch(key("run"), true);
-        assert_eq!(queue.next(), Some(key("run")));
-        assert_eq!(queue.next(), Some(key("idle")));
-        assert_eq!(queue.next(), None);
+        assert_eq!(queue.next(9), Some(key("run")));
+        assert_eq!(queue.next(9), Some(key("idle")));
+        assert_eq!(queue.next(9), None);
+    }
+
+    #[test]
+    fn what_is_in_a_run_does_not_wait_for_what_only_changed() {
+        let mut queue = Queue::default();
+        for name in ["a", "b", "c"] {
+            queue.touch(key(name), false);
+        }
+        assert_eq!(queue.next(1), Some(key("a")));
+        assert_eq!(queue.next(1), None);
+        queue.touch(key("c"), true);
+        queue.touch(key("run"), true);
+        assert_eq!(queue.next(1), Some(key("c")));
+        assert_eq!(queue.next(1), Some(key("run")));
+        assert_eq!(queue.next(1), None);
+        queue.done(&key("a"));
+        assert_eq!(queue.next(1), Some(key("b")));
     }
 
     #[test]
     fn a_touch_during_a_pass_leads_to_one_more() {
         let mut queue = Queue::default();
         queue.touch(key("a"), false);
-        assert_eq!(queue.next(), Some(key("a")));
+        assert_eq!(queue.next(9), Some(key("a")));
         queue.touch(key("a"), false);
         queue.touch(key("a"), true);
-        assert_eq!(queue.next(), None);
+        assert_eq!(queue.next(9), None);
         queue.done(&key("a"));
-        assert_eq!(queue.next(), Some(key("a")));
+        assert_eq!(queue.next(9), Some(key("a")));
         queue.done(&key("a"));
-        assert_eq!(queue.next(), None);
+        assert_eq!(queue.next(9), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -124,7 +157,7 @@ mod tests {
         let began = tokio::time::Instant::now();
         queue.alarm().await;
         assert!(began.elapsed() < Duration::from_secs(2));
-        assert_eq!(queue.next(), Some(key("a")));
+        assert_eq!(queue.next(9), Some(key("a")));
         let none = tokio::time::timeout(Duration::from_secs(120), queue.alarm()).await;
         assert!(none.is_err());
     }

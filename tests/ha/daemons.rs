@@ -89,6 +89,13 @@ impl Daemon {
         text.lines().any(|line| line == "sluice_leader 1")
     }
 
+    /// A sample of its metrics; 0 if it is not there.
+    pub fn sample(&self, name: &str) -> f64 {
+        let text = self.metrics.text().unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.map_or(0.0, |value| value.trim().parse().unwrap())
+    }
+
     /// Asks it to end, and waits until it has.
     pub async fn stop(mut self) {
         self.stop.cancel();

@@ -2,7 +2,8 @@
 //!
 //! Guarantees: each is idempotent; whatever opens the gate or overwrites a template reads the
 //! Deployment first and patches it under the resourceVersion that it read, so that a template
-//! which was applied in between is never touched; every request has a deadline.
+//! which was applied in between is never touched; every request has a deadline; what takes load
+//! off a canary is sent at once, and everything else in turn, after all that is ready to be sent.
 //!
 //! Not here: the order of actions and when they are due (`rollout::decide`).
 
@@ -12,6 +13,7 @@ mod target;
 
 use std::fmt::Debug;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, PropagationPolicy};
@@ -19,6 +21,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::crd::{FINALIZER, MANAGER, REQUEST_PREFIX, Rollout};
 use super::fence;
@@ -29,6 +32,8 @@ use crate::rollout::plan::Plan;
 
 /// A request that takes longer has failed; the next pass tries again.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// Requests at one time, besides those that take load off a canary.
+const AT_ONCE: usize = 32;
 /// How often a patch is tried again when the Deployment changed in between.
 const TRIES: usize = 4;
 /// What Sluice's last restart was for.
@@ -40,6 +45,7 @@ pub const RESTARTED_FOR: &str = "sluice.dev/restarted-for";
 pub struct Executor {
     client: Client,
     clock: Clock,
+    turns: Arc<Semaphore>,
 }
 
 /// What an action is executed for.
@@ -104,11 +110,20 @@ type Done = Result<Option<Rollout>, Error>;
 impl Executor {
     /// Executes with this client, which should not retry by itself.
     pub fn new(client: Client, clock: Clock) -> Self {
-        Self { client, clock }
+        Self {
+            client,
+            clock,
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+        }
     }
 
     /// Executes one action; gives back the Rollout where that was written.
     pub async fn execute(&self, order: Order<'_>, action: &Action) -> Done {
+        let _turn = if action.relieves() {
+            None
+        } else {
+            self.turn().await
+        };
         match action {
             Action::LowerWeight { weight } => self.lower(order, *weight).await.map(|()| None),
             Action::EnsureCanary {
@@ -153,8 +168,17 @@ impl Executor {
         }
     }
 
+    /// Waits until it is the turn of something that may wait.
+    async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        // Whoever found at the same moment that load must be taken off goes first.
+        tokio::task::yield_now().await;
+        // The semaphore is never closed.
+        self.turns.clone().acquire_owned().await.ok()
+    }
+
     /// Writes a status under the resourceVersion that it was made from.
     pub async fn save(&self, rollout: &Rollout) -> Result<Rollout, Error> {
+        let _turn = self.turn().await;
         let api: Api<Rollout> = self.api(&rollout.namespace().unwrap_or_default());
         let name = rollout.name_any();
         let params = PostParams {
