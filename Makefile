@@ -3,14 +3,14 @@
 CARGO ?= cargo
 SLUICE = target/release/sluice
 
-.PHONY: build test lint demo bench tools kubectl controlplane
+.PHONY: build test lint demo bench tools kubectl controlplane prometheus test-prometheus
 
 # A release binary.
 build: tools
 	$(CARGO) build --release --locked
 
 # Everything that must hold: format, lints, tests, documentation.
-test: kubectl controlplane lint
+test: kubectl controlplane prometheus lint
 	$(CARGO) test --locked
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
@@ -40,6 +40,20 @@ kubectl:
 		echo "kubectl is missing: the tests that use it are NOT run." >&2; \
 		echo "Install it from https://kubernetes.io/docs/tasks/tools/" >&2; \
 		test "$$CI" != true; }
+
+# The metrics servers of the tests, Debian's own. Where systemd runs, installing them starts
+# their services too; the tests start servers of their own.
+prometheus:
+	@for server in prometheus victoria-metrics; do \
+		command -v $$server >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+			apt-get update -q && apt-get install -qy --no-install-recommends $$server; } || { \
+			echo "$$server is missing: the tests on it are NOT run." >&2; \
+			echo "Install it: apt-get install $$server" >&2; \
+			test "$$CI" != true || exit 1; }; done
+
+# Every shipped scenario in real time, its metrics through a real Prometheus: some ten minutes.
+test-prometheus: prometheus tools
+	$(CARGO) test --locked --test prometheus -- --include-ignored --nocapture
 
 # The real control plane of the tests, built once (some 5 minutes): kube-apiserver,
 # kube-controller-manager and etcd, in one binary. KUBEBUILDER_ASSETS names another one.

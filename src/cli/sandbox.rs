@@ -51,6 +51,9 @@ pub struct Arguments {
     /// Address of the daemon's page [default: a free port of 127.0.0.1]
     #[arg(long, value_name = "ADDR")]
     pub page: Option<SocketAddr>,
+    /// Let the daemon read this Prometheus, which must scrape the router's metrics
+    #[arg(long, value_name = "URL")]
+    pub prometheus: Option<String>,
     /// How many times as fast time runs [default: 1, or as the scenario says]
     #[arg(long, value_name = "N")]
     pub speed: Option<f64>,
@@ -112,6 +115,9 @@ fn scenario(arguments: &Arguments) -> Result<Scenario, Error> {
     scenario.speed = arguments.speed.unwrap_or(scenario.speed);
     scenario.seed = arguments.seed.unwrap_or(scenario.seed);
     scenario.with_daemon &= !arguments.no_daemon;
+    if let Some(url) = &arguments.prometheus {
+        embedded::read_from(&mut scenario, url, &[]);
+    }
     if !(scenario.speed > 0.0 && scenario.speed <= 1000.0) {
         return Err(Error::Usage(
             "--speed must be above 0 and at most 1000".to_owned(),

@@ -5,6 +5,7 @@
 //! their watchers, and everything else has a deadline and is tried again by those who ask.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::gate::Known;
 use super::settings::{self, Scrape as ScrapeSettings, Settings};
+use crate::clock::Clock;
 use crate::kubernetes::crd::ACCOUNT;
 use crate::prometheus::{self, Prometheus, Scrape, Source, Targets};
 use crate::rollout::rule::Problem;
@@ -166,9 +168,11 @@ pub fn source(
     tasks: &mut JoinSet<()>,
 ) -> Result<Source, Error> {
     Ok(match &settings.evidence.source {
-        settings::Source::Prometheus { url, token_file } => {
-            Prometheus::new(url, token_file.clone(), SOURCE_TIMEOUT)?.into()
-        }
+        settings::Source::Prometheus {
+            url,
+            token_file,
+            matching,
+        } => prometheus(url, token_file.clone(), matching, Clock::machine())?,
         settings::Source::Scrape(ScrapeSettings::Targets(urls)) => {
             Scrape::new(Targets::Urls(urls.clone()), SOURCE_TIMEOUT)?.into()
         }
@@ -188,6 +192,17 @@ pub fn source(
             Scrape::new(Targets::Found(Arc::new(urls)), SOURCE_TIMEOUT)?.into()
         }
     })
+}
+
+/// A Prometheus server as a source; its clock is compared with `clock`.
+pub fn prometheus(
+    url: &str,
+    token_file: Option<PathBuf>,
+    matching: &[(String, String)],
+    clock: Clock,
+) -> Result<Source, Error> {
+    let server = Prometheus::new(url, token_file, SOURCE_TIMEOUT)?;
+    Ok(server.matching(matching).with_clock(clock).into())
 }
 
 /// Keeps the metrics URLs of the controller's pods up to date.

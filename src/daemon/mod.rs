@@ -30,7 +30,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use conductor::{Conductor, Inputs, PassLost};
-pub use connect::{Clients, Error};
+pub use connect::{Clients, Error, prometheus};
 use context::{Context, Timing};
 use rules::Rules;
 use settings::Settings;

@@ -252,7 +252,7 @@ fn see(
             .flat_map(|reading| reading.samples.clone())
             .collect(),
         bookmark: newest.and_then(|reading| serde_json::to_value(&reading.cursor).ok()),
-        absent: newest.and_then(|reading| reading.absent.clone()),
+        absent: context.watchlist.absent(&key),
     };
     let now = context.clock.now();
     observe(scene, &terms.plan, before, context.gate(), metrics, now)

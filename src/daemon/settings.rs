@@ -89,6 +89,9 @@ pub enum Source {
         url: String,
         /// A file with a bearer token, read again each time.
         token_file: Option<PathBuf>,
+        /// Labels and their values that every series must have: one cluster, or one replica, of
+        /// a server that holds several.
+        matching: Vec<(String, String)>,
     },
     /// The controllers' own metrics pages.
     Scrape(Scrape),
@@ -210,6 +213,7 @@ const KEYS: &[(&str, bool)] = &[
     ("evidence.settle", false),
     ("evidence.prometheus.url", false),
     ("evidence.prometheus.tokenFile", false),
+    ("evidence.prometheus.match", true),
     ("evidence.scrape.selector", false),
     ("evidence.scrape.namespace", false),
     ("evidence.scrape.port", false),
@@ -315,7 +319,36 @@ fn prometheus_source(reader: &mut Reader, section: &Section) -> Option<Source> {
     let token_file = reader.path(section, "tokenFile");
     let url = reader.required(section, "url", "the base URL of a Prometheus server")?;
     let url = reader.url(section, "url", &url)?;
-    Some(Source::Prometheus { url, token_file })
+    Some(Source::Prometheus {
+        url,
+        token_file,
+        matching: matching(reader, section),
+    })
+}
+
+/// Labels with their values, each as `label=value`.
+fn matching(reader: &mut Reader, section: &Section) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for text in reader.texts(section, "match") {
+        let pair = text
+            .split_once('=')
+            .map(|(label, value)| (label.trim(), value.trim()));
+        if let Some((label, value)) =
+            pair.filter(|(label, value)| is_label(label) && !value.is_empty())
+        {
+            all.push((label.to_owned(), value.to_owned()));
+        } else {
+            let wanted = "label=value, such as cluster=production";
+            reader.wrong(section, "match", &format!("{text:?}"), wanted);
+        }
+    }
+    all
+}
+
+/// Whether Prometheus has labels of this name.
+fn is_label(name: &str) -> bool {
+    let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
+    name.starts_with(letter) && name.chars().all(|c| letter(c) || c.is_ascii_digit())
 }
 
 fn scrape_source(reader: &mut Reader, section: &Section) -> Option<Scrape> {
@@ -432,6 +465,7 @@ mod tests {
                 source: Source::Prometheus {
                     url: "http://prometheus:9090".to_owned(),
                     token_file: None,
+                    matching: Vec::new(),
                 },
                 block: seconds(2),
                 settle: seconds(3),
@@ -529,6 +563,7 @@ log: {format: json, level: 'info,sluice=debug'}
         let wanted = Source::Prometheus {
             url: "http://prometheus:9090".to_owned(),
             token_file: Some("/run/token".into()),
+            matching: Vec::new(),
         };
         assert_eq!(settings.evidence.source, wanted);
     }
@@ -570,7 +605,7 @@ log: {format: json, level: 'info,sluice=debug'}
             (
                 "evidence: {prometheus: {url: 'http://a', token: x}}",
                 &[],
-                "etc/sluice.yaml:1:42: evidence.prometheus.token: found an unknown key, wanted one of: url, tokenFile",
+                "etc/sluice.yaml:1:42: evidence.prometheus.token: found an unknown key, wanted one of: url, tokenFile, match",
             ),
             (
                 "evidence: {prometheus: {url: 'http://me:secret@a'}}",
@@ -652,6 +687,24 @@ log: {format: json, level: 'info,sluice=debug'}
         ];
         for (text, variables, wanted) in cases {
             assert_eq!(parse(text, variables).unwrap_err(), [*wanted], "{text}");
+        }
+    }
+
+    #[test]
+    fn labels_to_match_are_given_with_their_values() {
+        let text =
+            |label| format!("evidence: {{prometheus: {{url: 'http://a', match: ['{label}']}}}}");
+        let settings = parse(&text("cluster=production"), &[]).unwrap();
+        let Source::Prometheus { matching, .. } = settings.evidence.source else {
+            panic!("no Prometheus");
+        };
+        assert_eq!(matching, [("cluster".to_owned(), "production".to_owned())]);
+        for label in ["cluster", "a b=c", "a="] {
+            let problems = parse(&text(label), &[]).unwrap_err();
+            let want = format!(
+                "etc/sluice.yaml:1:42: evidence.prometheus.match: found {label:?}, wanted label=value, such as cluster=production"
+            );
+            assert_eq!(problems, [want]);
         }
     }
 

@@ -20,6 +20,8 @@ struct Watched {
     subject: Subject,
     epoch: u64,
     unread: Vec<Reading>,
+    /// Why the last reading was not whole.
+    absent: Option<String>,
 }
 
 /// What to read for one Rollout.
@@ -48,6 +50,7 @@ impl Watchlist {
                         subject,
                         epoch: 0,
                         unread: Vec::new(),
+                        absent: None,
                     },
                 );
             }
@@ -88,6 +91,7 @@ impl Watchlist {
         match self.lock().get_mut(key) {
             Some(watched) if watched.epoch == epoch => {
                 watched.subject.cursor = Some(reading.cursor.clone());
+                watched.absent.clone_from(&reading.absent);
                 watched.unread.push(reading);
                 true
             }
@@ -103,7 +107,48 @@ impl Watchlist {
             .unwrap_or_default()
     }
 
+    /// Why the last reading was not whole, also for passes that have nothing new to read.
+    pub fn absent(&self, key: &Key) -> Option<String> {
+        self.lock().get(key)?.absent.clone()
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Watched>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_absent_is_so_until_the_next_reading() {
+        let list = Watchlist::default();
+        let subject = Subject {
+            namespace: "shop".into(),
+            name: "api".into(),
+            ingress: "api".into(),
+            service: "api".into(),
+            canary_service: "api-canary".into(),
+            port: "80".into(),
+            rules: Vec::new(),
+            cursor: None,
+            since: jiff::Timestamp::UNIX_EPOCH,
+        };
+        let key = subject.key();
+        list.enter(subject.clone());
+        let reading = |absent: Option<&str>| Reading {
+            absent: absent.map(str::to_owned),
+            ..Reading::default()
+        };
+        assert!(list.hand_in(&key, 0, reading(Some("no answer"))));
+        assert_eq!(list.take(&key).len(), 1);
+        list.enter(subject);
+        assert_eq!(
+            (list.take(&key), list.absent(&key)),
+            (vec![], Some("no answer".into()))
+        );
+        assert!(list.hand_in(&key, 0, reading(None)));
+        assert_eq!(list.absent(&key), None);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Requests are built by prometheus-http-query and sent through our own HTTP client: no proxy,
 //! no redirects (a login page is no metric), a deadline for everything, and a limit on the body
-//! that holds while it is read. All rules are asked at once.
+//! that holds while it is read and unpacked. All rules are asked at once. Where a clock is given,
+//! the server's is compared with it.
 //!
 //! Not here: the query's text (`query`) and the reply's meaning (`reply`).
 
@@ -19,7 +20,9 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 use super::error::{Error, innermost};
 use super::query::query;
 use super::reply::{self, Fetched};
+use super::skew;
 use super::sorting::Ask;
+use crate::clock::Clock;
 
 /// The largest reply that is read.
 const BODY_LIMIT: usize = 32 << 20;
@@ -44,9 +47,12 @@ pub fn http_client(timeout: Duration) -> Result<reqwest::Client, Error> {
         .map_err(|error| Error::Client(innermost(&error)))
 }
 
-/// Reads a body, up to `limit` bytes.
+/// Reads a body, up to `limit` bytes; nothing of one that is announced as larger.
 pub(super) async fn body(mut response: reqwest::Response, limit: usize) -> Result<Vec<u8>, Error> {
     let too_large = Error::TooLarge { limit: limit >> 20 };
+    if announced(&response) > limit {
+        return Err(too_large);
+    }
     let mut body = Vec::new();
     while let Some(chunk) = response
         .chunk()
@@ -61,10 +67,18 @@ pub(super) async fn body(mut response: reqwest::Response, limit: usize) -> Resul
     Ok(body)
 }
 
+/// The length that a response is said to have; 0 if nothing is said.
+pub(super) fn announced(response: &reqwest::Response) -> usize {
+    let length = response.content_length().unwrap_or(0);
+    usize::try_from(length).unwrap_or(usize::MAX)
+}
+
 /// A Prometheus server, or one that speaks its API.
 pub struct Prometheus {
     client: Client,
     token_file: Option<PathBuf>,
+    matching: Vec<(String, String)>,
+    clock: Option<Clock>,
     limit: usize,
     /// The time between scrapes that was seen, by metric.
     spacing: BTreeMap<String, Duration>,
@@ -93,9 +107,26 @@ impl Prometheus {
         Ok(Self {
             client,
             token_file,
+            matching: Vec::new(),
+            clock: None,
             limit: BODY_LIMIT,
             spacing: BTreeMap::new(),
         })
+    }
+
+    /// Reads only series that have these labels with these values.
+    #[must_use]
+    pub fn matching(mut self, labels: &[(String, String)]) -> Self {
+        self.matching = labels.to_vec();
+        self
+    }
+
+    /// Compares the server's clock with this one: samples are stamped by the former, weight
+    /// changes by the latter. Where they are apart, every reading says so, and is absent.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
     }
 
     /// How far back must be read to see two scrapes of a metric.
@@ -157,7 +188,7 @@ impl Prometheus {
         now: Timestamp,
         token: Option<&HeaderValue>,
     ) -> Result<Fetched, Error> {
-        let query = query(ask, self.range(ask, now));
+        let query = query(ask, &self.matching, self.range(ask, now));
         let long = query.len() > LONG_QUERY;
         let time = now.as_millisecond();
         let mut request = self
@@ -174,7 +205,11 @@ impl Prometheus {
         };
         let response = response.map_err(|error| sending(&error))?;
         let code = response.status().as_u16();
-        reply::read(code, &body(response, self.limit).await?, ask)
+        let doubt = self
+            .clock
+            .and_then(|clock| skew::doubt(response.headers(), now, clock.now()));
+        let fetched = reply::read(code, &body(response, self.limit).await?, ask)?;
+        Ok(Fetched { doubt, ..fetched })
     }
 
     fn range(&self, ask: &Ask, now: Timestamp) -> Duration {

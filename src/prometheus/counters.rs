@@ -470,9 +470,9 @@ mod tests {
         // The next version of the router has another boundary.
         let next = counters.fold(
             batch(&[
-                (up_to(4, 0.5, 2), &[(30, 1.0)]),
-                (up_to(5, 1.0, 2), &[(30, 2.0)]),
-                (up_to(6, inf, 2), &[(30, 2.0)]),
+                (up_to(4, 0.5, 1), &[(30, 1.0)]),
+                (up_to(2, 1.0, 1), &[(30, 2.0)]),
+                (up_to(3, inf, 1), &[(30, 2.0)]),
             ]),
             &mut problems,
         );

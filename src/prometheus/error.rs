@@ -68,6 +68,16 @@ pub enum Error {
     /// No target of the scraper answered, or there is none.
     #[error("{0}")]
     Targets(String),
+    /// Two servers read the same target, and nobody merged what they read.
+    #[error(
+        "the same series come twice, with {one} and with {other}, so each request would be counted twice: ask a server that removes duplicates, or choose one with evidence.prometheus.match"
+    )]
+    Twice {
+        /// Labels that only the one has.
+        one: String,
+        /// Those that stand there in the other.
+        other: String,
+    },
     /// The reply is incomplete by its own words.
     #[error("the answer is incomplete: {0}")]
     Partial(String),
@@ -86,6 +96,7 @@ impl Error {
             Self::Malformed { .. } => "malformed",
             Self::Targets(_) => "targets",
             Self::Partial(_) => "partial",
+            Self::Twice { .. } => "twice",
         }
     }
 

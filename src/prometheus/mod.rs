@@ -16,11 +16,13 @@ mod process;
 mod query;
 mod reply;
 mod scrape;
+mod skew;
 mod sorting;
 mod source;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod twins;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 //! scrape before. A counter that fell says that the process began anew: then all of its
 //! counters count from zero. A series that is new in a known process counts from zero too,
 //! since it did not exist at the scrape before; in an unknown one its first value is where
-//! counting starts.
+//! counting starts, and so it is where all known series are gone and only new ones are there.
 //!
 //! Not here: several processes together and samples (`counters`).
 
@@ -166,7 +166,11 @@ impl Process {
         if points.iter().any(fell) {
             self.series.clear();
         }
-        let known = self.seen.is_some();
+        // Nothing of what was there, and other series instead: another process, or another
+        // reader of the same one, whose counters need not have begun at zero just now.
+        let known = |point: &Point| self.series.contains_key(&point.series);
+        let replaced = !self.series.is_empty() && !points.is_empty() && !points.iter().any(known);
+        let known = self.seen.is_some() && !replaced;
         let added = points.iter().map(|point| {
             let last = Last {
                 at,

@@ -9,10 +9,13 @@
 
 use std::time::Duration;
 
+/// Labels with the values that every series must have.
+pub(super) type Matching = [(String, String)];
+
 use super::sorting::Ask;
 
-/// The query for `ask` over the last `range`.
-pub(super) fn query(ask: &Ask, range: Duration) -> String {
+/// The query for `ask` over the last `range`, of the series that match.
+pub(super) fn query(ask: &Ask, matching: &Matching, range: Duration) -> String {
     let select = &ask.rule.series().select;
     let matchers = select.iter().enumerate().filter_map(|(position, select)| {
         let first = select.labels.first()?;
@@ -22,7 +25,10 @@ pub(super) fn query(ask: &Ask, range: Duration) -> String {
             select.labels.len() > 1,
         ))
     });
-    let matchers: Vec<String> = matchers.collect();
+    let matching = matching
+        .iter()
+        .map(|(label, value)| matcher(label, &[value], false));
+    let matchers: Vec<String> = matchers.chain(matching).collect();
     let seconds = range.as_secs_f64().ceil() as u64;
     format!(
         "{}{{{}}}[{}s]",
@@ -77,13 +83,14 @@ mod tests {
             subject("bank", "api", &[]),
         ];
         assert_eq!(
-            query(&ask(&rule, &subjects), Duration::from_millis(37_500)),
+            query(&ask(&rule, &subjects), &[], Duration::from_millis(37_500)),
             r#"nginx_ingress_controller_requests{exported_namespace=~"bank|shop|",ingress=~"api|web\\.v1",exported_service=~"api|web\\.v1|"}[38s]"#
         );
         let rule = shipped("latency-p99");
+        let one = [("cluster".to_owned(), "a\"b".to_owned())];
         assert_eq!(
-            query(&ask(&rule, &subjects[..1]), Duration::from_secs(60)),
-            r#"nginx_ingress_controller_request_duration_seconds_bucket{exported_namespace=~"shop|",ingress="api",exported_service=~"api|"}[60s]"#
+            query(&ask(&rule, &subjects[..1]), &one, Duration::from_secs(60)),
+            r#"nginx_ingress_controller_request_duration_seconds_bucket{exported_namespace=~"shop|",ingress="api",exported_service=~"api|",cluster="a\"b"}[60s]"#
         );
     }
 

@@ -15,6 +15,7 @@ use super::counters::Batch;
 use super::error::{Error, beginning};
 use super::process::Point;
 use super::sorting::{Ask, Labels, process};
+use super::twins::Twins;
 
 /// What one question to a source brought.
 #[derive(Debug, Default, PartialEq)]
@@ -25,6 +26,8 @@ pub(super) struct Fetched {
     pub problems: Vec<String>,
     /// The shortest time between two samples of a series, in milliseconds.
     pub spacing: Option<i64>,
+    /// Why nothing may rise on these samples, though they are counted.
+    pub doubt: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -40,6 +43,9 @@ struct Envelope<'a> {
     warnings: Option<Vec<String>>,
     #[serde(default)]
     infos: Option<Vec<String>>,
+    /// `VictoriaMetrics`' word for an answer without all of its stores.
+    #[serde(default, rename = "isPartial")]
+    partial: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -95,6 +101,9 @@ pub(super) fn read(code: u16, body: &[u8], ask: &Ask) -> Result<Fetched, Error> 
     if let Some(warnings) = envelope.warnings.filter(|warnings| !warnings.is_empty()) {
         return Err(Error::Partial(warnings.join("; ")));
     }
+    if envelope.partial == Some(true) {
+        return Err(Error::Partial("the server calls it partial".to_owned()));
+    }
     let Some(data) = envelope.data else {
         return Err(Error::Malformed {
             why: "it has no data".to_owned(),
@@ -108,18 +117,19 @@ pub(super) fn read(code: u16, body: &[u8], ask: &Ask) -> Result<Fetched, Error> 
             said: beginning(body),
         });
     }
-    let mut fetched = sort(&data.result, ask);
+    let mut fetched = sort(&data.result, ask)?;
     fetched.problems.extend(envelope.infos.unwrap_or_default());
     Ok(fetched)
 }
 
-fn sort(series: &[Series<'_>], ask: &Ask) -> Fetched {
+fn sort(series: &[Series<'_>], ask: &Ask) -> Result<Fetched, Error> {
     let batches = vec![Batch::default(); ask.members.len()];
     let mut fetched = Fetched {
         batches,
         ..Fetched::default()
     };
     let mut ignored = 0;
+    let mut twins = Twins::default();
     for one in series {
         let labels = one
             .metric
@@ -127,6 +137,7 @@ fn sort(series: &[Series<'_>], ask: &Ask) -> Fetched {
             .map(|(name, value)| (Cow::Borrowed(&**name), Cow::Borrowed(&**value)));
         let labels: Vec<_> = labels.collect();
         ignored += sort_one(&labels, &one.values, ask, &mut fetched);
+        twins.add(&labels, &one.values, ask);
         let gaps = one
             .values
             .windows(2)
@@ -140,7 +151,7 @@ fn sort(series: &[Series<'_>], ask: &Ask) -> Fetched {
     fetched
         .problems
         .extend(ignored_values(&ask.metric, ignored));
-    fetched
+    twins.found().map_or(Ok(fetched), Err)
 }
 
 /// The number of values that were no counts.
@@ -173,7 +184,7 @@ fn sort_one(
     ignored
 }
 
-fn milliseconds(seconds: f64) -> i64 {
+pub(super) fn milliseconds(seconds: f64) -> i64 {
     (seconds * 1000.0).round() as i64
 }
 
@@ -289,6 +300,11 @@ mod tests {
                 200,
                 r#"{"status":"success","warnings":["store x: unavailable"],"data":{"resultType":"matrix","result":[]}}"#,
                 "the answer is incomplete: store x: unavailable",
+            ),
+            (
+                200,
+                r#"{"status":"success","isPartial":true,"data":{"resultType":"matrix","result":[]}}"#,
+                "the answer is incomplete: the server calls it partial",
             ),
         ];
         for (code, body, message) in table {

@@ -15,7 +15,7 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use reqwest::header::ACCEPT;
 
-use super::client::{all_fail, http_client};
+use super::client::{all_fail, announced, http_client};
 use super::counters::Batch;
 use super::error::{Error, beginning};
 use super::exposition::{Line, Scanner};
@@ -127,6 +127,12 @@ impl Scrape {
                 said: beginning(&said),
             });
         }
+        let too_large = Error::TooLarge {
+            limit: BODY_LIMIT >> 20,
+        };
+        if announced(&response) > BODY_LIMIT {
+            return Err(too_large);
+        }
         let mut pending = Pending::new(asks, url, at);
         let mut size = 0;
         while let Some(chunk) = response
@@ -136,9 +142,7 @@ impl Scrape {
         {
             size += chunk.len();
             if size > BODY_LIMIT {
-                return Err(Error::TooLarge {
-                    limit: BODY_LIMIT >> 20,
-                });
+                return Err(too_large);
             }
             pending.feed(&chunk);
         }
@@ -280,6 +284,7 @@ fn sort(
             batches: vec![batch; ask.members.len()],
             problems: problems.clone(),
             spacing: None,
+            doubt: None,
         }
     };
     let mut all: Vec<Fetched> = asks.iter().map(empty).collect();

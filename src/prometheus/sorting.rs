@@ -153,7 +153,7 @@ impl Ask {
         let Some(class) = self.class(labels) else {
             return Vec::new();
         };
-        let series = fingerprint(labels, None);
+        let series = fingerprint(labels, &[]);
         let value = label(labels, &self.rule.series().arm.label);
         let place = |member: &usize| {
             let arm = self.members[*member].arms.arm(value)?;
@@ -193,7 +193,7 @@ impl Ask {
                 let le: f64 = label(labels, "le").parse().ok()?;
                 (!le.is_nan()).then(|| Class::UpTo {
                     le,
-                    of: fingerprint(labels, Some("le")),
+                    of: fingerprint(labels, &["le"]),
                 })
             }
         }
@@ -205,19 +205,35 @@ fn holds(pattern: &LabelPattern, labels: &Labels<'_>) -> bool {
 }
 
 /// A label's value; empty when it is missing, as Prometheus has it.
-fn label<'a>(labels: &'a Labels<'_>, name: &str) -> &'a str {
+pub(super) fn label<'a>(labels: &'a Labels<'_>, name: &str) -> &'a str {
     labels
         .iter()
         .find(|(known, _)| known == name)
         .map_or("", |(_, value)| value)
 }
 
-/// The process that a series came from: the scrape target, and the pod where one is named.
+/// Labels that only say which server read a target. Those that several installations give to
+/// their replicas, from Prometheus' operator, Thanos and Cortex.
+pub(super) const REPLICAS: [&str; 4] = [
+    "prometheus_replica",
+    "__replica__",
+    "receive_replica",
+    "rule_replica",
+];
+/// Labels that may say the same, or something of the exporter's own.
+pub(super) const MAYBE_REPLICAS: [&str; 3] = ["prometheus", "replica", "monitor"];
+
+/// The process that a series came from: the scrape target, the pod where one is named, and the
+/// server that read it where it is one of several.
 pub(super) fn process(labels: &Labels<'_>) -> u64 {
     const NAMES: [&str; 5] = ["job", "instance", "controller_pod", "pod", "exported_pod"];
-    NAMES
+    let hash = NAMES
         .iter()
-        .fold(SEED, |hash, name| mix(mix(hash, name), label(labels, name)))
+        .fold(SEED, |hash, name| mix(mix(hash, name), label(labels, name)));
+    // Only where they are there: without them the hash is as it always was.
+    let replicas = REPLICAS.iter().chain(&MAYBE_REPLICAS);
+    let present = replicas.filter(|name| !label(labels, name).is_empty());
+    present.fold(hash, |hash, name| mix(mix(hash, name), label(labels, name)))
 }
 
 /// The process of a scrape target.
@@ -225,9 +241,11 @@ pub(super) fn target(name: &str) -> u64 {
     mix(SEED, name)
 }
 
-/// A hash of labels that does not depend on their order, `without` one of them.
-fn fingerprint(labels: &Labels<'_>, without: Option<&str>) -> u64 {
-    let wanted = labels.iter().filter(|(name, _)| without != Some(name));
+/// A hash of labels that does not depend on their order, `without` some of them.
+pub(super) fn fingerprint(labels: &Labels<'_>, without: &[&str]) -> u64 {
+    let wanted = labels
+        .iter()
+        .filter(|(name, _)| !without.contains(&&**name));
     // Each label is finished by itself before they are added, so that order does not matter.
     wanted.fold(0u64, |sum, (name, value)| {
         sum.wrapping_add(finish(mix(mix(SEED, name), value)))
@@ -402,11 +420,11 @@ pub(super) mod tests {
     fn a_fingerprint_does_not_depend_on_order_and_never_changes() {
         let a = labels("a=b,c=d");
         let b = labels("c=d,a=b");
-        assert_eq!(fingerprint(&a, None), fingerprint(&b, None));
-        assert_ne!(fingerprint(&a, None), fingerprint(&labels("a=d,c=b"), None));
+        assert_eq!(fingerprint(&a, &[]), fingerprint(&b, &[]));
+        assert_ne!(fingerprint(&a, &[]), fingerprint(&labels("a=d,c=b"), &[]));
         assert_ne!(
-            fingerprint(&a, None),
-            fingerprint(&labels("a=bc,d=x"), Some("d"))
+            fingerprint(&a, &[]),
+            fingerprint(&labels("a=bc,d=x"), &["d"])
         );
         assert_eq!(
             target("http://127.0.0.1:10254/metrics"),

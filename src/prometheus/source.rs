@@ -178,10 +178,16 @@ impl Source {
         readings: &mut Readings,
     ) {
         let sums = matches!(self.origin, Origin::Scrape(_));
-        let (batches, problems, error) = match fetched {
-            Ok(fetched) => (fetched.batches, fetched.problems, None),
-            Err(error) => (Vec::new(), Vec::new(), Some(error.to_string())),
+        let (fetched, error) = match fetched {
+            Ok(fetched) => (fetched, None),
+            Err(error) => (Fetched::default(), Some(error.to_string())),
         };
+        let Fetched {
+            batches,
+            problems,
+            doubt,
+            ..
+        } = fetched;
         let mut batches = batches.into_iter();
         for member in &ask.members {
             let subject = &subjects[member.subject];
@@ -201,6 +207,8 @@ impl Source {
             follow.take(batches.next().unwrap_or_default(), sums, reading);
             if !follow.counters.has_series() {
                 reading.add_absent(missing(&ask.rule, subject));
+            } else if let Some(doubt) = &doubt {
+                reading.add_absent(format!("{}: {doubt}", ask.rule.name));
             }
         }
     }

@@ -542,3 +542,115 @@ async fn ten_megabytes_of_other_metrics_are_passed_over() {
     let reading = read(&mut source, &errors("api"), 10).await;
     assert_eq!((reading.absent, reading.newest), (None, Some(at(10))));
 }
+
+/// A reply whose series have these values and these labels beside the usual ones.
+fn labelled(series: &[(serde_json::Value, &[(i64, &str)])]) -> String {
+    let one = |(more, values): &(serde_json::Value, &[(i64, &str)])| {
+        let mut metric = serde_json::json!({
+            "exported_namespace": "shop", "ingress": "api", "exported_service": "api",
+            "instance": "10.0.0.1:10254", "status": "200", "canary": "",
+        });
+        json_patch::merge(&mut metric, more);
+        serde_json::json!({"metric": metric, "values": values})
+    };
+    let result: Vec<_> = series.iter().map(one).collect();
+    serde_json::json!({"status": "success", "data": {"resultType": "matrix", "result": result}})
+        .to_string()
+}
+
+#[tokio::test]
+async fn samples_out_of_order_and_twice_at_one_time_count_once() {
+    let values: &[(i64, &str)] = &[
+        (110, "25"),
+        (100, "10"),
+        (105, "20"),
+        (105, "20"),
+        (110, "25"),
+    ];
+    let server = Server::start(Answer::Body(
+        200,
+        labelled(&[(serde_json::json!({}), values)]),
+    ))
+    .await;
+    let reading = read(&mut server.source(), &errors("api"), 111).await;
+    assert_eq!(
+        rows(&reading),
+        [
+            (100, 105, 0.0, 0.0, 10.0, 0.0),
+            (105, 110, 0.0, 0.0, 5.0, 0.0)
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_second_replica_is_refused_and_counts_nothing_before() {
+    let replica = |name| serde_json::json!({"prometheus_replica": name});
+    let server = Server::start(Answer::Body(
+        200,
+        labelled(&[(replica("a"), &[(100, "1000"), (110, "1010")])]),
+    ))
+    .await;
+    let mut source = server.source();
+    let mut api = errors("api");
+    api.cursor = Some(read(&mut source, &api, 111).await.cursor);
+    // It comes up: its first value is where counting starts.
+    server.answers(&labelled(&[
+        (replica("a"), &[(110, "1010"), (120, "1020")]),
+        (replica("b"), &[(123, "1023")]),
+    ]));
+    let reading = read(&mut source, &api, 124).await;
+    assert_eq!(rows(&reading), [(110, 120, 0.0, 0.0, 10.0, 0.0)]);
+    api.cursor = Some(reading.cursor);
+    server.answers(&labelled(&[
+        (replica("a"), &[(110, "1010"), (120, "1020"), (130, "1030")]),
+        (replica("b"), &[(123, "1023"), (133, "1033")]),
+    ]));
+    let reading = read(&mut source, &api, 134).await;
+    assert_eq!(rows(&reading), []);
+    let absent = reading.absent.unwrap_or_default();
+    assert!(
+        absent.contains("the same series come twice, with prometheus_replica=\"a\""),
+        "{absent}"
+    );
+}
+
+#[tokio::test]
+async fn series_that_all_others_gave_way_to_start_where_they_stand() {
+    let read_by = |name| serde_json::json!({"read_by": name});
+    let server = Server::start(Answer::Body(
+        200,
+        labelled(&[
+            (read_by("a"), &[(100, "1000"), (110, "1010")]),
+            (read_by("b"), &[(115, "1015"), (125, "1025")]),
+        ]),
+    ))
+    .await;
+    let reading = read(&mut server.source(), &errors("api"), 126).await;
+    assert_eq!(
+        rows(&reading),
+        [
+            (100, 110, 0.0, 0.0, 10.0, 0.0),
+            (110, 115, 0.0, 0.0, 0.0, 0.0),
+            (115, 125, 0.0, 0.0, 10.0, 0.0)
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_clock_that_is_apart_is_said_and_the_samples_count() {
+    let server = Server::start(Answer::Body(200, String::new())).await;
+    let machine = crate::clock::Clock::machine().now();
+    for (ahead, apart) in [(0, false), (10, true), (-10, true)] {
+        let ours = machine - jiff::SignedDuration::from_secs(ahead);
+        let (early, late) = (ours.as_second() - 10, ours.as_second() - 5);
+        server.answers(&matrix(&[("200", "", &[(early, "10"), (late, "20")])]));
+        let mut source: Source = Prometheus::new(&server.url, None, Duration::from_secs(5))
+            .unwrap()
+            .with_clock(crate::clock::Clock::scaled(ours, 1.0))
+            .into();
+        let reading = read(&mut source, &errors("api"), ours.as_second()).await;
+        assert_eq!(reading.samples.len(), 1, "{ahead}");
+        let said = reading.absent.unwrap_or_default();
+        assert_eq!(said.contains("clock"), apart, "{ahead}: {said}");
+    }
+}

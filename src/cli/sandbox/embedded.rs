@@ -2,7 +2,8 @@
 //!
 //! The one place that knows both sides: it applies the CRD and the gate, makes the daemon of
 //! the same parts as `sluice run`, and is a stage for scenarios (`stage`). The daemon is a user of
-//! the cluster like any other; its metrics come from the routers.
+//! the cluster like any other; its metrics come from the routers, or from a Prometheus that
+//! scrapes them.
 //!
 //! Not here: anything about rollouts, and what is printed.
 
@@ -26,7 +27,7 @@ use crate::daemon::settings::{self, Settings};
 use crate::daemon::{self, Clients, Parts};
 use crate::kubernetes::crd::{ACCOUNT, Rollout};
 use crate::kubernetes::gate;
-use crate::prometheus::{Scrape, Targets};
+use crate::prometheus::{Scrape, Source, Targets};
 use crate::sandbox::api::Api;
 use crate::sandbox::cluster::{self, Cluster, Options};
 use crate::sandbox::router::Router;
@@ -89,6 +90,7 @@ pub struct Embedded {
     clock: Clock,
     api: Api,
     routers: Vec<Router>,
+    metrics: Vec<SocketAddr>,
     settings: Settings,
     board: Arc<StdMutex<Board>>,
     daemon: Mutex<Option<Daemon>>,
@@ -126,6 +128,7 @@ impl Embedded {
             clock,
             api: cluster.api.clone(),
             routers: cluster.routers.clone(),
+            metrics: cluster.metrics.clone(),
             settings: daemon_settings(&scenario.daemon, &cluster.metrics)?,
             board: Arc::default(),
             daemon: Mutex::new(None),
@@ -135,6 +138,11 @@ impl Embedded {
             embedded.at.page = embedded.start_daemon().await?;
         }
         Ok(embedded)
+    }
+
+    /// Where the routers' metrics are, if they listen: one address a router pod.
+    pub fn metrics(&self) -> &[SocketAddr] {
+        &self.metrics
     }
 
     /// The kubeconfig for kubectl, if the API server listens.
@@ -187,9 +195,7 @@ impl Embedded {
                 lease: self.api.client(ACCOUNT),
             },
             clock: self.clock,
-            source: Scrape::new(self.targets(), SCRAPE_TIMEOUT)
-                .map_err(daemon::Error::Source)?
-                .into(),
+            source: self.source()?,
             rules: Rules::load(self.settings.rules.clone()).map_err(daemon::Error::Rules)?,
             listener,
             board: board.clone(),
@@ -211,6 +217,18 @@ impl Embedded {
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok((Some(listener), Some(address)))
+    }
+
+    /// The Prometheus of the settings, if they name one; else the routers.
+    fn source(&self) -> Result<Source, daemon::Error> {
+        match &self.settings.evidence.source {
+            settings::Source::Prometheus {
+                url,
+                token_file,
+                matching,
+            } => daemon::prometheus(url, token_file.clone(), matching, self.clock),
+            settings::Source::Scrape(_) => Ok(Scrape::new(self.targets(), SCRAPE_TIMEOUT)?.into()),
+        }
     }
 
     /// Over the network where the routers listen, as in a real cluster; else by their texts.
@@ -269,6 +287,24 @@ async fn apply(api: &Api, with_gate: bool) -> Result<(), Error> {
             })?;
     }
     Ok(())
+}
+
+/// Lets the scenario's daemon read a Prometheus, of it only the series that match all of
+/// `label=value`. It must scrape what [`Embedded::metrics`] says.
+pub fn read_from(scenario: &mut Scenario, url: &str, matching: &[String]) {
+    let mut overrides = json!({"evidence": {}});
+    if scenario.daemon.is_object() {
+        json_patch::merge(&mut overrides, &scenario.daemon);
+    }
+    if let Some(evidence) = overrides["evidence"].as_object_mut() {
+        // As null it takes the place of the sandbox's own.
+        evidence.insert("scrape".to_owned(), Value::Null);
+        let prometheus = json!({"url": url, "match": matching});
+        evidence.insert("prometheus".to_owned(), prometheus);
+    }
+    if scenario.with_daemon {
+        scenario.daemon = overrides;
+    }
 }
 
 /// The daemon's settings: the sandbox's own, with the scenario's overrides, read as a file is.

@@ -1,0 +1,18 @@
+//! The daemon on a real Prometheus: raw samples as a server gives them, in real time.
+//!
+//! Clusters of the sandbox run side by side in this process, each with its daemon; one Prometheus
+//! scrapes their routers and tells them apart by the label `cluster`. Stories that break the
+//! server have one of their own. All mostly sleep, so they take as long as the longest. Without
+//! `prometheus` on the PATH the tests say so and pass, and with `CI=true` they fail.
+//!
+//! `every_scenario` plays all shipped scenarios so; it is not part of `cargo test`, but of
+//! `make test-prometheus`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test fails by panicking
+
+mod every_scenario;
+mod large;
+mod play;
+mod server;
+mod stage;
+mod stories;

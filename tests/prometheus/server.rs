@@ -1,0 +1,234 @@
+//! A metrics server as a child process: Debian's `prometheus`, or `victoria-metrics`.
+//!
+//! It ends with the test, also when that panics or is killed: a shell holds it, and ends it when
+//! its own input ends. Its port and data stay the same from one start to the next.
+
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+/// Runs its arguments, says their process id, and ends them when nobody holds its input.
+const HOLD: &str = r#"log=$1; shift; "$@" >>"$log" 2>&1 & child=$!; echo $child; cat >/dev/null
+kill -9 $child 2>/dev/null; wait $child 2>/dev/null"#;
+
+/// Which program serves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    Prometheus,
+    VictoriaMetrics,
+}
+
+impl Kind {
+    fn program(self) -> &'static str {
+        match self {
+            Self::Prometheus => "prometheus",
+            Self::VictoriaMetrics => "victoria-metrics",
+        }
+    }
+
+    /// Whether it is installed. If not, it is said aloud, and where nothing may be left out it
+    /// is a failure.
+    #[allow(clippy::disallowed_methods)] // whether this is CI is known from the environment only
+    pub fn is_here(self) -> bool {
+        let program = self.program();
+        let version = Command::new(program).arg("--version").output();
+        if version.is_ok_and(|output| output.status.success()) {
+            return true;
+        }
+        eprintln!("{program} is missing: the tests on it are NOT run");
+        let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+        assert!(
+            !ci,
+            "{program} is missing, and with CI=true nothing may be left out"
+        );
+        false
+    }
+}
+
+/// What is scraped how often.
+#[derive(Debug, Clone)]
+pub struct Job {
+    pub name: String,
+    /// In seconds.
+    pub every: u64,
+    pub targets: Vec<SocketAddr>,
+    /// Labels that every series of it gets.
+    pub labels: Vec<(&'static str, String)>,
+}
+
+/// A server with a place for its data.
+pub struct Server {
+    kind: Kind,
+    address: SocketAddr,
+    folder: PathBuf,
+    running: Option<Running>,
+}
+
+struct Running {
+    shell: Child,
+    /// Held: when it is dropped, the shell ends the server.
+    held: Option<ChildStdin>,
+    pid: u32,
+}
+
+impl Server {
+    /// A server that does not run yet; its address is known.
+    pub fn new(kind: Kind) -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        let folder = std::env::temp_dir().join(format!(
+            "sluice-{}-{}-{}",
+            kind.program(),
+            std::process::id(),
+            address.port()
+        ));
+        std::fs::create_dir_all(&folder).unwrap();
+        Self {
+            kind,
+            address,
+            folder,
+            running: None,
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Starts it with these jobs and waits until it answers.
+    pub async fn begin(&mut self, jobs: &[Job]) {
+        std::fs::write(self.folder.join("config.yml"), config(jobs)).unwrap();
+        self.start().await;
+    }
+
+    /// Starts it (again) and waits until it answers.
+    pub async fn start(&mut self) {
+        assert!(self.running.is_none());
+        let mut shell = Command::new("sh")
+            .args(["-c", HOLD, "sh"])
+            .arg(self.folder.join("log"))
+            .args(self.command())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut pid = String::new();
+        BufReader::new(shell.stdout.take().unwrap())
+            .read_line(&mut pid)
+            .unwrap();
+        self.running = Some(Running {
+            held: shell.stdin.take(),
+            pid: pid.trim().parse().unwrap(),
+            shell,
+        });
+        self.wait_until_ready().await;
+    }
+
+    fn command(&self) -> Vec<String> {
+        let (folder, address) = (self.folder.display(), self.address);
+        let arguments = match self.kind {
+            Kind::Prometheus => vec![
+                format!("--config.file={folder}/config.yml"),
+                format!("--storage.tsdb.path={folder}/data"),
+                format!("--web.listen-address={address}"),
+            ],
+            Kind::VictoriaMetrics => vec![
+                format!("-promscrape.config={folder}/config.yml"),
+                format!("-storageDataPath={folder}/data"),
+                format!("-httpListenAddr={address}"),
+                "-retentionPeriod=1d".to_owned(),
+            ],
+        };
+        std::iter::once(self.kind.program().to_owned())
+            .chain(arguments)
+            .collect()
+    }
+
+    async fn wait_until_ready(&self) {
+        let client = sluice::prometheus::http_client(Duration::from_secs(5)).unwrap();
+        let path = match self.kind {
+            Kind::Prometheus => "-/ready",
+            Kind::VictoriaMetrics => "health",
+        };
+        let url = format!("{}/{path}", self.url());
+        for _ in 0..600 {
+            let answer = client.get(&url).send().await;
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+        panic!("{url} does not answer\n{log}");
+    }
+
+    /// Waits until this many targets were scraped with success.
+    pub async fn wait_for_targets(&self, wanted: usize) {
+        let client = sluice::prometheus::http_client(Duration::from_secs(5)).unwrap();
+        let url = format!("{}/api/v1/query?query=sum(up)", self.url());
+        let wanted = format!("\"{wanted}\"");
+        for _ in 0..600 {
+            if let Ok(answer) = client.get(&url).send().await
+                && answer.text().await.is_ok_and(|text| text.contains(&wanted))
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("{url} is never {wanted}");
+    }
+
+    /// Ends it at once, without a word.
+    pub fn kill(&mut self) {
+        if let Some(mut running) = self.running.take() {
+            running.held.take();
+            running.shell.wait().unwrap();
+        }
+    }
+
+    /// Lets it stand still: connections are accepted, nothing is answered.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on, or starts it if it does not run.
+    pub async fn mend(&mut self) {
+        if self.running.is_none() {
+            return self.start().await;
+        }
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.running.as_ref().unwrap().pid.to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
+        assert!(sent.success());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn config(jobs: &[Job]) -> String {
+    let job = |job: &Job| {
+        let labels: serde_json::Map<String, serde_json::Value> = job
+            .labels
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone().into()))
+            .collect();
+        serde_json::json!({
+            "job_name": job.name,
+            "scrape_interval": format!("{}s", job.every),
+            "scrape_timeout": format!("{}s", job.every.min(5)),
+            "static_configs": [{"targets": job.targets, "labels": labels}],
+        })
+    };
+    let jobs: Vec<_> = jobs.iter().map(job).collect();
+    serde_json::json!({"scrape_configs": jobs}).to_string()
+}
