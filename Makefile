@@ -51,7 +51,7 @@ prometheus:
 			echo "Install it: apt-get install $$server" >&2; \
 			test "$$CI" != true || exit 1; }; done
 
-# Every shipped scenario in real time, its metrics through a real Prometheus: some ten minutes.
+# Every shipped scenario in real time, its metrics through a real Prometheus: some eleven minutes.
 test-prometheus: prometheus tools
 	$(CARGO) test --locked --test prometheus -- --include-ignored --nocapture
 

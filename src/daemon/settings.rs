@@ -580,6 +580,7 @@ log: {format: json, level: 'info,sluice=debug'}
     }
 
     #[test]
+    #[allow(clippy::too_many_lines)] // a table
     fn each_mistake_says_where_it_is_and_what_is_wanted() {
         let cases: &[(&str, Variables, &str)] = &[
             (

@@ -53,7 +53,7 @@ fn stretched(mut scenario: Scenario) -> Scenario {
 }
 
 #[test]
-#[ignore = "some ten minutes in real time: make test-prometheus"]
+#[ignore = "eleven minutes in real time: make test-prometheus"]
 fn every_shipped_scenario_goes_as_it_says_on_a_real_prometheus() {
     if !Kind::Prometheus.is_here() {
         return;

@@ -277,7 +277,7 @@ fn answer(
     let knows = &mut candidate.knows;
     match (&flight.request, result) {
         (Request::Read | Request::Make, Ok(stored)) => {
-            knows.saw(&candidate.name, &TIMING, stored, clock)
+            knows.saw(&candidate.name, &TIMING, stored, clock);
         }
         (Request::Write { .. }, Ok(Some(stored))) => {
             knows.wrote(stored, flight.sent, &TIMING, clock);
