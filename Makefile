@@ -3,7 +3,7 @@
 CARGO ?= cargo
 SLUICE = target/release/sluice
 
-.PHONY: build test lint demo bench tools kubectl controlplane prometheus test-prometheus
+.PHONY: build test test-kill lint demo bench tools kubectl controlplane prometheus test-prometheus
 
 # A release binary.
 build: tools
@@ -13,6 +13,12 @@ build: tools
 test: kubectl controlplane prometheus lint
 	$(CARGO) test --locked
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+
+# The daemon's process killed 100 times at random moments of many releases; `make test` does 8.
+# Another seed: make test-kill SLUICE_SEED=8
+test-kill: export SLUICE_KILLS ?= 100
+test-kill: tools
+	$(CARGO) test --locked --test ha -- --nocapture releases_survive
 
 lint: tools
 	$(CARGO) fmt --check

@@ -654,28 +654,6 @@ log: {format: json, level: 'info,sluice=debug'}
                 "etc/sluice.yaml:2:7: log.level: found \"loud=loud=loud\", wanted error, warn, info, debug, trace, or directives such as info,sluice=debug",
             ),
             (
-                &format!("{LEAST}leaderElection: {{enabled: maybe}}\n"),
-                &[],
-                "etc/sluice.yaml:2:18: leaderElection.enabled: found \"maybe\", wanted true or false",
-            ),
-            (
-                &format!(
-                    "{LEAST}leaderElection: {{leaseDuration: 1500ms, renewDeadline: 1s, retryPeriod: 200ms}}\n"
-                ),
-                &[],
-                "etc/sluice.yaml:2:18: leaderElection.leaseDuration: found 1s 500ms, wanted whole seconds",
-            ),
-            (
-                &format!("{LEAST}leaderElection: {{renewDeadline: 15s}}\n"),
-                &[],
-                "etc/sluice.yaml:2:18: leaderElection.renewDeadline: found 15s, wanted at most leaseDuration / 1.2",
-            ),
-            (
-                &format!("{LEAST}leaderElection: {{retryPeriod: 6s}}\n"),
-                &[],
-                "etc/sluice.yaml:2:18: leaderElection.retryPeriod: found 6s, wanted at most half of renewDeadline",
-            ),
-            (
                 LEAST,
                 &[("SLUICE_LISTEN", "here")],
                 "SLUICE_LISTEN: listen: found \"here\", wanted an IP address and port such as 127.0.0.1:8095",
@@ -706,6 +684,33 @@ log: {format: json, level: 'info,sluice=debug'}
                 "etc/sluice.yaml:1:42: evidence.prometheus.match: found {label:?}, wanted label=value, such as cluster=production"
             );
             assert_eq!(problems, [want]);
+        }
+    }
+
+    #[test]
+    fn an_election_whose_times_do_not_fit_is_refused() {
+        let cases = [
+            (
+                "enabled: maybe",
+                "enabled: found \"maybe\", wanted true or false",
+            ),
+            (
+                "leaseDuration: 1500ms, renewDeadline: 1s, retryPeriod: 200ms",
+                "leaseDuration: found 1s 500ms, wanted whole seconds",
+            ),
+            (
+                "renewDeadline: 13s",
+                "renewDeadline: found 13s, wanted at most leaseDuration / 1.2",
+            ),
+            (
+                "retryPeriod: 6s",
+                "retryPeriod: found 6s, wanted at most half of renewDeadline",
+            ),
+        ];
+        for (given, wanted) in cases {
+            let text = format!("{LEAST}leaderElection: {{{given}}}\n");
+            let wanted = format!("etc/sluice.yaml:2:18: leaderElection.{wanted}");
+            assert_eq!(parse(&text, &[]).unwrap_err(), [wanted], "{text}");
         }
     }
 

@@ -45,7 +45,7 @@ async fn bad_release(world: &World) -> Duration {
 fn reacted_at_once(daemon: &Daemon) {
     let all = daemon.sample("sluice_reaction_seconds_count");
     let quick = daemon.sample("sluice_reaction_seconds_bucket{le=\"0.256\"}");
-    assert!(all >= 1.0 && all == quick, "{quick} of {all}");
+    assert!(all >= 1.0 && all <= quick, "{quick} of {all}");
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_daemon_ends_within_2_s_in_the_middle_of_a_run_with_the_api_server_gone() {
             world.clock.sleep(SECOND * 8).await;
             let began = world.clock.ticks();
             daemon.stop().await;
-            let took = world.clock.ticks() - began;
+            let took = world.since(began);
             println!("ended after {took:?}");
             assert!(took < SECOND * 2, "{took:?}");
         }

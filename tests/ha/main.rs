@@ -7,5 +7,8 @@
 mod blocked;
 mod daemons;
 mod election;
+mod kills;
 mod line;
+mod process;
+mod processes;
 mod world;

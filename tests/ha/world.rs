@@ -157,6 +157,11 @@ impl World {
         Api::namespaced_with(self.admin.clone(), "default", &ApiResource::from_gvk(&kind))
     }
 
+    /// The time since this moment of its clock.
+    pub fn since(&self, moment: Duration) -> Duration {
+        self.clock.ticks().saturating_sub(moment)
+    }
+
     /// What the Rollouts say.
     async fn story(&self) -> String {
         let api: Api<Rollout> = Api::all(self.admin.clone());
@@ -181,12 +186,15 @@ impl World {
     ) -> Duration {
         let began = self.clock.ticks();
         while !holds().await {
-            let waited = self.clock.ticks().saturating_sub(began);
-            if waited >= patience {
-                panic!("not within {patience:?}: {what}\n{}", self.story().await);
-            }
+            let waited = self.since(began);
+            let story = if waited < patience {
+                None
+            } else {
+                Some(self.story().await)
+            };
+            assert_eq!(story, None, "not within {patience:?}: {what}");
             self.clock.sleep(Duration::from_millis(50)).await;
         }
-        self.clock.ticks().saturating_sub(began)
+        self.since(began)
     }
 }
