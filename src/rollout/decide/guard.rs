@@ -99,7 +99,11 @@ fn keep_guarded(pass: &mut Pass<'_>, target: &Target) {
 
 /// Says once when a revision has pods that no run approved.
 fn notice_bypass(pass: &mut Pass<'_>) {
-    let (Some(target), Some(stable)) = (pass.target(), pass.state.stable.clone()) else {
+    let adopted = pass.state.target.as_ref();
+    let Some(target) = pass.target().filter(|target| Some(&target.uid) == adopted) else {
+        return;
+    };
+    let Some(stable) = pass.state.stable.clone() else {
         return;
     };
     let proven =

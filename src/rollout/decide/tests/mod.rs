@@ -5,6 +5,7 @@
 
 #![allow(clippy::wildcard_enum_match_arm)] // tests look at what concerns them
 
+mod between_runs;
 mod invariants;
 mod model;
 mod stories;
