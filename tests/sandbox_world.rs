@@ -118,7 +118,7 @@ impl World {
 
     /// Answers by image since the last time.
     fn answers(&self) -> BTreeMap<String, Tally> {
-        let router = &self.0.routers[0];
+        let router = &self.0.world.routers[0];
         let tallies = router
             .tallies()
             .into_iter()
@@ -170,7 +170,7 @@ async fn a_deployment_gets_ready_and_answers_its_load() {
     let tally = world.answers()["shop:1"];
     assert!((1_850..2_150).contains(&tally.total), "{tally:?}");
     assert!((140..260).contains(&tally.bad), "{tally:?}");
-    let text = world.0.routers[0].metrics_text().unwrap();
+    let text = world.0.world.routers[0].metrics_text().unwrap();
     assert!(
         text.contains("canary=\"\",") && text.contains("host=\"shop.test\",ingress=\"shop\""),
         "{text}"
@@ -200,7 +200,7 @@ async fn a_canary_gets_its_weight_until_it_is_deleted() {
     let share = canary.total as f64 / (stable.total + canary.total) as f64;
     assert!((0.18..0.22).contains(&share), "{share}");
     assert_eq!((stable.bad, canary.bad), (0, 0));
-    let text = world.0.routers[0].metrics_text().unwrap();
+    let text = world.0.world.routers[0].metrics_text().unwrap();
     assert!(text.contains("canary=\"shop-shop-canary-80\""), "{text}");
 
     // At half of the traffic it turns bad.
@@ -429,13 +429,25 @@ async fn users_load_and_scrapes_come_over_http_too() {
         .ingress("shop", "shop", json!({"sandbox.sluice.dev/rps": "1000"}))
         .await;
     world.wait(0.5).await;
-    let before = world.0.load.sent.load(std::sync::atomic::Ordering::Relaxed);
+    let before = world
+        .0
+        .world
+        .load
+        .sent
+        .load(std::sync::atomic::Ordering::Relaxed);
     world.wait(1.0).await;
-    let sent = world.0.load.sent.load(std::sync::atomic::Ordering::Relaxed) - before;
+    let sent = world
+        .0
+        .world
+        .load
+        .sent
+        .load(std::sync::atomic::Ordering::Relaxed)
+        - before;
     assert!((800..1_200).contains(&sent), "{sent}");
     assert_eq!(
         world
             .0
+            .world
             .load
             .dropped
             .load(std::sync::atomic::Ordering::Relaxed),
@@ -473,7 +485,7 @@ async fn an_unknown_host_gets_404_and_an_empty_service_503() {
     world.app("shop", 0, "shop:1", &[]).await;
     world.ingress("shop", "shop", json!({})).await;
     world.wait(1.0).await;
-    let router = &world.0.routers[0];
+    let router = &world.0.world.routers[0];
     assert_eq!(
         router.handle(&Request::get("other.test", "/")).await.status,
         404

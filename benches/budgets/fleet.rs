@@ -69,7 +69,7 @@ impl Fleet {
 
     /// The router.
     pub fn router(&self) -> Router {
-        self.cluster.routers[0].clone()
+        self.cluster.world.routers[0].clone()
     }
 
     /// The application of this number.

@@ -7,6 +7,7 @@
 //! Not here: the cluster (`sandbox`), the daemon in it (`embedded`), scenarios (`sandbox::scenario`).
 
 pub mod embedded;
+pub mod keeper;
 
 use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddr};

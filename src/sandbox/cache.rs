@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use futures::stream::{BoxStream, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::core::NamespaceResourceScope;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -239,7 +240,30 @@ pub fn watch<K>(client: &Client) -> BoxStream<'static, Event<K>>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    watcher::watcher(Api::<K>::all(client.clone()), watcher::Config::default())
+    follow(Api::all(client.clone()))
+}
+
+/// The events of one namespace only, where one is given.
+pub fn watch_in<K>(client: &Client, namespace: Option<&str>) -> BoxStream<'static, Event<K>>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Debug
+        + Send
+        + 'static,
+{
+    match namespace {
+        Some(namespace) => follow(Api::namespaced(client.clone(), namespace)),
+        None => watch(client),
+    }
+}
+
+fn follow<K>(api: Api<K>) -> BoxStream<'static, Event<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    watcher::watcher(api, watcher::Config::default())
         .default_backoff()
         .filter_map(|event| async {
             event

@@ -5,7 +5,6 @@
 //! Not here: the daemon, and what is applied to the cluster.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
@@ -15,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::api::Api;
 use super::controllers;
-use super::load::{self, Counts, Transport};
-use super::node::{self, Apps};
-use super::router::{self, Router};
+use super::load::Transport;
+use super::node;
+use super::router;
+use super::world::{self, World};
 use crate::clock::Clock;
 
 /// How a cluster is set up.
@@ -83,9 +83,7 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Cluster {
     pub api: Api,
-    pub apps: Apps,
-    pub routers: Vec<Router>,
-    pub load: Arc<Counts>,
+    pub world: World,
     pub clock: Clock,
     /// Where the API server listens, if it does.
     pub api_address: Option<SocketAddr>,
@@ -104,15 +102,16 @@ impl Cluster {
     /// If an address cannot be listened on.
     pub async fn start(options: Options) -> Result<Self, Error> {
         let clock = options.clock;
-        let apps = Apps::new(clock, options.seed);
-        let routers = (0..options.routers.max(1))
-            .map(|index| new_router(&options, &apps, index))
-            .collect();
+        let world = World::new(world::Options {
+            clock,
+            seed: options.seed,
+            reload: options.reload,
+            routers: options.routers,
+            namespace: None,
+        });
         let mut cluster = Self {
             api: Api::new(clock),
-            apps,
-            routers,
-            load: Arc::default(),
+            world,
             clock,
             api_address: None,
             users: Vec::new(),
@@ -124,7 +123,7 @@ impl Cluster {
         create_class(cluster.api.client("system:masters"))
             .await
             .map_err(Error::CreateClass)?;
-        cluster.start_parts(&options);
+        cluster.start_parts();
         Ok(cluster)
     }
 
@@ -169,7 +168,7 @@ impl Cluster {
                     .map_err(|error| Error::Api(error.to_string()))
             });
         }
-        for (index, router) in self.routers.iter().cloned().enumerate() {
+        for (index, router) in self.world.routers.iter().cloned().enumerate() {
             if let Some(address) = options.users.map(|address| nth(address, index)) {
                 let (listener, address) = bind("users", address).await?;
                 let (router, shutdown) = (router.clone(), self.shutdown.clone());
@@ -196,61 +195,31 @@ impl Cluster {
         Ok(())
     }
 
-    fn start_parts(&mut self, options: &Options) {
+    fn start_parts(&mut self) {
         let clock = self.clock;
         let stop = || self.shutdown.clone();
         let client = self.api.client("system:kube-controller-manager");
         let controllers = controllers::run(client, clock, stop());
-        let node = node::run(
-            self.api.client("system:node:sandbox"),
-            clock,
-            self.apps.clone(),
-            stop(),
-        );
         let transport = match self.users.as_slice() {
-            [] => Transport::direct(self.routers.clone()),
+            [] => Transport::direct(self.world.routers.clone()),
             addresses => Transport::http(addresses.to_vec()),
         };
-        let settings = load::Options {
-            seed: options.seed ^ 0x10ad,
-            ..load::Options::default()
-        };
-        let client = self.api.client("system:sandbox:load");
-        let load = load::run(
-            client,
-            clock,
-            transport,
-            settings,
-            self.load.clone(),
-            stop(),
-        );
-        for router in &self.routers {
-            let router = router.clone();
-            let (client, stop) = (self.api.client("system:sandbox:router"), stop());
-            self.tasks.spawn(async move {
-                router.run(client, stop).await;
-                Ok(())
-            });
-        }
+        let api = self.api.clone();
+        let mut parts = JoinSet::new();
+        self.world
+            .spawn(&|user| api.client(user), transport, &stop(), &mut parts);
         self.tasks
             .spawn(async move { controllers.await.map_err(Error::Controllers) });
-        self.tasks
-            .spawn(async move { node.await.map_err(Error::Node) });
-        self.tasks.spawn(async move {
-            load.await;
-            Ok(())
-        });
+        self.tasks.spawn(async move { all(parts).await });
     }
 }
 
-fn new_router(options: &Options, apps: &Apps, index: usize) -> Router {
-    let settings = router::Options {
-        reload: options.reload,
-        seed: options.seed.wrapping_add(index as u64 + 1),
-        pod: format!("ingress-nginx-controller-{index}"),
-        ..router::Options::default()
-    };
-    Router::new(options.clock, apps.clone(), settings)
+/// Ends with the first part that fails, or with the last one.
+async fn all(mut parts: JoinSet<Result<(), node::Error>>) -> Result<(), Error> {
+    while let Some(ended) = parts.join_next().await {
+        ended.map_err(Error::BrokeOff)?.map_err(Error::Node)?;
+    }
+    Ok(())
 }
 
 /// The first router has the given port, the others free ones.

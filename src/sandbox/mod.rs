@@ -14,3 +14,4 @@ pub mod node;
 mod random;
 pub mod router;
 pub mod scenario;
+pub mod world;

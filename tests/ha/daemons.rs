@@ -47,7 +47,7 @@ impl Daemon {
         let settings = Settings::parse(&all.to_string(), Path::new("test"), &[]).unwrap();
         let line = Line::new(world.clock);
         let client = || line.client(world.cluster.client(ACCOUNT));
-        let routers = world.cluster.routers.clone();
+        let routers = world.cluster.world.routers.clone();
         let texts = move || {
             let texts = routers
                 .iter()

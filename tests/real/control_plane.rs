@@ -23,7 +23,8 @@ const CONTROLLERS: &str = "deployment-controller,replicaset-controller,endpoints
 /// User name, token (the same) and group of everyone who has a token of their own.
 const USERS: &[(&str, &str)] = &[
     ("admin", "system:masters"),
-    ("system:kube-controller-manager", ""),
+    // Its controllers share its account here, and their roles are bound to accounts of their own.
+    ("system:kube-controller-manager", "system:masters"),
     (ACCOUNT, "system:serviceaccounts"),
 ];
 
@@ -70,9 +71,17 @@ pub fn assets() -> Option<PathBuf> {
 impl ControlPlane {
     /// Starts one, unless its binaries are missing (see [`assets`]).
     pub async fn start() -> Option<Self> {
+        let mut plane = Self::start_without_controllers().await?;
+        plane.start_controllers();
+        Some(plane)
+    }
+
+    /// The same without its controllers: what is defined before they start they know at once;
+    /// a kind that is defined later, the garbage collector finds within half a minute.
+    pub async fn start_without_controllers() -> Option<Self> {
         let assets = assets()?;
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let [etcd, peer, port, controllers] = free_ports();
+        let [etcd, peer, port] = free_ports();
         let mut plane = Self {
             servers: Vec::new(),
             url: format!("https://127.0.0.1:{port}"),
@@ -82,12 +91,27 @@ impl ControlPlane {
         plane.run(&assets, "etcd", etcd_flags(plane.dir.path(), etcd, peer));
         plane.run(&assets, "kube-apiserver", plane.api_flags(etcd, port));
         plane.wait_until_ready().await;
-        plane.run(
-            &assets,
-            "kube-controller-manager",
-            plane.controller_flags(controllers),
-        );
         Some(plane)
+    }
+
+    /// Starts the controllers.
+    pub fn start_controllers(&mut self) {
+        let assets = assets().expect("the binaries, as before");
+        let [port] = free_ports();
+        let flags = self.controller_flags(port);
+        self.run(&assets, "kube-controller-manager", flags);
+    }
+
+    /// Copies what the servers logged to where it outlives them, and says where.
+    pub fn kept_logs(&self) -> PathBuf {
+        let name = format!("control-plane-{}", std::process::id());
+        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::create_dir_all(&kept).expect("a folder for logs");
+        for name in ["etcd", "kube-apiserver", "kube-controller-manager", "audit"] {
+            let log = format!("{name}.log");
+            std::fs::copy(self.dir.path().join(&log), kept.join(log)).ok();
+        }
+        kept
     }
 
     /// A client with all rights that acts as this user; as the daemon's account, only with its rights.
@@ -176,6 +200,9 @@ impl ControlPlane {
             format!("--kubeconfig={}", kubeconfig.display()),
             format!("--controllers={CONTROLLERS}"),
             "--leader-elect=false".into(),
+            // Many scenarios at once are more than its default of 20 requests a second.
+            "--kube-api-qps=1000".into(),
+            "--kube-api-burst=1000".into(),
             "--bind-address=127.0.0.1".into(),
             format!("--secure-port={port}"),
             format!("--cert-dir={}/controllers", self.dir.path().display()),

@@ -10,35 +10,23 @@
 mod stage;
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::{Arc, Mutex as StdMutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::sync::Mutex;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
+use super::keeper::{self, Keeper, With};
 use crate::clock::Clock;
-use crate::daemon::rules::Rules;
+use crate::daemon::Clients;
 use crate::daemon::settings::{self, Settings};
-use crate::daemon::{self, Clients, Parts};
 use crate::kubernetes::crd::{ACCOUNT, Rollout};
 use crate::kubernetes::gate;
-use crate::prometheus::{Scrape, Source, Targets};
+use crate::prometheus::Targets;
 use crate::sandbox::api::Api;
 use crate::sandbox::cluster::{self, Cluster, Options};
-use crate::sandbox::router::Router;
 use crate::sandbox::scenario::{self, Scenario, Way};
-use crate::telemetry::Metrics;
-use crate::web::Board;
-
-/// Time of one look at the metrics.
-const SCRAPE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time that a stopped daemon has to finish.
-const DRAIN: Duration = Duration::from_secs(10);
+use crate::sandbox::world::World;
 
 /// Where the cluster listens; nowhere, for tests in virtual time.
 #[derive(Debug, Clone, Copy, Default)]
@@ -71,16 +59,8 @@ pub enum Error {
     #[error("reading the daemon's settings: {0}")]
     Settings(#[from] settings::Error),
     /// The daemon.
-    #[error("starting the daemon: {0}")]
-    Daemon(#[from] daemon::Error),
-    /// The daemon's page.
-    #[error("listening on {address} for the page: {source}")]
-    Page {
-        /// Where.
-        address: SocketAddr,
-        /// Why not.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Daemon(#[from] keeper::Error),
 }
 
 /// A running cluster, with or without the daemon.
@@ -89,18 +69,10 @@ pub struct Embedded {
     pub at: Addresses,
     clock: Clock,
     api: Api,
-    routers: Vec<Router>,
+    world: World,
     metrics: Vec<SocketAddr>,
-    settings: Settings,
-    board: Arc<StdMutex<Board>>,
-    daemon: Mutex<Option<Daemon>>,
+    keeper: Keeper,
     cluster: Mutex<Option<Cluster>>,
-}
-
-/// A daemon that runs.
-struct Daemon {
-    task: JoinSet<Result<(), daemon::Error>>,
-    stop: CancellationToken,
 }
 
 impl Embedded {
@@ -127,15 +99,13 @@ impl Embedded {
             },
             clock,
             api: cluster.api.clone(),
-            routers: cluster.routers.clone(),
+            world: cluster.world.clone(),
             metrics: cluster.metrics.clone(),
-            settings: daemon_settings(&scenario.daemon, &cluster.metrics)?,
-            board: Arc::default(),
-            daemon: Mutex::new(None),
+            keeper: Keeper::new(daemon(scenario, &cluster, at.page)?),
             cluster: Mutex::new(Some(cluster)),
         };
         if scenario.with_daemon {
-            embedded.at.page = embedded.start_daemon().await?;
+            embedded.at.page = embedded.keeper.start().await?;
         }
         Ok(embedded)
     }
@@ -158,19 +128,14 @@ impl Embedded {
                 None => std::future::pending().await,
             }
         };
-        let daemon = async {
-            match self.daemon.lock().await.as_mut() {
-                Some(daemon) => joined(daemon.task.join_next().await),
-                None => std::future::pending().await,
-            }
-        };
-        let ended = tokio::select! { ended = cluster => ended, ended = daemon => ended };
+        let ended =
+            tokio::select! { ended = cluster => ended, ended = self.keeper.ended() => ended };
         ended.unwrap_or_else(|| "a part of the sandbox ended early".to_owned())
     }
 
     /// Stops the daemon, then the cluster.
     pub async fn stop(&self) {
-        self.stop_daemon().await;
+        self.keeper.stop().await;
         let cluster = self.cluster.lock().await.take();
         if let Some(cluster) = cluster
             && let Err(error) = cluster.stop().await
@@ -178,98 +143,37 @@ impl Embedded {
             tracing::warn!(%error, "a part of the cluster failed");
         }
     }
-
-    /// Starts the daemon; returns where its page is.
-    async fn start_daemon(&self) -> Result<Option<SocketAddr>, Error> {
-        let mut running = self.daemon.lock().await;
-        if running.is_some() {
-            return Ok(None);
-        }
-        let (listener, page) = self.page().await?;
-        let board = Board::default();
-        let parts = Parts {
-            settings: self.settings.clone(),
-            clients: Clients {
-                watches: self.api.client(ACCOUNT),
-                writes: self.api.client(ACCOUNT),
-                lease: self.api.client(ACCOUNT),
-            },
-            clock: self.clock,
-            source: self.source()?,
-            rules: Rules::load(self.settings.rules.clone()).map_err(daemon::Error::Rules)?,
-            listener,
-            board: board.clone(),
-            metrics: Metrics::new(),
-        };
-        *self.board.lock().unwrap_or_else(PoisonError::into_inner) = board;
-        let stop = CancellationToken::new();
-        let mut task = JoinSet::new();
-        task.spawn(daemon::serve(parts, stop.clone()));
-        *running = Some(Daemon { task, stop });
-        Ok(page)
-    }
-
-    async fn page(&self) -> Result<(Option<TcpListener>, Option<SocketAddr>), Error> {
-        let Some(address) = self.at.page else {
-            return Ok((None, None));
-        };
-        let failed = |source| Error::Page { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        Ok((Some(listener), Some(address)))
-    }
-
-    /// The Prometheus of the settings, if they name one; else the routers.
-    fn source(&self) -> Result<Source, daemon::Error> {
-        match &self.settings.evidence.source {
-            settings::Source::Prometheus {
-                url,
-                token_file,
-                matching,
-            } => daemon::prometheus(url, token_file.clone(), matching, self.clock),
-            settings::Source::Scrape(_) => Ok(Scrape::new(self.targets(), SCRAPE_TIMEOUT)?.into()),
-        }
-    }
-
-    /// Over the network where the routers listen, as in a real cluster; else by their texts.
-    fn targets(&self) -> Targets {
-        if let settings::Source::Scrape(settings::Scrape::Targets(urls)) =
-            &self.settings.evidence.source
-            && self.at.metrics.is_some()
-        {
-            return Targets::Urls(urls.clone());
-        }
-        let routers = self.routers.clone();
-        Targets::Texts(Arc::new(move || {
-            let text = |(n, router): (usize, &Router)| {
-                Some((format!("router-{n}"), router.metrics_text()?))
-            };
-            routers.iter().enumerate().filter_map(text).collect()
-        }))
-    }
-
-    /// Lets the daemon finish.
-    async fn stop_daemon(&self) {
-        let daemon = self.daemon.lock().await.take();
-        if let Some(mut daemon) = daemon {
-            daemon.stop.cancel();
-            let ended = self.clock.timeout(DRAIN, daemon.task.join_next()).await;
-            if let Some(error) = ended.ok().and_then(joined) {
-                tracing::warn!(error, "the daemon failed");
-            }
-        }
-    }
 }
 
-/// How a task of the daemon ended, if it failed.
-fn joined(
-    ended: Option<Result<Result<(), daemon::Error>, tokio::task::JoinError>>,
-) -> Option<String> {
-    match ended? {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(format!("the daemon: {error}")),
-        Err(error) => Some(format!("the daemon: {error}")),
+/// What the scenario's daemon is started with.
+fn daemon(
+    scenario: &Scenario,
+    cluster: &Cluster,
+    page: Option<SocketAddr>,
+) -> Result<With, settings::Error> {
+    let settings = keeper::settings(&scenario.daemon, &cluster.metrics)?;
+    Ok(With {
+        clients: Clients {
+            watches: cluster.client(ACCOUNT),
+            writes: cluster.client(ACCOUNT),
+            lease: cluster.client(ACCOUNT),
+        },
+        clock: cluster.clock,
+        targets: targets(&settings, cluster),
+        page,
+        settings,
+    })
+}
+
+/// Over the network where the routers listen, as in a real cluster; else by their texts.
+fn targets(settings: &Settings, cluster: &Cluster) -> Targets {
+    if let settings::Source::Scrape(settings::Scrape::Targets(urls)) = &settings.evidence.source
+        && !cluster.metrics.is_empty()
+    {
+        return Targets::Urls(urls.clone());
     }
+    let world = cluster.world.clone();
+    Targets::Texts(Arc::new(move || world.metrics_texts()))
 }
 
 /// Applies the CRD and, if wanted, the gate.
@@ -305,31 +209,6 @@ pub fn read_from(scenario: &mut Scenario, url: &str, matching: &[String]) {
     if scenario.with_daemon {
         scenario.daemon = overrides;
     }
-}
-
-/// The daemon's settings: the sandbox's own, with the scenario's overrides, read as a file is.
-fn daemon_settings(overrides: &Value, metrics: &[SocketAddr]) -> Result<Settings, Error> {
-    let mut targets: Vec<String> = metrics
-        .iter()
-        .map(|address| format!("http://{address}/metrics"))
-        .collect();
-    if targets.is_empty() {
-        targets.push("http://127.0.0.1:10254/metrics".to_owned());
-    }
-    let mut all = json!({
-        "environment": "sandbox",
-        "gate": "policy",
-        "account": ACCOUNT,
-        "evidence": {"every": "1s", "scrape": {"targets": targets}},
-    });
-    if overrides.is_object() {
-        json_patch::merge(&mut all, overrides);
-    }
-    Ok(Settings::parse(
-        &all.to_string(),
-        Path::new("scenario"),
-        &[],
-    )?)
 }
 
 impl std::fmt::Debug for Embedded {

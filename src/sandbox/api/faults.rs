@@ -164,7 +164,8 @@ impl Faults {
             .send_modify(|disturbance| disturbance.expired += 1);
     }
 
-    pub(super) fn take(&self, request: &Request<'_>) -> Option<Fault> {
+    /// Uses up and returns the fault that is armed for this request, if there is one.
+    pub fn take(&self, request: &Request<'_>) -> Option<Fault> {
         let mut armed = self.lock();
         let at = armed
             .iter()

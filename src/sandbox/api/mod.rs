@@ -56,11 +56,12 @@ mod validate;
 mod watch;
 mod write;
 
+pub use call::Target;
 pub use counters::{Counted, Requests};
-pub use faults::{Fault, Faults, Matching};
+pub use faults::{Fault, Faults, Matching, Request as Asked};
 pub use serve::{Lost, ServeError};
 
-use call::{Call, Target};
+use call::Call;
 use kinds::{Kind, Registry};
 use refusal::Refusal;
 use store::{Key, Store, Stored};

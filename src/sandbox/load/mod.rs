@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use self::schedule::{Flow, Schedule};
 use crate::clock::Clock;
-use crate::sandbox::cache::{Cache, Key, key_of, watch};
+use crate::sandbox::cache::{Cache, Key, key_of, watch_in};
 use crate::sandbox::drive::{Part, drive};
 use crate::sandbox::events::{Note, tell};
 
@@ -61,9 +61,10 @@ pub struct Counts {
     in_flight: AtomicUsize,
 }
 
-/// Sends load until `shutdown`.
+/// Sends load until `shutdown`, to the Ingresses of this namespace only, if one is given.
 pub async fn run(
     client: Client,
+    namespace: Option<&str>,
     clock: Clock,
     transport: Transport,
     options: Options,
@@ -81,7 +82,7 @@ pub async fn run(
         counts,
         requests: TaskTracker::new(),
     };
-    drive(load, watch(&client), clock, shutdown).await;
+    drive(load, watch_in(&client, namespace), clock, shutdown).await;
 }
 
 struct Load {

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use self::life::{Life, Stage};
 use self::references::{Known, Reference};
 use crate::clock::{Clock, elapsed};
-use crate::sandbox::cache::{Cache, Change, Key, key_of, watch};
+use crate::sandbox::cache::{Cache, Change, Key, key_of, watch_in};
 use crate::sandbox::drive::{Agenda, Part, after, drive};
 use crate::sandbox::events::{Note, tell};
 
@@ -47,12 +47,14 @@ pub enum Error {
     CreateNode(#[source] kube::Error),
 }
 
-/// Runs the node until `shutdown`; its pods' applications are registered in `apps`.
+/// Runs the node until `shutdown`; its pods' applications are registered in `apps`. It takes the
+/// pods of this namespace only, if one is given.
 ///
 /// # Errors
 /// If the Node object cannot be created.
 pub async fn run(
     client: Client,
+    namespace: Option<&str>,
     clock: Clock,
     apps: Apps,
     shutdown: CancellationToken,
@@ -61,9 +63,9 @@ pub async fn run(
         .await
         .map_err(Error::CreateNode)?;
     let events = select_all([
-        watch(&client).map(Seen::Pod).boxed(),
-        watch(&client).map(Seen::ConfigMap).boxed(),
-        watch(&client).map(Seen::Secret).boxed(),
+        watch_in(&client, namespace).map(Seen::Pod).boxed(),
+        watch_in(&client, namespace).map(Seen::ConfigMap).boxed(),
+        watch_in(&client, namespace).map(Seen::Secret).boxed(),
     ]);
     drive(Node::new(client, clock, apps), events, clock, shutdown).await;
     Ok(())

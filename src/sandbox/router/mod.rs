@@ -42,6 +42,8 @@ pub struct Options {
     /// `controller`.
     pub class: String,
     pub controller: String,
+    /// Only the Ingresses of this namespace are served, if one is given.
+    pub namespace: Option<String>,
     /// What annotations begin with.
     pub prefix: String,
     /// How long a change takes to come into effect, give or take half of it.
@@ -56,6 +58,7 @@ impl Default for Options {
         Self {
             class: "nginx".into(),
             controller: "k8s.io/ingress-nginx".into(),
+            namespace: None,
             prefix: annotations::PREFIX.into(),
             reload: source::RELOAD,
             seed: 1,

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Router;
 use super::table::Table;
-use crate::sandbox::cache::{Cache, Index, watch};
+use crate::sandbox::cache::{Cache, Index, watch, watch_in};
 use crate::sandbox::drive::{Part, after, drive};
 use crate::sandbox::random::Random;
 
@@ -35,11 +35,12 @@ enum Seen {
 
 /// Keeps the router's table up to date until `shutdown`.
 pub async fn run(router: Router, client: Client, shutdown: CancellationToken) {
+    let namespace = router.options().namespace.as_deref();
     let events = select_all([
-        watch(&client).map(Seen::Ingress).boxed(),
+        watch_in(&client, namespace).map(Seen::Ingress).boxed(),
         watch(&client).map(Seen::Class).boxed(),
-        watch(&client).map(Seen::Service).boxed(),
-        watch(&client).map(Seen::Slice).boxed(),
+        watch_in(&client, namespace).map(Seen::Service).boxed(),
+        watch_in(&client, namespace).map(Seen::Slice).boxed(),
     ]);
     let clock = router.clock();
     let source = Source {

@@ -5,6 +5,7 @@
 use serde::Deserialize;
 
 use super::fields::one;
+use crate::sandbox::api::{self, Matching};
 
 /// Something that breaks.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -92,4 +93,33 @@ pub struct Fault {
     pub times: u32,
     /// `Retry-After` in seconds, for 429.
     pub retry_after: Option<u64>,
+}
+
+impl Fault {
+    /// The same as an API server or a client arms it: for whose requests, and what is answered.
+    /// Without a user those of `daemon` are meant.
+    ///
+    /// # Errors
+    /// If there is no such answer.
+    pub fn armed(&self, daemon: &str) -> Result<(Matching, api::Fault), String> {
+        let matching = Matching {
+            verb: self.verb.clone(),
+            resource: self.resource.clone(),
+            name: self.name.clone(),
+            user: Some(self.user.clone().unwrap_or_else(|| daemon.to_owned())),
+        };
+        let what = match self.answer.as_str() {
+            "409" => api::Fault::Conflict,
+            "429" => api::Fault::TooManyRequests(self.retry_after.unwrap_or(1)),
+            "hang" => api::Fault::Hang,
+            "lost" => api::Fault::LostAfterEffect,
+            "cut" => api::Fault::LostBefore,
+            status => api::Fault::Status(
+                status
+                    .parse()
+                    .map_err(|_| format!("the API server cannot answer {status:?}"))?,
+            ),
+        };
+        Ok((matching, what))
+    }
 }

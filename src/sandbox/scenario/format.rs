@@ -37,6 +37,8 @@ pub struct Scenario {
     pub with_daemon: bool,
     /// The timeline, each step with its line.
     pub steps: Vec<(u64, Step)>,
+    /// Where its Rollouts are followed; empty: in all namespaces.
+    pub namespace: String,
     /// The folder that `file` in `apply` is relative to.
     pub folder: PathBuf,
 }

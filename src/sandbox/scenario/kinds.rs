@@ -9,6 +9,13 @@ use serde_json::Value;
 
 /// Kind, group, version, whether it lives in a namespace.
 const KINDS: &[(&str, &str, &str, bool)] = &[
+    ("ClusterRole", "rbac.authorization.k8s.io", "v1", false),
+    (
+        "ClusterRoleBinding",
+        "rbac.authorization.k8s.io",
+        "v1",
+        false,
+    ),
     ("ConfigMap", "", "v1", true),
     ("ControllerRevision", "apps", "v1", true),
     (
@@ -85,6 +92,14 @@ pub fn api(
     } else {
         Api::all_with(client, &resource)
     }
+}
+
+/// Whether objects of this kind live in a namespace; kinds that are not known are taken to.
+pub fn namespaced(kind: &str) -> bool {
+    KINDS
+        .iter()
+        .find(|row| row.0 == kind)
+        .is_none_or(|row| row.3)
 }
 
 /// One object as JSON, `None` where there is none.

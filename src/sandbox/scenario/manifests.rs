@@ -123,15 +123,25 @@ async fn create(api: &Api<DynamicObject>, way: Way, manifest: &Value) -> Result<
 }
 
 async fn replace(api: &Api<DynamicObject>, name: &str, manifest: &Value) -> Result<(), Error> {
-    let present = api.get(name).await?;
     let mut object = object(manifest)?;
-    object.metadata.resource_version = present.metadata.resource_version;
     let params = PostParams {
         field_manager: Some(Way::Replace.manager().to_owned()),
         ..PostParams::default()
     };
-    api.replace(name, &params, &object).await.map(drop)
+    let mut left = REPLACES;
+    loop {
+        left -= 1;
+        object.metadata.resource_version = api.get(name).await?.metadata.resource_version;
+        match api.replace(name, &params, &object).await {
+            // A controller wrote a status in between.
+            Err(Error::Api(status)) if status.code == 409 && left > 0 => {}
+            other => return other.map(drop),
+        }
+    }
 }
+
+/// How often a replace is tried before the conflict is believed.
+const REPLACES: u32 = 5;
 
 fn object(manifest: &Value) -> Result<DynamicObject, Error> {
     serde_json::from_value(manifest.clone()).map_err(Error::SerdeError)

@@ -21,6 +21,7 @@ mod look;
 mod manifests;
 mod measure;
 mod parse;
+mod place;
 mod player;
 mod release;
 mod stage;

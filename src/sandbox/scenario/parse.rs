@@ -116,6 +116,7 @@ fn scenario(header: Header, steps: Vec<(u64, Step)>, folder: &Path) -> Scenario 
         daemon: header.daemon,
         with_daemon,
         steps,
+        namespace: String::new(),
         folder: folder.to_owned(),
     }
 }

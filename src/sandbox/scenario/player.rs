@@ -2,7 +2,7 @@
 //! is to be told meanwhile.
 //!
 //! Guarantees: all waiting is on the stage's clock, so that a scenario takes no time where
-//! that is virtual; ten times a second the always-checks are looked at and running Rollouts
+//! that is virtual; as often as the stage bears it the always-checks are looked at and running Rollouts
 //! are followed. A step that fails ends the scenario; a named run that does not end as it
 //! should is a failure, but the next one is played.
 
@@ -26,8 +26,6 @@ use super::told::{Row, Sink, Told};
 use super::verbs;
 use crate::clock::elapsed;
 
-/// How often the player looks.
-const LOOK: Duration = Duration::from_millis(100);
 /// Looks between two live lines.
 const LIVE: u32 = 10;
 /// Time for what must be seen after a named run.
@@ -54,6 +52,7 @@ pub async fn play(
         stage,
         sink,
         stop,
+        namespace: &scenario.namespace,
         git: Git::default(),
         journal: Journal::new(now, stage.tallies()),
         always: Vec::new(),
@@ -79,6 +78,7 @@ struct Player<'a> {
     stage: &'a dyn Stage,
     sink: &'a mut dyn Sink,
     stop: &'a CancellationToken,
+    namespace: &'a str,
     git: Git,
     journal: Journal,
     always: Vec<(u64, Check)>,
@@ -189,12 +189,12 @@ impl Player<'_> {
         }
     }
 
-    /// One look at everything that is followed all the time, after a tenth of a second.
+    /// One look at everything that is followed all the time, after a short while.
     async fn tick(&mut self) {
         let clock = self.stage.clock();
         tokio::select! {
             () = self.stop.cancelled() => return,
-            () = clock.sleep(LOOK) => {}
+            () = clock.sleep(self.stage.look_every()) => {}
         }
         let now = self.now();
         self.journal.note(now, self.stage.tallies());
@@ -220,7 +220,7 @@ impl Player<'_> {
     async fn follow(&mut self) {
         self.looks += 1;
         let now = self.now();
-        for rollout in look::all(self.stage, "Rollout", "")
+        for rollout in look::all(self.stage, "Rollout", self.namespace)
             .await
             .unwrap_or_default()
         {

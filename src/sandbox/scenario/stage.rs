@@ -5,6 +5,7 @@
 //! that cannot break something says so in its error.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
@@ -17,6 +18,11 @@ use crate::clock::Clock;
 pub trait Stage: Send + Sync {
     /// The time that the cluster lives in.
     fn clock(&self) -> Clock;
+
+    /// How often the player looks at the cluster, on its clock. Default ten times a second.
+    fn look_every(&self) -> Duration {
+        Duration::from_millis(100)
+    }
 
     /// A client that acts as this account.
     fn client(&self, user: &str) -> kube::Client;

@@ -1,0 +1,196 @@
+//! Every shipped scenario on a real control plane: kube-apiserver, its controllers and etcd.
+//!
+//! One control plane is shared: each scenario has a namespace of its own with its own node,
+//! routers, load and daemon, several at a time; those that touch what all share come last, one
+//! by one. The daemons act as the service account of `clusters/base`, and in the end the audit log
+//! says whether its RBAC is what they need, no less and no more.
+//!
+//! `SCENARIOS=gate/12,demo` plays some only; `SPEED` and `AT_ONCE` change the pace.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test fails by panicking
+#![allow(clippy::disallowed_methods)] // servers live in real time
+
+#[path = "../real/child.rs"]
+mod child;
+#[path = "../real/control_plane.rs"]
+#[allow(dead_code)] // other tests use more of it
+mod control_plane;
+mod faults;
+mod installed;
+mod stage;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sluice::kubernetes::crd::ACCOUNT;
+use sluice::sandbox::scenario::{self, Collected, Scenario};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use control_plane::ControlPlane;
+use installed::Accounts;
+use stage::Real;
+
+/// How many times faster than the control plane the stages live.
+const SPEED: f64 = 2.0;
+/// The same of others: where there is much to wait for and little load meanwhile, or nothing beside.
+const QUICKER: &[(&str, f64)] = &[("gate/22-sluice-is-down.yaml", 5.0), (MEASURED, 3.0)];
+/// Played alone, since it judges latencies, which are the machine's as well.
+const MEASURED: &str = "demo.yaml";
+/// How many scenarios are played at a time: they mostly wait.
+const AT_ONCE: usize = 12;
+/// Time between two starts at first.
+const STAGGER: Duration = Duration::from_millis(700);
+
+/// How one scenario went.
+struct Played {
+    file: String,
+    took: Duration,
+    failures: usize,
+    story: String,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn every_scenario_goes_as_it_says() {
+    let Some(mut plane) = ControlPlane::start_without_controllers().await else {
+        return;
+    };
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let accounts = Arc::new(Accounts::of(&plane).await);
+    installed::install(&accounts).await;
+    plane.start_controllers();
+    installed::gate(&accounts, true).await;
+    let daemon = plane.config(ACCOUNT).await;
+    let (alone, together): (Vec<_>, Vec<_>) = chosen()
+        .into_iter()
+        .partition(|(file, scenario)| file == MEASURED || scenario.is_cluster_wide());
+    let mut played = side_by_side(together, &accounts, &daemon).await;
+    for (file, scenario) in alone {
+        installed::gate(&accounts, scenario.cluster.gate).await;
+        played.push(play(file, scenario, accounts.clone(), daemon.clone()).await);
+    }
+    judge(&plane, &played);
+}
+
+/// The scenarios that are to be played, each in a namespace of its own.
+fn chosen() -> Vec<(String, Scenario)> {
+    let wanted = std::env::var("SCENARIOS").unwrap_or_default();
+    let wanted: Vec<&str> = wanted.split(',').filter(|word| !word.is_empty()).collect();
+    let mut files = Vec::new();
+    for folder in ["", "gate", "bad-days"] {
+        files.extend(files_in(&folder_of(folder)));
+    }
+    files
+        .into_iter()
+        .map(|path| {
+            let short = path.strip_prefix(folder_of("")).unwrap();
+            (short.display().to_string(), path)
+        })
+        .filter(|(file, _)| wanted.is_empty() || wanted.iter().any(|word| file.starts_with(word)))
+        .map(|(file, path)| {
+            let scenario = scenario::load(&path).unwrap_or_else(|problems| panic!("{problems}"));
+            let namespace = file.replace(".yaml", "").replace('/', "-");
+            (file, scenario.in_namespace(&namespace))
+        })
+        .collect()
+}
+
+fn folder_of(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("scenarios")
+        .join(name)
+}
+
+/// The files that have steps; the others are manifests.
+fn files_in(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .filter(|path| std::fs::read_to_string(path).unwrap().contains("\nsteps:"))
+        .collect();
+    files.sort();
+    files
+}
+
+async fn side_by_side(
+    scenarios: Vec<(String, Scenario)>,
+    accounts: &Arc<Accounts>,
+    daemon: &kube::Config,
+) -> Vec<Played> {
+    let room = Arc::new(Semaphore::new(
+        number("AT_ONCE").map_or(AT_ONCE, |n| n as usize),
+    ));
+    let mut plays = JoinSet::new();
+    for (nth, (file, scenario)) in scenarios.into_iter().enumerate() {
+        let (room, accounts, daemon) = (room.clone(), accounts.clone(), daemon.clone());
+        plays.spawn(async move {
+            // Not all in the same second: to start is the hardest part.
+            tokio::time::sleep(STAGGER * nth.min(AT_ONCE) as u32).await;
+            let _place = room.acquire().await.unwrap();
+            play(file, scenario, accounts, daemon).await
+        });
+    }
+    plays.join_all().await
+}
+
+/// Slow enough for what the machine has to do meanwhile not to be seen in the latencies.
+fn speed(file: &str) -> f64 {
+    let speed = number("SPEED").unwrap_or(SPEED);
+    let quicker = QUICKER.iter().find(|(name, _)| *name == file);
+    quicker.map_or(speed, |(_, quicker)| quicker.max(speed))
+}
+
+fn number(variable: &str) -> Option<f64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+async fn play(
+    file: String,
+    scenario: Scenario,
+    accounts: Arc<Accounts>,
+    daemon: kube::Config,
+) -> Played {
+    let began = Instant::now();
+    accounts.create_namespace(&scenario.namespace).await;
+    let speed = speed(&file);
+    let stage = Real::start(&scenario, speed, accounts, daemon).await;
+    let mut sink = Collected::default();
+    let stop = CancellationToken::new();
+    let ended = scenario::play(&scenario, &stage, &mut sink, &stop).await;
+    stage.stop().await;
+    let played = Played {
+        file,
+        took: began.elapsed(),
+        failures: ended.failures,
+        story: sink.story(),
+    };
+    let word = if played.failures == 0 { "ok" } else { "FAILED" };
+    println!(
+        "{word:6} {:6.1}s {}",
+        played.took.as_secs_f64(),
+        played.file
+    );
+    played
+}
+
+/// Fails with the whole story of whatever went otherwise than it should.
+fn judge(plane: &ControlPlane, played: &[Played]) {
+    let failed: Vec<&Played> = played.iter().filter(|played| played.failures > 0).collect();
+    if failed.is_empty() {
+        return;
+    }
+    let stories: Vec<String> = failed
+        .iter()
+        .map(|played| format!("{}\n{}", played.file, played.story))
+        .collect();
+    panic!(
+        "\n{}\n{} of {} scenarios failed; the control plane's logs are in {}",
+        stories.join("\n"),
+        failed.len(),
+        played.len(),
+        plane.kept_logs().display()
+    );
+}
