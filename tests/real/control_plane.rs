@@ -184,6 +184,8 @@ impl ControlPlane {
             format!("--token-auth-file={dir}/tokens.csv"),
             "--authorization-mode=RBAC".into(),
             "--disable-admission-plugins=ServiceAccount".into(),
+            // As on OpenShift: nobody may set owners without the rights for it.
+            "--enable-admission-plugins=OwnerReferencesPermissionEnforcement".into(),
             "--endpoint-reconciler-type=none".into(),
             "--service-cluster-ip-range=10.96.0.0/16".into(),
             "--service-account-issuer=https://kubernetes.default.svc".into(),

@@ -172,7 +172,8 @@ fn printed(command: &str) -> String {
     String::from_utf8(output.stdout).expect("a text")
 }
 
-fn base(file: &str) -> Vec<Value> {
+/// The objects of a file of `clusters/base/sluice`.
+pub fn base(file: &str) -> Vec<Value> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("clusters/base/sluice");
     documents(&std::fs::read_to_string(folder.join(file)).expect("a manifest"))
 }

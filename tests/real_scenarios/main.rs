@@ -17,6 +17,7 @@ mod child;
 mod control_plane;
 mod faults;
 mod installed;
+mod rights;
 mod stage;
 
 use std::path::{Path, PathBuf};
@@ -72,6 +73,10 @@ async fn every_scenario_goes_as_it_says() {
         played.push(play(file, scenario, accounts.clone(), daemon.clone()).await);
     }
     judge(&plane, &played);
+    if std::env::var_os("SCENARIOS").is_none() {
+        let problems = rights::problems(&plane);
+        assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+    }
 }
 
 /// The scenarios that are to be played, each in a namespace of its own.
