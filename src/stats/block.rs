@@ -25,8 +25,8 @@ const LARGEST_CLIPPED_SHARE: f64 = 0.5;
 /// The block witness's state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Block {
-    average: Mixture,
-    clipped: Mixture,
+    average: Mixture<9>,
+    clipped: Mixture<5>,
 }
 
 impl Block {
@@ -58,6 +58,12 @@ impl Block {
     /// Natural logarithm of the e-value: the mean of both kinds' wealth.
     pub fn log(&self) -> f64 {
         log_mean_exp(&[self.average.log(), self.clipped.log()])
+    }
+
+    /// Whether [`Block::log`] is at `bound` or above; cheap far below.
+    pub fn reaches(&self, bound: f64) -> bool {
+        // The mean of two is at most the greater.
+        (self.average.reaches(bound) || self.clipped.reaches(bound)) && self.log() >= bound
     }
 
     /// To be called once when the canary's share was changed.

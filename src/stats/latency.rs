@@ -117,6 +117,8 @@ impl Bet {
         let (mut log, mut last) = (0.0, floor);
         let buckets = counts.canary.iter().zip(counts.stable);
         let ratios = self.ratios.iter().zip(&self.ln_ratios);
+        // Neighbours often have the same ratio, and then the same logarithm.
+        let (mut known_r, mut ln_g) = (f64::NAN, 0.0);
         for (k, ((y_c, y_b), (r, ln_r))) in buckets.zip(ratios).enumerate() {
             let divisor = w * r + 1.0 - w;
             let free = lift * r / (rho * divisor);
@@ -126,7 +128,9 @@ impl Bet {
             } else {
                 last = free;
                 if y_c + y_b > 0.0 {
-                    let ln_g = ln_lift - divisor.ln();
+                    if r.to_bits() != known_r.to_bits() {
+                        (known_r, ln_g) = (*r, ln_lift - divisor.ln());
+                    }
                     log += y_c * (ln_g + ln_r - ln_rho) + y_b * ln_g;
                 }
             }

@@ -1,6 +1,6 @@
 //! Sequential statistics for two arms: is the one worse, is it no worse, is the split right?
 //!
-//! Everything here is an e-process: a wealth that is expected to fall or stay under its null
+//! Everything here but `rank` is an e-process: a wealth that is expected to fall or stay under its null
 //! hypothesis, so that reaching `1/alpha` at *any* look is evidence at level `alpha` (Ville's
 //! inequality). The sources of each formula are named where it stands.
 //!
@@ -13,6 +13,7 @@ pub mod mixture;
 pub mod not_worse;
 pub mod patience;
 pub mod quantile;
+pub mod rank;
 pub mod share;
 pub mod worse;
 

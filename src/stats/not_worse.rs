@@ -14,6 +14,16 @@ use super::{Arms, Margin};
 /// Alternatives: a bad canary request is worth this factor.
 const FACTORS: [f64; 6] = [0.02, 0.1, 0.25, 0.5, 0.7, 0.85];
 
+/// Their natural logarithms.
+const LN_FACTORS: [f64; 6] = [
+    -3.912_023_005_428_146,
+    -std::f64::consts::LN_10,
+    -1.386_294_361_119_890_6,
+    -std::f64::consts::LN_2,
+    -0.356_674_943_938_732_45,
+    -0.162_518_929_497_774_94,
+];
+
 /// Factor per bad stable request that belongs to a factor `a` per bad canary request.
 fn stable_factor(a: f64, w: f64, ratio: f64) -> f64 {
     1.0 + ratio * w / (1.0 - w) * (1.0 - a)
@@ -33,7 +43,7 @@ pub fn drift(w: f64, margin: &Margin, rate: f64) -> [(f64, f64); 6] {
 /// The promotion test's state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NotWorse {
-    wealth: Mixture,
+    wealth: Mixture<6>,
     top: f64,
 }
 
@@ -49,12 +59,16 @@ impl NotWorse {
     /// Folds one interval in; one with an empty arm brings nothing.
     pub fn observe(&mut self, arms: &Arms, margin: &Margin) {
         let Some(w) = arms.share() else { return };
-        self.wealth.gain(FACTORS.map(|a| {
-            arms.canary.bad * a.ln()
-                + arms.stable.bad * stable_factor(a, w, margin.ratio).ln()
-                + arms.canary.total * margin.absolute * (1.0 - a)
-        }));
-        self.top = self.top.max(self.wealth.log());
+        let allowance = arms.canary.total * margin.absolute;
+        let mut growth = FACTORS.map(|a| allowance * (1.0 - a));
+        for ((log, a), ln_a) in growth.iter_mut().zip(FACTORS).zip(LN_FACTORS) {
+            *log += arms.canary.bad * ln_a;
+            if arms.stable.bad > 0.0 {
+                *log += arms.stable.bad * stable_factor(a, w, margin.ratio).ln();
+            }
+        }
+        self.wealth.gain(growth);
+        self.top = self.wealth.at_least(self.top);
     }
 
     /// Natural logarithm of the e-value now.
@@ -100,6 +114,13 @@ mod tests {
             assert!((test.log() - want).abs() < 1e-9, "{} {want}", test.log());
         }
         assert!((test.top() - 0.697044767349).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_logarithms_of_the_factors_are_right() {
+        for (factor, ln) in FACTORS.into_iter().zip(LN_FACTORS) {
+            assert!((factor.ln() - ln).abs() < 1e-15);
+        }
     }
 
     #[test]

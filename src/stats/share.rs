@@ -50,6 +50,14 @@ impl Split {
             - self.stable * (1.0 - w).ln()
     }
 
+    /// Whether [`Split::log`] is at `bound` (at least 0) or above; cheap where the share agrees.
+    pub fn reaches(&self, w: f64, bound: f64) -> bool {
+        // The e-value is at most the greatest likelihood ratio, whose logarithm is at most the
+        // squared distance in standard deviations (Kullback-Leibler is below chi-squared).
+        let distance = self.deviations(w);
+        distance * distance >= bound && self.log(w) >= bound
+    }
+
     /// Distance of the observed share from `w`, in standard deviations.
     pub fn deviations(&self, w: f64) -> f64 {
         let spread = (self.total() * w * (1.0 - w)).sqrt();
@@ -88,6 +96,22 @@ mod tests {
                 "{} {want}",
                 split.log(w)
             );
+        }
+    }
+
+    #[test]
+    fn the_short_cut_says_what_the_e_value_says() {
+        for canary in 0..=400 {
+            for w in [0.01, 0.1, 0.3, 0.5, 0.9] {
+                let (canary, stable) = (f64::from(canary), 400.0 - f64::from(canary));
+                let split = Split { canary, stable };
+                let bound = 1000f64.ln();
+                assert_eq!(
+                    split.reaches(w, bound),
+                    split.log(w) >= bound,
+                    "{split:?} {w}"
+                );
+            }
         }
     }
 

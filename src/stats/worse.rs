@@ -15,6 +15,18 @@ use super::{Arms, Margin};
 /// Alternatives: the canary's rate is this many times what is tolerated.
 pub const RATIOS: [f64; 8] = [1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 300.0];
 
+/// Their natural logarithms.
+const LN_RATIOS: [f64; 8] = [
+    0.223_143_551_314_209_76,
+    0.405_465_108_108_164_4,
+    std::f64::consts::LN_2,
+    1.098_612_288_668_109_8,
+    1.609_437_912_434_100_3,
+    std::f64::consts::LN_10,
+    3.401_197_381_662_155_5,
+    5.703_782_474_656_201,
+];
+
 /// Part of the wealth that is never bet.
 const CASH: f64 = 0.1;
 
@@ -46,16 +58,22 @@ pub fn bets(w: f64, ratio: f64) -> [Bet; 8] {
 pub fn growth(arms: &Arms, margin: &Margin) -> Option<[f64; 8]> {
     let w = arms.share()?;
     let allowance = arms.canary.total * margin.absolute;
-    Some(bets(w, margin.ratio).map(|bet| {
-        arms.canary.bad * bet.canary.ln() + arms.stable.bad * bet.stable.ln()
-            - allowance * (bet.canary - 1.0)
-    }))
+    let bets = bets(w, margin.ratio);
+    let mut growth = bets.map(|bet| allowance * (1.0 - bet.canary));
+    let bad = arms.canary.bad + arms.stable.bad;
+    if bad > 0.0 {
+        // A bet's factors differ by its ratio: one logarithm serves both.
+        for ((log, bet), ln_ratio) in growth.iter_mut().zip(bets).zip(LN_RATIOS) {
+            *log += bad * bet.stable.ln() + arms.canary.bad * ln_ratio;
+        }
+    }
+    Some(growth)
 }
 
 /// The exact witness's state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Exact(Mixture);
+pub struct Exact(Mixture<9>);
 
 impl Exact {
     /// No evidence: wealth 1.
@@ -73,6 +91,11 @@ impl Exact {
     /// Natural logarithm of the e-value.
     pub fn log(&self) -> f64 {
         self.0.log()
+    }
+
+    /// Whether [`Exact::log`] is at `bound` or above.
+    pub fn reaches(&self, bound: f64) -> bool {
+        self.0.reaches(bound)
     }
 
     /// To be called once when the canary's share was changed.
@@ -297,6 +320,13 @@ mod tests {
             );
         }
         near(exact.log(), 2.837946123125);
+    }
+
+    #[test]
+    fn the_logarithms_of_the_grid_are_right() {
+        for (ratio, ln) in RATIOS.into_iter().zip(LN_RATIOS) {
+            assert!((ratio.ln() - ln).abs() < 1e-15);
+        }
     }
 
     #[test]
