@@ -13,6 +13,7 @@ mod error;
 mod explain;
 mod gate;
 mod get;
+pub mod judge;
 mod lint;
 mod request;
 mod run;
@@ -122,6 +123,8 @@ enum Command {
     Approve(request::Arguments),
     /// Check Rollouts and rule files, without a cluster
     Lint(lint::Arguments),
+    /// Judge a stream of counts from anywhere, without a cluster
+    Judge(judge::Arguments),
     /// Run the daemon
     Run(run::Arguments),
     /// Run a whole cluster in this process, with the daemon in it
@@ -195,6 +198,7 @@ async fn dispatch(arguments: Arguments) -> Result<(), Error> {
         Command::Restart(arguments) => request::ask(global, screen, Act::Restart, &arguments).await,
         Command::Approve(arguments) => request::ask(global, screen, Act::Approve, &arguments).await,
         Command::Lint(arguments) => lint::lint(screen, &arguments),
+        Command::Judge(arguments) => judge::judge(screen, &arguments),
         Command::Run(arguments) => Box::pin(run::run(&arguments)).await,
         Command::Sandbox(arguments) => sandbox::run(global, screen, arguments).await,
     }

@@ -2,7 +2,7 @@
 //!
 //! Not here: what happened (`reason`).
 
-use super::evidence::{RuleReport, Verdict};
+use super::evidence::{Evidence, RuleReport, Verdict};
 use super::plan::Plan;
 use super::reason::HeldWhy;
 use super::state::{Phase, Promotion, Run, State};
@@ -17,7 +17,7 @@ pub fn message(state: &State) -> String {
             "{} is suspected: back at {}% until both witnesses agree",
             run.revision, run.weight
         ),
-        Phase::Stepping(run) => format!("{} is tried at {}%", run.revision, run.weight),
+        Phase::Stepping(run) => tried(state, run),
         Phase::AwaitingApproval(run) => {
             format!(
                 "{} passed {}% and waits for an approval",
@@ -31,6 +31,19 @@ pub fn message(state: &State) -> String {
         }
         Phase::Failed => failed(state),
         Phase::Suspended => "suspended: nothing is guarded".to_owned(),
+    }
+}
+
+fn tried(state: &State, run: &Run) -> String {
+    let tried = format!("{} is tried at {}%", run.revision, run.weight);
+    match state.evidence.as_ref().map(Evidence::share) {
+        Some(share) if !share.ok => {
+            format!(
+                "{tried}; it waits, its share is wrong: {}",
+                share.sentence()
+            )
+        }
+        _ => tried,
     }
 }
 

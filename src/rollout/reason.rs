@@ -58,6 +58,12 @@ pub enum Reason {
         wanted: u8,
     },
     CanaryMended,
+    ShareWrong {
+        sentence: String,
+    },
+    ShareRight {
+        sentence: String,
+    },
     Suspected {
         rule: String,
         sentence: String,
@@ -138,6 +144,8 @@ impl Reason {
             Self::WeightRaised { .. } => "WeightRaised",
             Self::WeightMended { .. } => "WeightMended",
             Self::CanaryMended => "CanaryMended",
+            Self::ShareWrong { .. } => "ShareWrong",
+            Self::ShareRight { .. } => "ShareRight",
             Self::Suspected { .. } => "Suspected",
             Self::SuspicionOver { .. } => "SuspicionOver",
             Self::ApprovalAwaited { .. } => "ApprovalAwaited",
@@ -170,6 +178,7 @@ impl Reason {
             | Self::Opened { .. }
             | Self::WeightMended { .. }
             | Self::CanaryMended
+            | Self::ShareWrong { .. }
             | Self::Suspected { .. }
             | Self::Held { .. }
             | Self::RollbackStarted { .. }
@@ -185,6 +194,7 @@ impl Reason {
             | Self::PatienceSaid { .. }
             | Self::CanaryReady { .. }
             | Self::WeightRaised { .. }
+            | Self::ShareRight { .. }
             | Self::SuspicionOver { .. }
             | Self::ApprovalAwaited { .. }
             | Self::Waiting { .. }
@@ -277,6 +287,15 @@ impl fmt::Display for Reason {
                 out,
                 "{rule} looks worse: {sentence}; weight {from}% to {to}% until both witnesses agree"
             ),
+            Self::ShareWrong { sentence } => {
+                write!(out, "the step waits, its share is wrong: {sentence}")
+            }
+            Self::ShareRight { sentence } => {
+                write!(
+                    out,
+                    "the share is right again, the step goes on: {sentence}"
+                )
+            }
             Self::SuspicionOver { sentence } => {
                 write!(
                     out,

@@ -141,6 +141,7 @@ impl Report {
                 "this step",
             ),
         ];
+        writeln!(self.text, "    {}", rule.sentence)?;
         for (name, value, bound, note) in bars {
             let bar = text::bar(value, bound);
             let note = styled(FAINT, note);
@@ -273,6 +274,7 @@ Evidence
   error-rate: Undecided
     canary      3 of 612 bad (0.49%)
     stable      12 of 11,590 bad (0.10%)
+    canary 3 of 612 (0.49%), stable 12 of 11590 (0.10%)
     worse       ██████████░░░░░░░░░░ 2.65 of 5.30  exact witness
                 █░░░░░░░░░░░░░░░░░░░ 0.40 of 5.30  block witness
     not worse   ████████░░░░░░░░░░░░ 1.20 of 3.00  this step

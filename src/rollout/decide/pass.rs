@@ -49,12 +49,23 @@ impl<'a> Pass<'a> {
             return;
         };
         evidence.follow(&self.terms.evidence);
+        let before = evidence.share().ok;
         for sample in &self.seen.metrics.samples {
             if routed {
                 evidence.observe(&self.terms.evidence, sample);
             } else {
                 evidence.baseline(&self.terms.evidence, sample);
             }
+        }
+        let share = evidence.share();
+        // While it rolls natively, the arms' pods are not those of a step.
+        if before != share.ok && matches!(self.state.phase, Phase::Stepping(_)) {
+            let sentence = share.sentence();
+            self.tell(if before {
+                Reason::ShareWrong { sentence }
+            } else {
+                Reason::ShareRight { sentence }
+            });
         }
         if self.seen.metrics.bookmark.is_some() {
             self.state.bookmark.clone_from(&self.seen.metrics.bookmark);

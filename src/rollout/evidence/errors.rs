@@ -52,6 +52,11 @@ impl Errors {
         }
     }
 
+    /// Whether both witnesses are at `bound`.
+    pub(super) fn is_worse(&self, bound: f64) -> bool {
+        self.tail.block_reaches(bound) && self.exact.reaches(bound)
+    }
+
     pub(super) fn log_exact(&self) -> f64 {
         self.exact.log()
     }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::stats::share::Split;
 
 use super::sample::Sample;
+use super::words::{odds, percent};
 
 /// `ln(1/0.001)`: above it the share is wrong.
 const BOUND: f64 = 6.907_755_278_982_137;
@@ -19,33 +20,34 @@ const WINDOW: f64 = 10.0;
 /// ... and how well, in standard deviations.
 const AGREEMENT: f64 = 3.0;
 
-/// State of the guard in the present step.
+/// State of the guard in the present step; times are of type `T`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Guard {
+pub(super) struct Guard<T = Timestamp> {
     split: Split,
     wrong: bool,
-    since: Option<Timestamp>,
+    since: Option<T>,
     last: Option<f64>,
 }
 
-impl Guard {
+impl<T: Copy> Guard<T> {
     pub(super) fn is_wrong(&self) -> bool {
         self.wrong
     }
 
-    /// Folds an interval in; `w` is the configured canary share.
-    pub(super) fn observe(&mut self, w: f64, sample: &Sample) {
+    /// Folds an interval's requests in, which begins at `from`; `w` is the configured canary
+    /// share, and `seconds` those from a time to the interval's end.
+    pub(super) fn fold(&mut self, w: f64, split: Split, from: T, seconds: impl Fn(T) -> f64) {
         if w <= 0.0 || w >= 1.0 {
             return;
         }
-        let since = *self.since.get_or_insert(sample.from);
-        self.split.add(sample.canary.total(), sample.stable.total());
+        let since = *self.since.get_or_insert(from);
+        self.split.add(split.canary, split.stable);
         self.last = self.split.observed();
-        if self.split.log(w) >= BOUND {
+        if self.split.reaches(w, BOUND) {
             self.wrong = true;
             self.restart();
-        } else if self.wrong && sample.to.duration_since(since).as_secs_f64() >= WINDOW {
+        } else if self.wrong && seconds(since) >= WINDOW {
             if self.split.deviations(w) <= AGREEMENT {
                 self.wrong = false;
             } else {
@@ -57,6 +59,23 @@ impl Guard {
     fn restart(&mut self) {
         self.split = Split::default();
         self.since = None;
+    }
+
+    /// Natural logarithm of the e-value against the configured share `w`.
+    pub(super) fn log(&self, w: f64) -> f64 {
+        self.split.log(w)
+    }
+}
+
+impl Guard {
+    /// Folds a sample in; `w` is the configured canary share.
+    pub(super) fn observe(&mut self, w: f64, sample: &Sample) {
+        let split = Split {
+            canary: sample.canary.total(),
+            stable: sample.stable.total(),
+        };
+        let seconds = |since| sample.to.duration_since(since).as_secs_f64();
+        self.fold(w, split, sample.from, seconds);
     }
 
     pub(super) fn report(&self, w: f64) -> ShareReport {
@@ -100,15 +119,20 @@ impl ShareReport {
         })
     }
 
-    /// Both shares in words.
+    /// Both shares in words, with the odds where they differ.
     pub fn sentence(&self) -> String {
-        let expected = self.expected * 100.0;
-        match self.observed {
-            None => format!("no request yet; {expected:.1}% should reach the canary"),
-            Some(observed) => format!(
-                "{:.1}% of the requests reach the canary, {expected:.1}% should",
-                observed * 100.0
-            ),
+        let expected = percent(self.expected);
+        let Some(observed) = self.observed else {
+            return format!("no request yet; {expected} should reach the canary");
+        };
+        let told = format!(
+            "{} of the requests reach the canary, {expected} should",
+            percent(observed)
+        );
+        if self.ok {
+            return told;
         }
+        let needed = odds(self.bound);
+        format!("{told}: the odds against chance were above {needed} to 1")
     }
 }

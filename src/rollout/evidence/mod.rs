@@ -10,12 +10,15 @@
 
 mod errors;
 mod guard;
+pub mod judge;
 mod patience;
 mod report;
 mod rule;
 mod sample;
+mod sentence;
 mod tail;
 mod times;
+mod words;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

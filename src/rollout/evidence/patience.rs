@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::stats::patience::{Ask, Test, smallest_blast};
 
-use super::report::{percent, short};
 use super::rule::Rule;
 use super::sample::Settings;
+use super::words::{number, percent};
 
 /// Seconds of agreement that a step counts at least.
 const LEAST: f64 = 10.0;
@@ -73,7 +73,7 @@ impl Patience {
             return "no traffic seen yet, so nothing can be said about what will be noticed"
                 .to_owned();
         }
-        let (rps, blast) = (short(self.rps), percent(self.blast));
+        let (rps, blast) = (number(self.rps), percent(self.blast));
         if self.reachable {
             format!(
                 "at {rps} requests a second a release that harms more than {blast} of all requests is not promoted"

@@ -1,8 +1,8 @@
-//! What the evidence says, in numbers and in a sentence.
+//! What the evidence says, in numbers.
 //!
 //! A [`RuleReport`] holds all that a status, a page or a message needs: both arms' counts over the
-//! run and over the step, what the tests have reached, and their bounds. Not here: what is done
-//! about a verdict (the decision), and colours or markup (the edges).
+//! run and over the step, what the tests have reached, and their bounds. Not here: the same in
+//! words (`sentence`), and what is done about a verdict (the decision).
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use crate::stats::quantile::{above, quantile};
 use crate::stats::{Arm, Arms};
 
 use super::rule::{Counts, Rule};
-use super::sample::{Kind, Question, Settings};
+use super::sample::{Question, Settings};
 use super::times::{Pair, Times};
 
 /// What the evidence of one rule comes to.
@@ -84,6 +84,9 @@ pub struct RuleReport {
     pub log_exact: f64,
     /// Natural logarithm of the block witness's e-value.
     pub log_block: f64,
+    /// The tolerated ratio of the bad shares; unknown in older reports.
+    #[serde(default)]
+    pub ratio: f64,
     /// What both must reach for Worse (the exact one alone for Suspect).
     pub bound: f64,
     /// Natural logarithm of the promotion test's highest e-value in this step.
@@ -108,7 +111,29 @@ impl RuleReport {
         margin: f64,
     ) -> Self {
         let mut report = Self {
-            rule: rule.name.clone(),
+            log_exact: rule.log_exact(),
+            log_block: rule.log_block(),
+            ratio: question.ratio,
+            bound: settings.bound(question),
+            log_not_worse: rule.log_not_worse(),
+            bound_not_worse: settings.bound_not_worse(),
+            blast: blast * question.leniency(),
+            margin: margin * question.leniency(),
+            newest: rule.newest,
+            ..Self::blank(&rule.name)
+        };
+        match &rule.counts {
+            Counts::Errors(errors) => report.fill_errors(errors.run, errors.step),
+            Counts::Times(times) => report.fill_times(times, question.told_quantile()),
+        }
+        report.decide(rule.counted);
+        report
+    }
+
+    /// Nothing counted, nothing shown.
+    pub(super) fn blank(rule: &str) -> Self {
+        Self {
+            rule: rule.to_owned(),
             verdict: Verdict::Undecided,
             canary: ArmReport::default(),
             stable: ArmReport::default(),
@@ -116,24 +141,21 @@ impl RuleReport {
             step_stable: ArmReport::default(),
             quantile: None,
             boundary: None,
-            log_exact: rule.log_exact(),
-            log_block: rule.log_block(),
-            bound: settings.bound(question),
-            log_not_worse: rule.log_not_worse(),
-            bound_not_worse: settings.bound_not_worse(),
-            blast: blast * question.leniency(),
-            margin: margin * question.leniency(),
-            newest: rule.newest,
-        };
-        match (&rule.counts, question.kind) {
-            (Counts::Errors(errors), _) => report.fill_errors(errors.run, errors.step),
-            (Counts::Times(times), Kind::Latency { quantile }) => {
-                report.fill_times(times, quantile);
-            }
-            (Counts::Times(times), Kind::Proportion) => report.fill_times(times, 0.99),
+            log_exact: 0.0,
+            log_block: 0.0,
+            ratio: 0.0,
+            bound: 0.0,
+            log_not_worse: 0.0,
+            bound_not_worse: 0.0,
+            blast: 0.0,
+            margin: 0.0,
+            newest: None,
         }
-        report.verdict = report.judge(rule.counted);
-        report
+    }
+
+    /// Sets the verdict; `counted` says whether anything was in this step.
+    pub(super) fn decide(&mut self, counted: bool) {
+        self.verdict = self.judge(counted);
     }
 
     fn judge(&self, counted: bool) -> Verdict {
@@ -148,12 +170,12 @@ impl RuleReport {
         }
     }
 
-    fn fill_errors(&mut self, run: Arms, step: Arms) {
+    pub(super) fn fill_errors(&mut self, run: Arms, step: Arms) {
         (self.canary, self.stable) = (arm(run.canary), arm(run.stable));
         (self.step_canary, self.step_stable) = (arm(step.canary), arm(step.stable));
     }
 
-    fn fill_times(&mut self, times: &Times, q: f64) {
+    pub(super) fn fill_times(&mut self, times: &Times, q: f64) {
         let cut = times.told_boundary(q);
         self.quantile = Some(q);
         self.boundary = cut.and_then(|cut| times.boundaries.get(cut).copied());
@@ -182,61 +204,6 @@ impl RuleReport {
     pub fn times_worse(&self) -> Option<f64> {
         (self.stable.rate > 0.0).then(|| self.canary.rate / self.stable.rate)
     }
-
-    /// The evidence in one sentence: counts, comparison, odds against their bound.
-    pub fn sentence(&self) -> String {
-        format!("{}: {}; {}", self.arms(), self.comparison(), self.odds())
-    }
-
-    fn arms(&self) -> String {
-        let (canary, stable) = (told(&self.canary), told(&self.stable));
-        let Some(boundary) = self.boundary else {
-            return format!("canary {canary}, stable {stable}");
-        };
-        let p = self.quantile.unwrap_or(0.99) * 100.0;
-        format!(
-            "p{p} canary {}, stable {}; slower than {boundary} s: canary {canary}, stable {stable}",
-            seconds(&self.canary),
-            seconds(&self.stable),
-        )
-    }
-
-    fn comparison(&self) -> String {
-        match self.times_worse() {
-            _ if self.canary.total <= 0.0 => "nothing to compare yet".to_owned(),
-            Some(times) if times >= 1.05 => format!("{} times worse", short(times)),
-            Some(times) if times > 0.95 => "the same".to_owned(),
-            Some(_) => "better".to_owned(),
-            None if self.canary.bad > 0.0 => "worse than none".to_owned(),
-            None => "none bad".to_owned(),
-        }
-    }
-
-    fn odds(&self) -> String {
-        let needed = odds(self.bound);
-        match self.verdict {
-            Verdict::Worse => {
-                let reached = odds(self.log_exact.min(self.log_block));
-                format!("odds against chance {reached} to 1, needed {needed} to 1")
-            }
-            Verdict::Suspect => format!(
-                "odds against chance {} to 1, {} to 1 if requests fail in bursts, needed {needed} to 1",
-                odds(self.log_exact),
-                odds(self.log_block)
-            ),
-            Verdict::NotWorse => format!(
-                "more than {} of the canary's requests going bad is excluded, odds {} to 1",
-                percent(self.margin),
-                odds(self.log_not_worse)
-            ),
-            Verdict::Undecided => format!(
-                "odds {} to 1 that it is worse (needed {needed}), {} to 1 that it is not (needed {})",
-                odds(self.log_exact.min(self.log_block)),
-                odds(self.log_not_worse),
-                odds(self.bound_not_worse)
-            ),
-        }
-    }
 }
 
 fn arm(arm: Arm) -> ArmReport {
@@ -260,62 +227,9 @@ fn slow_arm(boundaries: &[f64], counts: &[f64], cut: Option<usize>, q: f64) -> A
     }
 }
 
-/// "31 of 612 (5.07%)".
-fn told(arm: &ArmReport) -> String {
-    format!("{:.0} of {:.0} ({})", arm.bad, arm.total, percent(arm.rate))
-}
-
-fn seconds(arm: &ArmReport) -> String {
-    match arm.quantile {
-        None => "unknown".to_owned(),
-        Some(value) if arm.limited => format!("over {value} s"),
-        Some(value) => format!("{value:.3} s"),
-    }
-}
-
-pub(super) fn percent(share: f64) -> String {
-    format!("{:.2}%", share * 100.0)
-}
-
-/// Two significant digits below ten, none after the point above; powers of ten where large.
-pub(super) fn short(value: f64) -> String {
-    if value >= 1e5 {
-        format!("{value:.1e}")
-    } else if value >= 9.95 {
-        format!("{value:.0}")
-    } else {
-        format!("{value:.1}")
-    }
-}
-
-/// Odds from a natural logarithm.
-fn odds(log: f64) -> String {
-    // The exponential of what no f64 can hold is said by its logarithm.
-    if log > 700.0 {
-        format!("1e{:.0}", log / std::f64::consts::LN_10)
-    } else if log < 0.0 {
-        "under 1".to_owned()
-    } else {
-        short(log.exp())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn odds_are_short_at_every_size() {
-        let rows = [
-            (-3.0, "under 1"),
-            (200f64.ln(), "200"),
-            (3.1e9f64.ln(), "3.1e9"),
-            (2302.6, "1e1000"),
-        ];
-        for (log, want) in rows {
-            assert_eq!(odds(log), want);
-        }
-    }
 
     #[test]
     fn verdicts_are_ordered_by_how_bad_they_are() {

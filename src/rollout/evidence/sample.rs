@@ -92,6 +92,14 @@ impl Question {
         }
     }
 
+    /// The quantile that is told to people, 0..1.
+    pub(super) fn told_quantile(&self) -> f64 {
+        match self.kind {
+            Kind::Latency { quantile } => quantile,
+            Kind::Proportion => 0.99,
+        }
+    }
+
     /// How much coarser this question's blast radius is than the common one: a slow answer
     /// harms less than none.
     pub fn leniency(&self) -> f64 {

@@ -57,8 +57,25 @@ impl Tail {
         self.not_worse = NotWorse::begin();
     }
 
+    /// Whether the block witness is at `bound`.
+    pub(super) fn block_reaches(&self, bound: f64) -> bool {
+        self.block.reaches(bound)
+    }
+
     pub(super) fn log_block(&self) -> f64 {
         self.block.log()
+    }
+
+    /// What [`Tail::log_block`] were if the open block voted now.
+    pub(super) fn log_block_if_closed(&self, w: f64, ratio: f64) -> f64 {
+        let mut block = self.block.clone();
+        block.vote(self.open.0, self.open.1, w, ratio);
+        block.log()
+    }
+
+    /// The promotion test as it is now.
+    pub(super) fn log_not_worse_now(&self) -> f64 {
+        self.not_worse.log()
     }
 
     /// The promotion test's highest value in this step.

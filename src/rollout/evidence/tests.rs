@@ -619,7 +619,7 @@ fn a_verdict_is_told_with_both_arms_and_the_odds() {
     let sentence = report.sentence();
     assert!(
         sentence
-            .starts_with("canary 30 of 600 (5.00%), stable 10 of 11600 (0.09%): 58 times worse;"),
+            .starts_with("canary 30 of 600 (5.00%), stable 10 of 11,600 (0.086%): 58 times worse;"),
         "{sentence}"
     );
     assert!(sentence.ends_with("needed 200 to 1"), "{sentence}");

@@ -7,7 +7,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::stats::latency::{Kernel, ln_priors, nearest_boundary, probabilities, tail_boundaries};
+use crate::stats::latency::{
+    BETS, Kernel, ln_priors, nearest_boundary, probabilities, tail_boundaries,
+};
 use crate::stats::mixture::{Mixture, log_mean_exp};
 use crate::stats::quantile::above;
 use crate::stats::{Arm, Arms, Margin};
@@ -35,7 +37,7 @@ pub(super) struct Times {
     frozen: Vec<f64>,
     /// Boundaries (indices) whose tails are tested.
     cuts: Vec<usize>,
-    exact: Mixture,
+    exact: Mixture<BETS>,
     tails: Vec<Tail>,
     #[serde(skip)]
     kernel: Cached<Kernel>,
@@ -195,6 +197,26 @@ impl Times {
     pub(super) fn log_block(&self) -> f64 {
         let logs: Vec<f64> = self.tails.iter().map(Tail::log_block).collect();
         log_mean_exp(&logs)
+    }
+
+    /// Whether both witnesses are at `bound`.
+    pub(super) fn is_worse(&self, bound: f64) -> bool {
+        self.exact.reaches(bound) && self.log_block() >= bound
+    }
+
+    /// What [`Times::log_block`] were if the open block voted now.
+    pub(super) fn log_block_if_closed(&self, w: f64, ratio: f64) -> f64 {
+        let tails = self.tails.iter();
+        let logs: Vec<f64> = tails
+            .map(|tail| tail.log_block_if_closed(w, ratio))
+            .collect();
+        log_mean_exp(&logs)
+    }
+
+    /// The promotion test of the tail that shows least now; 0 before any tail is tested.
+    pub(super) fn log_not_worse_now(&self) -> f64 {
+        let logs = self.tails.iter().map(Tail::log_not_worse_now);
+        logs.reduce(f64::min).unwrap_or(0.0)
     }
 
     /// The promotion test of the tail that has shown least; 0 before any tail is tested.
