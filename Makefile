@@ -3,7 +3,7 @@
 CARGO ?= cargo
 SLUICE = target/release/sluice
 
-.PHONY: build test test-kill lint demo bench tools kubectl controlplane prometheus test-prometheus
+.PHONY: build test test-kill lint demo bench fuzz tools kubectl controlplane prometheus test-prometheus
 
 # A release binary.
 build: tools
@@ -31,6 +31,24 @@ demo: build
 # The measured budgets, as a table with the target beside each figure: some 12 minutes.
 bench: tools
 	$(CARGO) bench --locked --bench budgets
+
+# Everything that reads what others wrote, TIME seconds each; a find is kept in fuzz/artifacts.
+TIME ?= 60
+fuzz: tools
+	@$(CARGO) +nightly --version >/dev/null 2>&1 || { \
+		echo "a nightly compiler is missing: rustup toolchain install nightly" >&2; exit 1; }
+	@$(CARGO) +nightly fuzz --version >/dev/null 2>&1 || { \
+		echo "cargo-fuzz is missing: cargo install cargo-fuzz --locked" >&2; exit 1; }
+	$(CARGO) +nightly fuzz build -s none --strip-dead-code
+	@for target in $$($(CARGO) +nightly fuzz list); do \
+		mkdir -p fuzz/corpus/$$target; \
+		case $$target in rules) more=rules ;; scenario|yaml) more=scenarios ;; *) more= ;; esac; \
+		echo "fuzzing $$target for $(TIME) s"; \
+		$(CARGO) +nightly fuzz run -s none --strip-dead-code $$target \
+			fuzz/corpus/$$target fuzz/seeds/$$target $$more -- \
+			-max_total_time=$(TIME) -max_len=16384 -timeout=20 -rss_limit_mb=2048 \
+			-dict=fuzz/words.dict -print_final_stats=1 || exit 1; \
+	done
 
 # Rust, and a C compiler for the allocator and the TLS primitives.
 tools:

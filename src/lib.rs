@@ -4,9 +4,12 @@
 //! Arrows point down only: `cli` and `daemon` see several edges, edges never see each other,
 //! and all of them may use `rollout`, which uses `stats`. The sandbox knows only wire formats.
 
+pub mod causes;
 pub mod cli;
 pub mod clock;
 pub mod daemon;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod kubernetes;
 pub mod prometheus;
 pub mod rollout;

@@ -11,6 +11,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 
 use super::{Error, Global};
+use crate::causes;
+use crate::kubernetes::client::client;
 use crate::kubernetes::crd::Rollout;
 
 const CONNECT: Duration = Duration::from_secs(5);
@@ -40,7 +42,7 @@ impl Cluster {
         config.default_retry = false;
         let given = global.namespace.clone();
         let namespace = given.unwrap_or_else(|| config.default_namespace.clone());
-        let client = Client::try_from(config).map_err(|e| Error::Kubeconfig(e.to_string()))?;
+        let client = client(config).map_err(|error| unknown(&error))?;
         Ok(Self {
             client,
             namespace,
@@ -87,5 +89,5 @@ async fn config(global: &Global) -> Result<Config, Error> {
 }
 
 fn unknown(error: &dyn std::error::Error) -> Error {
-    Error::Kubeconfig(error.to_string())
+    Error::Kubeconfig(causes::told(error))
 }

@@ -5,6 +5,7 @@
 use std::io;
 use std::time::Duration;
 
+use crate::causes;
 use crate::daemon::{self, settings};
 
 /// Why a command failed.
@@ -44,7 +45,7 @@ pub enum Error {
     Unreachable {
         /// What was being done.
         doing: String,
-        /// The innermost cause.
+        /// Every cause.
         why: String,
     },
     /// The API server said no.
@@ -86,7 +87,7 @@ impl Error {
             },
             other => Self::Unreachable {
                 doing,
-                why: innermost(other),
+                why: causes::told(other),
             },
         }
     }
@@ -145,29 +146,13 @@ impl Error {
         if matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe) {
             return;
         }
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            let cause_text = cause.to_string();
-            if !text.contains(&cause_text) {
-                text = format!("{text}: {cause_text}");
-            }
-            source = cause.source();
-        }
+        let text = causes::told(self);
         let red = anstyle::AnsiColor::Red.on_default().bold();
         anstream::eprintln!("{red}error{red:#}: {text}");
         if let Some(hint) = self.hint() {
             anstream::eprintln!("  next: {hint}");
         }
     }
-}
-
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }
 
 #[cfg(test)]

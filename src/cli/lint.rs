@@ -106,6 +106,14 @@ fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
+impl Report {
+    /// Whether nothing is wrong.
+    #[cfg(any(test, fuzzing))]
+    pub fn is_good(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
 /// Checks texts, each with its file's name.
 pub fn report(texts: &[(String, String)]) -> Report {
     let mut report = Report::default();
@@ -186,26 +194,75 @@ impl Report {
     }
 
     fn rollout(&mut self, file: &str, document: &Node, known: &BTreeSet<String>) {
-        let faults = schema::check(document);
-        if !faults.is_empty() {
-            for (place, fault) in faults {
-                self.tell(file, place, fault);
+        let (spec, faults) = schema::check(document);
+        let mut sound = document.to_json();
+        sound["spec"] = spec;
+        let rollout = serde_json::from_value::<Rollout>(sound);
+        let problems = match &rollout {
+            Ok(rollout) => conversion::plan(rollout, known).err().unwrap_or_default(),
+            Err(error) => {
+                self.tell(file, document.place, error.to_string());
+                Vec::new()
             }
-            return;
-        }
-        let rollout: Rollout = match serde_json::from_value(document.to_json()) {
-            Ok(rollout) => rollout,
-            Err(error) => return self.tell(file, document.place, error.to_string()),
         };
-        for problem in conversion::plan(&rollout, known).err().unwrap_or_default() {
-            self.tell(file, document.place_of(&problem.field), problem.to_string());
+        let told = |field: &str| faults.iter().any(|fault| covers(&fault.path, field));
+        for problem in problems.iter().filter(|problem| !told(&problem.field)) {
+            let place = document.place_of(&problem.field);
+            self.tell(file, place, problem.to_string());
         }
+        for fault in faults {
+            self.tell(file, fault.place, fault.message);
+        }
+        self.problems.sort_by(|a, b| {
+            let key = |p: &Problem| (p.line, p.column);
+            a.file.cmp(&b.file).then(key(a).cmp(&key(b)))
+        });
     }
+}
+
+/// Whether a fault of the field `path` is a fault of `field`: it, or all that it is in.
+fn covers(path: &str, field: &str) -> bool {
+    let below = field.strip_prefix(path);
+    below.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_unknown_field_hides_no_other_mistake() {
+        let text = format!(
+            "{GOOD}  progressDeadline: soon\n  analysis: {{blast: 2x, bast: 1%, within: 5}}\n  paused: true\n"
+        );
+        let found = check(&text);
+        let starts = [
+            "a.yaml:7:3: spec.progressDeadline: ",
+            "a.yaml:8:14: spec.analysis.blast: ",
+            "a.yaml:8:25: spec.analysis.bast: ",
+            "a.yaml:8:35: spec.analysis.within: ",
+            "a.yaml:9:3: spec.paused: ",
+        ];
+        let told = found
+            .iter()
+            .zip(starts)
+            .all(|(line, start)| line.starts_with(start));
+        assert!(told && found.len() == starts.len(), "{found:#?}");
+    }
+
+    #[test]
+    fn a_spec_that_is_no_mapping_is_told_once() {
+        let text = GOOD.split("spec:").next().unwrap();
+        let bare = format!("{text}spec: 3\n");
+        assert_eq!(
+            check(&bare),
+            ["a.yaml:4:7: spec: found 3, wanted a mapping"]
+        );
+        assert_eq!(
+            check(text),
+            ["a.yaml:1:1: spec: found nothing, wanted a mapping"]
+        );
+    }
 
     fn check(text: &str) -> Vec<String> {
         let report = report(&[("a.yaml".to_owned(), text.to_owned())]);
@@ -241,8 +298,8 @@ spec:
         );
         let wanted = [
             "a.yaml:7:45: spec.strategy.canary.steps[1].weight: found \"ten\", wanted a whole number",
-            "a.yaml:7:60: spec.strategy.canary.steps[2].wait: found an unknown field, wanted one of: approval, hold, weight",
             "a.yaml:7:59: spec.strategy.canary.steps[2].weight: found nothing, wanted a whole number",
+            "a.yaml:7:60: spec.strategy.canary.steps[2].wait: found an unknown field, wanted one of: approval, hold, weight",
             "a.yaml:8:3: spec.paused: found an unknown field, wanted one of: analysis, configChanges, onFailure, progressDeadline, route, strategy, suspended, target",
         ];
         assert_eq!(check(&text), wanted);

@@ -14,7 +14,7 @@ mod explain;
 mod gate;
 mod get;
 pub mod judge;
-mod lint;
+pub(crate) mod lint;
 mod request;
 mod run;
 pub mod sandbox;

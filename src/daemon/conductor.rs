@@ -269,6 +269,12 @@ async fn checkpoints(context: &Context, entries: &mut HashMap<Key, Entry>) {
 
 async fn last_checkpoint(context: &Context, key: &Key, entry: &mut Entry) {
     if let Err(error) = pass::checkpoint(context, key, entry).await {
-        tracing::warn!(namespace = key.0, rollout = key.1, %error, "the last checkpoint was not written");
+        let error = crate::causes::told(&error);
+        tracing::warn!(
+            namespace = key.0,
+            rollout = key.1,
+            error,
+            "the last checkpoint was not written"
+        );
     }
 }

@@ -20,7 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::gate::Known;
 use super::settings::{self, Scrape as ScrapeSettings, Settings};
+use crate::causes;
 use crate::clock::Clock;
+use crate::kubernetes::client;
 use crate::kubernetes::crd::ACCOUNT;
 use crate::prometheus::{self, Prometheus, Scrape, Source, Targets};
 use crate::rollout::rule::Problem;
@@ -99,7 +101,7 @@ pub async fn clients(settings: &Settings) -> Result<Clients, Error> {
     let client = |read_timeout| {
         let mut config = config.clone();
         config.read_timeout = Some(read_timeout);
-        Client::try_from(config).map_err(Error::Client)
+        client::client(config).map_err(Error::Client)
     };
     Ok(Clients {
         watches: client(WATCH_TIMEOUT)?,
@@ -126,7 +128,10 @@ async fn ask_until_answered(settings: &Settings, clients: &Clients) -> Known {
     loop {
         match tokio::time::timeout(START_TIMEOUT, ask(settings, clients)).await {
             Ok(Ok(known)) => return known,
-            Ok(Err(error)) => tracing::warn!(%error, "the API server does not answer yet"),
+            Ok(Err(error)) => {
+                let error = causes::told(&error);
+                tracing::warn!(error, "the API server does not answer yet");
+            }
             Err(_) => tracing::warn!("the API server does not answer yet"),
         }
         tokio::time::sleep(START_RETRY).await;
@@ -218,7 +223,10 @@ async fn find_pods(pods: Api<Pod>, selector: String, port: u16, found: Arc<Mutex
                     .collect();
                 *found.lock().unwrap_or_else(PoisonError::into_inner) = urls;
             }
-            Err(error) => tracing::warn!(%error, selector, "the controller's pods were not found"),
+            Err(error) => {
+                let error = causes::told(&error);
+                tracing::warn!(error, selector, "the controller's pods were not found");
+            }
         }
         tokio::time::sleep(PODS_EVERY).await;
     }

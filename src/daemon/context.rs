@@ -65,6 +65,13 @@ impl Context {
 
     /// The terms of a plan; a rule that vanished is asked all the same, and gets no answer.
     pub fn terms(&self, plan: Plan, rules: &RuleSet) -> Terms {
+        self.timing.terms(plan, rules)
+    }
+}
+
+impl Timing {
+    /// The terms of a plan under these timings.
+    pub fn terms(&self, plan: Plan, rules: &RuleSet) -> Terms {
         let named = plan.analysis.rules.iter().map(|name| {
             rules
                 .get(name)
@@ -77,8 +84,8 @@ impl Context {
             blast: plan.analysis.blast,
             blast_max: plan.analysis.blast_max,
             steps: plan.steps.iter().map(|step| step.weight).collect(),
-            block: self.timing.block,
-            settle: self.timing.settle,
+            block: self.block,
+            settle: self.settle,
             ..evidence::Settings::default()
         };
         Terms {
@@ -91,7 +98,7 @@ impl Context {
     fn tuning(&self) -> Tuning {
         let usual = Tuning::default();
         Tuning {
-            stale_after: usual.stale_after.max(self.timing.every * 3),
+            stale_after: usual.stale_after.max(self.every.saturating_mul(3)),
             ..usual
         }
     }

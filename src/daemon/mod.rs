@@ -31,7 +31,8 @@ use tokio_util::sync::CancellationToken;
 
 use conductor::{Conductor, Inputs, PassLost};
 pub use connect::{Clients, Error, prometheus};
-use context::{Context, Timing};
+use context::Context;
+pub use context::Timing;
 use rules::Rules;
 use settings::Settings;
 use watchlist::Watchlist;
@@ -106,6 +107,7 @@ async fn serve_with(
             board: parts.board.clone(),
             readiness: ready.clone(),
             metrics: parts.metrics.clone(),
+            clock: parts.clock,
         };
         tasks.spawn(page(listener, web, stop.clone()));
     }

@@ -17,6 +17,7 @@ use super::context::Context;
 use super::entry::{Entry, mark};
 use super::publish;
 use super::queue::Key;
+use crate::causes;
 use crate::clock::elapsed;
 use crate::kubernetes::crd::Rollout;
 use crate::kubernetes::events::reference;
@@ -91,21 +92,13 @@ fn failed(context: &Context, key: &Key, entry: &mut Entry, error: &Error) -> Dur
         .saturating_mul(1 << entry.failures.min(10))
         .min(LONGEST_RETRY);
     entry.failures = entry.failures.saturating_add(1);
-    let error = chain(error);
+    let error = causes::told(error);
     if conflict {
         tracing::debug!(namespace = key.0, rollout = key.1, %error, "pass ended; looking again");
     } else {
         tracing::warn!(namespace = key.0, rollout = key.1, %error, retry = ?wait, "pass failed");
     }
     wait
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(error.source(), |source| source.source());
-    std::iter::once(error.to_string())
-        .chain(sources.map(ToString::to_string))
-        .collect::<Vec<_>>()
-        .join(": ")
 }
 
 /// The pass proper. Returns when to look again.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use kube::Client;
 use tokio::sync::watch;
 
+use crate::causes;
 use crate::clock::Clock;
 use crate::kubernetes::cache::Filled;
 use crate::web::{Check, Readiness};
@@ -55,7 +56,7 @@ pub async fn follow(
 async fn silent(client: &Client, clock: Clock) -> Option<String> {
     match clock.timeout(RETRY, client.apiserver_version()).await {
         Ok(Ok(_) | Err(kube::Error::Api(_))) => None,
-        Ok(Err(error)) => Some(error.to_string()),
+        Ok(Err(error)) => Some(causes::told(&error)),
         Err(_) => Some(format!(
             "no answer within {}",
             humantime::format_duration(RETRY)

@@ -573,7 +573,7 @@ log: {format: json, level: 'info,sluice=debug'}
         let text = "gate: webhook\nevidence:\n  every: soon\n  prometheus: {url: 'ftp://x'}\n";
         let wanted = [
             "etc/sluice.yaml:1:1: gate: found webhook, wanted auto, policy or paused (the webhook is not available yet)",
-            "etc/sluice.yaml:3:3: evidence.every: found \"soon\", wanted a duration such as 30s or 5m",
+            "etc/sluice.yaml:3:3: evidence.every: found \"soon\", wanted a duration such as 30s or 5m, at most 1h",
             "etc/sluice.yaml:4:16: evidence.prometheus.url: found \"ftp://x\", wanted an http or https URL",
         ];
         assert_eq!(parse(text, &[]).unwrap_err(), wanted);

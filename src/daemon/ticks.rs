@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::context::Context;
@@ -43,7 +44,7 @@ pub async fn metrics(
         context
             .metrics
             .source_read(kind, if absent.is_some() { "absent" } else { "ok" }, took);
-        tell_source(&ready, &mut said, absent);
+        tell_source(&ready, &mut said, absent, began);
         for (key, reading) in readings {
             for problem in &reading.problems {
                 tracing::debug!(
@@ -70,22 +71,22 @@ enum Said {
     Told(Option<String>),
 }
 
-/// Says a change of the source's state once.
-fn tell_source(ready: &Readiness, said: &mut Said, absent: Option<String>) {
+/// Notes each look at the source; says a change of its state once.
+fn tell_source(ready: &Readiness, said: &mut Said, absent: Option<String>, at: Timestamp) {
     let now = Said::Told(absent.clone());
-    if *said == now {
-        return;
-    }
+    let news = *said != now;
     let check = if let Some(why) = absent {
-        tracing::warn!(why, "metrics are absent");
+        if news {
+            tracing::warn!(why, "metrics are absent");
+        }
         Check::Bad(why)
     } else {
-        if *said != Said::Nothing {
+        if news && *said != Said::Nothing {
             tracing::info!("metrics are read again");
         }
         Check::Good("were read".to_owned())
     };
-    ready.set("metrics", check);
+    ready.looked("metrics", check, at);
     *said = now;
 }
 

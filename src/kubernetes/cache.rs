@@ -26,6 +26,7 @@ use super::crd::Rollout;
 use super::entries::{Set, Templated, deployment, kept, owner, pod, replica_set, value, whole};
 use super::shelf::{Filler, Key, Shelf};
 use super::template;
+use crate::causes;
 
 /// Everything that is watched.
 #[derive(Debug, Default)]
@@ -313,13 +314,14 @@ async fn fill<K: Watched, V>(
             Ok(Some(event)) => event,
             Ok(None) => break,
             Err(error) => {
+                let why = causes::told(&error);
                 if broken(&error) {
-                    tracing::debug!(kind = %K::kind(&()), %error, "watch broke; trying again");
+                    tracing::debug!(kind = %K::kind(&()), error = why, "watch broke; trying again");
                     filled.send_modify(|filled| filled.broken += 1);
                 } else if expired(&error) {
-                    tracing::debug!(kind = %K::kind(&()), %error, "watch lists anew");
+                    tracing::debug!(kind = %K::kind(&()), error = why, "watch lists anew");
                 } else {
-                    tracing::warn!(kind = %K::kind(&()), %error, "watch failed; trying again");
+                    tracing::warn!(kind = %K::kind(&()), error = why, "watch failed; trying again");
                 }
                 // What we may not see, we do without: it is not waited for.
                 if forbidden(&error) && std::mem::take(&mut first) {

@@ -381,6 +381,9 @@ pub struct LastRun {
     pub reason: String,
     /// The reason in a sentence, with numbers.
     pub message: String,
+    /// Bad answers that an early step down saved, if there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved: Option<u64>,
     /// When it began.
     pub started: Time,
     /// When it ended.

@@ -143,7 +143,12 @@ async fn send(client: &Client, event: Event) {
     let params = PostParams::default();
     match tokio::time::timeout(DEADLINE, api.create(&params, &event)).await {
         Ok(Ok(_)) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "an Event was not taken"),
+        Ok(Err(error)) => {
+            tracing::warn!(
+                error = crate::causes::told(&error),
+                "an Event was not taken"
+            );
+        }
         Err(_) => tracing::warn!("an Event took too long and was dropped"),
     }
 }

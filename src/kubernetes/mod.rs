@@ -2,6 +2,7 @@
 
 pub mod cache;
 pub mod canary;
+pub mod client;
 pub mod conditions;
 pub mod conversion;
 pub mod crd;
@@ -16,7 +17,7 @@ pub mod lease;
 pub mod observe;
 pub mod preflight;
 mod problem;
-mod quantity;
+pub(crate) mod quantity;
 pub mod scene;
 pub mod shelf;
 pub mod status;

@@ -3,6 +3,8 @@
 //! Caveat: a scene is what the watches have brought so far; it may lag behind what was just
 //! written. `decide` compares and asks again, and the executor's preconditions hold.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
@@ -45,7 +47,20 @@ pub fn observe(
 
 fn custody(scene: &Scene, plan: &Plan) -> Custody {
     let rollout = &scene.rollout;
-    let requests = rollout.annotations().iter().filter_map(|(key, value)| {
+    Custody {
+        deleting: rollout.metadata.deletion_timestamp.is_some(),
+        finalizer: rollout
+            .finalizers()
+            .iter()
+            .any(|finalizer| finalizer == FINALIZER),
+        rival: rival(scene, plan),
+        requests: requests(rollout.annotations()),
+    }
+}
+
+/// What people ask by annotations.
+pub fn requests(annotations: &BTreeMap<String, String>) -> Vec<Request> {
+    let requests = annotations.iter().filter_map(|(key, value)| {
         let id = key.strip_prefix(REQUEST_PREFIX)?;
         let mut words = value.split_whitespace();
         Some(Request {
@@ -54,15 +69,7 @@ fn custody(scene: &Scene, plan: &Plan) -> Custody {
             revision: words.next().map(str::to_owned),
         })
     });
-    Custody {
-        deleting: rollout.metadata.deletion_timestamp.is_some(),
-        finalizer: rollout
-            .finalizers()
-            .iter()
-            .any(|finalizer| finalizer == FINALIZER),
-        rival: rival(scene, plan),
-        requests: requests.collect(),
-    }
+    requests.collect()
 }
 
 /// The Rollout that the Deployment says to be held by, else the oldest, unless that is us.

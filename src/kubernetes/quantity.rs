@@ -7,7 +7,7 @@
 //! Not here: arithmetic, rounding to milli or nano units, and printing for people.
 
 /// A text that equal quantities share: `<digits>e<exponent>` without trailing zeros.
-pub(super) fn canonical(text: &str) -> String {
+pub(crate) fn canonical(text: &str) -> String {
     parse(text).unwrap_or_else(|| text.to_owned())
 }
 

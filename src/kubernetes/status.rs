@@ -148,6 +148,7 @@ pub fn last_run(state: &State) -> Option<LastRun> {
         outcome: ended.outcome.to_string(),
         reason: ended.reason.clone(),
         message: ended.message.clone(),
+        saved: ended.saved,
         started: Time(ended.started),
         ended: Time(ended.ended),
     })

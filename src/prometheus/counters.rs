@@ -100,6 +100,10 @@ impl Counters {
                 .or_default()
                 .push(point);
         }
+        // What is forgotten must not be taken for new when it is read again.
+        let newest = scrapes.keys().next_back().map(|(at, _)| *at);
+        let oldest = oldest(newest.max(self.newest()));
+        scrapes.retain(|(at, _), _| *at >= oldest);
         let mut added = Vec::new();
         for ((at, id), points) in scrapes {
             match self.processes.entry(id).or_default().fold(id, at, &points) {
@@ -116,7 +120,7 @@ impl Counters {
     }
 
     fn forget(&mut self) {
-        let oldest = self.newest().unwrap_or(0) - FORGET_MS;
+        let oldest = oldest(self.newest());
         self.processes
             .retain(|_, process| process.at().is_none_or(|at| at >= oldest));
     }
@@ -131,7 +135,9 @@ impl Counters {
                 return None;
             }
         };
-        let to = self.until.map_or(to, |until| to.max(until + 1));
+        let to = self
+            .until
+            .map_or(to, |until| to.max(until.saturating_add(1)));
         self.until = Some(to);
         let (canary, stable) = self.counts(tally);
         let from = Timestamp::from_millisecond(from).ok()?;
@@ -186,6 +192,11 @@ impl Counters {
     }
 }
 
+/// The oldest scrape that counts, when this one is the newest.
+fn oldest(newest: Option<i64>) -> i64 {
+    newest.unwrap_or(0).saturating_sub(FORGET_MS)
+}
+
 /// Groups scrapes that become one sample: at most one of each process, at most a second apart.
 fn together(added: Vec<Added>) -> Vec<Vec<Added>> {
     let mut groups: Vec<Vec<Added>> = Vec::new();
@@ -238,6 +249,19 @@ mod tests {
         Batch {
             points,
             scraped: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_process_that_was_forgotten_is_not_counted_again() {
+        let answer = batch(&[
+            (STABLE, &[(10, 1.0), (25, 300.0)]),
+            (OTHER_POD, &[(10_000, 1.0)]),
+        ]);
+        let mut counters = Counters::start("errors", i64::MIN);
+        for look in 0..3 {
+            let samples = counters.fold(answer.clone(), &mut Vec::new());
+            assert_eq!(rows(&samples), [], "look {look}");
         }
     }
 

@@ -12,6 +12,8 @@ mod counters;
 mod cursor;
 mod error;
 mod exposition;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod process;
 mod query;
 mod reply;

@@ -141,7 +141,7 @@ fn sort(series: &[Series<'_>], ask: &Ask) -> Result<Fetched, Error> {
         let gaps = one
             .values
             .windows(2)
-            .map(|pair| milliseconds(pair[1].0) - milliseconds(pair[0].0));
+            .map(|pair| milliseconds(pair[1].0).saturating_sub(milliseconds(pair[0].0)));
         fetched.spacing = fetched
             .spacing
             .into_iter()

@@ -253,6 +253,15 @@ impl Answer {
     }
 }
 
+/// What a text says, as if one target had answered with it.
+#[cfg(any(test, fuzzing))]
+pub(super) fn read_text(asks: &[Ask], name: &str, text: &[u8], at: i64) -> Vec<Fetched> {
+    let mut pending = Pending::new(asks, name, at);
+    pending.feed(text);
+    let answer = Ok(pending.finish());
+    sort(asks, &[(name.to_owned(), answer)], &[], at)
+}
+
 fn sort(
     asks: &[Ask],
     answers: &[(String, Result<Answer, Error>)],

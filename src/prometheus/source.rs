@@ -276,9 +276,9 @@ impl Follow {
     /// From when on scrapes must be read, in milliseconds.
     fn start(&self, lookback: i64, now: i64) -> i64 {
         match (self.fresh, self.counters.newest()) {
-            (true, Some(counted)) => counted - BEFORE_CURSOR_MS,
+            (true, Some(counted)) => counted.saturating_sub(BEFORE_CURSOR_MS),
             (true, None) => self.since.as_millisecond() - lookback,
-            (false, Some(seen)) => seen - lookback,
+            (false, Some(seen)) => seen.saturating_sub(lookback),
             (false, None) => now - 2 * lookback,
         }
     }

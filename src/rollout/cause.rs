@@ -67,6 +67,24 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Bad answers that an early step down saved.
+    pub fn saved(&self) -> Option<u64> {
+        match self {
+            Self::Worse { saved, .. } => *saved,
+            Self::Pods(_)
+            | Self::Deadline { .. }
+            | Self::PromotionStuck { .. }
+            | Self::Undecided { .. }
+            | Self::NoData { .. }
+            | Self::Aborted
+            | Self::Superseded
+            | Self::Returned
+            | Self::WentOut
+            | Self::TargetGone
+            | Self::Detached => None,
+        }
+    }
+
     /// How a run ends by it.
     pub fn outcome(&self) -> Outcome {
         match self {

@@ -266,6 +266,9 @@ pub struct Ended {
     pub reason: String,
     /// The reason in a sentence.
     pub message: String,
+    /// Bad answers that an early step down saved, if there was one and they were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved: Option<u64>,
     /// When it began.
     pub started: Timestamp,
     /// When it ended.

@@ -19,6 +19,7 @@ use serde_json::json;
 
 use super::page;
 use super::{Board, Entry, Readiness};
+use crate::clock::Clock;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::CONTENT_TYPE;
 
@@ -36,6 +37,8 @@ pub struct Web {
     pub readiness: Readiness,
     /// The metrics.
     pub metrics: Metrics,
+    /// The daemon's clock.
+    pub clock: Clock,
 }
 
 /// All endpoints as a service.
@@ -74,7 +77,7 @@ async fn index(State(web): State<Web>) -> Html<String> {
 }
 
 async fn ready(State(web): State<Web>) -> (StatusCode, String) {
-    let (ready, text) = web.readiness.report();
+    let (ready, text) = web.readiness.report(web.clock.now());
     let status = if ready {
         StatusCode::OK
     } else {
@@ -137,6 +140,7 @@ mod tests {
             board,
             readiness: Readiness::waiting_for(&["caches"]),
             metrics: Metrics::new(),
+            clock: Clock::machine(),
         }
     }
 

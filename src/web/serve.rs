@@ -126,6 +126,7 @@ mod tests {
             board: Board::default(),
             readiness: Readiness::waiting_for(&[]),
             metrics: Metrics::new(),
+            clock: crate::clock::Clock::machine(),
         }
     }
 

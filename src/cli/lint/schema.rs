@@ -6,73 +6,117 @@
 //! Not here: what is beyond a schema (`kubernetes::conversion`).
 
 use kube::CustomResourceExt;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::kubernetes::crd::Rollout;
-use crate::yaml::{Kind, Node, Place};
+use crate::yaml::{Entry, Kind, Node, Place};
 
-/// Everything that is wrong, with its place.
-pub fn check(rollout: &Node) -> Vec<(Place, String)> {
-    let mut faults = Vec::new();
+/// Something that is wrong.
+#[derive(Debug)]
+pub struct Fault {
+    /// Where it stands.
+    pub place: Place,
+    /// The field.
+    pub path: String,
+    /// What was found and what is wanted.
+    pub message: String,
+}
+
+/// Everything that is wrong, and the spec without it: what is unknown is left out, what is
+/// missing or of the wrong type has a stand-in, so that the rest can be looked at further.
+pub fn check(rollout: &Node) -> (Value, Vec<Fault>) {
+    let mut faults = Faults::default();
     let crd = serde_json::to_value(Rollout::crd()).unwrap_or_default();
     let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
-    match rollout.get("spec") {
-        Some(spec) => walk(schema, spec, spec.place, "spec", &mut faults),
-        None => faults.push((
-            rollout.place,
-            "spec: found nothing, wanted a mapping".to_owned(),
-        )),
-    }
-    faults
+    let spec = match rollout.get("spec") {
+        Some(spec) => faults.walk(schema, spec, spec.place, "spec"),
+        None => faults.stand_in(schema, rollout.place, "spec", "nothing"),
+    };
+    (spec, faults.0)
 }
 
-type Faults = Vec<(Place, String)>;
+#[derive(Default)]
+struct Faults(Vec<Fault>);
 
-fn walk(schema: &Value, node: &Node, place: Place, path: &str, faults: &mut Faults) {
-    if node.kind == Kind::Null && schema["nullable"] == true {
-        return;
+impl Faults {
+    fn walk(&mut self, schema: &Value, node: &Node, place: Place, path: &str) -> Value {
+        if node.kind == Kind::Null && schema["nullable"] == true {
+            return Value::Null;
+        }
+        if !fits(schema, node) {
+            return self.stand_in(schema, place, path, &found(node));
+        }
+        match &node.kind {
+            Kind::Map(entries) => self.mapping(schema, node, entries, path),
+            Kind::List(items) => {
+                let item = |(index, item): (usize, &Node)| {
+                    let path = format!("{path}[{index}]");
+                    self.walk(&schema["items"], item, item.place, &path)
+                };
+                items.iter().enumerate().map(item).collect()
+            }
+            _ => node.to_json(),
+        }
     }
-    let wanted = wanted(schema);
-    if !fits(schema, node) {
-        let found = found(node);
-        faults.push((place, format!("{path}: found {found}, wanted {wanted}")));
-        return;
-    }
-    match &node.kind {
-        Kind::Map(_) => mapping(schema, node, path, faults),
-        Kind::List(items) => {
-            for (index, item) in items.iter().enumerate() {
-                let path = format!("{path}[{index}]");
-                walk(&schema["items"], item, item.place, &path, faults);
+
+    fn mapping(&mut self, schema: &Value, node: &Node, entries: &[Entry], path: &str) -> Value {
+        let Some(properties) = schema["properties"].as_object() else {
+            return node.to_json();
+        };
+        let mut sound = Map::new();
+        for entry in entries {
+            let path = format!("{path}.{}", entry.key);
+            if let Some(schema) = properties.get(&entry.key) {
+                let value = self.walk(schema, &entry.value, entry.place, &path);
+                sound.insert(entry.key.clone(), value);
+                continue;
+            }
+            let known = properties.keys().cloned().collect::<Vec<_>>().join(", ");
+            let wanted = format!("one of: {known}");
+            self.tell(entry.place, &path, "an unknown field", &wanted);
+        }
+        let required = schema["required"].as_array().into_iter().flatten();
+        for key in required.filter_map(Value::as_str) {
+            if node.get(key).is_none() {
+                let path = format!("{path}.{key}");
+                let value = self.stand_in(&properties[key], node.place, &path, "nothing");
+                sound.insert(key.to_owned(), value);
             }
         }
-        _ => {}
+        Value::Object(sound)
+    }
+
+    fn stand_in(&mut self, schema: &Value, place: Place, path: &str, found: &str) -> Value {
+        self.tell(place, path, found, &wanted(schema));
+        any(schema)
+    }
+
+    fn tell(&mut self, place: Place, path: &str, found: &str, wanted: &str) {
+        self.0.push(Fault {
+            place,
+            path: path.to_owned(),
+            message: format!("{path}: found {found}, wanted {wanted}"),
+        });
     }
 }
 
-fn mapping(schema: &Value, node: &Node, path: &str, faults: &mut Faults) {
-    let (Kind::Map(entries), Some(properties)) = (&node.kind, schema["properties"].as_object())
-    else {
-        return;
-    };
-    for entry in entries {
-        let path = format!("{path}.{}", entry.key);
-        if let Some(schema) = properties.get(&entry.key) {
-            walk(schema, &entry.value, entry.place, &path, faults);
-            continue;
-        }
-        let known = properties.keys().cloned().collect::<Vec<_>>().join(", ");
-        let fault = format!("{path}: found an unknown field, wanted one of: {known}");
-        faults.push((entry.place, fault));
+/// A value that a schema allows.
+fn any(schema: &Value) -> Value {
+    if let Some(word) = schema["enum"].get(0) {
+        return word.clone();
     }
-    let required = schema["required"].as_array().into_iter().flatten();
-    for key in required.filter_map(Value::as_str) {
-        if node.get(key).is_none() {
-            let wanted = wanted(&properties[key]);
-            faults.push((
-                node.place,
-                format!("{path}.{key}: found nothing, wanted {wanted}"),
-            ));
+    match schema["type"].as_str() {
+        Some("string") => "x".into(),
+        Some("integer" | "number") => schema["minimum"]
+            .as_f64()
+            .map_or(0.into(), |least| Value::from(least.ceil() as i64)),
+        Some("boolean") => false.into(),
+        Some("array") => Value::Array(Vec::new()),
+        _ => {
+            let required = schema["required"].as_array().into_iter().flatten();
+            let fields = required.filter_map(Value::as_str);
+            let fields = fields.map(|key| (key.to_owned(), any(&schema["properties"][key])));
+            Value::Object(fields.collect())
         }
     }
 }

@@ -220,7 +220,10 @@ impl Run {
         };
         match tokio::time::timeout(RELEASE, work).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the lease was not released"),
+            Ok(Err(error)) => {
+                let error = crate::causes::told(&error);
+                tracing::warn!(error, "the lease was not released");
+            }
             Err(_) => tracing::warn!("the lease was not released in time; others wait for its end"),
         }
     }

@@ -12,6 +12,9 @@ use config::{Value, ValueKind};
 
 use super::{KEYS, Problem};
 
+/// No look, block or settling time is longer: evidence would never come.
+const LONGEST: Duration = Duration::from_secs(3600);
+
 /// Collects what is wrong.
 #[derive(Debug)]
 pub struct Reader {
@@ -186,11 +189,13 @@ impl Reader {
             ValueKind::String(text) => humantime::parse_duration(text).ok(),
             _ => None,
         };
-        parsed.unwrap_or_else(|| {
-            let wanted = "a duration such as 30s or 5m";
-            self.wrong(section, key, &found(&value.kind), wanted);
-            default
-        })
+        parsed
+            .filter(|duration| *duration <= LONGEST)
+            .unwrap_or_else(|| {
+                let wanted = "a duration such as 30s or 5m, at most 1h";
+                self.wrong(section, key, &found(&value.kind), wanted);
+                default
+            })
     }
 
     /// Yes or no.

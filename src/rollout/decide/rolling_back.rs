@@ -158,6 +158,9 @@ fn finish(pass: &mut Pass<'_>, run: &Run, cause: &Cause) -> Phase {
         }),
     }
     close(pass, run, outcome, cause.name(), cause.to_string());
+    if let Some(ended) = &mut pass.state.last_run {
+        ended.saved = cause.saved();
+    }
     match cause {
         Cause::TargetGone => {
             forget_target(pass);
@@ -206,6 +209,7 @@ pub(super) fn close(
         outcome,
         reason: reason.to_owned(),
         message,
+        saved: None,
         started: run.started,
         ended: pass.now(),
     });

@@ -113,12 +113,13 @@ fn overtaken(pass: &Pass<'_>, target: &Target, run: &Run) -> Option<Cause> {
     })
 }
 
-/// Bad answers that a step down saved: the canary's excess since then, at the share it had before.
+/// Bad answers that a step down saved: the canary's excess since then, at the share it had before;
+/// `None` where that comes to nothing.
 fn saved(run: &Run, worse: &RuleReport) -> Option<u64> {
     let suspicion = run.suspect.as_ref()?;
     let step = worse.step_excess()?;
     let factor = f64::from(suspicion.from) / f64::from(run.weight.max(1)) - 1.0;
-    Some((step * factor).max(0.0).round() as u64)
+    Some((step * factor).max(0.0).round() as u64).filter(|saved| *saved > 0)
 }
 
 fn worst(reports: &[RuleReport]) -> Verdict {

@@ -79,6 +79,27 @@ struct Inner {
     requests: Requests,
 }
 
+/// Answers requests given as method, path, media type and body; whether all were granted.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzzing<'a>(
+    requests: impl Iterator<Item = (&'a str, &'a str, &'a str, &'a str)>,
+) -> bool {
+    let api = Api::new(Clock::machine());
+    let mut granted = true;
+    for (method, path, media, body) in requests {
+        let request = Request::builder().method(method).uri(path);
+        let Ok(request) = request.header("content-type", media).body(()) else {
+            granted = false;
+            continue;
+        };
+        let body = Bytes::from(body.to_owned());
+        let call = Call::new(&request.into_parts().0, body, Some("fuzzing"));
+        let answer = route::answer(&api, &call, Target::parse(&call.path).as_ref());
+        granted &= answer.code < 300;
+    }
+    granted
+}
+
 impl Api {
     /// An API server with the built-in kinds and the namespaces `default`, `kube-system` and
     /// `sluice-system`.

@@ -10,13 +10,19 @@ use super::prepare::Operation;
 use super::refusal::{Cause, Refusal};
 use super::shape::Shape;
 use super::strategic;
-use super::write::Write;
+use super::write::{Write, check_object};
 
 /// Content type of server-side apply.
 pub const APPLY: &str = "application/apply-patch+yaml";
 
 /// The object that a JSON, merge or strategic merge patch makes of `old`.
 pub fn patched(kind: &Kind, call: &Call, old: &Value, body: &Value) -> Result<Value, Refusal> {
+    let object = merged(kind, call, old, body)?;
+    check_object(&object)?;
+    Ok(object)
+}
+
+fn merged(kind: &Kind, call: &Call, old: &Value, body: &Value) -> Result<Value, Refusal> {
     match call.media.as_str() {
         "application/json-patch+json" => json_patched(kind, old, body),
         "application/merge-patch+json" => {

@@ -222,11 +222,7 @@ impl<'a> Write<'a> {
 
     /// Fills in and checks `apiVersion` and `kind`.
     pub fn check_type(&self, object: &mut Value) -> Result<(), Refusal> {
-        if !object.is_object() {
-            return Err(Refusal::bad_request(
-                "the body of the request is not an object",
-            ));
-        }
+        check_object(object)?;
         if self.kind.group == "events.k8s.io" {
             *object = events::to_core(object);
             return Ok(());
@@ -305,6 +301,21 @@ pub fn create(
     let mut write = Write::new(api, kind, target, call);
     let stored = write.create(call.parse()?)?;
     Ok(write.answer(201, &stored))
+}
+
+/// Refuses what no object can be: everything after this reaches into its metadata.
+pub fn check_object(object: &Value) -> Result<(), Refusal> {
+    let refused = |what: &str| {
+        let message = format!("the body of the request {what}");
+        Err(Refusal::bad_request(message))
+    };
+    match object.get("metadata") {
+        _ if !object.is_object() => refused("is not an object"),
+        Some(metadata) if !metadata.is_object() && !metadata.is_null() => {
+            refused("has metadata that are not an object")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Answers a replace.

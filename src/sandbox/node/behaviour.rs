@@ -189,6 +189,23 @@ impl Behaviour {
     }
 }
 
+/// Whatever is understood can be acted by.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzzing(annotations: &BTreeMap<String, String>) -> bool {
+    let Ok(behaviour) = Behaviour::parse(annotations) else {
+        return false;
+    };
+    let mut random = Random::new(1);
+    for age in [0, 60, 3_600] {
+        for now in [0.0, 0.5, 1.0] {
+            let share = Share { now, most: 1.0 };
+            let (_, time) = behaviour.draw(share, Duration::from_secs(age), &mut random);
+            assert!(time <= Duration::from_secs(3_600), "{time:?}");
+        }
+    }
+    true
+}
+
 /// Parses `value[, value ([once] above SHARE | after DURATION)]...`.
 fn changing<T>(text: &str, parse: fn(&str) -> Result<T, String>) -> Result<Changing<T>, String> {
     let mut parts = text.split(',').map(str::trim);

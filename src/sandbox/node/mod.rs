@@ -10,6 +10,9 @@ mod life;
 mod references;
 mod report;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use behaviour::fuzzing;
+
 pub use apps::{Answer, Apps, Unanswered};
 pub use behaviour::{Behaviour, Misunderstood};
 

@@ -6,7 +6,7 @@
 //! run at once, each with its own metrics, as the pods of one controller.
 //! Not here: TLS, rewrites, authentication, bodies.
 
-mod annotations;
+pub(crate) mod annotations;
 mod choose;
 mod http;
 mod metrics;

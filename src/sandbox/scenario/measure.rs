@@ -24,19 +24,10 @@ pub struct Measure {
     first_request: Option<Timestamp>,
     first_bad: Option<Timestamp>,
     weight: u8,
-    lowered: Option<Lowered>,
+    /// The first lowering of the weight to something above 0.
+    lowered: Option<Timestamp>,
     zero: Option<Timestamp>,
     suspect: bool,
-    all: u64,
-}
-
-/// The first lowering of the weight to something above 0.
-#[derive(Debug, Clone, Copy)]
-struct Lowered {
-    at: Timestamp,
-    all: u64,
-    share_lost: f64,
-    bad_rate: f64,
 }
 
 /// One moment of a run.
@@ -68,14 +59,12 @@ impl Measure {
             lowered: None,
             zero: None,
             suspect: false,
-            all: 0,
         }
     }
 
     /// Takes in one moment.
     pub fn see(&mut self, moment: &Moment) {
         self.now = counts(&self.image, moment.tallies);
-        self.all = moment.tallies.iter().map(|tally| tally.total).sum();
         self.suspect |= moment.suspect;
         if self.now.0 > self.before.0 {
             self.first_request.get_or_insert(moment.at);
@@ -87,23 +76,9 @@ impl Measure {
         if moment.weight == 0 && self.weight > 0 {
             self.zero = Some(moment.at);
         } else if moment.weight < self.weight && self.lowered.is_none() {
-            self.lowered = Some(self.lowering(moment));
+            self.lowered = Some(moment.at);
         }
         self.weight = moment.weight;
-    }
-
-    /// What users would go on to get at the higher weight: the share that is spared and the
-    /// rate of bad answers in what that share got since the first bad one.
-    fn lowering(&self, moment: &Moment) -> Lowered {
-        let since = self.first_bad.unwrap_or(moment.at);
-        let seconds = elapsed(since, moment.at).as_secs_f64().max(0.1);
-        let per_second = (self.now.1 - self.before.1) as f64 / seconds;
-        Lowered {
-            at: moment.at,
-            all: self.all,
-            share_lost: f64::from(self.weight - moment.weight) / f64::from(self.weight.max(1)),
-            bad_rate: per_second,
-        }
     }
 
     /// Whether the run has ended by the Rollout's status.
@@ -128,29 +103,24 @@ impl Measure {
             outcome: "none".to_owned(),
             zero_after: until(self.zero, from),
             from_first_request: self.first_bad.is_none(),
-            lowered_after: until(self.lowered.map(|lowered| lowered.at), self.first_bad),
+            lowered_after: until(self.lowered, self.first_bad),
             requests: self.now.0 - self.before.0,
             bad: self.now.1 - self.before.1,
-            spared: self.lowered.and_then(|lowered| self.spared(lowered)),
             ..Row::default()
         };
         if ended {
             row.outcome = word("/status/lastRun/outcome");
             row.reason = word("/status/lastRun/reason");
             row.message = word("/status/lastRun/message");
+            row.saved = rollout
+                .pointer("/status/lastRun/saved")
+                .and_then(Value::as_u64);
             row.outcome_after = Some(elapsed(self.changed, now).as_secs_f64());
         }
         if row.outcome == "Promoted" {
             row.zero_after = None;
         }
         row
-    }
-
-    fn spared(&self, lowered: Lowered) -> Option<u64> {
-        let zero = self.zero?;
-        let seconds = elapsed(lowered.at, zero).as_secs_f64();
-        (self.all > lowered.all)
-            .then(|| (lowered.bad_rate * lowered.share_lost * seconds).round() as u64)
     }
 
     /// What in the run was not as it should be.
@@ -251,15 +221,13 @@ mod tests {
             "{name: v2, release: {deployment: shop}, outcome: RolledBack, reason: Worse, within: 1m, bad: '<= 40', suspect: true}",
         )
         .unwrap();
-        let ended =
-            json!({"status": {"lastRun": {"id": "b", "outcome": "RolledBack", "reason": "Worse"}}});
+        let ended = json!({"status": {"lastRun": {"id": "b", "outcome": "RolledBack", "reason": "Worse", "saved": 149}}});
         let row = measure.row(&run, &ended, at(40));
         assert_eq!(row.outcome_after, Some(40.0));
         assert_eq!(row.zero_after, Some(13.0));
         assert_eq!(row.lowered_after, Some(2.0));
         assert_eq!((row.requests, row.bad), (131, 34));
-        // 30 bad in 2 s at 50%; nine tenths of that for 11 s more were spared.
-        assert_eq!(row.spared, Some(149));
+        assert_eq!(row.saved, Some(149));
         assert_eq!(measure.problems(&run, &row), Vec::<String>::new());
     }
 

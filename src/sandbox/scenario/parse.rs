@@ -173,7 +173,9 @@ fn exact(text: &str, line: u64, end: Option<u64>) -> Option<Problem> {
     let skipped = usize::try_from(line).ok()?.checked_sub(1)?;
     let lines = text.lines().skip(skipped);
     let own: Vec<&str> = match end {
-        Some(end) => lines.take(usize::try_from(end - line).ok()?).collect(),
+        Some(end) => lines
+            .take(usize::try_from(end.saturating_sub(line)).ok()?)
+            .collect(),
         None => lines.collect(),
     };
     let error = serde_saphyr::from_str::<Vec<Step>>(&own.join("\n")).err()?;

@@ -75,8 +75,8 @@ fn zero(row: &Row) -> String {
 }
 
 fn bad(row: &Row) -> String {
-    match row.spared {
-        Some(spared) => format!("{} (some {spared} spared)", row.bad),
+    match row.saved {
+        Some(saved) => format!("{} (some {saved} saved)", row.bad),
         None => row.bad.to_string(),
     }
 }
@@ -94,7 +94,7 @@ mod tests {
             outcome_after: Some(41.26),
             zero_after: Some(9.5),
             bad: 120,
-            spared: Some(900),
+            saved: Some(900),
             as_wanted: true,
             ..Row::default()
         };
@@ -105,7 +105,7 @@ mod tests {
             "Worse",
             "41.3 s",
             "9.5 s",
-            "120 (some 900 spared)",
+            "120 (some 900 saved)",
             "yes",
         ] {
             assert!(text.contains(part), "{part} in {text}");

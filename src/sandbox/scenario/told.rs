@@ -124,8 +124,8 @@ pub struct Row {
     pub requests: u64,
     /// Bad ones among them.
     pub bad: u64,
-    /// Bad answers that the step down spared users, where there was one.
-    pub spared: Option<u64>,
+    /// Bad answers that the step down saved users, by the daemon's word.
+    pub saved: Option<u64>,
     /// Whether it ended as it should.
     pub as_wanted: bool,
 }

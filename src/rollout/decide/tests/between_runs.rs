@@ -36,6 +36,7 @@ fn ended(model: &Model, name: &str) -> Ended {
         outcome: Outcome::RolledBack,
         reason: "Worse".to_owned(),
         message: "it was worse".to_owned(),
+        saved: None,
         started: model.now,
         ended: model.now,
     }

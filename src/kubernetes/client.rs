@@ -1,0 +1,54 @@
+//! A client whose failures say which server did not answer.
+//!
+//! The transport's own errors name neither the server nor its address; whoever reads a log with
+//! two clusters in it needs one. Answers of the server, also refusals, are left as they are.
+//!
+//! Not here: which cluster it is (`daemon::connect`, `cli::connect`).
+
+use kube::client::ClientBuilder;
+use kube::{Client, Config};
+use tower::BoxError;
+use tower::util::MapErrLayer;
+
+/// A request that got no answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{address} gives no answer")]
+struct Unanswered {
+    address: String,
+    source: BoxError,
+}
+
+/// A client of the cluster that `config` names.
+pub fn client(config: Config) -> Result<Client, kube::Error> {
+    let uri = &config.cluster_url;
+    let address = uri.authority().map_or(uri.to_string(), ToString::to_string);
+    let named = MapErrLayer::new(move |source: BoxError| -> BoxError {
+        // What the client itself says is told apart by its callers.
+        if source.is::<kube::Error>() {
+            return source;
+        }
+        let address = address.clone();
+        Box::new(Unanswered { address, source })
+    });
+    Ok(ClientBuilder::try_from(config)?.with_layer(&named).build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::causes;
+
+    #[tokio::test]
+    async fn a_refused_connection_names_the_address_and_the_cause() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let mut config = Config::new(format!("http://{address}").parse().unwrap());
+        config.default_retry = false;
+        let client = client(config).unwrap();
+        let told = causes::told(&client.apiserver_version().await.unwrap_err());
+        let wanted = format!("{address} gives no answer: ");
+        assert!(told.starts_with(&wanted), "{told}");
+        assert!(told.to_lowercase().contains("connection refused"), "{told}");
+    }
+}
