@@ -14,8 +14,10 @@ pub struct Server {
     shell: Child,
 }
 
-/// Runs "$@" and ends it when nobody holds the other end of standard input any more.
-const GUARD: &str = r#""$@" & server=$!; cat; kill -9 "$server"; wait "$server""#;
+/// Runs "$@" and ends it when nobody holds the other end of standard input any more. A signal
+/// to all of the test's processes does not end the guard before its server.
+const GUARD: &str =
+    r#"trap '' HUP INT TERM; "$@" & server=$!; cat; kill -9 "$server"; wait "$server""#;
 
 impl Server {
     /// Starts a program; what it prints goes to `log`.

@@ -9,6 +9,7 @@
 mod child;
 #[allow(dead_code)] // other tests use more of it
 mod control_plane;
+mod differential;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;

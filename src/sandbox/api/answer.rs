@@ -6,7 +6,7 @@
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Response, StatusCode, header};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::call::Call;
 use super::kinds::Kind;
@@ -63,7 +63,10 @@ impl View {
             Self::Plain => served(kind, object),
             Self::Metadata => Bytes::from(partial(&object.value).to_string()),
             Self::Table(rows) => {
-                Bytes::from(table::of(kind, std::slice::from_ref(object), rows, now).to_string())
+                let mut table = table::of(kind, std::slice::from_ref(object), rows, now);
+                table["metadata"]["resourceVersion"] =
+                    object.value["metadata"]["resourceVersion"].clone();
+                Bytes::from(table.to_string())
             }
         }
     }
@@ -81,21 +84,61 @@ impl View {
                 &format!("{}List", kind.kind),
                 &kind.api_version(),
                 meta,
-                objects.iter().map(|o| served(kind, o)),
+                objects.iter().map(|o| item(kind, o)),
             ),
             Self::Metadata => {
                 let items = objects
                     .iter()
                     .map(|o| Bytes::from(partial(&o.value).to_string()));
-                joined("PartialObjectMetadataList", "meta.k8s.io/v1", meta, items)
+                let mut meta = meta.clone();
+                if meta["continue"] == ""
+                    && let Some(meta) = meta.as_object_mut()
+                {
+                    meta.remove("continue");
+                }
+                joined("PartialObjectMetadataList", "meta.k8s.io/v1", &meta, items)
             }
             Self::Table(rows) => {
                 let mut table = table::of(kind, objects, rows, now);
                 table["metadata"] = meta.clone();
+                if table["metadata"]["continue"] == ""
+                    && let Some(meta) = table["metadata"].as_object_mut()
+                {
+                    meta.remove("continue");
+                }
                 Bytes::from(table.to_string())
             }
         }
     }
+}
+
+/// An item of a list: of built-in kinds it does not say what it is.
+fn item(kind: &Kind, object: &Stored) -> Bytes {
+    let (Some(map), None) = (object.value.as_object(), &kind.custom) else {
+        return served(kind, object);
+    };
+    if kind.group == "events.k8s.io" {
+        let event = super::events::to_events_group(&object.value);
+        return event.as_object().map_or_else(Bytes::new, unnamed);
+    }
+    unnamed(map)
+}
+
+fn unnamed(map: &Map<String, Value>) -> Bytes {
+    let mut out = vec![b'{'];
+    for (name, value) in map {
+        if name == "kind" || name == "apiVersion" {
+            continue;
+        }
+        if out.len() > 1 {
+            out.push(b',');
+        }
+        out.extend_from_slice(format!("\"{name}\":").as_bytes());
+        // Writing JSON into memory does not fail.
+        serde_json::to_writer(&mut out, value).ok();
+    }
+    out.push(b'}');
+    Bytes::from(out)
 }
 
 /// The object's bytes in the version that is asked for.
@@ -171,6 +214,14 @@ impl Answer {
         }
     }
 
+    /// What the server says of a path that nobody serves.
+    pub fn missing_page() -> Self {
+        Self {
+            code: 404,
+            ..Self::text("404 page not found\n")
+        }
+    }
+
     /// The HTTP response.
     pub fn response(self) -> Response<Body> {
         let mut response = Response::new(self.body);
@@ -196,6 +247,9 @@ impl Answer {
 
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
-        Self::json(refusal.code, refusal.status().to_string())
+        Self {
+            warnings: refusal.warnings.clone(),
+            ..Self::json(refusal.code, refusal.status().to_string())
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! JSON is a part. Not here: what is done with it (`route` and the verbs).
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use axum::body::Bytes;
 use axum::extract::Query;
@@ -11,6 +12,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 use serde_json::Value;
 
+use super::kinds::Kind;
 use super::refusal::Refusal;
 
 /// The words of a resource URL.
@@ -109,11 +111,11 @@ impl Call {
     /// The body as a value.
     pub fn parse(&self) -> Result<Value, Refusal> {
         if self.media.contains("protobuf") {
-            let told = format!(
-                "{} (the sandbox reads JSON and YAML: use kubectl apply)",
-                self.media
-            );
-            return Err(Refusal::unsupported_media(&told));
+            // The real server reads it too; the sandbox does not, and kubectl apply sends JSON.
+            return Err(Refusal::unknown_format(&[
+                "application/json",
+                "application/yaml",
+            ]));
         }
         if self.body.is_empty() {
             return Ok(Value::Null);
@@ -121,17 +123,72 @@ impl Call {
         serde_json::from_slice(&self.body).or_else(|first| self.parse_yaml(&first))
     }
 
+    /// The body as an object of this kind.
+    pub fn object(&self, kind: &Kind) -> Result<Value, Refusal> {
+        let readable = ["", "application/json", "application/yaml"];
+        if !readable.contains(&self.media.as_str()) && !self.media.contains("protobuf") {
+            return Err(Refusal::unknown_format(&[
+                "application/json",
+                "application/yaml",
+                "application/vnd.kubernetes.protobuf",
+            ]));
+        }
+        let cannot = |why: &str| {
+            let shown = if self.body.is_empty() {
+                "<empty>".into()
+            } else {
+                hex(&self.body)
+            };
+            let kind = &kind.kind;
+            Refusal::bad_request(format!(
+                "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {why} ({shown})"
+            ))
+        };
+        let body = self.parse().map_err(|refusal| match refusal.code {
+            400 => cannot(&refusal.message),
+            _ => refusal,
+        })?;
+        match &body {
+            Value::Object(_) => Ok(body),
+            Value::Null if self.body.is_empty() => Err(cannot("unexpected end of JSON input")),
+            other => Err(cannot(&format!(
+                "json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
+                super::patch::word(other)
+            ))),
+        }
+    }
+
+    /// The body as a patch.
+    pub fn patch(&self) -> Result<Value, Refusal> {
+        self.parse().map_err(|refusal| match refusal.code {
+            400 => Refusal::bad_request(format!("error decoding patch: {}", refusal.message)),
+            _ => refusal,
+        })
+    }
+
     fn parse_yaml(&self, first: &serde_json::Error) -> Result<Value, Refusal> {
         if !self.media.contains("yaml") {
-            return Err(Refusal::bad_request(format!(
-                "error decoding the body: {first}"
-            )));
+            // The sandbox's words, where the real server has those of Go.
+            let told = if first.is_eof() {
+                "unexpected end of JSON input".to_owned()
+            } else {
+                first.to_string()
+            };
+            return Err(Refusal::bad_request(told));
         }
         let text = std::str::from_utf8(&self.body)
             .map_err(|error| Refusal::bad_request(error.to_string()))?;
         serde_saphyr::from_str(text)
             .map_err(|error| Refusal::bad_request(format!("error decoding YAML: {error}")))
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut out, byte| {
+        // Writing to a String does not fail.
+        write!(out, "{byte:02x}").ok();
+        out
+    })
 }
 
 fn asking(headers: &HeaderMap, user: Option<&str>) -> String {

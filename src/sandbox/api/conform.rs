@@ -16,6 +16,10 @@ pub struct Findings {
     pub unknown: Vec<String>,
     /// Values of a wrong type.
     pub wrong: Vec<String>,
+    /// The first value of a wrong type, as server-side apply says it.
+    pub untyped: String,
+    /// Paths of fields that stand twice in the body.
+    pub duplicate: Vec<String>,
 }
 
 /// Fields that are not stored when they have their type's zero value.
@@ -42,6 +46,9 @@ const PLAIN: &[&str] = &[
     "ingressClassName",
 ];
 
+const QUANTITY: &str =
+    "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
+
 /// Definitions whose content is any JSON.
 fn is_opaque(name: &str) -> bool {
     name.rsplit('.').next() == Some("JSON")
@@ -55,13 +62,36 @@ fn is_opaque(name: &str) -> bool {
 pub fn conform(object: &mut Value, definition: &str, findings: &mut Findings) {
     let library = Library::get();
     if let Some(schema) = library.definitions.get(definition) {
-        Walk { library, findings }.value(object, schema, "");
+        let owner = definition.rsplit('.').next().unwrap_or_default();
+        Walk {
+            library,
+            findings,
+            owner: owner.to_owned(),
+        }
+        .value(object, schema, "");
     }
+}
+
+/// Go does not say which item of a list it was.
+fn without_indices(path: &str) -> String {
+    let mut inside = false;
+    let outside = |letter: &char| {
+        let kept = !inside && *letter != '[';
+        inside = match letter {
+            '[' => true,
+            ']' => false,
+            _ => inside,
+        };
+        kept
+    };
+    path.chars().filter(outside).collect()
 }
 
 struct Walk<'a> {
     library: &'static Library,
     findings: &'a mut Findings,
+    /// Go's type of the object whose fields are looked at.
+    owner: String,
 }
 
 impl Walk<'_> {
@@ -71,10 +101,16 @@ impl Walk<'_> {
             return;
         }
         if name.ends_with(".Quantity") {
-            return self.quantity(value, path);
+            return self.quantity(value);
         }
         match value {
-            Value::Object(map) => self.object(map, schema, path),
+            Value::Object(map) => {
+                let named = name.rsplit('.').next().filter(|name| !name.is_empty());
+                let owner = named.map_or_else(|| self.owner.clone(), str::to_owned);
+                let outer = std::mem::replace(&mut self.owner, owner);
+                self.object(map, schema, path);
+                self.owner = outer;
+            }
             Value::Array(items) => {
                 if schema["type"] != "array" {
                     return self.mismatch("array", schema, path);
@@ -150,28 +186,29 @@ impl Walk<'_> {
         }
     }
 
-    fn quantity(&mut self, value: &mut Value, path: &str) {
+    fn quantity(&mut self, value: &mut Value) {
         let text = match &*value {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
         match quantity::canonical(&text) {
             Some(canonical) => *value = Value::String(canonical),
-            None => self.findings.wrong.push(format!("{path}: quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")),
+            None => self.findings.wrong.push(QUANTITY.into()),
         }
     }
 
     fn scalar(&mut self, value: &mut Value, schema: &Value, path: &str) {
         let found = match value {
             Value::String(_) => "string",
-            Value::Bool(_) => "boolean",
-            Value::Number(number) if number.is_f64() => "number",
-            Value::Number(_) => "integer",
+            Value::Bool(_) => "bool",
+            Value::Number(_) => "number",
             _ => return,
         };
+        let whole = value.as_f64().is_some_and(|number| number.fract() == 0.0);
         let fits = match schema["type"].as_str() {
             None => true,
-            Some("number") => matches!(found, "number" | "integer"),
+            Some("integer") => found == "number" && whole,
+            Some("boolean") => found == "bool",
             Some(want) => want == found,
         };
         if !fits {
@@ -180,10 +217,40 @@ impl Walk<'_> {
     }
 
     fn mismatch(&mut self, found: &str, schema: &Value, path: &str) {
-        let want = schema["type"].as_str().unwrap_or("another type");
+        if self.findings.untyped.is_empty() {
+            let want = match schema["type"].as_str() {
+                Some("integer" | "number") => "numeric (int or float)",
+                Some("array") => "list",
+                Some("object") => "map",
+                other => other.unwrap_or("another type"),
+            };
+            let found = match found {
+                "number" => "int",
+                other => other,
+            };
+            self.findings.untyped = format!(".{path}: expected {want}, got {found}");
+        }
+        let (owner, want) = (&self.owner, self.in_go(schema));
+        let path: String = without_indices(path);
         self.findings.wrong.push(format!(
-            "json: cannot unmarshal {found} into field {path} of type {want}"
+            "json: cannot unmarshal {found} into Go struct field {owner}.{path} of type {want}"
         ));
+    }
+
+    /// Go's name of a type.
+    fn in_go(&self, schema: &Value) -> String {
+        let (name, resolved) = self.library.resolve(schema);
+        if let Some(name) = name.rsplit('.').next().filter(|name| !name.is_empty()) {
+            return format!("v1.{name}");
+        }
+        match resolved["type"].as_str() {
+            Some("integer") => resolved["format"].as_str().unwrap_or("int64").into(),
+            Some("boolean") => "bool".into(),
+            Some("number") => "float64".into(),
+            Some("array") => format!("[]{}", self.in_go(&resolved["items"])),
+            Some("object") => "map[string]string".into(),
+            other => other.unwrap_or("another type").into(),
+        }
     }
 }
 
@@ -224,7 +291,9 @@ mod tests {
         );
         assert_eq!(
             findings.wrong,
-            ["json: cannot unmarshal string into field spec.replicas of type integer"]
+            [
+                "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"
+            ]
         );
     }
 }

@@ -10,6 +10,9 @@ use super::pod_defaults::{pod_spec, set};
 
 /// Fills in the defaults of a built-in kind. `old` is the stored object, if there is one.
 pub fn fill(kind: &Kind, object: &mut Value, old: Option<&Value>) {
+    if let Some(status) = super::hollow::status(kind) {
+        set(object, "status", status);
+    }
     match (kind.group.as_str(), kind.kind.as_str()) {
         ("", "Namespace") => namespace(object),
         ("", "Pod") => pod(object),
@@ -27,9 +30,26 @@ pub fn fill(kind: &Kind, object: &mut Value, old: Option<&Value>) {
         ("networking.k8s.io", "Ingress") => status_of_ingress(object),
         ("autoscaling", "HorizontalPodAutoscaler") => {
             set(&mut object["spec"], "minReplicas", json!(1));
+            let target = json!({"type": "Utilization", "averageUtilization": 80});
+            let usual =
+                json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]);
+            set(&mut object["spec"], "metrics", usual);
         }
         ("discovery.k8s.io", "EndpointSlice") => ports(&mut object["ports"], true),
         ("admissionregistration.k8s.io", _) => policy(object),
+        _ => {}
+    }
+}
+
+/// What the server itself writes once it is settled who owns what.
+pub fn assign(kind: &Kind, object: &mut Value) {
+    match (kind.group.as_str(), kind.kind.as_str()) {
+        ("", "Pod") => admitted(&mut object["spec"]),
+        ("", "Service") => super::service::assign(object),
+        ("", "Namespace") if !object["metadata"]["deletionTimestamp"].is_string() => {
+            object["spec"]["finalizers"] = json!(["kubernetes"]);
+        }
+        ("batch", "Job") => mark_job(object),
         _ => {}
     }
 }
@@ -41,7 +61,6 @@ fn namespace(object: &mut Value) {
     }
     object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
     if !object["metadata"]["deletionTimestamp"].is_string() {
-        object["spec"]["finalizers"] = json!(["kubernetes"]);
         object["status"]["phase"] = json!("Active");
     }
 }
@@ -51,8 +70,30 @@ fn pod(object: &mut Value) {
     set(&mut object["spec"], "enableServiceLinks", json!(true));
     super::pod_defaults::requests_from_limits(&mut object["spec"]);
     set(&mut object["status"], "phase", json!("Pending"));
+    if let Some(address) = object["status"].get("podIP").cloned() {
+        set(&mut object["status"], "podIPs", json!([{"ip": address}]));
+    }
     let quality = super::pod_defaults::quality(&object["spec"]);
     set(&mut object["status"], "qosClass", json!(quality));
+}
+
+/// What the server's own admission adds to a pod.
+fn admitted(spec: &mut Value) {
+    set(spec, "priority", json!(0));
+    set(spec, "preemptionPolicy", json!("PreemptLowerPriority"));
+    set(spec, "tolerations", json!([]));
+    for taint in ["not-ready", "unreachable"] {
+        let key = format!("node.kubernetes.io/{taint}");
+        if let Some(list) = spec["tolerations"].as_array_mut()
+            && !list
+                .iter()
+                .any(|one| one["key"].is_null() || one["key"] == *key)
+        {
+            list.push(json!({
+                "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300,
+            }));
+        }
+    }
 }
 
 fn deployment(spec: &mut Value) {
@@ -76,6 +117,8 @@ fn stateful_set(spec: &mut Value) {
     replicas_and_template(spec);
     set(spec, "podManagementPolicy", json!("OrderedReady"));
     set(spec, "revisionHistoryLimit", json!(10));
+    let kept = json!({"whenDeleted": "Retain", "whenScaled": "Retain"});
+    set(spec, "persistentVolumeClaimRetentionPolicy", kept);
     set(&mut spec["updateStrategy"], "type", json!("RollingUpdate"));
     if spec["updateStrategy"]["type"] == "RollingUpdate" {
         set(
@@ -90,12 +133,14 @@ fn daemon_set(spec: &mut Value) {
     pod_spec(&mut spec["template"]["spec"]);
     set(spec, "revisionHistoryLimit", json!(10));
     set(&mut spec["updateStrategy"], "type", json!("RollingUpdate"));
+    if spec["updateStrategy"]["type"] == "RollingUpdate" {
+        let rolling = &mut spec["updateStrategy"]["rollingUpdate"];
+        set(rolling, "maxSurge", json!(0));
+        set(rolling, "maxUnavailable", json!(1));
+    }
 }
 
 fn job(object: &mut Value) {
-    let labels = object["spec"]["template"]["metadata"]["labels"].is_object();
-    let uid = object["metadata"]["uid"].clone();
-    let name = object["metadata"]["name"].clone();
     let spec = &mut object["spec"];
     pod_spec(&mut spec["template"]["spec"]);
     for (field, value) in [
@@ -109,13 +154,23 @@ fn job(object: &mut Value) {
     ] {
         set(spec, field, value);
     }
+}
+
+/// The labels by which a Job knows its pods.
+fn mark_job(object: &mut Value) {
+    let labels = object["spec"]["template"]["metadata"]["labels"].is_object();
+    let uid = object["metadata"]["uid"].clone();
+    let name = object["metadata"]["name"].clone();
+    let spec = &mut object["spec"];
     if spec["manualSelector"] == false && uid.is_string() {
         if !labels {
             spec["template"]["metadata"]["labels"] = json!({});
         }
         let mark = &mut spec["template"]["metadata"]["labels"];
-        mark["batch.kubernetes.io/controller-uid"] = uid.clone();
-        mark["batch.kubernetes.io/job-name"] = name;
+        for prefix in ["batch.kubernetes.io/", ""] {
+            mark[format!("{prefix}controller-uid")] = uid.clone();
+            mark[format!("{prefix}job-name")] = name.clone();
+        }
         spec["selector"]["matchLabels"]["batch.kubernetes.io/controller-uid"] = uid;
     }
 }

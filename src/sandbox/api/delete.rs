@@ -13,6 +13,7 @@ use super::call::{Call, Target};
 use super::collect::{collect, delete_at, empty_namespace, finish_namespace, orphan, settle};
 use super::kinds::Kind;
 use super::metadata;
+use super::options;
 use super::read::{key, selector};
 use super::refusal::Refusal;
 use super::store::{Key, Stored, owners};
@@ -36,6 +37,11 @@ impl Options {
             let inside = body[field].as_str().map(str::to_owned);
             inside.or_else(|| call.param(field).map(str::to_owned))
         };
+        let dry_run = body["dryRun"].get(0).and_then(Value::as_str);
+        options::delete(
+            text("propagationPolicy").as_deref(),
+            dry_run.or_else(|| call.param("dryRun")),
+        )?;
         let grace = body["gracePeriodSeconds"].as_i64();
         let orphan = body["orphanDependents"] == true;
         Ok(Self {
@@ -68,10 +74,10 @@ pub fn one(api: &Api, kind: &Arc<Kind>, target: &Target, call: &Call) -> Result<
             .ok_or_else(|| Refusal::not_found(kind, &key.name))?;
         check(kind, &object, &options)?;
         if options.dry_run {
-            return Ok(gone(kind, &object));
+            return Ok(gone(api, kind, &object, &options));
         }
         match attempt(api, &key, &object, &options) {
-            Some(Outcome::Gone) => return Ok(gone(kind, &object)),
+            Some(Outcome::Gone) => return Ok(gone(api, kind, &object, &options)),
             Some(Outcome::Marked(stored)) => return Ok(Answer::json(200, stored.json())),
             None => {}
         }
@@ -97,7 +103,10 @@ pub fn collection(
             delete_at(api, &place(kind, &object.value), &options);
         }
     }
-    let meta = json!({"resourceVersion": revision.to_string()});
+    let mut meta = json!({"resourceVersion": revision.to_string()});
+    if kind.custom.is_some() {
+        meta["continue"] = json!("");
+    }
     Ok(Answer::json(
         200,
         super::answer::View::Plain.list(kind, &chosen, &meta, api.clock().now()),
@@ -120,29 +129,55 @@ fn place(kind: &Kind, object: &Value) -> Key {
 
 fn check(kind: &Kind, object: &Stored, options: &Options) -> Result<(), Refusal> {
     let metadata = &object.value["metadata"];
-    for (asked, field, word) in [
-        (&options.uid, "uid", "UID"),
-        (&options.revision, "resourceVersion", "ResourceVersion"),
+    for (asked, field, word, hint) in [
+        (&options.uid, "uid", "UID", "deleted and then recreated"),
+        (
+            &options.revision,
+            "resourceVersion",
+            "ResourceVersion",
+            "modified",
+        ),
     ] {
         if let Some(asked) = asked
             && metadata[field] != *asked.as_str()
         {
             let now = metadata[field].as_str().unwrap_or_default();
             let why = format!(
-                "Precondition failed: {word} in precondition: {asked}, {word} in object meta: {now}"
+                "the {word} in the precondition ({asked}) does not match the {word} in record ({now}). The object might have been {hint}"
             );
             let name = metadata["name"].as_str().unwrap_or_default();
-            return Err(Refusal::conflict(kind, name, &why));
+            // The real server names the kind here, not the resource.
+            let named = Kind {
+                plural: kind.kind.clone(),
+                ..kind.clone()
+            };
+            return Err(Refusal::conflict(&named, name, &why));
         }
     }
     Ok(())
 }
 
-fn gone(kind: &Kind, object: &Stored) -> Answer {
+/// The answer to a deletion that is done: of a pod or a Service the object, else a status.
+fn gone(api: &Api, kind: &Kind, object: &Stored, options: &Options) -> Answer {
+    if kind.is("", "Pod") {
+        let grace = if options.dry_run {
+            grace(&place(kind, &object.value), &object.value, options)
+        } else {
+            0
+        };
+        return Answer::value(&marked(api, &object.value, grace, false));
+    }
+    if kind.is("", "Service") {
+        return Answer::value(&object.value);
+    }
     let metadata = &object.value["metadata"];
+    let mut details =
+        json!({"name": metadata["name"], "kind": kind.plural, "uid": metadata["uid"]});
+    if !kind.group.is_empty() {
+        details["group"] = json!(kind.group);
+    }
     Answer::value(&json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-        "details": {"name": metadata["name"], "group": kind.group, "kind": kind.plural, "uid": metadata["uid"]},
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
     }))
 }
 
@@ -209,8 +244,7 @@ fn grace(key: &Key, object: &Value, options: &Options) -> i64 {
     options
         .grace
         .or_else(|| object["spec"]["terminationGracePeriodSeconds"].as_i64())
-        .unwrap_or(30)
-        .max(0)
+        .map_or(30, |seconds| if seconds < 0 { 1 } else { seconds })
 }
 
 /// The object with its deletion begun.
@@ -219,6 +253,7 @@ fn marked(api: &Api, object: &Value, grace: i64, foreground: bool) -> Value {
     let at = api.clock().now() + SignedDuration::from_secs(grace);
     let begun = value["metadata"]["deletionTimestamp"].is_string();
     let generation = value["metadata"]["generation"].as_i64();
+    let kind = value["kind"].clone();
     let metadata = metadata::of(&mut value);
     let shorter = metadata
         .get("deletionGracePeriodSeconds")
@@ -227,6 +262,9 @@ fn marked(api: &Api, object: &Value, grace: i64, foreground: bool) -> Value {
     if !begun || shorter {
         metadata.insert("deletionTimestamp".into(), json!(metadata::stamp(at)));
         metadata.insert("deletionGracePeriodSeconds".into(), json!(grace));
+        if kind == "Namespace" {
+            metadata.remove("deletionGracePeriodSeconds");
+        }
     }
     if let (false, Some(generation)) = (begun, generation) {
         metadata.insert("generation".into(), json!(generation + 1));

@@ -47,10 +47,12 @@ pub fn answer(api: &Api, call: &Call) -> Result<Answer, Refusal> {
             "kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [],
         }))),
         ["apis"] => Ok(Answer::value(&groups(&kinds))),
+        ["apis", group, ..] if !kinds.groups().contains_key(group) => Ok(Answer::missing_page()),
         ["apis", group] => group_document(&kinds, group).map(|value| Answer::value(&value)),
         ["api", version] => resources(&kinds, "", version),
         ["apis", group, version] => resources(&kinds, group, version),
-        _ => Err(Refusal::no_such_path()),
+        ["api", ..] => Err(Refusal::no_such_path()),
+        _ => Ok(Answer::missing_page()),
     }
 }
 

@@ -143,7 +143,7 @@ impl Fields {
 
     /// Takes out what the server owns: names, versions, times.
     pub fn strip_server_fields(&mut self) {
-        const META: [&str; 11] = [
+        const META: [&str; 10] = [
             "name",
             "namespace",
             "uid",
@@ -154,7 +154,6 @@ impl Fields {
             "selfLink",
             "deletionTimestamp",
             "deletionGracePeriodSeconds",
-            "generateName",
         ];
         self.below.remove("f:apiVersion");
         self.below.remove("f:kind");
@@ -284,6 +283,12 @@ pub fn compare(old: &Value, new: &Value, shape: Shape<'_>) -> Change {
         return Change::default();
     }
     match (old, new) {
+        (Value::Null, Value::Object(after)) if !shape.is_atomic_map() => {
+            compare_maps(&Map::new(), after, shape)
+        }
+        (Value::Null, Value::Array(after)) if shape.list() != List::Atomic => {
+            compare_lists(&[], after, shape)
+        }
         (Value::Object(before), Value::Object(after)) if !shape.is_atomic_map() => {
             compare_maps(before, after, shape)
         }
@@ -339,15 +344,7 @@ fn compare_lists(before: &[Value], after: &[Value], shape: Shape<'_>) -> Change 
         if let Some(old) = old.get(&step) {
             change.put(step, compare(old, new, shape.item()));
         } else {
-            let mut set = Fields::of(new, shape.item());
-            set.member = true;
-            change.put(
-                step,
-                Change {
-                    set,
-                    removed: Fields::default(),
-                },
-            );
+            change.put(step, Change::made(new, shape.item()));
         }
     }
     for (step, item) in old.into_iter().filter(|(step, _)| !kept.contains(step)) {
@@ -366,10 +363,8 @@ fn compare_lists(before: &[Value], after: &[Value], shape: Shape<'_>) -> Change 
 impl Change {
     /// All of a value that was not there before.
     fn made(value: &Value, shape: Shape<'_>) -> Self {
-        let mut set = Fields::of(value, shape);
-        set.member = true;
         Self {
-            set,
+            set: Fields::of(value, shape).with_ancestors(),
             removed: Fields::default(),
         }
     }

@@ -8,6 +8,7 @@
 use serde_json::{Value, json};
 
 use super::fields::{Change, Fields, compare};
+use super::hollow;
 use super::kinds::Kind;
 use super::metadata;
 use super::refusal::Refusal;
@@ -35,6 +36,16 @@ pub struct Writer {
     pub time: String,
 }
 
+impl Writer {
+    /// The time that is noted; through a Scale the real server notes none.
+    fn noted(&self) -> Value {
+        match self.subresource.as_str() {
+            "scale" => Value::Null,
+            _ => json!(self.time),
+        }
+    }
+}
+
 impl Manager {
     fn read(entry: &Value) -> Self {
         let text = |field: &str| entry[field].as_str().unwrap_or_default().to_owned();
@@ -51,8 +62,11 @@ impl Manager {
     fn write(&self) -> Value {
         let mut entry = json!({
             "manager": self.name, "operation": self.operation, "apiVersion": self.version,
-            "time": self.time, "fieldsType": "FieldsV1", "fieldsV1": self.fields.to_wire(),
+            "fieldsType": "FieldsV1", "fieldsV1": self.fields.to_wire(),
         });
+        if !self.time.is_null() {
+            entry["time"] = self.time.clone();
+        }
         if !self.subresource.is_empty() {
             entry["subresource"] = json!(self.subresource);
         }
@@ -100,7 +114,9 @@ fn without_managed(object: &Value) -> Value {
 
 fn scoped(mut fields: Fields, kind: &Kind, writer: &Writer) -> Fields {
     fields.strip_server_fields();
-    if writer.subresource == "status" {
+    if writer.subresource == "status" && kind.is("apps", "Deployment") {
+        fields.strip("spec");
+    } else if writer.subresource == "status" {
         fields.keep("status");
     } else if kind.status {
         fields.strip("status");
@@ -111,7 +127,7 @@ fn scoped(mut fields: Fields, kind: &Kind, writer: &Writer) -> Fields {
 /// Records an update: `object` has the managedFields that the client left in it.
 pub fn update(object: &mut Value, old: Option<&Value>, kind: &Kind, writer: &Writer) {
     let (before, after) = (
-        old.map_or(json!({}), without_managed),
+        old.map_or_else(|| hollow::object(kind), without_managed),
         without_managed(object),
     );
     let change = compare(&before, &after, Shape::root(kind));
@@ -140,7 +156,7 @@ pub fn update(object: &mut Value, old: Option<&Value>, kind: &Kind, writer: &Wri
     {
         manager.fields = manager.fields.without(&removed);
         manager.fields.add(&set);
-        manager.time = json!(writer.time);
+        manager.time = writer.noted();
         manager.version = kind.api_version();
     }
     write(object, &managers);
@@ -168,12 +184,24 @@ pub fn apply(
     let shape = Shape::root(kind);
     let mut managers = read(live);
     let base = without_managed(live);
+    if managers.is_empty() && live["metadata"]["uid"].is_string() {
+        // Whoever wrote it before managers were noted.
+        let owner = Writer {
+            name: "before-first-apply".into(),
+            subresource: String::new(),
+            time: writer.time.clone(),
+        };
+        managers.push(Manager {
+            fields: scoped(Fields::of(&base, shape), kind, &owner),
+            ..fresh(kind, &owner, "Update")
+        });
+    }
     let wanted = scoped(Fields::of(config, shape), kind, writer);
     let mut merged = merge(&base, config, shape);
     let (mine, mut others): (Vec<Manager>, Vec<Manager>) =
         managers.drain(..).partition(|m| m.is(writer, "Apply"));
     let change = compare(&base, &merged, shape);
-    settle_conflicts(live, &change, &mut others, kind, force)?;
+    settle_conflicts(&change, &mut others, force)?;
     if let Some(last) = mine.first() {
         prune(&mut merged, &last.fields, &wanted, &others, shape);
     }
@@ -181,15 +209,16 @@ pub fn apply(
     for other in &mut others {
         other.fields = other.fields.without(&removed);
     }
-    let time = mine
-        .first()
-        .filter(|last| last.fields == wanted && !metadata::differ(&merged, &base))
-        .map(|m| m.time.clone());
     let mut me = Manager {
         fields: wanted,
         ..fresh(kind, writer, "Apply")
     };
-    me.time = time.unwrap_or(me.time);
+    // The real server notes the time only when the object itself changes.
+    if !metadata::differ(&merged, &base) {
+        me.time = mine.first().map_or(Value::Null, |last| last.time.clone());
+    } else {
+        me.time = writer.noted();
+    }
     others.push(me);
     write(&mut merged, &others);
     Ok(merged)
@@ -206,13 +235,7 @@ fn prune(merged: &mut Value, last: &Fields, wanted: &Fields, others: &[Manager],
         .remove_from(merged, shape);
 }
 
-fn settle_conflicts(
-    live: &Value,
-    change: &Change,
-    others: &mut [Manager],
-    kind: &Kind,
-    force: bool,
-) -> Result<(), Refusal> {
+fn settle_conflicts(change: &Change, others: &mut [Manager], force: bool) -> Result<(), Refusal> {
     let mut causes = Vec::new();
     for other in others.iter_mut() {
         let conflict = other.fields.both(&change.set);
@@ -228,28 +251,32 @@ fn settle_conflicts(
     if causes.is_empty() {
         return Ok(());
     }
-    let noun = if causes.len() == 1 {
-        "conflict"
-    } else {
-        "conflicts"
-    };
-    let mut lines: Vec<String> = Vec::new();
-    for cause in &causes {
-        lines.push(format!(
-            "{}: {}",
-            text(&cause["message"]),
-            text(&cause["field"])
-        ));
-    }
-    let message = format!(
-        "Apply failed with {} {noun}: {}",
-        causes.len(),
-        lines.join("; ")
-    );
-    let mut refusal = Refusal::conflict(kind, text(&live["metadata"]["name"]), "");
-    refusal.message = message;
-    refusal.details["causes"] = Value::Array(causes);
+    causes.sort_by_key(|cause| text(&cause["message"]).to_owned());
+    let mut refusal = Refusal::new(409, "Conflict", conflict_message(&causes));
+    refusal.details = json!({"causes": causes});
     Err(refusal)
+}
+
+/// One conflict in one line, several as a list for each manager.
+fn conflict_message(causes: &[Value]) -> String {
+    if let [only] = causes {
+        let (with, field) = (text(&only["message"]), text(&only["field"]));
+        return format!("Apply failed with 1 conflict: {with}: {field}");
+    }
+    let mut lines: Vec<String> = Vec::new();
+    for cause in causes {
+        let with = text(&cause["message"]).replacen("conflict", "conflicts", 1);
+        let heading = format!("{with}:");
+        if !lines.contains(&heading) {
+            lines.push(heading);
+        }
+        lines.push(format!("- {}", text(&cause["field"])));
+    }
+    format!(
+        "Apply failed with {} conflicts: {}",
+        causes.len(),
+        lines.join("\n")
+    )
 }
 
 fn text(value: &Value) -> &str {
@@ -257,9 +284,14 @@ fn text(value: &Value) -> &str {
 }
 
 fn conflict_words(other: &Manager) -> String {
+    let mut words = format!("conflict with \"{}\"", other.name);
+    if !other.subresource.is_empty() {
+        words = format!("{words} with subresource \"{}\"", other.subresource);
+    }
     match other.operation.as_str() {
-        "Apply" => format!("conflict with \"{}\"", other.name),
-        _ => format!("conflict with \"{}\" using {}", other.name, other.version),
+        "Apply" => words,
+        _ if other.subresource == "scale" => format!("{words} using autoscaling/v1"),
+        _ => format!("{words} using {}", other.version),
     }
 }
 

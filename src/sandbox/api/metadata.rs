@@ -120,7 +120,10 @@ pub fn carry(object: &mut Value, old: &Value) {
 
 /// Counts the generation up if anything but metadata and status changed.
 pub fn bump_generation(object: &mut Value, old: &Value, kind: &Kind) {
-    if !has_generation(kind) || same_desire(object, old) {
+    // A Deployment's controller reads its annotations too.
+    let annotated = kind.is("apps", "Deployment")
+        && object["metadata"]["annotations"] != old["metadata"]["annotations"];
+    if !has_generation(kind) || (same_desire(object, old) && !annotated) {
         return;
     }
     let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
@@ -154,6 +157,9 @@ fn has_generation(kind: &Kind) -> bool {
         "discovery.k8s.io",
         "coordination",
     ];
+    if kind.kind == "ControllerRevision" {
+        return false;
+    }
     kind.custom.is_some() || kind.is("", "Pod") || WITH.contains(&kind.group.as_str())
 }
 

@@ -4,6 +4,7 @@
 //! are pruned and defaulted, fields that a policy sets belong to no manager, and validation
 //! sees the result.
 
+use axum::http::Method;
 use serde_json::Value;
 
 use super::conform::{Findings, conform};
@@ -12,7 +13,7 @@ use super::library::{Library, METADATA};
 use super::refusal::Refusal;
 use super::store::Stored;
 use super::write::Write;
-use super::{admission, crd, defaults, managed, metadata, structural, validate};
+use super::{admission, crd, decode, defaults, managed, metadata, structural, validate};
 
 /// What admission is told about a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,16 +47,21 @@ pub fn run(
         metadata::carry(&mut object, old);
     }
     scope(write.kind, &write.target.subresource, &mut object, old);
-    let findings = shape(write.kind, &mut object, old);
+    let mut findings = shape(write.kind, &mut object, old);
+    if old.is_none() || write.call.method == Method::PUT {
+        findings.duplicate = decode::duplicates(&write.call.body);
+    }
     report(write, &findings, proposal.owned)?;
     if !proposal.owned {
         managed::update(&mut object, old, write.kind, &write.writer());
     }
+    defaults::assign(write.kind, &mut object);
     if let Some(mutated) = admission::mutate(write, &object, old, proposal.operation)? {
         object = mutated;
         shape(write.kind, &mut object, old);
     }
-    if let Some(old) = old {
+    let counts = !matches!(write.target.subresource.as_str(), "status" | "binding");
+    if let Some(old) = old.filter(|_| counts) {
         metadata::bump_generation(&mut object, old, write.kind);
     }
     if write
@@ -71,15 +77,20 @@ pub fn run(
 
 /// Restricts a write to what its endpoint may write.
 fn scope(kind: &Kind, subresource: &str, object: &mut Value, old: Option<&Value>) {
-    if !kind.status {
+    if !kind.status || subresource == "binding" {
         return;
     }
     if subresource == "status" {
         let Some(old) = old else { return };
         let status = object["status"].take();
+        let annotations = object["metadata"]["annotations"].take();
         let fields = object["metadata"]["managedFields"].take();
         *object = old.clone();
         object["status"] = status;
+        if kind.is("apps", "Deployment") && annotations.is_object() {
+            // The revision is noted with the status.
+            metadata::of(object).insert("annotations".into(), annotations);
+        }
         metadata::of(object).insert("managedFields".into(), fields);
         return;
     }
@@ -132,6 +143,32 @@ fn drop_made_nulls(object: &mut Value) {
     }
 }
 
+/// A patch with unknown fields. The real server shows the whole object; this does not.
+fn strictly_patched(told: &str) -> Refusal {
+    let message = format!("Invalid value: strict decoding error: {told}");
+    let causes =
+        serde_json::json!([{"reason": "FieldValueInvalid", "field": "patch", "message": message}]);
+    Refusal {
+        details: serde_json::json!({"causes": causes}),
+        ..Refusal::new(
+            422,
+            "Invalid",
+            format!(" \"\" is invalid: patch: {message}"),
+        )
+    }
+}
+
+/// An applied object that does not fit its kind. The real server says so with status 500.
+fn untyped(write: &Write<'_>, problem: &str) -> Refusal {
+    let (kind, name) = (write.kind, &write.key.name);
+    let message = format!(
+        "failed to create typed patch object (/{name}; {}, Kind={}): {problem}",
+        kind.api_version(),
+        kind.kind
+    );
+    Refusal::new(500, "", message)
+}
+
 /// Refuses wrong types; refuses or warns of unknown fields, as the client asked.
 fn report(write: &mut Write<'_>, findings: &Findings, applied: bool) -> Result<(), Refusal> {
     let kind = write.kind;
@@ -140,41 +177,37 @@ fn report(write: &mut Write<'_>, findings: &Findings, applied: bool) -> Result<(
         kind.kind, kind.version, kind.kind
     );
     if let Some(wrong) = findings.wrong.first() {
+        if applied && !findings.untyped.is_empty() {
+            return Err(untyped(write, &findings.untyped));
+        }
         return Err(Refusal::bad_request(format!("{cannot}: {wrong}")));
     }
-    if findings.unknown.is_empty() {
+    if findings.unknown.is_empty() && findings.duplicate.is_empty() {
         return Ok(());
     }
-    if applied {
-        let place = format!(
-            "{}/{}; {}, Kind={}",
-            write.key.namespace,
-            write.key.name,
-            kind.api_version(),
-            kind.kind
-        );
-        let message = format!(
-            "failed to create typed patch object ({place}): .{}: field not declared in schema",
-            findings.unknown[0]
-        );
-        return Err(Refusal::bad_request(message));
+    if applied && !findings.unknown.is_empty() {
+        let problem = format!(".{}: field not declared in schema", findings.unknown[0]);
+        return Err(untyped(write, &problem));
     }
     let told: Vec<String> = findings
         .unknown
         .iter()
         .map(|field| format!("unknown field \"{field}\""))
+        .chain(
+            findings
+                .duplicate
+                .iter()
+                .map(|field| format!("duplicate field \"{field}\"")),
+        )
         .collect();
     match write.call.param("fieldValidation") {
         Some("Strict") => {
-            let prefix = if kind.custom.is_some() {
-                String::new()
-            } else {
-                format!("{cannot}: ")
-            };
-            Err(Refusal::bad_request(format!(
-                "{prefix}strict decoding error: {}",
-                told.join(", ")
-            )))
+            let told = told.join(", ");
+            if write.call.method == Method::PATCH {
+                return Err(strictly_patched(&told));
+            }
+            let message = format!("{cannot}: strict decoding error: {told}");
+            Err(Refusal::bad_request(message))
         }
         Some("Ignore") => Ok(()),
         _ => {
@@ -188,6 +221,7 @@ fn check(kind: &Kind, object: &Value, old: Option<&Value>) -> Result<(), Refusal
     let mut causes = validate::check(kind, object, old);
     if let Some(custom) = &kind.custom {
         structural::validate(&custom.schema, object, old, "", &mut causes);
+        structural::say_unchecked(&mut causes);
     }
     if causes.is_empty() {
         return Ok(());

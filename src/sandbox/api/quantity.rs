@@ -106,6 +106,31 @@ fn scientific(nano: i128) -> String {
     }
 }
 
+/// A quantity as a number, to compare it with others.
+pub fn amount(text: &str) -> Option<f64> {
+    const UNITS: [(&str, f64); 14] = [
+        ("Ki", 1024.0),
+        ("Mi", 1_048_576.0),
+        ("Gi", 1_073_741_824.0),
+        ("Ti", 1_099_511_627_776.0),
+        ("Pi", 1_125_899_906_842_624.0),
+        ("n", 1e-9),
+        ("u", 1e-6),
+        ("m", 1e-3),
+        ("k", 1e3),
+        ("M", 1e6),
+        ("G", 1e9),
+        ("T", 1e12),
+        ("P", 1e15),
+        ("E", 1e18),
+    ];
+    let unit = UNITS.iter().find(|(unit, _)| text.ends_with(unit));
+    let (digits, unit) = unit.map_or((text, 1.0), |(name, unit)| {
+        (&text[..text.len() - name.len()], *unit)
+    });
+    digits.parse::<f64>().ok().map(|number| number * unit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,6 +8,7 @@ use super::Api;
 use super::answer::{Answer, View};
 use super::call::{Call, Target};
 use super::kinds::Kind;
+use super::options;
 use super::refusal::Refusal;
 use super::selector::Selector;
 use super::store::{Key, Stored};
@@ -48,23 +49,43 @@ pub fn get(api: &Api, kind: &Kind, target: &Target, call: &Call) -> Result<Answe
     ))
 }
 
+/// How many objects a page may have. A list from the cache (version 0) comes whole.
+fn limit(call: &Call) -> Result<Option<usize>, Refusal> {
+    let Some(text) = call.param("limit") else {
+        return Ok(None);
+    };
+    let limit: i64 = text.parse().map_err(|_| {
+        Refusal::bad_request(format!(
+            "strconv.ParseInt: parsing \"{text}\": invalid syntax"
+        ))
+    })?;
+    let whole = call.param("resourceVersion") == Some("0");
+    Ok(usize::try_from(limit).ok().filter(|n| *n > 0 && !whole))
+}
+
+/// Where a page begins.
+fn start(call: &Call) -> Result<usize, Refusal> {
+    let text = call.param("continue").unwrap_or("0");
+    text.parse()
+        .map_err(|_| Refusal::bad_request("invalid continue token: continue key is not valid"))
+}
+
 /// Answers a list, in pages where the client asks for a limit.
 pub fn list(api: &Api, kind: &Arc<Kind>, target: &Target, call: &Call) -> Result<Answer, Refusal> {
+    options::list(call, false)?;
+    options::fields(kind, call)?;
     let selector = selector(target, call)?;
+    start(call)?;
     let (mut objects, revision) = api.store().list(&kind.storage, target.namespace.as_deref());
     if !selector.is_empty() {
         objects.retain(|object| selector.matches(&object.value));
     }
     let mut meta = json!({"resourceVersion": revision.to_string()});
-    if let Some(limit) = call
-        .param("limit")
-        .and_then(|text| text.parse::<usize>().ok())
-        .filter(|n| *n > 0)
-    {
-        let start = call
-            .param("continue")
-            .and_then(|text| text.parse::<usize>().ok())
-            .unwrap_or(0);
+    if kind.custom.is_some() {
+        meta["continue"] = json!("");
+    }
+    if let Some(limit) = limit(call)? {
+        let start = start(call)?;
         let left = objects.len().saturating_sub(start + limit);
         objects = objects.into_iter().skip(start).take(limit).collect();
         if left > 0 {

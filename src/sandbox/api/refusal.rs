@@ -21,6 +21,8 @@ pub struct Refusal {
     pub details: Value,
     /// Seconds for the `Retry-After` header.
     pub retry_after: Option<u64>,
+    /// Texts for `Warning` headers.
+    pub warnings: Vec<String>,
 }
 
 /// One field that is wrong.
@@ -85,11 +87,32 @@ impl Cause {
     }
 }
 
-fn shown(value: &Value) -> String {
-    match value {
-        Value::Array(_) | Value::Object(_) => value.to_string(),
-        other => other.to_string(),
+/// The causes in one text; several in brackets.
+fn told(causes: &[Cause]) -> String {
+    let told: Vec<String> = causes
+        .iter()
+        .map(|c| format!("{}: {}", c.field, c.message))
+        .collect();
+    match told.as_slice() {
+        [only] => only.clone(),
+        several => format!("[{}]", several.join(", ")),
     }
+}
+
+/// What an answer is about; empty words are left out.
+fn details(kind: &Kind, name: &str, word: &str) -> Value {
+    let mut details = json!({"kind": word});
+    for (field, text) in [("name", name), ("group", kind.group.as_str())] {
+        if !text.is_empty() {
+            details[field] = json!(text);
+        }
+    }
+    details
+}
+
+/// A value as messages show it: named fields of objects are shown by Go's way of JSON.
+fn shown(value: &Value) -> String {
+    value.to_string()
 }
 
 impl Refusal {
@@ -101,11 +124,12 @@ impl Refusal {
             message: message.into(),
             details: Value::Null,
             retry_after: None,
+            warnings: Vec::new(),
         }
     }
 
     fn about(mut self, kind: &Kind, name: &str) -> Self {
-        self.details = json!({"name": name, "group": kind.group, "kind": kind.plural});
+        self.details = details(kind, name, &kind.plural);
         self
     }
 
@@ -117,11 +141,11 @@ impl Refusal {
 
     /// 404 for a path.
     pub fn no_such_path() -> Self {
-        Self::new(
-            404,
-            "NotFound",
-            "the server could not find the requested resource",
-        )
+        let message = "the server could not find the requested resource";
+        Self {
+            details: json!({}),
+            ..Self::new(404, "NotFound", message)
+        }
     }
 
     /// 409 for a name that is taken.
@@ -159,7 +183,10 @@ impl Refusal {
     /// 405.
     pub fn method_not_allowed() -> Self {
         let message = "the server does not allow this method on the requested resource";
-        Self::new(405, "MethodNotAllowed", message)
+        Self {
+            details: json!({}),
+            ..Self::new(405, "MethodNotAllowed", message)
+        }
     }
 
     /// 410, for a resource version that is no longer known.
@@ -167,23 +194,35 @@ impl Refusal {
         Self::new(410, "Expired", message)
     }
 
-    /// 415.
-    pub fn unsupported_media(got: &str) -> Self {
-        let message = format!("the body of the request was in an unknown format - {got}");
+    /// 415, for a patch of no known kind.
+    pub fn unsupported_media() -> Self {
+        Self {
+            details: json!({}),
+            ..Self::new(415, "UnsupportedMediaType", "415: Unsupported Media Type")
+        }
+    }
+
+    /// 415, for a body of no known form.
+    pub fn unknown_format(accepted: &[&str]) -> Self {
+        let message = format!(
+            "the body of the request was in an unknown format - accepted media types include: {}",
+            accepted.join(", ")
+        );
         Self::new(415, "UnsupportedMediaType", message)
+    }
+
+    /// 422 without a word on why, as a JSON patch gets it that cannot be applied.
+    pub fn unprocessable() -> Self {
+        let message = "the server rejected our request due to an error in our request";
+        Self {
+            details: json!({}),
+            ..Self::new(422, "Invalid", message)
+        }
     }
 
     /// 422 with one cause for each wrong field.
     pub fn invalid(kind: &Kind, name: &str, causes: &[Cause]) -> Self {
-        let told: Vec<String> = causes
-            .iter()
-            .map(|c| format!("{}: {}", c.field, c.message))
-            .collect();
-        let told = if told.len() == 1 {
-            told.concat()
-        } else {
-            format!("[{}]", told.join(", "))
-        };
+        let told = told(causes);
         let qualified = if kind.group.is_empty() {
             kind.kind.clone()
         } else {
@@ -198,9 +237,29 @@ impl Refusal {
             .iter()
             .map(|c| json!({"reason": c.reason, "message": c.message, "field": c.field}))
             .collect();
-        refusal.details =
-            json!({"name": name, "group": kind.group, "kind": kind.kind, "causes": causes});
+        refusal.details = details(kind, name, &kind.kind);
+        refusal.details["causes"] = Value::Array(causes);
         refusal
+    }
+
+    /// 422 for options of a request that are not allowed.
+    pub fn invalid_options(options: &str, causes: &[Cause]) -> Self {
+        let told = told(causes);
+        let message = format!("{options}.meta.k8s.io \"\" is invalid: {told}");
+        let causes: Vec<Value> = causes
+            .iter()
+            .map(|c| json!({"reason": c.reason, "message": c.message, "field": c.field}))
+            .collect();
+        let mut refusal = Self::new(422, "Invalid", message);
+        refusal.details = json!({"group": "meta.k8s.io", "kind": options, "causes": causes});
+        refusal
+    }
+
+    /// 400 for a body about another object than the URL.
+    pub fn wrong_name(given: &str, wanted: &str) -> Self {
+        Self::bad_request(format!(
+            "the name of the object ({given}) does not match the name on the URL ({wanted})"
+        ))
     }
 
     /// 500.
@@ -212,8 +271,11 @@ impl Refusal {
     pub fn status(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason, "code": self.code,
+            "message": self.message, "code": self.code,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = json!(self.reason);
+        }
         if !self.details.is_null() {
             status["details"] = self.details.clone();
         }

@@ -9,8 +9,10 @@ use super::Api;
 use super::answer::Answer;
 use super::call::{Call, Target};
 use super::kinds::Kind;
+use super::prepare::Operation;
 use super::refusal::Refusal;
-use super::{delete, discovery, read, scale, watch, write};
+use super::write::Write;
+use super::{delete, discovery, metadata, read, scale, watch, write};
 
 /// The verb, as Kubernetes names it.
 pub fn verb(call: &Call, target: Option<&Target>) -> &'static str {
@@ -38,15 +40,20 @@ pub fn answer(api: &Api, call: &Call, target: Option<&Target>) -> Answer {
 }
 
 fn resource(api: &Api, call: &Call, target: &Target) -> Result<Answer, Refusal> {
-    let kind = api
-        .kinds()
-        .find(&target.group, &target.version, &target.plural)
-        .ok_or_else(Refusal::no_such_path)?;
-    if kind.namespaced
-        && target.namespace.is_none()
-        && (target.name.is_some() || call.method == Method::POST)
-    {
+    let kinds = api.kinds();
+    let Some(kind) = kinds.find(&target.group, &target.version, &target.plural) else {
+        if !kinds.groups().contains_key(target.group.as_str()) {
+            return Ok(Answer::missing_page());
+        }
         return Err(Refusal::no_such_path());
+    };
+    if kind.namespaced && target.namespace.is_none() {
+        if target.name.is_some() {
+            return Err(Refusal::no_such_path());
+        }
+        if call.method == Method::POST {
+            return Err(Refusal::method_not_allowed());
+        }
     }
     match target.subresource.as_str() {
         "" => main(api, &kind, call, target),
@@ -54,6 +61,7 @@ fn resource(api: &Api, call: &Call, target: &Target) -> Result<Answer, Refusal> 
         "finalize" => status(api, &kind, call, target),
         "scale" if kind.scale => scale::answer(api, &kind, call, target),
         "eviction" if kind.is("", "Pod") => evict(api, &kind, call, target),
+        "binding" if kind.is("", "Pod") => bind(api, &kind, call, target),
         _ => Err(Refusal::no_such_path()),
     }
 }
@@ -96,7 +104,39 @@ fn evict(api: &Api, kind: &Arc<Kind>, call: &Call, target: &Target) -> Result<An
         ..call.clone()
     };
     delete::one(api, kind, target, &call)?;
-    let done = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
+    let done = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    Ok(Answer::json(201, done.to_string()))
+}
+
+/// Puts a pod on a node, once.
+fn bind(api: &Api, kind: &Arc<Kind>, call: &Call, target: &Target) -> Result<Answer, Refusal> {
+    let name = target.name.clone().unwrap_or_default();
+    let node = call.parse()?["target"]["name"].clone();
+    let since = metadata::stamp(api.clock().now());
+    let placed = json!({
+        "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": since,
+    });
+    Write::new(api, kind, target, call).update(Operation::Update, &|old| {
+        if let Some(node) = old["spec"]["nodeName"].as_str() {
+            let why = format!("pod {name} is already assigned to node \"{node}\"");
+            let named = Kind {
+                plural: "pods/binding".into(),
+                ..Kind::clone(kind)
+            };
+            return Err(Refusal::conflict(&named, &name, &why));
+        }
+        let mut pod = old.clone();
+        pod["spec"]["nodeName"] = node.clone();
+        let mut conditions = pod["status"]["conditions"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        conditions.retain(|condition| condition["type"] != "PodScheduled");
+        conditions.push(placed.clone());
+        pod["status"]["conditions"] = Value::Array(conditions);
+        Ok((pod, true))
+    })?;
+    let done = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     Ok(Answer::json(201, done.to_string()))
 }
 

@@ -12,7 +12,7 @@ use super::kinds::Kind;
 use super::prepare::Operation;
 use super::refusal::{Cause, Refusal};
 use super::write::Write;
-use super::{patch, read};
+use super::{managed, patch, read};
 
 /// Answers a request to `/scale`.
 pub fn answer(
@@ -40,19 +40,44 @@ pub fn answer(
                 &json!(replicas),
                 "must be greater than or equal to 0",
             );
-            return Err(Refusal::invalid(
-                kind,
-                target.name.as_deref().unwrap_or_default(),
-                &[cause],
-            ));
+            let named = Kind {
+                group: "autoscaling".into(),
+                kind: "Scale".into(),
+                ..Kind::clone(kind)
+            };
+            let name = target.name.as_deref().unwrap_or_default();
+            return Err(Refusal::invalid(&named, name, &[cause]));
         }
         let mut object = old.clone();
         object["spec"]["replicas"] = json!(replicas);
         object["metadata"]["resourceVersion"] = scale["metadata"]["resourceVersion"].clone();
         Ok(object)
     };
+    if call.media == patch::APPLY {
+        return apply(api, kind, call, target, &body);
+    }
     let mut write = Write::new(api, kind, target, call);
     let stored = write.update(Operation::Update, &|old| Ok((desired(old)?, false)))?;
+    Ok(Answer {
+        warnings: write.warnings,
+        ..Answer::value(&scale_of(&stored.value))
+    })
+}
+
+/// Server-side apply of a Scale: of the object one field.
+fn apply(
+    api: &Api,
+    kind: &Arc<Kind>,
+    call: &Call,
+    target: &Target,
+    body: &Value,
+) -> Result<Answer, Refusal> {
+    let mut write = Write::new(api, kind, target, call);
+    let (writer, force) = (write.writer(), call.flag("force"));
+    let config = json!({"spec": {"replicas": body["spec"]["replicas"]}});
+    let stored = write.update(Operation::Update, &|old| {
+        Ok((managed::apply(old, &config, kind, &writer, force)?, true))
+    })?;
     Ok(Answer {
         warnings: write.warnings,
         ..Answer::value(&scale_of(&stored.value))

@@ -6,7 +6,6 @@ use serde_json::Value;
 
 use super::cel;
 use super::refusal::Cause;
-use super::structural::type_of;
 
 /// Checks a place's own rules.
 pub(super) fn check_rules(
@@ -29,9 +28,17 @@ pub(super) fn check_rules(
             causes.push(Cause {
                 reason: "FieldValueInvalid",
                 field,
-                message: format!("Invalid value: \"{}\": {problem}", type_of(value)),
+                message: invalid(value, &problem),
             });
         }
+    }
+}
+
+/// Maps and lists are not shown, not even by their type.
+fn invalid(value: &Value, problem: &str) -> String {
+    match value {
+        Value::Array(_) | Value::Object(_) => format!("Invalid value: {problem}"),
+        _ => format!("Invalid value: {value}: {problem}"),
     }
 }
 

@@ -124,7 +124,26 @@ fn requirement(part: &str) -> Result<(String, Test), Refusal> {
         return Ok((key.trim().into(), Test::NotIn(vec![value.trim().into()])));
     }
     if let Some((key, value)) = part.split_once("==").or_else(|| part.split_once('=')) {
+        if value.contains('=') {
+            return Err(Refusal::bad_request(
+                "found '=', expected: ',' or 'end of string'",
+            ));
+        }
         return Ok((key.trim().into(), Test::In(vec![value.trim().into()])));
+    }
+    let words: Vec<&str> = part.split_whitespace().collect();
+    let bad = |why: String| {
+        Err(Refusal::bad_request(format!(
+            "unable to parse requirement: {why}"
+        )))
+    };
+    match words.as_slice() {
+        [_, "in" | "notin", found, ..] => return bad(format!("found '{found}' expected: '('")),
+        [_, found, ..] => {
+            let known = "in, notin, =, ==, !=, gt, lt";
+            return bad(format!("found '{found}', expected: {known}"));
+        }
+        _ => {}
     }
     Ok(match part.strip_prefix('!') {
         Some(key) => (key.trim().into(), Test::Absent),
@@ -154,7 +173,7 @@ fn field(part: &str) -> Result<(Vec<String>, bool, String), Refusal> {
         (path, true, want)
     } else {
         return Err(Refusal::bad_request(format!(
-            "invalid field selector: {part}"
+            "invalid selector: '{part}'; can't understand '{part}'"
         )));
     };
     Ok((

@@ -3,7 +3,7 @@
 //! Every connection is a task in one set that ends with the server.
 
 use axum::body::Body;
-use axum::http::{Request, Response};
+use axum::http::{Request, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -76,7 +76,14 @@ pub(super) async fn request_in_process(
     request: Request<kube::client::Body>,
     user: &str,
 ) -> Result<Response<Body>, Lost> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let bytes = body.collect().await.map_err(|_| Lost)?.to_bytes();
+    // The parts of a control plane own fields by their own names.
+    if let Some(name) = user.strip_prefix("system:")
+        && !name.contains(':')
+        && let Ok(agent) = name.parse()
+    {
+        parts.headers.entry(header::USER_AGENT).or_insert(agent);
+    }
     api.handle(&parts, bytes, Some(user)).await
 }

@@ -15,8 +15,10 @@ pub fn fill(object: &mut Value, old: Option<&Value>) {
     let spec = &mut object["spec"];
     set(spec, "type", json!("ClusterIP"));
     set(spec, "sessionAffinity", json!("None"));
-    set(spec, "internalTrafficPolicy", json!("Cluster"));
     let kind = spec["type"].as_str().unwrap_or_default().to_owned();
+    if kind != "ExternalName" {
+        set(spec, "internalTrafficPolicy", json!("Cluster"));
+    }
     ports(
         spec,
         old.map(|old| &old["spec"]),
@@ -31,8 +33,18 @@ pub fn fill(object: &mut Value, old: Option<&Value>) {
     if kind == "LoadBalancer" {
         set(spec, "allocateLoadBalancerNodePorts", json!(true));
     }
-    if let Some(kept) = old.and_then(|old| old["spec"].get("clusterIP")).cloned() {
-        set(spec, "clusterIP", kept);
+    for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+        if let Some(kept) = old.and_then(|old| old["spec"].get(field)).cloned() {
+            set(spec, field, kept);
+        }
+    }
+}
+
+/// Gives a Service its addresses, which nobody owns.
+pub fn assign(object: &mut Value) {
+    let spec = &mut object["spec"];
+    if spec["type"] == "ExternalName" {
+        return;
     }
     if spec["clusterIP"].as_str().is_none_or(str::is_empty) {
         spec["clusterIP"] = json!(address());
@@ -80,6 +92,7 @@ mod tests {
     fn a_service_keeps_its_address_when_it_is_replaced_without_one() {
         let mut first = json!({"spec": {"ports": [{"port": 80}], "selector": {"a": "b"}}});
         fill(&mut first, None);
+        assign(&mut first);
         assert_eq!(
             first["spec"]["ports"],
             json!([{"port": 80, "protocol": "TCP", "targetPort": 80}])

@@ -72,12 +72,12 @@ const ATOMIC_MAPS: &[&str] = &[
     "configMapKeyRef",
     "secretKeyRef",
     "resourceFieldRef",
-    "scaleTargetRef",
     "roleRef",
     "involvedObject",
     "targetRef",
     "claimRef",
     "paramRef",
+    "ownerReferences",
 ];
 
 impl<'a> Shape<'a> {
@@ -120,7 +120,8 @@ impl<'a> Shape<'a> {
             return schema["x-kubernetes-map-type"] == "atomic";
         }
         let selector = self.name == "selector" && self.parent == "spec";
-        self.kind.custom.is_none() && (selector || ATOMIC_MAPS.contains(&self.name))
+        let content = self.name == "data" && self.kind.kind == "ControllerRevision";
+        self.kind.custom.is_none() && (selector || content || ATOMIC_MAPS.contains(&self.name))
     }
 
     /// How this list merges.

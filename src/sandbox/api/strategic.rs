@@ -41,10 +41,10 @@ fn patch_map(
             (Value::Null, _) => drop(out.remove(name)),
             (Value::Array(items), old) => {
                 let old = old.and_then(Value::as_array).cloned().unwrap_or_default();
-                out.insert(
-                    name.clone(),
-                    Value::Array(patch_list(old, items, shape.field(name))),
-                );
+                let order = patch_of.get(&format!("$setElementOrder/{name}"));
+                let order = order.and_then(Value::as_array).unwrap_or(items);
+                let list = patch_list(&old, items, order, shape.field(name));
+                out.insert(name.clone(), Value::Array(list));
             }
             (_, old) => {
                 let patched = patch(old.unwrap_or(&Value::Null), value, shape.field(name));
@@ -55,9 +55,11 @@ fn patch_map(
     for (name, order) in patch_of {
         if let (Some(field), Some(order)) =
             (name.strip_prefix("$setElementOrder/"), order.as_array())
-            && let Some(items) = out.get_mut(field).and_then(Value::as_array_mut)
+            && !patch_of.contains_key(field)
+            && let Some(items) = out.get(field).and_then(Value::as_array)
         {
-            reorder(items, order, &shape.field(field).list());
+            let ordered = ordered(items.clone(), items, order, &shape.field(field).list());
+            out.insert(field.to_owned(), Value::Array(ordered));
         }
     }
     out
@@ -70,10 +72,12 @@ fn delete_from(out: &mut Map<String, Value>, field: &str, gone: &Value) {
     }
 }
 
-fn patch_list(mut items: Vec<Value>, over: &[Value], shape: Shape<'_>) -> Vec<Value> {
-    match shape.list() {
-        List::Atomic => over.to_vec(),
+fn patch_list(old: &[Value], over: &[Value], order: &[Value], shape: Shape<'_>) -> Vec<Value> {
+    let list = shape.list();
+    let items = match &list {
+        List::Atomic => return over.to_vec(),
         List::Set => {
+            let mut items = old.to_vec();
             for item in over {
                 if !items.contains(item) {
                     items.push(item.clone());
@@ -83,9 +87,10 @@ fn patch_list(mut items: Vec<Value>, over: &[Value], shape: Shape<'_>) -> Vec<Va
         }
         List::Map(keys) => {
             let key = keys.first().map(String::as_str).unwrap_or_default();
-            patch_items(items, over, key, shape)
+            patch_items(old.to_vec(), over, key, shape)
         }
-    }
+    };
+    ordered(items, old, order, &list)
 }
 
 fn patch_items(mut items: Vec<Value>, over: &[Value], key: &str, shape: Shape<'_>) -> Vec<Value> {
@@ -110,27 +115,60 @@ fn patch_items(mut items: Vec<Value>, over: &[Value], key: &str, shape: Shape<'_
     items
 }
 
-/// Orders the named items as told; the others stay behind the item they came after.
-fn reorder(items: &mut [Value], order: &[Value], list: &List) {
-    let key = match list {
-        List::Map(keys) => keys.first().cloned(),
-        List::Atomic | List::Set => None,
-    };
-    let rank = |item: &Value| {
-        order.iter().position(|wanted| match &key {
-            Some(key) => key_value(wanted, key) == key_value(item, key),
-            None => wanted == item,
-        })
-    };
-    let mut behind = 0;
-    let mut placed: Vec<(usize, Value)> = Vec::new();
-    for item in items.iter() {
-        behind = rank(item).unwrap_or(behind);
-        placed.push((behind, item.clone()));
+/// Orders a list as the real server does: the items that `order` names in its order, and among
+/// them the others, each before the first named item that stood behind it in the old list.
+fn ordered(items: Vec<Value>, old: &[Value], order: &[Value], list: &List) -> Vec<Value> {
+    let place = |among: &[Value], item: &Value| among.iter().position(|one| same(one, item, list));
+    let (mut named, mut others): (Vec<Value>, Vec<Value>) = items
+        .into_iter()
+        .partition(|item| place(order, item).is_some());
+    named.sort_by_key(|item| place(order, item));
+    others.sort_by_key(|item| place(old, item));
+    let mut out = Vec::with_capacity(named.len() + others.len());
+    let (mut named, mut others) = (named.into_iter().peekable(), others.into_iter().peekable());
+    while let (Some(one), Some(other)) = (named.peek(), others.peek()) {
+        let before = match (place(old, other), place(old, one)) {
+            (Some(other), Some(one)) => other < one,
+            _ => false,
+        };
+        out.extend(if before { others.next() } else { named.next() });
     }
-    placed.sort_by_key(|(place, _)| *place);
-    for (place, (_, item)) in items.iter_mut().zip(placed) {
-        *place = item;
+    out.extend(named);
+    out.extend(others);
+    out
+}
+
+fn same(one: &Value, other: &Value, list: &List) -> bool {
+    match list {
+        List::Map(keys) => {
+            let key = keys.first().map(String::as_str).unwrap_or_default();
+            key_value(one, key) == key_value(other, key)
+        }
+        List::Atomic | List::Set => one == other,
+    }
+}
+
+/// The first item of a patch that lacks the key by which its list merges, and that key.
+pub fn keyless(patch: &Value, shape: Shape<'_>) -> Option<(Value, String)> {
+    match patch {
+        Value::Object(map) => map
+            .iter()
+            .filter(|(name, _)| !name.starts_with('$'))
+            .find_map(|(name, value)| keyless(value, shape.field(name))),
+        Value::Array(items) => {
+            let List::Map(keys) = shape.list() else {
+                return None;
+            };
+            let key = keys.first()?;
+            let without = |item: &&Value| {
+                item.is_object() && item.get(key).is_none() && item["$patch"] != "replace"
+            };
+            let found = items.iter().find(without);
+            found
+                .map(|item| (item.clone(), key.clone()))
+                .or_else(|| items.iter().find_map(|item| keyless(item, shape.item())))
+        }
+        _ => None,
     }
 }
 
@@ -152,7 +190,7 @@ mod tests {
     fn items_merge_by_their_keys() {
         let before = json!([{"name": "a", "image": "1", "env": [{"name": "x", "value": "1"}]}, {"name": "b", "image": "1"}]);
         let change = json!({"containers": [{"name": "a", "image": "2", "env": [{"name": "y", "value": "2"}]}]});
-        let after = json!([{"name": "a", "image": "2", "env": [{"name": "x", "value": "1"}, {"name": "y", "value": "2"}]}, {"name": "b", "image": "1"}]);
+        let after = json!([{"name": "a", "image": "2", "env": [{"name": "y", "value": "2"}, {"name": "x", "value": "1"}]}, {"name": "b", "image": "1"}]);
         assert_eq!(patched(&before, &change)["containers"], after);
     }
 

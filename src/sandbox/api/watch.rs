@@ -20,10 +20,11 @@ use super::answer::{Answer, View};
 use super::call::{Call, Target};
 use super::faults::Disturbance;
 use super::kinds::Kind;
+use super::options;
 use super::read::selector;
 use super::refusal::Refusal;
 use super::selector::Selector;
-use super::store::{Event, Stored, TooOld};
+use super::store::{Event, Object, Stored, TooOld};
 
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -47,6 +48,8 @@ struct Watch {
 
 /// Answers a watch.
 pub fn start(api: &Api, kind: &Arc<Kind>, target: &Target, call: &Call) -> Result<Answer, Refusal> {
+    options::list(call, true)?;
+    options::fields(kind, call)?;
     let mut watch = Watch::new(api, kind, target, call)?;
     watch.begin(call)?;
     let stream = futures::stream::unfold(watch, |mut watch| async move {
@@ -88,7 +91,10 @@ impl Watch {
         let from = call.param("resourceVersion").unwrap_or("0");
         let from: u64 = from
             .parse()
-            .map_err(|_| Refusal::bad_request(format!("invalid resource version: {from}")))?;
+            .map_err(|_| {
+                let message = format!("resourceVersion: Invalid value: \"{from}\": strconv.ParseUint: parsing \"{from}\": invalid syntax");
+                Refusal::new(500, "", message)
+            })?;
         let initial = call.flag("sendInitialEvents");
         if from > 0 && !initial {
             self.cursor = from;
@@ -179,8 +185,18 @@ impl Watch {
             (true, false) => "DELETED",
             (false, false) => return,
         };
-        let line = self.line(what, &event.object);
+        let line = match &event.previous {
+            Some(before) if what == "DELETED" && !event.removed => self.left(before, &event.object),
+            _ => self.line(what, &event.object),
+        };
         self.waiting.push_back(line);
+    }
+
+    /// An object left the selection: its watcher sees it as it was, with the version of the change.
+    fn left(&self, before: &Stored, now: &Stored) -> Bytes {
+        let mut value = before.value.clone();
+        value["metadata"]["resourceVersion"] = now.value["metadata"]["resourceVersion"].clone();
+        self.line("DELETED", &Object::detached(value))
     }
 
     fn drain(&mut self) -> Bytes {
@@ -212,7 +228,7 @@ impl Watch {
     fn bookmark_line(&self, initial_end: bool) -> Bytes {
         let mut object = json!({
             "kind": self.kind.kind, "apiVersion": self.kind.api_version(),
-            "metadata": {"resourceVersion": self.cursor.to_string(), "creationTimestamp": null},
+            "metadata": {"resourceVersion": self.cursor.to_string()},
         });
         if initial_end {
             object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use axum::http::Method;
 use serde_json::{Value, json};
 
 use super::Api;
@@ -15,9 +16,9 @@ use super::call::{Call, Target};
 use super::kinds::Kind;
 use super::managed::Writer;
 use super::prepare::{self, Operation, Proposal};
-use super::refusal::Refusal;
+use super::refusal::{Cause, Refusal};
 use super::store::{Key, Object, Stored};
-use super::{delete, events, metadata, patch, read};
+use super::{delete, events, metadata, options, patch, read};
 
 const ATTEMPTS: usize = 100;
 
@@ -64,13 +65,17 @@ impl<'a> Write<'a> {
         }
     }
 
+    /// A refusal with the warnings gathered so far.
+    pub fn warned(&self, refusal: Refusal) -> Refusal {
+        Refusal {
+            warnings: self.warnings.clone(),
+            ..refusal
+        }
+    }
+
     /// Who writes, for field ownership.
     pub fn writer(&self) -> Writer {
-        let subresource = if self.target.subresource == "scale" {
-            ""
-        } else {
-            &self.target.subresource
-        };
+        let subresource = &self.target.subresource;
         Writer {
             name: self.call.manager(),
             subresource: subresource.to_owned(),
@@ -102,7 +107,7 @@ impl<'a> Write<'a> {
         if self.call.dry_run() {
             return self.only_computed(value, None);
         }
-        let taken = |_| Refusal::already_exists(self.kind, &self.key.name);
+        let taken = |_| self.taken();
         let stored = self
             .api
             .store()
@@ -161,9 +166,48 @@ impl<'a> Write<'a> {
         Some(stored)
     }
 
+    /// The name is taken, by an object that may be about to go.
+    fn taken(&self) -> Refusal {
+        let mut refusal = Refusal::already_exists(self.kind, &self.key.name);
+        let present = self.api.store().get(&self.key);
+        if present.is_some_and(|object| object.value["metadata"]["deletionTimestamp"].is_string()) {
+            refusal.message = format!("object is being deleted: {}", refusal.message);
+        }
+        refusal
+    }
+
+    /// A change of what the server alone writes. The real server says it twice over.
+    fn immutable(&self, field: &str, value: &Value) -> Refusal {
+        let cause = Cause::invalid(field, value, "field is immutable");
+        let mut refusal = Refusal::invalid(self.kind, &self.key.name, &[cause]);
+        if let Some(causes) = refusal.details["causes"].as_array_mut() {
+            causes.extend(causes.clone());
+        }
+        refusal
+    }
+
+    /// Custom resources and a few kinds are replaced only by who has read them.
+    fn check_version_given(&self, object: &Value) -> Result<(), Refusal> {
+        const CAREFUL: [&str; 3] = ["Lease", "CustomResourceDefinition", "PodDisruptionBudget"];
+        let given = object["metadata"]["resourceVersion"].as_str();
+        let careful = self.kind.custom.is_some() || CAREFUL.contains(&self.kind.kind.as_str());
+        if !careful || given.is_some_and(|given| !given.is_empty()) {
+            return Ok(());
+        }
+        let why = "must be specified for an update";
+        let cause = Cause::invalid("metadata.resourceVersion", &json!(0), why);
+        let named = Kind {
+            kind: self.kind.plural.clone(),
+            ..Kind::clone(self.kind)
+        };
+        let mut refusal = Refusal::invalid(&named, &self.key.name, &[cause]);
+        refusal.details["kind"] = json!(self.kind.plural);
+        Err(refusal)
+    }
+
     fn only_computed(&self, mut value: Value, old: Option<&Stored>) -> Result<Stored, Refusal> {
         if old.is_none() && self.api.store().get(&self.key).is_some() {
-            return Err(Refusal::already_exists(self.kind, &self.key.name));
+            return Err(self.taken());
         }
         if old.is_none() {
             metadata::of(&mut value).remove("resourceVersion");
@@ -175,6 +219,9 @@ impl<'a> Write<'a> {
     fn identify(&mut self, object: &mut Value) -> Result<(), Refusal> {
         self.check_type(object)?;
         let now = self.api.clock().now();
+        if self.kind.custom.is_none() {
+            self.check_name_is_text(object)?;
+        }
         let metadata = metadata::of(object);
         let text = |field: &str| {
             metadata
@@ -185,26 +232,20 @@ impl<'a> Write<'a> {
         };
         let (mut name, base, namespace) = (text("name"), text("generateName"), text("namespace"));
         if !text("resourceVersion").is_empty() {
-            return Err(Refusal::bad_request(
-                "resourceVersion should not be set on objects to be created",
-            ));
+            let message = "resourceVersion should not be set on objects to be created";
+            return Err(Refusal::new(500, "", message));
         }
         if name.is_empty() && !base.is_empty() {
             name = format!("{base}{}", metadata::suffix(now));
         }
         if name.is_empty() {
-            let cause = super::refusal::Cause::required(
-                "metadata.name",
-                "name or generateName is required",
-            );
+            let cause = Cause::required("metadata.name", "name or generateName is required");
             return Err(Refusal::invalid(self.kind, "", &[cause]));
         }
         if let Some(asked) = &self.target.name
             && *asked != name
         {
-            return Err(Refusal::bad_request(
-                "the name of the object does not match the name on the URL",
-            ));
+            return Err(Refusal::wrong_name(&name, asked));
         }
         if self.kind.namespaced && !namespace.is_empty() && namespace != self.key.namespace {
             let message = "the namespace of the provided object does not match the namespace sent on the request";
@@ -220,10 +261,23 @@ impl<'a> Write<'a> {
         Ok(())
     }
 
+    fn check_name_is_text(&self, object: &Value) -> Result<(), Refusal> {
+        let name = &object["metadata"]["name"];
+        if name.is_null() || name.is_string() {
+            return Ok(());
+        }
+        let (kind, version) = (&self.kind.kind, &self.kind.version);
+        Err(Refusal::bad_request(format!(
+            "{kind} in version \"{version}\" cannot be handled as a {kind}: json: cannot unmarshal {} into Go struct field ObjectMeta.metadata.name of type string",
+            patch::word(name)
+        )))
+    }
+
     /// Fills in and checks `apiVersion` and `kind`.
     pub fn check_type(&self, object: &mut Value) -> Result<(), Refusal> {
         check_object(object)?;
         if self.kind.group == "events.k8s.io" {
+            object["kind"] = json!("Event");
             *object = events::to_core(object);
             return Ok(());
         }
@@ -254,14 +308,22 @@ impl<'a> Write<'a> {
         };
         let Some(namespace) = self.api.store().get(&key) else {
             let message = format!("namespaces \"{}\" not found", key.name);
-            return Err(Refusal::new(404, "NotFound", message));
+            return Err(Refusal {
+                details: json!({"kind": "namespaces", "name": key.name}),
+                ..Refusal::new(404, "NotFound", message)
+            });
         };
         if namespace.value["metadata"]["deletionTimestamp"].is_string() {
             let why = format!(
                 "unable to create new content in namespace {} because it is being terminated",
                 key.name
             );
-            return Err(Refusal::forbidden(self.kind, &self.key.name, &why));
+            let mut refusal = Refusal::forbidden(self.kind, &self.key.name, &why);
+            let message = format!("namespace {} is being terminated", key.name);
+            refusal.details["causes"] = json!([{
+                "reason": "NamespaceTerminating", "field": "metadata.namespace", "message": message,
+            }]);
+            return Err(refusal);
         }
         Ok(())
     }
@@ -269,18 +331,26 @@ impl<'a> Write<'a> {
     fn check_identity(&self, object: &Value, old: &Stored) -> Result<(), Refusal> {
         let metadata = &object["metadata"];
         let given = |field: &str| metadata[field].as_str().filter(|text| !text.is_empty());
-        if given("name").is_some_and(|name| name != self.key.name) {
-            let message = "the name of the object does not match the name on the URL";
-            return Err(Refusal::bad_request(message));
+        if let Some(name) = given("name").filter(|name| *name != self.key.name) {
+            return Err(Refusal::wrong_name(name, &self.key.name));
         }
         if let Some(uid) = given("uid")
             && old.value["metadata"]["uid"] != uid
         {
+            if self.call.method == Method::PATCH {
+                return Err(self.immutable("metadata.uid", &json!(uid)));
+            }
             let now = old.value["metadata"]["uid"].as_str().unwrap_or_default();
             let why = format!(
-                "Precondition failed: UID in precondition: {uid}, UID in object meta: {now}"
+                "StorageError: invalid object, Code: 4, Key: /registry/{}/{}/{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {now}",
+                self.kind.plural, self.key.namespace, self.key.name
             );
             return Err(Refusal::conflict(self.kind, &self.key.name, &why));
+        }
+        if let Some(at) = given("deletionTimestamp")
+            && old.value["metadata"]["deletionTimestamp"] != at
+        {
+            return Err(self.immutable("metadata.deletionTimestamp", &json!(at)));
         }
         if given("resourceVersion")
             .is_some_and(|asked| asked != old.revision.to_string() && asked != "0")
@@ -298,8 +368,10 @@ pub fn create(
     target: &Target,
     call: &Call,
 ) -> Result<Answer, Refusal> {
+    options::write(call, "CreateOptions")?;
     let mut write = Write::new(api, kind, target, call);
-    let stored = write.create(call.parse()?)?;
+    let made = write.create(call.object(kind)?);
+    let stored = made.map_err(|refusal| write.warned(refusal))?;
     Ok(write.answer(201, &stored))
 }
 
@@ -325,22 +397,35 @@ pub fn replace(
     target: &Target,
     call: &Call,
 ) -> Result<Answer, Refusal> {
+    options::write(call, "UpdateOptions")?;
     let mut write = Write::new(api, kind, target, call);
-    let mut body = call.parse()?;
+    let mut body = call.object(kind)?;
     write.check_type(&mut body)?;
-    let stored = write.update(Operation::Update, &|_| Ok((body.clone(), false)))?;
+    if let Some(name) = body["metadata"]["name"].as_str()
+        && name != write.key.name
+    {
+        return Err(Refusal::wrong_name(name, &write.key.name));
+    }
+    if api.store().get(&write.key).is_some() {
+        write.check_version_given(&body)?;
+    }
+    let stored = write
+        .update(Operation::Update, &|_| Ok((body.clone(), false)))
+        .map_err(|refusal| write.warned(refusal))?;
     Ok(write.answer(200, &stored))
 }
 
 /// Answers a patch of any kind.
 pub fn patch(api: &Api, kind: &Arc<Kind>, target: &Target, call: &Call) -> Result<Answer, Refusal> {
+    options::write(call, "PatchOptions")?;
     let mut write = Write::new(api, kind, target, call);
-    let body = call.parse()?;
+    let body = call.patch()?;
     if call.media == patch::APPLY {
         return patch::apply(write, body);
     }
     let stored = write.update(Operation::Update, &|old| {
         Ok((patch::patched(kind, call, old, &body)?, false))
-    })?;
+    });
+    let stored = stored.map_err(|refusal| write.warned(refusal))?;
     Ok(write.answer(200, &stored))
 }

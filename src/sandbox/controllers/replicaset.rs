@@ -304,6 +304,15 @@ impl Controller {
         pods.filter(|pod| is_active(pod)).cloned().collect()
     }
 
+    /// How many pods of the set are going away.
+    fn leaving_pods(&self, set: &ReplicaSet) -> usize {
+        let uid = set.uid().unwrap_or_default();
+        let pods = self.pods_by_owner.get(&uid);
+        pods.filter_map(|key| self.pods.get(key))
+            .filter(|pod| pod.metadata.deletion_timestamp.is_some())
+            .count()
+    }
+
     async fn reconcile(&mut self, key: &Key) -> kube::Result<()> {
         let Some(set) = self.sets.get(key).cloned() else {
             return Ok(());
@@ -367,7 +376,7 @@ impl Controller {
                 Ok(answer) => {
                     if let Some(leaving) = answer
                         .left()
-                        .filter(|left| left.metadata.deletion_timestamp.is_some())
+                        .filter(|left| left.metadata.deletion_grace_period_seconds != Some(0))
                     {
                         self.took(leaving);
                     } else if let Some(change) = self.pods.erased(&pod) {
@@ -386,7 +395,8 @@ impl Controller {
     }
 
     async fn write_status(&mut self, set: &ReplicaSet, failure: Option<&str>) -> kube::Result<()> {
-        let (status, wakes_at) = status(set, &self.active_pods(set), failure, self.clock.now());
+        let (mut status, wakes_at) = status(set, &self.active_pods(set), failure, self.clock.now());
+        status.terminating_replicas = Some(count(self.leaving_pods(set)));
         if let Some(when) = wakes_at {
             self.agenda.add_at(key_of(set), when);
         }

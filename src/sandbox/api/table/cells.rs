@@ -9,13 +9,15 @@ use super::{age, pods};
 /// The columns' names; a star marks those of wide tables.
 pub fn columns(kind: &Kind) -> &'static str {
     match (kind.group.as_str(), kind.kind.as_str()) {
-        ("", "Pod") => "Name,Ready,Status,Restarts,Age,IP*,Node*",
+        ("", "Pod") => "Name,Ready,Status,Restarts,Age,IP*,Node*,Nominated Node*,Readiness Gates*",
         ("", "Service") => "Name,Type,Cluster-IP,External-IP,Port(s),Age,Selector*",
         ("", "ConfigMap") => "Name,Data,Age",
         ("", "Secret") => "Name,Type,Data,Age",
         ("", "Namespace") => "Name,Status,Age",
         ("", "Node") => "Name,Status,Roles,Age,Version",
-        ("" | "events.k8s.io", "Event") => "Last Seen,Type,Reason,Object,Message,Count*,Name*",
+        ("" | "events.k8s.io", "Event") => {
+            "Last Seen,Type,Reason,Object,Subobject*,Source*,Message,First Seen*,Count*,Name*"
+        }
         ("", "Endpoints") => "Name,Endpoints,Age",
         ("apps", "Deployment") => {
             "Name,Ready,Up-to-date,Available,Age,Containers*,Images*,Selector*"
@@ -48,6 +50,18 @@ pub fn columns(kind: &Kind) -> &'static str {
     }
 }
 
+/// The type of a column: most are text.
+pub fn type_of(kind: &Kind, column: &str) -> &'static str {
+    match (kind.kind.as_str(), column) {
+        ("ReplicaSet", "Desired" | "Current" | "Ready")
+        | ("PodDisruptionBudget", "Allowed Disruptions")
+        | ("MutatingAdmissionPolicy", "Mutations")
+        | ("ValidatingAdmissionPolicy", "Validations") => "integer",
+        ("CustomResourceDefinition", "Created At") => "date",
+        _ => "string",
+    }
+}
+
 /// The cells of an object, one for each column.
 pub fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
     columns(kind)
@@ -70,6 +84,7 @@ fn cell(kind: &Kind, column: &str, object: &Value, now: Timestamp) -> Value {
         "Pod" => pod(column, object, now),
         "Service" => service(column, spec),
         "Ingress" => ingress(column, object),
+        "Event" if column == "Count" => json!(object["count"].as_i64().unwrap_or(1)),
         "Event" => event(column, object, now),
         "Node" => node(column, object),
         "EndpointSlice" => slice(column, object),
@@ -126,7 +141,9 @@ fn pod(column: &str, pod: &Value, now: Timestamp) -> Value {
         "Status" => json!(pods::status(pod)),
         "Restarts" => json!(pods::restarts(pod, now)),
         "IP" => json!(text(&pod["status"]["podIP"], "<none>")),
-        _ => json!(text(&pod["spec"]["nodeName"], "<none>")),
+        "Node" => json!(text(&pod["spec"]["nodeName"], "<none>")),
+        "Nominated Node" => json!(text(&pod["status"]["nominatedNodeName"], "<none>")),
+        _ => json!("<none>"),
     }
 }
 
@@ -180,12 +197,7 @@ fn ingress(column: &str, object: &Value) -> Value {
     let spec = &object["spec"];
     json!(match column {
         "Class" => text(&spec["ingressClassName"], "<none>").to_owned(),
-        "Hosts" => joined(
-            items(&spec["rules"])
-                .map(|rule| text(&rule["host"], "*").to_owned())
-                .collect(),
-            "*"
-        ),
+        "Hosts" => hosts(spec),
         "Address" => {
             let points = items(&object["status"]["loadBalancer"]["ingress"]);
             joined(
@@ -198,6 +210,21 @@ fn ingress(column: &str, object: &Value) -> Value {
         _ if items(&spec["tls"]).next().is_some() => "80, 443".to_owned(),
         _ => "80".to_owned(),
     })
+}
+
+/// The first three hosts, and how many more there are.
+fn hosts(spec: &Value) -> String {
+    let named = items(&spec["rules"]).filter_map(|rule| rule["host"].as_str());
+    let named: Vec<String> = named
+        .filter(|host| !host.is_empty())
+        .map(str::to_owned)
+        .collect();
+    let more = named.len().saturating_sub(3);
+    let shown = joined(named.into_iter().take(3).collect(), "*");
+    if more == 0 {
+        return shown;
+    }
+    format!("{shown} + {more} more...")
 }
 
 fn event(column: &str, event: &Value, now: Timestamp) -> Value {
@@ -218,6 +245,17 @@ fn event(column: &str, event: &Value, now: Timestamp) -> Value {
         }
         "Type" => text(&event["type"], "").to_owned(),
         "Reason" => text(&event["reason"], "").to_owned(),
+        "Subobject" => text(&involved["fieldPath"], "").to_owned(),
+        "Source" => text(&event["source"]["component"], "").to_owned(),
+        "First Seen" => {
+            let first = &event["firstTimestamp"];
+            let first = if first.is_string() {
+                first
+            } else {
+                &event["eventTime"]
+            };
+            age::since(first, now)
+        }
         "Object" => format!(
             "{}/{}",
             text(&involved["kind"], "").to_lowercase(),

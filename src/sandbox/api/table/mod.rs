@@ -59,7 +59,13 @@ pub fn of(kind: &Kind, objects: &[Stored], rows: Rows, now: Timestamp) -> Value 
 fn columns(kind: &Kind) -> Vec<Column> {
     match &kind.custom {
         Some(custom) => custom::columns(&custom.columns),
-        None => cells::columns(kind).split(',').map(Column::new).collect(),
+        None => cells::columns(kind)
+            .split(',')
+            .map(|name| Column {
+                kind: cells::type_of(kind, name),
+                ..Column::new(name)
+            })
+            .collect(),
     }
 }
 
@@ -70,7 +76,7 @@ fn row(kind: &Kind, object: &Stored, rows: Rows, now: Timestamp) -> Value {
     };
     let mut row = json!({"cells": cells});
     match rows {
-        Rows::Bare => {}
+        Rows::Bare => row["object"] = Value::Null,
         Rows::Metadata => row["object"] = partial(&object.value),
         Rows::Object => row["object"] = object.value.clone(),
     }

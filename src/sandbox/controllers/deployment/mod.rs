@@ -232,7 +232,10 @@ impl Controller {
             .cloned()
             .collect();
         for orphan in orphans {
-            let owner = deployment.controller_owner_ref(&());
+            let owner = deployment.controller_owner_ref(&()).map(|mut owner| {
+                owner.block_owner_deletion = Some(true);
+                owner
+            });
             let patch = json!({"metadata": {"uid": orphan.uid(), "ownerReferences": [owner]}});
             let api = self.sets_in(deployment);
             let adopted = api
@@ -271,7 +274,7 @@ impl Controller {
                     Patch::Merge(json!({"metadata": {"annotations": {REVISION: revision}}}));
                 let api = self.deployments_in(deployment);
                 let written = api
-                    .patch(&deployment.name_any(), &PatchParams::default(), &patch)
+                    .patch_status(&deployment.name_any(), &PatchParams::default(), &patch)
                     .await?;
                 self.deployments.wrote(written);
                 Ok(())

@@ -61,8 +61,13 @@ fn counts(roll: &Roll<'_>, before: &DeploymentStatus) -> DeploymentStatus {
         unavailable_replicas: some((sum(|set| set.replicas) - available).max(0)),
         conditions: before.conditions.clone(),
         collision_count: before.collision_count,
-        terminating_replicas: None,
+        terminating_replicas: roll.sets.iter().map(leaving).sum(),
     }
+}
+
+/// Pods of a set that are going away; unknown until its controller has counted them.
+fn leaving(set: &super::sets::Set) -> Option<i32> {
+    set.source.as_ref()?.status.as_ref()?.terminating_replicas
 }
 
 /// Zero counts are left out, as the API does.
