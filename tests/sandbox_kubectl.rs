@@ -41,7 +41,7 @@ const STEPS: &[(&str, &str)] = &[
         "web:2",
     ),
     ("scale deploy/web --replicas=3", "scaled"),
-    ("apply --server-side -f -", "conflict with \"kubectl-set\""),
+    ("apply --server-side -f -", "conflicts with \"kubectl-set\""),
     (
         "apply --server-side --force-conflicts -f -",
         "deployment.apps/web serverside-applied",
