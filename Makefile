@@ -20,6 +20,12 @@ test-kill: export SLUICE_KILLS ?= 100
 test-kill: tools
 	$(CARGO) test --locked --test ha -- --nocapture releases_survive
 
+.PHONY: soak
+# The fault simulation for long: SEEDS schedules from FROM, or one of them (SEED) with its story.
+soak: tools
+	SEEDS=$(or $(SEEDS),10000) FROM=$(or $(FROM),0) $(if $(SEED),SEED=$(SEED)) $(CARGO) test --release --locked --test faults -- \
+		--ignored --nocapture --exact soak
+
 lint: tools
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings

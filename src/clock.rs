@@ -11,6 +11,7 @@
 
 use std::future::Future;
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -21,7 +22,19 @@ static FIRST: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::n
 
 /// Where time comes from. Cheap to copy.
 #[derive(Debug, Clone, Copy)]
-pub struct Clock(Source);
+pub struct Clock(Source, Option<&'static Jumps>);
+
+/// How far a clock has been set forward (or back, if negative), in milliseconds.
+#[derive(Debug, Default)]
+pub struct Jumps(AtomicI64);
+
+impl Jumps {
+    /// Sets the clock to `offset` of what it would say; waits are not affected.
+    pub fn set(&self, offset: SignedDuration) {
+        let millis = i64::try_from(offset.as_millis()).unwrap_or(0);
+        self.0.store(millis, Ordering::Relaxed);
+    }
+}
 
 #[derive(Debug, Clone, Copy)]
 enum Source {
@@ -36,16 +49,23 @@ enum Source {
 impl Clock {
     /// The machine's wall clock. It may jump, in both directions.
     pub fn machine() -> Self {
-        Self(Source::Machine)
+        Self(Source::Machine, None)
     }
 
     /// A clock that starts at `origin` now and runs `speed` times as fast as tokio's time.
     pub fn scaled(origin: Timestamp, speed: f64) -> Self {
-        Self(Source::Scaled {
+        let source = Source::Scaled {
             origin,
             started: tokio::time::Instant::now(),
             speed: speed.max(0.001),
-        })
+        };
+        Self(source, None)
+    }
+
+    /// The same clock, but one that somebody sets: for tests of steps in both directions.
+    #[must_use]
+    pub fn with_jumps(self, jumps: &'static Jumps) -> Self {
+        Self(self.0, Some(jumps))
     }
 
     /// A clock that starts at the machine's present time and runs `speed` times as fast.
@@ -54,8 +74,15 @@ impl Clock {
     }
 
     /// The present time.
-    #[allow(clippy::disallowed_methods)] // the one place
     pub fn now(&self) -> Timestamp {
+        let jumped = self.1.map_or(0, |jumps| jumps.0.load(Ordering::Relaxed));
+        let now = self.unset();
+        now.checked_add(SignedDuration::from_millis(jumped))
+            .unwrap_or(now)
+    }
+
+    #[allow(clippy::disallowed_methods)] // the one place
+    fn unset(&self) -> Timestamp {
         match self.0 {
             Source::Machine => Timestamp::now(),
             Source::Scaled {

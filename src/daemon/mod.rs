@@ -245,6 +245,7 @@ async fn watch_over(
     let freed = free.drop_guard();
     tokio::pin!(conductor);
     let ended = tokio::select! {
+        biased;
         ended = &mut conductor => Some(ended),
         Some(_) = tasks.join_next(), if !stop.is_cancelled() => None,
     };

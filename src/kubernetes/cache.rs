@@ -22,6 +22,7 @@ use kube::{Api, Client, Resource};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::backoff;
 use super::crd::Rollout;
 use super::entries::{Set, Templated, deployment, kept, owner, pod, replica_set, value, whole};
 use super::shelf::{Filler, Key, Shelf};
@@ -308,7 +309,8 @@ async fn fill<K: Watched, V>(
     let mut filler = Filler::new();
     let mut first = true;
     let config = watcher::Config::default().timeout(290).page_size(PAGE);
-    let mut events = watcher(api, config).default_backoff().boxed();
+    let waits = backoff::backoff(&K::kind(&()));
+    let mut events = watcher(api, config).backoff(waits).boxed();
     loop {
         let event = match events.try_next().await {
             Ok(Some(event)) => event,

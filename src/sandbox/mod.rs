@@ -11,7 +11,7 @@ mod drive;
 mod events;
 pub mod load;
 pub mod node;
-mod random;
+pub mod random;
 pub mod router;
 pub mod scenario;
 pub mod world;

@@ -81,6 +81,7 @@ impl Run {
             return sleep.await;
         };
         tokio::select! {
+            biased;
             () = sleep => {}
             change = changes.next() => match change {
                 Some(()) => self.knows.hinted(),

@@ -55,6 +55,7 @@ impl Executor {
             .await?;
         self.apply("making the canary's Deployment", &wanted.deployment)
             .await
+            .map(drop)
     }
 
     pub(super) async fn scale_canary(&self, order: Order<'_>, replicas: i32) -> Result<(), Error> {
@@ -64,20 +65,38 @@ impl Executor {
         gone_is_done(within("scaling the canary", api.patch(&name, &manager(), &patch)).await)
     }
 
+    /// A share is given only to the Ingress as it was seen; one that is new has none at first. So
+    /// a request that is under way for long cannot bring back a share that was taken away.
     pub(super) async fn ensure_route(&self, order: Order<'_>, weight: u8) -> Result<(), Error> {
-        let ingress = order
+        let present = order.scene.canary_ingress(order.plan);
+        let seen = match present {
+            Some(present) => present.resource_version(),
+            None => self.route(order, 0, None).await?.resource_version(),
+        };
+        self.route(order, weight, seen).await.map(drop)
+    }
+
+    async fn route(
+        &self,
+        order: Order<'_>,
+        weight: u8,
+        seen: Option<String>,
+    ) -> Result<Ingress, Error> {
+        let mut ingress = order
             .scene
             .wanted_ingress(order.plan, mark(order), weight)?;
+        ingress.metadata.resource_version = seen;
         self.apply("making the canary's Ingress", &ingress).await
     }
 
     pub(super) async fn remove_route(&self, order: Order<'_>) -> Result<(), Error> {
         let Route::IngressNginx { ingress, .. } = &order.plan.route;
         let name = canary::ingress_name(ingress);
+        let present = order.scene.canary_ingress(order.plan);
         self.delete::<Ingress>(
             "removing the canary's Ingress",
             &order.plan.namespace,
-            &name,
+            (&name, present.and_then(|present| present.uid())),
         )
         .await
     }
@@ -94,7 +113,7 @@ impl Executor {
             self.delete::<Service>(
                 "removing the canary's Service",
                 namespace,
-                &service.name_any(),
+                (&service.name_any(), service.uid()),
             )
             .await?;
         }
@@ -107,7 +126,7 @@ impl Executor {
             self.delete::<NetworkPolicy>(
                 "removing a copied NetworkPolicy",
                 namespace,
-                &policy.name_any(),
+                (&policy.name_any(), policy.uid()),
             )
             .await?;
         }
@@ -116,10 +135,12 @@ impl Executor {
 
     async fn remove_deployment(&self, order: Order<'_>) -> Result<(), Error> {
         let name = canary::deployment_name(&order.plan.target);
+        let present = order.scene.canary.as_ref();
+        let uid = present.and_then(|present| present.object.uid());
         self.delete::<Deployment>(
             "removing the canary's Deployment",
             &order.plan.namespace,
-            &name,
+            (&name, uid),
         )
         .await
     }

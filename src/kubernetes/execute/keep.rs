@@ -46,7 +46,7 @@ impl Executor {
             self.delete::<ControllerRevision>(
                 "forgetting a kept template",
                 namespace,
-                &kept.name_any(),
+                (&kept.name_any(), kept.uid()),
             )
             .await?;
         }

@@ -16,7 +16,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, PropagationPolicy};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -231,7 +231,7 @@ impl Executor {
             .map(Some)
     }
 
-    async fn apply<K>(&self, doing: &'static str, object: &K) -> Result<(), Error>
+    async fn apply<K>(&self, doing: &'static str, object: &K) -> Result<K, Error>
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
             + Clone
@@ -241,12 +241,17 @@ impl Executor {
     {
         let api: Api<K> = self.api(&object.namespace().unwrap_or_default());
         let patch = Patch::Apply(object);
-        within(doing, api.patch(&object.name_any(), &forced(), &patch))
-            .await
-            .map(|_| ())
+        within(doing, api.patch(&object.name_any(), &forced(), &patch)).await
     }
 
-    async fn delete<K>(&self, doing: &'static str, namespace: &str, name: &str) -> Result<(), Error>
+    /// Deletes the object that was seen, not one that was made since under its name: a request
+    /// that is under way for long may arrive in another run.
+    async fn delete<K>(
+        &self,
+        doing: &'static str,
+        namespace: &str,
+        (name, uid): (&str, Option<String>),
+    ) -> Result<(), Error>
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
             + Clone
@@ -256,6 +261,10 @@ impl Executor {
         let api: Api<K> = self.api(namespace);
         let params = DeleteParams {
             propagation_policy: Some(PropagationPolicy::Background),
+            preconditions: uid.map(|uid| Preconditions {
+                uid: Some(uid),
+                resource_version: None,
+            }),
             ..DeleteParams::default()
         };
         gone_is_done(within(doing, api.delete(name, &params)).await)

@@ -188,8 +188,17 @@ impl<'a> Pass<'a> {
         Phase::Held { run, why }
     }
 
+    /// A weight that was asked for before the pass came to another one is not wanted any more.
+    fn drop_overruled(&mut self) {
+        let wanted = self.state.phase.run().map_or(0, |run| run.weight);
+        self.actions.retain(
+            |action| !matches!(action, Action::EnsureRoute { weight } if *weight != wanted),
+        );
+    }
+
     /// Orders the actions and closes the pass.
     pub fn finish(mut self) -> Decision {
+        self.drop_overruled();
         let adopted = self.state.target.is_some();
         self.state.bound = adopted.then(|| Bound::of(self.plan));
         let (first, rest): (Vec<_>, Vec<_>) = self.actions.into_iter().partition(Action::relieves);

@@ -7,7 +7,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 /// Which requests are meant; an absent part means any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -113,19 +114,11 @@ pub(super) struct Disturbance {
 }
 
 /// The armed faults.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Faults {
     armed: Mutex<Vec<Armed>>,
-    watches: watch::Sender<Disturbance>,
-}
-
-impl Default for Faults {
-    fn default() -> Self {
-        Self {
-            armed: Mutex::default(),
-            watches: watch::Sender::new(Disturbance::default()),
-        }
-    }
+    watches: Mutex<Disturbance>,
+    disturbed: Notify,
 }
 
 impl Faults {
@@ -154,14 +147,12 @@ impl Faults {
 
     /// Ends all watches that are open now, as a load balancer does.
     pub fn close_watches(&self) {
-        self.watches
-            .send_modify(|disturbance| disturbance.closed += 1);
+        self.disturb(|disturbance| disturbance.closed += 1);
     }
 
     /// Ends all watches that are open now with an error event 410.
     pub fn expire_watches(&self) {
-        self.watches
-            .send_modify(|disturbance| disturbance.expired += 1);
+        self.disturb(|disturbance| disturbance.expired += 1);
     }
 
     /// Uses up and returns the fault that is armed for this request, if there is one.
@@ -176,8 +167,18 @@ impl Faults {
         Some(fault)
     }
 
-    pub(super) fn disturbances(&self) -> watch::Receiver<Disturbance> {
-        self.watches.subscribe()
+    fn disturb(&self, change: impl FnOnce(&mut Disturbance)) {
+        change(&mut self.watches.lock().unwrap_or_else(PoisonError::into_inner));
+        self.disturbed.notify_waiters();
+    }
+
+    pub(super) fn disturbance(&self) -> Disturbance {
+        *self.watches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes when watches are to end.
+    pub(super) fn disturbed(&self) -> Notified<'_> {
+        self.disturbed.notified()
     }
 }
 

@@ -4,7 +4,6 @@
 //! they send is replaced by what is stored. Managed fields are in `managed`.
 
 use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -12,16 +11,13 @@ use sha2::{Digest, Sha256};
 
 use super::kinds::Kind;
 
-static SERIAL: AtomicU64 = AtomicU64::new(1);
-
-fn digest(salt: &str, now: Timestamp) -> [u8; 32] {
-    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+fn digest(salt: &str, serial: u64, now: Timestamp) -> [u8; 32] {
     Sha256::digest(format!("{salt} {serial} {now}")).into()
 }
 
-/// A new uid.
-pub fn uid(now: Timestamp) -> String {
-    let bytes = digest("uid", now);
+/// A new uid, for a serial number that the server gives out once.
+pub fn uid(serial: u64, now: Timestamp) -> String {
+    let bytes = digest("uid", serial, now);
     let hex = bytes.iter().take(16).fold(String::new(), |mut hex, byte| {
         // Writing to a String does not fail.
         write!(hex, "{byte:02x}").ok();
@@ -38,9 +34,9 @@ pub fn uid(now: Timestamp) -> String {
 }
 
 /// Five letters and digits for a generated name.
-pub fn suffix(now: Timestamp) -> String {
+pub fn suffix(serial: u64, now: Timestamp) -> String {
     const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-    let bytes = digest("name", now);
+    let bytes = digest("name", serial, now);
     bytes
         .iter()
         .take(5)
@@ -68,7 +64,7 @@ pub fn of(object: &mut Value) -> &mut Map<String, Value> {
 }
 
 /// Writes the metadata of a new object.
-pub fn create(object: &mut Value, kind: &Kind, now: Timestamp) {
+pub fn create(object: &mut Value, kind: &Kind, serial: u64, now: Timestamp) {
     let metadata = of(object);
     for field in [
         "resourceVersion",
@@ -79,7 +75,7 @@ pub fn create(object: &mut Value, kind: &Kind, now: Timestamp) {
     ] {
         metadata.remove(field);
     }
-    metadata.insert("uid".into(), json!(uid(now)));
+    metadata.insert("uid".into(), json!(uid(serial, now)));
     metadata.insert("creationTimestamp".into(), json!(stamp(now)));
     if has_generation(kind) {
         metadata.insert("generation".into(), json!(1));
@@ -240,7 +236,7 @@ mod tests {
 
     #[test]
     fn uids_look_like_uids_and_differ() {
-        let (a, b) = (uid(Timestamp::UNIX_EPOCH), uid(Timestamp::UNIX_EPOCH));
+        let (a, b) = (uid(1, Timestamp::UNIX_EPOCH), uid(2, Timestamp::UNIX_EPOCH));
         assert_eq!((a.len(), a.matches('-').count()), (36, 4));
         assert_ne!(a, b);
     }

@@ -63,6 +63,7 @@ pub use call::Target;
 pub use counters::{Counted, Requests};
 pub use faults::{Fault, Faults, Matching, Request as Asked};
 pub use serve::{Lost, ServeError};
+pub use store::{Event as Change, Object};
 
 use call::Call;
 use kinds::{Kind, Registry};
@@ -159,6 +160,12 @@ impl Api {
     /// Bad days on demand.
     pub fn faults(&self) -> &Faults {
         &self.0.faults
+    }
+
+    /// Tells `observer` of every change of an object from now on, in order and before anybody
+    /// else: the resource (`deployments.apps`) and the change. It must not ask this server.
+    pub fn observe(&self, observer: impl Fn(&str, &Change) + Send + Sync + 'static) {
+        self.0.store.observe(Box::new(observer));
     }
 
     /// Requests made so far.

@@ -8,11 +8,13 @@
 //! Not here: what a valid object is, who may write it, and what happens to dependents.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use axum::body::Bytes;
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 /// Events kept for each resource before a watch from further back gets 410.
 const LOG_LENGTH: usize = 8192;
@@ -91,28 +93,20 @@ pub struct TooOld {
     pub oldest: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Collection {
     objects: BTreeMap<(String, String), Stored>,
     log: VecDeque<Event>,
     oldest: u64,
-    changed: watch::Sender<u64>,
+    changed: Arc<Notify>,
 }
 
-impl Default for Collection {
-    fn default() -> Self {
-        let changed = watch::Sender::new(0);
-        Self {
-            objects: BTreeMap::new(),
-            log: VecDeque::new(),
-            oldest: 0,
-            changed,
-        }
-    }
-}
+/// Is told of each change, in order, before its watches are.
+pub type Observer = Box<dyn Fn(&str, &Event) + Send + Sync>;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
+    observers: Vec<Observer>,
     revision: u64,
     collections: HashMap<Arc<str>, Collection>,
     uids: HashMap<String, Key>,
@@ -120,14 +114,33 @@ struct State {
 }
 
 /// All objects. Cheap to share by reference.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Store {
     state: Mutex<State>,
+    serial: AtomicU64,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("serial", &self.serial)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Store {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells `observer` of every change from now on. It must not ask the store.
+    pub fn observe(&self, observer: Observer) {
+        self.lock().observers.push(observer);
+    }
+
+    /// A number that is given out once: uids and generated names are made of it.
+    pub fn serial(&self) -> u64 {
+        self.serial.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// The newest revision.
@@ -254,14 +267,10 @@ impl Store {
     }
 
     /// Wakes at every change of a resource.
-    pub fn changes(&self, storage: &Arc<str>) -> watch::Receiver<u64> {
+    pub fn changes(&self, storage: &Arc<str>) -> Arc<Notify> {
         let mut state = self.lock();
-        state
-            .collections
-            .entry(storage.clone())
-            .or_default()
-            .changed
-            .subscribe()
+        let collection = state.collections.entry(storage.clone()).or_default();
+        collection.changed.clone()
     }
 
     /// Forgets all logs: watches from before now get 410.
@@ -317,6 +326,9 @@ impl State {
     }
 
     fn record(&mut self, key: &Key, event: Event) {
+        for observer in &self.observers {
+            observer(&key.storage, &event);
+        }
         let place = (key.namespace.clone(), key.name.clone());
         let collection = self.collections.entry(key.storage.clone()).or_default();
         if event.removed {
@@ -324,14 +336,14 @@ impl State {
         } else {
             collection.objects.insert(place, event.object.clone());
         }
-        let revision = event.revision;
         collection.log.push_back(event);
         if collection.log.len() > LOG_LENGTH
             && let Some(dropped) = collection.log.pop_front()
         {
             collection.oldest = dropped.revision;
         }
-        collection.changed.send_replace(revision);
+        // In the order of their asking, so that a simulation is the same each time.
+        collection.changed.notify_waiters();
     }
 }
 

@@ -6,13 +6,14 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::Sleep;
 
 use super::Api;
@@ -38,8 +39,7 @@ struct Watch {
     bookmarks: bool,
     cursor: u64,
     waiting: VecDeque<Bytes>,
-    changed: watch::Receiver<u64>,
-    disturbed: watch::Receiver<Disturbance>,
+    changed: Arc<Notify>,
     seen: Disturbance,
     bookmark: Pin<Box<Sleep>>,
     end: Pin<Box<Sleep>>,
@@ -66,8 +66,7 @@ impl Watch {
             .and_then(|text| text.parse().ok());
         let timeout = seconds.map_or(LONGEST, Duration::from_secs);
         let clock = api.clock();
-        let disturbed = api.faults().disturbances();
-        let seen = *disturbed.borrow();
+        let seen = api.faults().disturbance();
         Ok(Self {
             api: api.clone(),
             kind: kind.clone(),
@@ -78,7 +77,6 @@ impl Watch {
             cursor: 0,
             waiting: VecDeque::new(),
             changed: api.store().changes(&kind.storage),
-            disturbed,
             seen,
             bookmark: Box::pin(tokio::time::sleep(clock.real(BOOKMARK_EVERY))),
             end: Box::pin(tokio::time::sleep(clock.real(timeout))),
@@ -127,7 +125,15 @@ impl Watch {
             if self.ended {
                 return None;
             }
-            self.changed.borrow_and_update();
+            // Asked for before the store is read, so that no change is missed.
+            let (changed, faults) = (self.changed.clone(), self.api.clone());
+            let mut changed = pin!(changed.notified());
+            changed.as_mut().enable();
+            let mut disturbed = pin!(faults.faults().disturbed());
+            disturbed.as_mut().enable();
+            if self.disturb() {
+                continue;
+            }
             match self.api.store().since(&self.kind.storage, self.cursor) {
                 Err(too_old) => self.expire(too_old),
                 Ok((events, revision)) => {
@@ -136,23 +142,36 @@ impl Watch {
                     }
                     self.cursor = self.cursor.max(revision);
                     if self.waiting.is_empty() {
-                        self.wait().await;
+                        self.wait(changed, disturbed).await;
                     }
                 }
             }
         }
     }
 
-    async fn wait(&mut self) {
-        let before = self.seen;
+    /// Ends the watch if it was disturbed.
+    fn disturb(&mut self) -> bool {
+        let now = self.api.faults().disturbance();
+        if now == self.seen {
+            return false;
+        }
+        if now.expired > self.seen.expired {
+            self.expire(TooOld {
+                asked: self.cursor,
+                oldest: self.api.store().revision(),
+            });
+        }
+        self.seen = now;
+        self.ended = true;
+        true
+    }
+
+    async fn wait(&mut self, changed: Pin<&mut Notified<'_>>, disturbed: Pin<&mut Notified<'_>>) {
         tokio::select! {
-            _ = self.changed.changed() => {}
-            _ = self.disturbed.changed() => {
-                let now = *self.disturbed.borrow_and_update();
-                if now.expired > before.expired {
-                    self.expire(TooOld { asked: self.cursor, oldest: self.api.store().revision() });
-                }
-                self.ended = true;
+            biased;
+            () = changed => {}
+            () = disturbed => {
+                self.disturb();
             }
             () = &mut self.end => self.ended = true,
             () = &mut self.bookmark => {

@@ -97,7 +97,8 @@ impl<'a> Write<'a> {
     fn store_new(&mut self, mut object: Value, owned: bool) -> Result<Stored, Refusal> {
         self.identify(&mut object)?;
         self.check_namespace()?;
-        metadata::create(&mut object, self.kind, self.api.clock().now());
+        let serial = self.api.store().serial();
+        metadata::create(&mut object, self.kind, serial, self.api.clock().now());
         let proposal = Proposal {
             object,
             operation: Operation::Create,
@@ -236,7 +237,7 @@ impl<'a> Write<'a> {
             return Err(Refusal::new(500, "", message));
         }
         if name.is_empty() && !base.is_empty() {
-            name = format!("{base}{}", metadata::suffix(now));
+            name = format!("{base}{}", metadata::suffix(self.api.store().serial(), now));
         }
         if name.is_empty() {
             let cause = Cause::required("metadata.name", "name or generateName is required");

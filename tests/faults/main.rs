@@ -1,0 +1,147 @@
+//! The fault simulation: the real daemon on the sandbox, in virtual time, under seeded schedules
+//! of everything that goes wrong, with the design's invariants checked at each change.
+//!
+//! `cargo test --test faults` plays the first 100 seeds; `make soak SEEDS=10000 FROM=0` more of
+//! them; `make soak SEED=123` one, with its whole story. See docs/simulation.md.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
+
+mod cluster;
+mod ending;
+mod invariants;
+mod journal;
+mod manifests;
+mod net;
+mod schedule;
+mod shrink;
+mod users;
+mod world;
+
+use std::num::NonZero;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use schedule::Schedule;
+use world::{Outcome, lock, play};
+
+/// Seeds that `cargo test` plays.
+const SEEDS: u64 = 100;
+/// Failures that are told in full.
+const TOLD: usize = 1;
+
+/// Plays seeds on all cores; the failures in the order of their seeds.
+fn play_all(from: u64, seeds: u64) -> Vec<(Schedule, Outcome)> {
+    let next = AtomicU64::new(from);
+    let failures = Mutex::new(Vec::new());
+    let workers = thread::available_parallelism().map_or(2, NonZero::get);
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= from + seeds {
+                        return;
+                    }
+                    let schedule = Schedule::of(seed);
+                    let outcome = play(&schedule);
+                    if !outcome.violations.is_empty() {
+                        lock(&failures).push((schedule, outcome));
+                    }
+                }
+            });
+        }
+    });
+    let mut failures = failures.into_inner().unwrap();
+    failures.sort_by_key(|(schedule, _)| schedule.seed);
+    failures
+}
+
+/// Tells failures: all seeds, and the first few in full.
+fn told(failures: &[(Schedule, Outcome)], full: usize) -> String {
+    let lines = failures.iter().map(|(schedule, outcome)| {
+        let first = &outcome.violations[0];
+        format!(
+            "seed {}: {} at {} ms: {}",
+            schedule.seed, first.invariant, first.at, first.what
+        )
+    });
+    let full = failures
+        .iter()
+        .take(full)
+        .map(|(schedule, outcome)| shrink::report(schedule, outcome));
+    lines.chain(full).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_invariants_hold_under_seeded_schedules() {
+    let failures = play_all(0, SEEDS);
+    assert!(
+        failures.is_empty(),
+        "{} of {SEEDS} schedules failed\n{}",
+        failures.len(),
+        told(&failures, TOLD)
+    );
+}
+
+#[test]
+fn a_seed_tells_the_same_story_each_time() {
+    for seed in [1, 2, 3, 4, 5, 6, 7, 8] {
+        let schedule = Schedule::of(seed);
+        let (one, two) = (play(&schedule), play(&schedule));
+        let differs = one
+            .story
+            .iter()
+            .zip(&two.story)
+            .position(|(one, two)| one != two);
+        if let Some(at) = differs {
+            panic!(
+                "seed {seed}, line {at}:\n{}\n{}",
+                one.story[at], two.story[at]
+            );
+        }
+        assert_eq!(one.story.len(), two.story.len(), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_failing_list_is_made_as_small_as_it_can_be() {
+    let all: Vec<u32> = (0..40).collect();
+    let fails = |some: &[u32]| some.contains(&7) && some.contains(&31);
+    assert_eq!(shrink::smallest(all, fails), [7, 31]);
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var_os(name)?.to_str()?.parse().ok()
+}
+
+/// `make soak`: `SEEDS` schedules from `FROM`, or the one of `SEED` with its story.
+#[test]
+#[ignore = "takes as long as it is told to: make soak"]
+fn soak() {
+    if let Some(seed) = number("SEED") {
+        let schedule = Schedule::of(seed);
+        println!("{schedule}");
+        let outcome = play(&schedule);
+        println!("{}", outcome.story.join("\n"));
+        assert!(
+            outcome.violations.is_empty(),
+            "{}",
+            told(&[(schedule, outcome)], TOLD)
+        );
+        return;
+    }
+    let (from, seeds) = (
+        number("FROM").unwrap_or(0),
+        number("SEEDS").unwrap_or(10_000),
+    );
+    let began = tokio::time::Instant::now();
+    let failures = play_all(from, seeds);
+    let took = began.elapsed().as_secs_f64();
+    println!(
+        "{seeds} schedules from {from} in {took:.0} s: {:.1} a second; {} failed",
+        seeds as f64 / took,
+        failures.len()
+    );
+    assert!(failures.is_empty(), "{}", told(&failures, 0));
+}

@@ -1,0 +1,113 @@
+//! What the simulated users apply: a small shop with steps and bounds that little traffic can
+//! satisfy, so that a schedule is cheap.
+//!
+//! Not here: when they apply it (`users`).
+
+use serde_json::{Value, json};
+
+use crate::invariants::{STABLE, STEPS};
+use crate::schedule::{Kind, Settings};
+
+/// Everything that is applied at the beginning.
+pub fn shop(settings: &Settings) -> Vec<Value> {
+    vec![
+        deployment(STABLE, settings.replicas),
+        json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "shop", "namespace": "default"},
+            "spec": {"selector": {"app": "shop"}, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]},
+        }),
+        ingress("shop.example", "/"),
+        rollout(settings),
+    ]
+}
+
+/// The Deployment with this image, which behaves as the image's name says.
+pub fn deployment(image: &str, replicas: i64) -> Value {
+    let mut annotations = json!({
+        "sandbox.sluice.dev/latency": "5ms 0.2",
+        "sandbox.sluice.dev/start-after": "500ms",
+    });
+    for (key, value) in behaviour(image) {
+        annotations[format!("sandbox.sluice.dev/{key}")] = json!(value);
+    }
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "shop", "namespace": "default"},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": "shop"}},
+            "strategy": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+            "template": {
+                "metadata": {"labels": {"app": "shop"}, "annotations": annotations},
+                "spec": {"containers": [{
+                    "name": "shop", "image": image, "ports": [{"name": "http", "containerPort": 8080}],
+                }]},
+            },
+        },
+    })
+}
+
+fn behaviour(image: &str) -> Vec<(&'static str, &'static str)> {
+    let kind = image
+        .trim_start_matches("shop:")
+        .split('-')
+        .next()
+        .unwrap_or_default();
+    match kind {
+        "bad" => vec![("errors", "0.6")],
+        "late" => vec![("errors", "0, 0.6 above 40%")],
+        "crash" => vec![("fate", "crash")],
+        "pull" => vec![("fate", "pull")],
+        "hang" => vec![("fate", "hang")],
+        _ => Vec::new(),
+    }
+}
+
+/// The image of the nth release.
+pub fn image(kind: Kind, number: u32) -> String {
+    let word = match kind {
+        Kind::Good => "good",
+        Kind::Bad => "bad",
+        Kind::LateBad => "late",
+        Kind::Crash => "crash",
+        Kind::Pull => "pull",
+        Kind::Hang => "hang",
+    };
+    format!("shop:{word}-{number}")
+}
+
+pub fn ingress(host: &str, path: &str) -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+        "metadata": {"name": "shop", "namespace": "default", "annotations": {"sandbox.sluice.dev/rps": "40"}},
+        "spec": {"ingressClassName": "nginx", "rules": [{"host": host, "http": {"paths": [{
+            "path": path, "pathType": "Prefix", "backend": {"service": {"name": "shop", "port": {"name": "http"}}},
+        }]}}]},
+    })
+}
+
+fn rollout(settings: &Settings) -> Value {
+    let hold = format!("{}s", settings.hold);
+    let no_data = if settings.no_data_rolls_back {
+        "rollback"
+    } else {
+        "hold"
+    };
+    json!({
+        "apiVersion": "sluice.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "shop", "namespace": "default"},
+        "spec": {
+            "target": {"kind": "Deployment", "name": "shop"},
+            "route": {"ingressNginx": {"ingress": "shop"}},
+            "strategy": {"canary": {"steps": [
+                {"weight": STEPS[0], "hold": hold},
+                {"weight": STEPS[1], "approval": settings.approval},
+            ]}},
+            "analysis": {
+                "rules": ["error-rate"], "within": "20s", "blast": "20%", "blastMax": "25%",
+                "undecided": {"after": "90s", "then": "hold"},
+                "noData": {"after": "25s", "then": no_data},
+            },
+            "progressDeadline": "40s",
+            "onFailure": {"restoreTemplate": settings.restore_template},
+        },
+    })
+}

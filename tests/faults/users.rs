@@ -1,0 +1,245 @@
+//! What people and tools do to the cluster in a schedule, and what they mend in the end.
+//!
+//! They work through the API like anybody else. Each tells the invariants what they must know
+//! of it: that the gate stands open, that no pods are wanted, that a person promoted by hand.
+//!
+//! Not here: when they do it (`schedule`).
+
+use axum::body::Bytes;
+use axum::http::Request;
+use serde_json::{Value, json};
+use sluice::kubernetes::crd::ACCOUNT;
+use sluice::kubernetes::gate;
+use sluice::sandbox::scenario::Way;
+
+use crate::invariants::{STABLE, never_ready};
+use crate::manifests;
+use crate::schedule::{Act, Opening, Ours};
+use crate::world::World;
+
+const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/default/deployments/shop";
+const CANARY: &str = "/apis/apps/v1/namespaces/default/deployments/shop-canary";
+const SERVICE: &str = "/api/v1/namespaces/default/services/shop-canary";
+const INGRESS: &str = "/apis/networking.k8s.io/v1/namespaces/default/ingresses/shop-canary";
+const KEPT: &str = "/apis/apps/v1/namespaces/default/controllerrevisions";
+const ROLLOUT: &str = "/apis/sluice.dev/v1alpha1/namespaces/default/rollouts/shop";
+const GATE: &str = "/apis/admissionregistration.k8s.io/v1";
+
+impl World {
+    /// Does what a person does.
+    pub async fn user(&mut self, act: &Act) {
+        match act {
+            Act::Release(kind) => {
+                self.releases += 1;
+                let image = manifests::image(*kind, self.releases);
+                self.release(image).await;
+            }
+            Act::Return => self.release(STABLE.to_owned()).await,
+            Act::Scale(replicas) => self.scale(*replicas).await,
+            Act::EditPath => self.edit_ingress("shop.example", "/shop").await,
+            Act::EditHost => self.edit_ingress("store.example", "/").await,
+            Act::EditWeight(weight) => {
+                let key = "nginx.ingress.kubernetes.io/canary-weight";
+                let patch = json!({"metadata": {"annotations": {key: weight.to_string()}}});
+                self.patch(INGRESS, &patch).await;
+            }
+            Act::Delete(ours) => self.delete_ours(*ours).await,
+            Act::OpenGate(how) => self.open_gate(*how).await,
+            Act::CloseGate => self.close_gate().await,
+            Act::Ask(what) => self.ask(what).await,
+            Act::Suspend => self.suspend(true).await,
+            Act::Continue => self.suspend(false).await,
+            Act::Restart => {
+                let key = "kubectl.kubernetes.io/restartedAt";
+                let patch = json!({"spec": {"template": {"metadata": {"annotations": {key: format!("{}", self.journal.now())}}}}});
+                self.patch(DEPLOYMENT, &patch).await;
+            }
+        }
+    }
+
+    async fn release(&mut self, image: String) {
+        self.image = image;
+        if self.checker().open {
+            let image = self.image.clone();
+            self.checker().exempts(image);
+        }
+        let manifest = manifests::deployment(&self.image, self.replicas);
+        // Flux takes over fields that others own; `kubectl apply --server-side` would be refused.
+        self.apply(Way::Flux, &manifest).await;
+    }
+
+    async fn scale(&mut self, replicas: i64) {
+        self.replicas = replicas;
+        let now = self.journal.now();
+        let mut checker = self.checker();
+        checker.unwanted = replicas == 0;
+        checker.wanted_since = now;
+        drop(checker);
+        // As a tool that owns the field, so that the next release keeps it.
+        self.patch(DEPLOYMENT, &json!({"spec": {"replicas": replicas}}))
+            .await;
+    }
+
+    async fn edit_ingress(&mut self, host: &str, path: &str) {
+        let now = self.journal.now();
+        self.checker().wanted_since = now;
+        self.apply(Way::ServerSide, &manifests::ingress(host, path))
+            .await;
+    }
+
+    async fn delete_ours(&self, ours: Ours) {
+        let now = self.journal.now();
+        // The router may still know the pods that go.
+        self.checker().wanted_since = now;
+        match ours {
+            Ours::Deployment => self.send("DELETE", CANARY, None).await,
+            Ours::Service => self.send("DELETE", SERVICE, None).await,
+            Ours::Ingress => self.send("DELETE", INGRESS, None).await,
+            Ours::Kept => self.send("DELETE", KEPT, None).await,
+        };
+    }
+
+    async fn open_gate(&mut self, how: Opening) {
+        let image = self.image.clone();
+        let mut checker = self.checker();
+        checker.open = true;
+        checker.exempts(image);
+        drop(checker);
+        let named = |kind: &str| {
+            let found = gate::manifests(ACCOUNT)
+                .into_iter()
+                .find(|object| object["kind"] == kind);
+            found
+                .map(|object| {
+                    object["metadata"]["name"]
+                        .as_str()
+                        .unwrap_or_default()
+                        .to_owned()
+                })
+                .unwrap_or_default()
+        };
+        match how {
+            Opening::Policy => {
+                let path = format!(
+                    "{GATE}/mutatingadmissionpolicies/{}",
+                    named("MutatingAdmissionPolicy")
+                );
+                self.send("DELETE", &path, None).await;
+            }
+            Opening::Binding => {
+                let path = format!(
+                    "{GATE}/mutatingadmissionpolicybindings/{}",
+                    named("MutatingAdmissionPolicyBinding")
+                );
+                self.send("DELETE", &path, None).await;
+            }
+            Opening::Label => {
+                let patch = json!({"metadata": {"labels": {"sluice.dev/guarded": null}}, "spec": {"paused": false}});
+                self.patch(DEPLOYMENT, &patch).await;
+            }
+            Opening::Glass => {
+                let patch = json!({"metadata": {"annotations": {"sluice.dev/open": "an emergency"}}, "spec": {"paused": false}});
+                self.patch(DEPLOYMENT, &patch).await;
+            }
+        }
+    }
+
+    async fn close_gate(&mut self) {
+        for object in gate::manifests(ACCOUNT) {
+            self.apply(Way::ServerSide, &object).await;
+        }
+        let patch = json!({"metadata": {"annotations": {"sluice.dev/open": null}}});
+        self.patch(DEPLOYMENT, &patch).await;
+        if !self.suspended {
+            self.checker().open = false;
+        }
+    }
+
+    async fn ask(&mut self, what: &str) {
+        self.asked += 1;
+        let status = self
+            .checker()
+            .mirror
+            .rollout()
+            .map(|rollout| rollout["status"].clone())
+            .unwrap_or_default();
+        let run = &status["run"]["revision"];
+        if what == "promote"
+            && let Some(image) = run["images"][0].as_str()
+        {
+            self.checker().exempts(image.to_owned());
+        }
+        let request = match run["hash"].as_str() {
+            Some(hash) => format!("{what} {hash}"),
+            None => what.to_owned(),
+        };
+        let key = format!("request.sluice.dev/ask-{}", self.asked);
+        self.patch(
+            ROLLOUT,
+            &json!({"metadata": {"annotations": {key: request}}}),
+        )
+        .await;
+    }
+
+    async fn suspend(&mut self, suspended: bool) {
+        self.suspended = suspended;
+        let image = self.image.clone();
+        let mut checker = self.checker();
+        if suspended {
+            checker.open = true;
+            checker.exempts(image);
+        }
+        drop(checker);
+        self.patch(ROLLOUT, &json!({"spec": {"suspended": suspended}}))
+            .await;
+        if !suspended {
+            self.guarded_again().await;
+        }
+    }
+
+    /// From when the Rollout is not suspended any more, until it is guarded, the gate is open.
+    async fn guarded_again(&mut self) {
+        let mut checker = self.checker();
+        checker.open = !checker.mirror.guarded();
+    }
+
+    /// In the end people close the gate, want pods again and let Sluice work.
+    pub async fn mend(&mut self) {
+        self.close_gate().await;
+        if self.replicas == 0 {
+            self.scale(2).await;
+        }
+        self.suspend(false).await;
+        // Nobody but them takes back what went past the gate and never becomes ready.
+        let stuck = never_ready(&self.image) && self.checker().exempt.contains(&self.image);
+        if stuck {
+            self.release(STABLE.to_owned()).await;
+        }
+    }
+
+    async fn patch(&self, path: &str, patch: &Value) -> u16 {
+        self.send("PATCH", path, Some(patch)).await
+    }
+
+    /// A request of a person's; its status. Refusals are part of the story.
+    async fn send(&self, method: &str, path: &str, body: Option<&Value>) -> u16 {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{path}?fieldManager=kubectl"))
+            .header("content-type", "application/merge-patch+json")
+            .body(())
+            .unwrap();
+        let body = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
+        let answer = self
+            .cluster
+            .api
+            .handle(&request.into_parts().0, body, Some("kubernetes-admin"))
+            .await;
+        let code = answer.map_or(0, |answer| answer.status().as_u16());
+        if code >= 400 || code == 0 {
+            self.journal
+                .say(&format!("{method} {path} was answered {code}"));
+        }
+        code
+    }
+}
