@@ -318,5 +318,9 @@ fn lint_prints_each_problem_with_its_place() {
         stderr.contains(":4:7: spec.target: found nothing, wanted a mapping"),
         "{stderr}"
     );
-    assert!(stderr.ends_with("error: 2 problems found\n"), "{stderr}");
+    assert!(
+        stderr.contains(":4:1: spec.route.ingressNginx: found nothing"),
+        "{stderr}"
+    );
+    assert!(stderr.ends_with("error: 3 problems found\n"), "{stderr}");
 }

@@ -17,8 +17,7 @@ pub fn object(kind: &Kind) -> Value {
     let spec = match kind.kind.as_str() {
         "Deployment" => json!({"strategy": {}, "template": template}),
         "StatefulSet" | "DaemonSet" => json!({"updateStrategy": {}, "template": template}),
-        "ReplicaSet" => json!({"template": template}),
-        "Job" => json!({"template": template}),
+        "ReplicaSet" | "Job" => json!({"template": template}),
         "CronJob" => {
             json!({"jobTemplate": {"metadata": {}, "spec": {"template": template}}})
         }

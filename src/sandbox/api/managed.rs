@@ -214,11 +214,11 @@ pub fn apply(
         ..fresh(kind, writer, "Apply")
     };
     // The real server notes the time only when the object itself changes.
-    if !metadata::differ(&merged, &base) {
-        me.time = mine.first().map_or(Value::Null, |last| last.time.clone());
+    me.time = if metadata::differ(&merged, &base) {
+        writer.noted()
     } else {
-        me.time = writer.noted();
-    }
+        mine.first().map_or(Value::Null, |last| last.time.clone())
+    };
     others.push(me);
     write(&mut merged, &others);
     Ok(merged)
