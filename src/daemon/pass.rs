@@ -267,6 +267,7 @@ async fn act(
         .unwrap_or_default();
     let order = Order {
         scene,
+        rollout: &scene.rollout,
         plan: &terms.plan,
         run: &run,
         mark: &mark,
@@ -412,6 +413,9 @@ async fn execute_rest(
     }
     entry.executed(decision.actions.clone(), now);
     for action in decision.actions.iter().filter(|action| !action.relieves()) {
+        let written = entry.written.clone();
+        let rollout = written.as_deref().unwrap_or(order.rollout);
+        let order = Order { rollout, ..order };
         if let Some(rollout) = execute(context, order, action).await? {
             entry.written = Some(Arc::new(rollout));
         }

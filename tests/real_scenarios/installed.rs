@@ -47,6 +47,13 @@ impl Accounts {
             .clone()
     }
 
+    /// Reads something small.
+    pub async fn ask(&self) {
+        let read = http::Request::get("/api/v1/namespaces/probe").body(Vec::new());
+        let client = self.client("admin");
+        client.request_text(read.expect("a request")).await.ok();
+    }
+
     /// Creates a namespace.
     pub async fn create_namespace(&self, name: &str) {
         let namespace =

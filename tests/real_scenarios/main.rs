@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use sluice::kubernetes::crd::ACCOUNT;
 use sluice::sandbox::scenario::{self, Collected, Scenario};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -42,8 +42,10 @@ const QUICKER: &[(&str, f64)] = &[("gate/22-sluice-is-down.yaml", 5.0), (MEASURE
 const MEASURED: &str = "demo.yaml";
 /// How many scenarios are played at a time: they mostly wait.
 const AT_ONCE: usize = 12;
-/// Time between two starts at first.
-const STAGGER: Duration = Duration::from_millis(700);
+/// A scenario begins when the API server answers this quickly, or after this long: what is slow
+/// because too much runs at once is no finding.
+const CALM: Duration = Duration::from_millis(50);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How one scenario went.
 struct Played {
@@ -129,16 +131,31 @@ async fn side_by_side(
         number("AT_ONCE").map_or(AT_ONCE, |n| n as usize),
     ));
     let mut plays = JoinSet::new();
-    for (nth, (file, scenario)) in scenarios.into_iter().enumerate() {
+    let turn = Arc::new(Mutex::new(()));
+    for (file, scenario) in scenarios {
+        let turn = turn.clone();
         let (room, accounts, daemon) = (room.clone(), accounts.clone(), daemon.clone());
         plays.spawn(async move {
-            // Not all in the same second: to start is the hardest part.
-            tokio::time::sleep(STAGGER * nth.min(AT_ONCE) as u32).await;
             let _place = room.acquire().await.unwrap();
+            let turn = turn.lock().await;
+            calm(&accounts).await;
+            drop(turn);
             play(file, scenario, accounts, daemon).await
         });
     }
     plays.join_all().await
+}
+
+/// Waits until the machine has room for one more scenario.
+async fn calm(accounts: &Accounts) {
+    let began = Instant::now();
+    let mut quick = 0;
+    while quick < 10 && began.elapsed() < PATIENCE {
+        tokio::time::sleep(CALM).await;
+        let asked = Instant::now();
+        accounts.ask().await;
+        quick = if asked.elapsed() < CALM { quick + 1 } else { 0 };
+    }
 }
 
 /// Slow enough for what the machine has to do meanwhile not to be seen in the latencies.

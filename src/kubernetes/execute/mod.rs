@@ -52,6 +52,8 @@ pub struct Executor {
 #[derive(Debug, Clone, Copy)]
 pub struct Order<'a> {
     pub scene: &'a Scene,
+    /// The Rollout as it was written last: newer than the scene's once its status is saved.
+    pub rollout: &'a Rollout,
     pub plan: &'a Plan,
     /// The run's id; empty outside of one.
     pub run: &'a str,
@@ -193,7 +195,7 @@ impl Executor {
     }
 
     async fn take_custody(&self, order: Order<'_>) -> Done {
-        let mut finalizers = order.scene.rollout.finalizers().to_vec();
+        let mut finalizers = order.rollout.finalizers().to_vec();
         if finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
             return Ok(None);
         }
@@ -202,14 +204,14 @@ impl Executor {
     }
 
     async fn release_custody(&self, order: Order<'_>) -> Done {
-        let mut finalizers = order.scene.rollout.finalizers().to_vec();
+        let mut finalizers = order.rollout.finalizers().to_vec();
         finalizers.retain(|finalizer| finalizer != FINALIZER);
         self.patch_finalizers(order, finalizers).await.map(|_| None)
     }
 
     async fn patch_finalizers(&self, order: Order<'_>, finalizers: Vec<String>) -> Done {
         // The whole list is written, so it must be the one that was read.
-        let read = order.scene.rollout.resource_version();
+        let read = order.rollout.resource_version();
         let metadata = json!({"metadata": {
             "uid": order.plan.uid, "resourceVersion": read, "finalizers": finalizers,
         }});
