@@ -125,10 +125,10 @@ impl Invariants {
                 }
             }
             ("rollouts.sluice.dev", "shop") if by.is_some() && !change.removed => {
-                self.saved(object)
+                self.saved(object);
             }
             ("deployments.apps", "shop") if !change.removed => {
-                self.target(object, target.as_ref(), by)
+                self.target(object, target.as_ref(), by);
             }
             ("deployments.apps", _) => self.one_canary(),
             ("replicasets.apps", _) if owner(object) == "shop" => {

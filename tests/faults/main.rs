@@ -5,6 +5,7 @@
 //! them; `make soak SEED=123` one, with its whole story. See docs/simulation.md.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
+#![allow(clippy::cast_possible_wrap)] // counts are small
 
 mod cluster;
 mod ending;

@@ -22,6 +22,7 @@ pub struct Schedule {
 }
 
 /// What the cluster and the Rollout are like.
+#[allow(clippy::struct_excessive_bools)] // each is a field of the spec or of the world
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     pub replicas: i64,

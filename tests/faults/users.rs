@@ -71,10 +71,11 @@ impl World {
     async fn scale(&mut self, replicas: i64) {
         self.replicas = replicas;
         let now = self.journal.now();
-        let mut checker = self.checker();
-        checker.unwanted = replicas == 0;
-        checker.wanted_since = now;
-        drop(checker);
+        {
+            let mut checker = self.checker();
+            checker.unwanted = replicas == 0;
+            checker.wanted_since = now;
+        }
         // As a tool that owns the field, so that the next release keeps it.
         self.patch(DEPLOYMENT, &json!({"spec": {"replicas": replicas}}))
             .await;
@@ -101,10 +102,11 @@ impl World {
 
     async fn open_gate(&mut self, how: Opening) {
         let image = self.image.clone();
-        let mut checker = self.checker();
-        checker.open = true;
-        checker.exempts(image);
-        drop(checker);
+        {
+            let mut checker = self.checker();
+            checker.open = true;
+            checker.exempts(image);
+        }
         let named = |kind: &str| {
             let found = gate::manifests(ACCOUNT)
                 .into_iter()
@@ -184,21 +186,20 @@ impl World {
     async fn suspend(&mut self, suspended: bool) {
         self.suspended = suspended;
         let image = self.image.clone();
-        let mut checker = self.checker();
         if suspended {
+            let mut checker = self.checker();
             checker.open = true;
             checker.exempts(image);
         }
-        drop(checker);
         self.patch(ROLLOUT, &json!({"spec": {"suspended": suspended}}))
             .await;
         if !suspended {
-            self.guarded_again().await;
+            self.guarded_again();
         }
     }
 
     /// From when the Rollout is not suspended any more, until it is guarded, the gate is open.
-    async fn guarded_again(&mut self) {
+    fn guarded_again(&mut self) {
         let mut checker = self.checker();
         checker.open = !checker.mirror.guarded();
     }

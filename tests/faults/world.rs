@@ -268,7 +268,9 @@ impl World {
             .map(|(_, what)| *what)
             .collect();
         self.ends.retain(|(at, _)| *at > now);
-        due.into_iter().for_each(|what| self.is_over(what));
+        for what in due {
+            self.is_over(what);
+        }
         for index in 0..self.daemons.len() {
             if let Some(ended) = self.daemons[index].task.try_join_next() {
                 self.checker().broken(

@@ -4,6 +4,7 @@
 //! ended between two events, cleanly or with an error 410, as a load balancer or a compaction
 //! does. Not here: what the real server does wrong by itself.
 
+use std::future::ready;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -134,11 +135,11 @@ where
                 })
             }
             Some(Fault::LostBefore) => Box::pin(async { Err(lost()) }),
-            Some(Fault::Conflict) => Box::pin(refused(409, "Conflict", None)),
+            Some(Fault::Conflict) => Box::pin(ready(refused(409, "Conflict", None))),
             Some(Fault::TooManyRequests(seconds)) => {
-                Box::pin(refused(429, "TooManyRequests", Some(seconds)))
+                Box::pin(ready(refused(429, "TooManyRequests", Some(seconds))))
             }
-            Some(Fault::Status(code)) => Box::pin(refused(code, "InternalError", None)),
+            Some(Fault::Status(code)) => Box::pin(ready(refused(code, "InternalError", None))),
             Some(Fault::Hang | Fault::Delay(_)) => Box::pin(std::future::pending()),
         }
     }
@@ -148,7 +149,7 @@ fn lost() -> BoxError {
     "the connection was lost (armed fault)".into()
 }
 
-async fn refused(
+fn refused(
     code: u16,
     reason: &str,
     retry_after: Option<u64>,

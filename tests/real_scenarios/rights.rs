@@ -57,7 +57,7 @@ fn rights(event: &Value) -> Vec<Right> {
     vec![own]
 }
 
-/// What the ClusterRoles of the manifest grant.
+/// What the `ClusterRole`s of the manifest grant.
 fn granted() -> BTreeSet<Right> {
     let mut rights = BTreeSet::new();
     let roles = base("rbac.yaml");

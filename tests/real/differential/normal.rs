@@ -99,7 +99,9 @@ impl Normal {
         match value {
             Value::String(text) => *text = self.named(name, text),
             Value::Array(items) => {
-                items.iter_mut().for_each(|item| self.value(name, item));
+                for item in items.iter_mut() {
+                    self.value(name, item);
+                }
                 sort(name, items);
             }
             Value::Object(map) => {

@@ -176,9 +176,10 @@ impl Player<'_> {
             let holds = |(at, want): (&String, &Value)| {
                 answer.body.pointer(at).unwrap_or(&Value::Null) == want
             };
-            let done = match step.gone {
-                true => answer.status == 404,
-                false => answer.status == 200 && step.until.iter().all(holds),
+            let done = if step.gone {
+                answer.status == 404
+            } else {
+                answer.status == 200 && step.until.iter().all(holds)
             };
             if done {
                 return answer;
