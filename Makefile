@@ -37,6 +37,7 @@ demo: build
 # The measured budgets, as a table with the target beside each figure: some 12 minutes.
 bench: tools
 	$(CARGO) bench --locked --bench budgets
+	$(CARGO) bench --locked --bench judge
 
 # Everything that reads what others wrote, TIME seconds each; a find is kept in fuzz/artifacts.
 TIME ?= 60

@@ -100,7 +100,7 @@ impl<'a> Cursor<'a> {
     pub fn object(
         &mut self,
         field: &str,
-        mut each: impl FnMut(&str, &mut Self) -> Result<(), Fault>,
+        mut each: impl FnMut(&[u8], &mut Self) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         if self.peek() != Some(b'{') {
             return Err(self.wrong(field, "an object"));
@@ -142,7 +142,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn name(&mut self) -> Result<Cow<'a, str>, Fault> {
+    /// A name is only compared, so it need not be UTF-8.
+    fn name(&mut self) -> Result<Cow<'a, [u8]>, Fault> {
         if self.peek() == Some(b'"') {
             self.quoted()
         } else {
@@ -152,14 +153,20 @@ impl<'a> Cursor<'a> {
 
     /// A text.
     pub fn string(&mut self, field: &str) -> Result<Cow<'a, str>, Fault> {
-        if self.peek() == Some(b'"') {
-            self.quoted()
-        } else {
-            Err(self.wrong(field, "a text in quotes"))
+        if self.peek() != Some(b'"') {
+            return Err(self.wrong(field, "a text in quotes"));
+        }
+        let no_text = |_| Fault::new(field, "bytes that are no UTF-8", "a text");
+        match self.quoted()? {
+            Cow::Borrowed(bytes) => Ok(Cow::Borrowed(std::str::from_utf8(bytes).map_err(no_text)?)),
+            Cow::Owned(bytes) => {
+                let text = String::from_utf8(bytes).map_err(|error| no_text(error.utf8_error()))?;
+                Ok(Cow::Owned(text))
+            }
         }
     }
 
-    fn quoted(&mut self) -> Result<Cow<'a, str>, Fault> {
+    fn quoted(&mut self) -> Result<Cow<'a, [u8]>, Fault> {
         let start = self.at;
         let mut escaped = false;
         self.at += 1;
@@ -179,20 +186,19 @@ impl<'a> Cursor<'a> {
         }
         self.at += 1;
         let whole = self.text.get(start..self.at).unwrap_or_default();
-        let place = || format!("byte {}", start + 1);
-        if escaped {
-            let text = serde_json::from_slice::<String>(whole);
-            return text.map(Cow::Owned).map_err(|_| {
-                let found = cut(&String::from_utf8_lossy(whole)).to_owned();
-                Fault::new(place(), found, "a text with sound escapes")
-            });
+        if !escaped {
+            let inner = whole.get(1..whole.len() - 1).unwrap_or_default();
+            return Ok(Cow::Borrowed(inner));
         }
-        let inner = whole.get(1..whole.len() - 1).unwrap_or_default();
-        let text = std::str::from_utf8(inner).map_err(|_| {
-            let found = "bytes that are no UTF-8";
-            Fault::new(place(), found, "a text")
-        })?;
-        Ok(Cow::Borrowed(text))
+        let text = serde_json::from_slice::<String>(whole);
+        text.map(|text| Cow::Owned(text.into_bytes())).map_err(|_| {
+            let found = cut(&String::from_utf8_lossy(whole)).to_owned();
+            Fault::new(
+                format!("byte {}", start + 1),
+                found,
+                "a text with sound escapes",
+            )
+        })
     }
 
     /// A finite number.

@@ -62,12 +62,12 @@ impl Lines {
         } = self;
         cursor.object("the line", |name, cursor| {
             match name {
-                "run" => fields.run = Some(cursor.string("run")?),
-                "t" => fields.t = Some(cursor.number("t")?),
-                "weight" => fields.weight = Some(cursor.number("weight")?),
-                "canary" => fields.canary = Some(arm(cursor, "canary", canary)?),
-                "stable" => fields.stable = Some(arm(cursor, "stable", stable)?),
-                "samples" => {
+                b"run" => fields.run = Some(cursor.string("run")?),
+                b"t" => fields.t = Some(cursor.number("t")?),
+                b"weight" => fields.weight = Some(cursor.number("weight")?),
+                b"canary" => fields.canary = Some(arm(cursor, "canary", canary)?),
+                b"stable" => fields.stable = Some(arm(cursor, "stable", stable)?),
+                b"samples" => {
                     read_samples(cursor, samples)?;
                     fields.samples = true;
                 }
@@ -156,9 +156,9 @@ fn arm(cursor: &mut Cursor<'_>, name: &str, histogram: &mut Histogram) -> Result
     let mut arm = Arm::default();
     cursor.object(name, |field, cursor| {
         match field {
-            "total" => arm.total = Some(cursor.number(total)?),
-            "bad" => arm.bad = Some(cursor.number(bad)?),
-            "buckets" => {
+            b"total" => arm.total = Some(cursor.number(total)?),
+            b"bad" => arm.bad = Some(cursor.number(bad)?),
+            b"buckets" => {
                 histogram.read(cursor, name)?;
                 arm.buckets = true;
             }
@@ -174,8 +174,8 @@ fn read_samples(cursor: &mut Cursor<'_>, samples: &mut (Vec<f64>, Vec<f64>)) -> 
     samples.1.clear();
     cursor.object("samples", |name, cursor| {
         let (field, list) = match name {
-            "canary" => ("samples.canary", &mut samples.0),
-            "stable" => ("samples.stable", &mut samples.1),
+            b"canary" => ("samples.canary", &mut samples.0),
+            b"stable" => ("samples.stable", &mut samples.1),
             _ => return cursor.skip(0),
         };
         list.clear();
@@ -195,6 +195,7 @@ impl Histogram {
         self.cumulative.clear();
         let buckets = &mut self.cumulative;
         cursor.object(&format!("{arm}.buckets"), |le, cursor| {
+            let le = &*String::from_utf8_lossy(le);
             if buckets.len() > MOST_BOUNDARIES {
                 let wanted = format!("at most {MOST_BOUNDARIES} boundaries");
                 return Err(Fault::new(format!("{arm}.buckets"), "more", wanted));

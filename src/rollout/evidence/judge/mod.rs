@@ -98,7 +98,7 @@ impl Judge {
             return Err(Fault::new("run", "one more", wanted));
         }
         let place = self.runs.len();
-        self.runs.push(Run::begin(tick, kinds));
+        self.runs.push(Run::begin(&self.terms, tick, kinds));
         self.places.insert(tick.run.into(), place);
         Ok(place)
     }

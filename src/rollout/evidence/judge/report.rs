@@ -126,7 +126,7 @@ fn numbers(run: &Run, terms: &Terms) -> Vec<Numbers> {
                 Verdict::Undecided
             },
             evidence: None,
-            bound: terms.bound(kinds.other_part()),
+            bound: run.bounds.1,
             log_not_worse: None,
             look: ranks.last(),
         });
@@ -147,8 +147,7 @@ fn of_report(report: &RuleReport, log_not_worse: f64) -> Numbers {
 
 /// The report of the errors, as if the open block had voted.
 fn errors(run: &Run, terms: &Terms) -> RuleReport {
-    let bound = terms.bound(run.kinds.errors_part());
-    let mut report = blank(terms, &terms.errors, bound);
+    let mut report = blank(terms, &terms.errors, run.bounds.0);
     report.log_exact = run.errors.log_exact();
     report.log_block = if run.guard.is_wrong() {
         run.errors.tail.log_block()
@@ -164,7 +163,7 @@ fn errors(run: &Run, terms: &Terms) -> RuleReport {
 
 /// The same of the latencies.
 fn latency(run: &Run, terms: &Terms) -> RuleReport {
-    let mut report = blank(terms, &terms.times, terms.bound(run.kinds.other_part()));
+    let mut report = blank(terms, &terms.times, run.bounds.1);
     let Some(times) = &run.times else {
         return report;
     };

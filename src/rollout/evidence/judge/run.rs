@@ -31,6 +31,8 @@ pub(super) struct Run {
     /// Number of the open block; `NAN` while none is open.
     block: f64,
     pub(super) ticks: u64,
+    /// What both witnesses of the errors, and of each other kind, must reach.
+    pub(super) bounds: (f64, f64),
     /// Requests of the ticks that were counted.
     pub(super) requests: f64,
     pub(super) guard: Guard<f64>,
@@ -43,7 +45,8 @@ pub(super) struct Run {
 
 impl Run {
     /// A run that begins with this tick, which is still to be observed.
-    pub(super) fn begin(tick: &Tick<'_>, kinds: Kinds) -> Self {
+    pub(super) fn begin(terms: &Terms, tick: &Tick<'_>, kinds: Kinds) -> Self {
+        let bounds = (kinds.errors_part(), kinds.other_part());
         Self {
             name: tick.run.into(),
             kinds,
@@ -52,6 +55,7 @@ impl Run {
             since: tick.t,
             block: f64::NAN,
             ticks: 0,
+            bounds: (terms.bound(bounds.0), terms.bound(bounds.1)),
             requests: 0.0,
             guard: Guard::default(),
             errors: Errors::begin(),
@@ -199,7 +203,7 @@ impl Run {
         let before = self.reached.as_ref().map(|reached| reached.verdict);
         let verdict = if before == Some(Verdict::Worse) {
             return;
-        } else if self.is_worse(terms) {
+        } else if self.is_worse() {
             Verdict::Worse
         } else if before.is_none() && self.is_not_worse(terms) {
             Verdict::NotWorse
@@ -209,18 +213,12 @@ impl Run {
         self.reached = Some(Box::new(Reached::now(self, terms, verdict)));
     }
 
-    pub(super) fn is_worse(&self, terms: &Terms) -> bool {
-        self.errors_worse(terms) || self.times_worse(terms) || self.ranks_worse
-    }
-
-    pub(super) fn errors_worse(&self, terms: &Terms) -> bool {
-        self.kinds.errors && self.errors.is_worse(terms.bound(self.kinds.errors_part()))
-    }
-
-    pub(super) fn times_worse(&self, terms: &Terms) -> bool {
-        let bound = terms.bound(self.kinds.other_part());
+    fn is_worse(&self) -> bool {
+        let (errors, other) = self.bounds;
         let times = self.times.as_ref();
-        times.is_some_and(|times| times.is_worse(bound))
+        (self.kinds.errors && self.errors.is_worse(errors))
+            || times.is_some_and(|times| times.is_worse(other))
+            || self.ranks_worse
     }
 
     /// Every kind that can be shown to be not worse is; a rank test cannot.
