@@ -71,7 +71,7 @@ pub struct Step {
     pub user: Option<String>,
     #[serde(default)]
     pub force: bool,
-    /// For `wait`: pointers and their values; null is absence, and `{}` is absence of the object.
+    /// For `wait`: pointers and their values; null is absence.
     #[serde(default)]
     pub until: BTreeMap<String, Value>,
     /// For `wait`: the object is not there.

@@ -187,6 +187,8 @@ fn sort(name: &str, items: &mut [Value]) {
             let word = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
             (word("operation"), word("manager"), word("subresource"))
         }),
+        // A condition goes to the end when it changes.
+        "conditions" => items.sort_by_key(|condition| condition["type"].to_string()),
         "endpoints" | "causes" => items.sort_by_key(text),
         "ports"
             if items

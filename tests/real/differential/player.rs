@@ -174,7 +174,7 @@ impl Player<'_> {
         loop {
             let answer = self.ask(Method::GET, path, step).await;
             let holds = |(at, want): (&String, &Value)| {
-                answer.body.pointer(at).unwrap_or(&Value::Null) == want
+                found(&answer.body, at).unwrap_or(&Value::Null) == want
             };
             let done = if step.gone {
                 answer.status == 404
@@ -308,6 +308,19 @@ impl Player<'_> {
         };
         hole.replace_all(text, fill).into_owned()
     }
+}
+
+/// What is at a pointer; conditions are named by their type.
+fn found<'a>(body: &'a Value, at: &str) -> Option<&'a Value> {
+    let named = |(list, rest): (&str, &str)| {
+        let (name, rest) = rest.split_once('/')?;
+        let conditions = body.pointer(list)?["conditions"].as_array()?;
+        let condition = conditions.iter().find(|one| one["type"] == name)?;
+        condition.pointer(&format!("/{rest}"))
+    };
+    at.split_once("/conditions/")
+        .and_then(named)
+        .or_else(|| body.pointer(at))
 }
 
 fn request(step: &Step) -> (Method, String) {
