@@ -60,7 +60,8 @@ impl Entry {
     /// what was done, or something may undo it again and again.
     pub fn too_soon(&self, actions: &[Action], now: Timestamp) -> Option<Duration> {
         let (last, at, times) = self.executed.as_ref()?;
-        if last != actions {
+        // A clock that was set back says nothing of how long ago that was.
+        if last != actions || *at > now {
             return None;
         }
         let wait = FIRST_WAIT
@@ -119,5 +120,7 @@ mod tests {
         assert_eq!(entry.too_soon(&actions, now), Some(Duration::from_secs(1)));
         let later = now + Duration::from_secs(1);
         assert_eq!(entry.too_soon(&actions, later), None);
+        let set_back = now - Duration::from_secs(3600);
+        assert_eq!(entry.too_soon(&actions, set_back), None);
     }
 }

@@ -350,7 +350,7 @@ async fn save(
     let old = decision.next.evidence != before.evidence
         && entry
             .saved_at
-            .is_none_or(|at| elapsed(at, now) >= CHECKPOINT);
+            .is_none_or(|at| at > now || elapsed(at, now) >= CHECKPOINT);
     if !first && !old && !decision.next.differs_durably(before) {
         return Ok(());
     }

@@ -42,6 +42,13 @@ pub(super) struct ProcessCursor {
     pub sum: Option<Tally>,
 }
 
+impl RuleCursor {
+    /// The newest scrape that has been counted, of any process, in milliseconds.
+    pub fn newest(&self) -> Option<i64> {
+        self.of.values().map(|process| process.at).max()
+    }
+}
+
 impl Cursor {
     /// The end of the newest sample, of the rule that is least far.
     pub fn until(&self) -> Option<Timestamp> {

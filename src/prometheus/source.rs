@@ -22,6 +22,8 @@ use super::sorting::{Arms, Ask, Member};
 use super::{Key, Reading, Readings, Subject};
 use crate::rollout::rule::Rule;
 
+/// A clock that was set back by more than this begins anew with counting; by less, it catches up.
+const AHEAD_MS: i64 = 5_000;
 /// How far before a cursor's time is read, so that every process' last counted scrape is there.
 const BEFORE_CURSOR_MS: i64 = 300_000;
 
@@ -115,12 +117,16 @@ impl Source {
                 .as_ref()
                 .and_then(|cursor| cursor.rules.get(&rule.name));
             let known = rules.get(&rule.name);
-            if known.is_some_and(|known| known.goes_on(rule, subject, cursor)) {
+            // Our own times, of before the clock was set back.
+            let ahead = scraped
+                && (known.is_some_and(|known| is_ahead(known.counters.newest(), now))
+                    || is_ahead(cursor.and_then(RuleCursor::newest), now));
+            if !ahead && known.is_some_and(|known| known.goes_on(rule, subject, cursor)) {
                 continue;
             }
             // Sums of another rule mean nothing for this one; times do.
             let changed = known.is_some_and(|known| known.rule != *rule);
-            let (since, cursor) = if changed && scraped {
+            let (since, cursor) = if scraped && (changed || ahead) {
                 (now, None)
             } else {
                 (subject.since, cursor)
@@ -308,6 +314,11 @@ impl Reading {
             Some(absent) => format!("{absent}; {why}"),
         });
     }
+}
+
+/// Whether a scrape was counted so far in the future that it is not waited for.
+fn is_ahead(counted: Option<i64>, now: Timestamp) -> bool {
+    counted.is_some_and(|at| at.saturating_sub(now.as_millisecond()) > AHEAD_MS)
 }
 
 /// Says what was looked for in vain.

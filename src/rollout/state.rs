@@ -107,6 +107,29 @@ impl Default for Phase {
 }
 
 impl Phase {
+    /// No wait can have begun after `now`: one that did, by a clock that was set back since,
+    /// begins now. So it lasts longer than it should, but not until the clock has caught up.
+    pub(super) fn set_back(&mut self, now: Timestamp) {
+        match self {
+            Self::Preparing(run)
+            | Self::Stepping(run)
+            | Self::AwaitingApproval(run)
+            | Self::Held { run, .. } => run.set_back(now),
+            Self::Promoting { run, stage } => {
+                run.set_back(now);
+                if let Promotion::Rolling { since, .. } | Promotion::Draining { since } = stage {
+                    *since = now.min(*since);
+                }
+            }
+            Self::RollingBack { run, rollback } => {
+                run.set_back(now);
+                rollback.since = rollback.since.min(now);
+                rollback.off_since = rollback.off_since.map(|since| since.min(now));
+            }
+            Self::Adopting { .. } | Self::Idle | Self::Failed | Self::Suspended => {}
+        }
+    }
+
     /// The run that is going on, if any.
     pub fn run(&self) -> Option<&Run> {
         match self {
@@ -179,6 +202,15 @@ pub struct Run {
 }
 
 impl Run {
+    fn set_back(&mut self, now: Timestamp) {
+        self.started = self.started.min(now);
+        self.since = self.since.min(now);
+        self.weight_since = self.weight_since.map(|since| since.min(now));
+        if let Some(suspect) = &mut self.suspect {
+            suspect.since = suspect.since.min(now);
+        }
+    }
+
     /// What the canary's objects are marked with: the template, and the configuration's digest if
     /// that is on trial.
     pub fn mark(&self) -> String {

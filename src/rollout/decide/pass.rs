@@ -31,11 +31,16 @@ pub(super) struct Pass<'a> {
 
 impl<'a> Pass<'a> {
     pub fn new(terms: &'a Terms, state: &State, seen: &'a Observation) -> Self {
+        let mut state = state.clone();
+        state.phase.set_back(seen.now);
+        if let Some(evidence) = &mut state.evidence {
+            evidence.set_back(seen.now, terms.tuning.stale_after);
+        }
         Self {
             terms,
             plan: &terms.plan,
             seen,
-            state: state.clone(),
+            state,
             actions: Vec::new(),
             notices: Vec::new(),
             wake_at: None,

@@ -68,6 +68,11 @@ impl<T: Copy> Guard<T> {
 }
 
 impl Guard {
+    /// The clock was set back to `now`.
+    pub(super) fn set_back(&mut self, now: Timestamp) {
+        self.since = self.since.map(|since| since.min(now));
+    }
+
     /// Folds a sample in; `w` is the configured canary share.
     pub(super) fn observe(&mut self, w: f64, sample: &Sample) {
         let split = Split {

@@ -20,6 +20,8 @@ mod tail;
 mod times;
 mod words;
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -182,6 +184,19 @@ impl Evidence {
     pub fn newest(&self, rule: &str) -> Option<Timestamp> {
         let rule = self.rules.iter().find(|candidate| candidate.name == rule)?;
         rule.newest
+    }
+
+    /// The clock was set back to `now`: what lies after it moves there. Rules that were read far
+    /// beyond it are as if read for the last time `stale` ago: nothing of theirs is fresh, and
+    /// what comes now counts.
+    pub fn set_back(&mut self, now: Timestamp, stale: Duration) {
+        if let Some(step) = &mut self.step {
+            step.at = step.at.min(now);
+        }
+        self.guard.set_back(now);
+        for rule in &mut self.rules {
+            rule.set_back(now, stale);
+        }
     }
 
     /// What each rule's evidence says, in the order of the questions.

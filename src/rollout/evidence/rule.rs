@@ -3,9 +3,12 @@
 //! A sample counts once (later than the newest one), and only after the settling time of the
 //! present weight. Blocks are closed by sample time. The two kinds of rule are `errors` and `times`.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::clock::elapsed;
 use crate::stats::{Arm, Arms, Margin};
 
 use super::errors::Errors;
@@ -179,6 +182,18 @@ impl Rule {
             self.drop_block();
         } else {
             self.close_if_over(settings, question, force.w, sample.to);
+        }
+    }
+
+    /// The clock was set back to `now`.
+    pub(super) fn set_back(&mut self, now: Timestamp, stale: Duration) {
+        self.open_since = self.open_since.map(|since| since.min(now));
+        if self
+            .newest
+            .is_some_and(|newest| elapsed(now, newest) > stale)
+        {
+            let stale = stale.saturating_add(Duration::from_millis(1));
+            self.newest = Some(now.saturating_sub(stale).unwrap_or(now));
         }
     }
 

@@ -509,6 +509,31 @@ fn samples_from_the_future_are_not_fresh() {
 }
 
 #[test]
+fn a_clock_set_back_by_an_hour_neither_hides_a_silence_nor_what_is_bad() {
+    let mut model = Model::idle();
+    model.apply("v2");
+    assert!(model.until(60, |model| model.weight() == 5));
+    model.now -= Duration::from_secs(3600);
+    let mut silent = model.clone();
+    silent.metrics = false;
+    assert!(silent.until(90, |model| model.state.phase.name() == "Held"));
+    model.canary_health = Health::Bad;
+    assert!(model.until(90, |model| ended(model, Outcome::RolledBack)));
+}
+
+#[test]
+fn a_clock_set_back_by_an_hour_begins_a_hold_anew_and_no_more() {
+    let mut model = Model::idle();
+    model.terms.plan.steps[0].hold = Duration::from_secs(100);
+    model.apply("v2");
+    assert!(model.until(60, |model| model.weight() == 5));
+    assert!(!model.until(50, |model| model.weight() != 5));
+    model.now -= Duration::from_secs(3600);
+    assert!(!model.until(99, |model| model.weight() != 5));
+    assert!(model.until(30, |model| model.weight() == 25));
+}
+
+#[test]
 fn a_deployment_that_is_not_named_any_more_is_put_back_and_let_go() {
     let mut model = Model::idle();
     model.apply("v2");
