@@ -20,6 +20,11 @@ test-kill: export SLUICE_KILLS ?= 100
 test-kill: tools
 	$(CARGO) test --locked --test ha -- --nocapture releases_survive
 
+.PHONY: test-real
+# Every scenario on the real control plane, and the rights of the daemon against its audit log.
+test-real: controlplane tools
+	$(CARGO) test --locked --test real_scenarios -- --ignored --nocapture
+
 .PHONY: soak
 # The fault simulation for long: SEEDS schedules from FROM, or one of them (SEED) with its story.
 soak: tools

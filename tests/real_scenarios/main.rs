@@ -5,7 +5,8 @@
 //! by one. The daemons act as the service account of `clusters/base`, and in the end the audit log
 //! says whether its RBAC is what they need, no less and no more.
 //!
-//! `SCENARIOS=gate/12,demo` plays some only; `SPEED` and `AT_ONCE` change the pace.
+//! `cargo test` plays [`CORE`]; `make test-real` plays all, and compares rights. `SCENARIOS=gate/12,demo`
+//! plays some only; `SPEED` and `AT_ONCE` change the pace.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test fails by panicking
 #![allow(clippy::disallowed_methods)] // servers live in real time
@@ -55,18 +56,45 @@ struct Played {
     story: String,
 }
 
+/// What `cargo test` plays: the gate, a promotion, a rollback, a failed start, an end of guarding.
+const CORE: &[&str] = &[
+    "gate/01",
+    "gate/03",
+    "gate/04",
+    "gate/08",
+    "gate/14-the-canary-crashes",
+    "gate/18-the-rollout-is-deleted",
+];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn the_gate_and_a_run_go_as_their_scenarios_say() {
+    played_on_a_real_control_plane(CORE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+#[ignore = "some ten minutes: `make test-real`"]
 async fn every_scenario_goes_as_it_says() {
-    let Some(mut plane) = ControlPlane::start_without_controllers().await else {
+    let wanted = std::env::var("SCENARIOS").unwrap_or_default();
+    let wanted: Vec<&str> = wanted.split(',').filter(|word| !word.is_empty()).collect();
+    let Some(plane) = played_on_a_real_control_plane(&wanted).await else {
         return;
     };
+    if wanted.is_empty() {
+        let problems = rights::problems(&plane);
+        assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+    }
+}
+
+/// Plays the scenarios whose names begin so, or all; none where there is no control plane.
+async fn played_on_a_real_control_plane(wanted: &[&str]) -> Option<ControlPlane> {
+    let mut plane = ControlPlane::start_without_controllers().await?;
     let _ = rustls::crypto::ring::default_provider().install_default();
     let accounts = Arc::new(Accounts::of(&plane).await);
     installed::install(&accounts).await;
     plane.start_controllers();
     installed::gate(&accounts, true).await;
     let daemon = plane.config(ACCOUNT).await;
-    let (alone, together): (Vec<_>, Vec<_>) = chosen()
+    let (alone, together): (Vec<_>, Vec<_>) = chosen(wanted)
         .into_iter()
         .partition(|(file, scenario)| file == MEASURED || scenario.is_cluster_wide());
     let mut played = side_by_side(together, &accounts, &daemon).await;
@@ -75,16 +103,11 @@ async fn every_scenario_goes_as_it_says() {
         played.push(play(file, scenario, accounts.clone(), daemon.clone()).await);
     }
     judge(&plane, &played);
-    if std::env::var_os("SCENARIOS").is_none() {
-        let problems = rights::problems(&plane);
-        assert!(problems.is_empty(), "\n{}", problems.join("\n"));
-    }
+    Some(plane)
 }
 
 /// The scenarios that are to be played, each in a namespace of its own.
-fn chosen() -> Vec<(String, Scenario)> {
-    let wanted = std::env::var("SCENARIOS").unwrap_or_default();
-    let wanted: Vec<&str> = wanted.split(',').filter(|word| !word.is_empty()).collect();
+fn chosen(wanted: &[&str]) -> Vec<(String, Scenario)> {
     let mut files = Vec::new();
     for folder in ["", "gate", "bad-days"] {
         files.extend(files_in(&folder_of(folder)));
