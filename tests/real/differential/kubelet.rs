@@ -199,7 +199,7 @@ fn is_complete(deployment: &Value) -> bool {
     let count = |name: &str| status[name].as_i64().unwrap_or(0);
     let wanted = wanted.as_i64().unwrap_or(0);
     deployment["metadata"]["generation"] == status["observedGeneration"]
-        && count("terminatingReplicas") == 0
+        && status["terminatingReplicas"] == 0
         && ["replicas", "updatedReplicas", "availableReplicas"]
             .iter()
             .all(|name| count(name) == wanted)
