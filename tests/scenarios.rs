@@ -90,6 +90,7 @@ scenarios! {
     gate_27_a_restart_in_mode_paused: "gate/27-a-restart-in-mode-paused.yaml",
     gate_27_a_restart_when_idle: "gate/27-a-restart-when-idle.yaml",
     gate_28_a_network_policy: "gate/28-a-network-policy.yaml",
+    limits_a_switch_without_a_baseline: "limits/a-switch-without-a-baseline.yaml",
 }
 
 fn folder() -> PathBuf {

@@ -130,6 +130,7 @@ fn terms() -> Terms {
         kind,
         ratio: 1.2,
         absolute: 0.001,
+        max: None,
     };
     let evidence = Settings {
         questions: vec![

@@ -111,6 +111,7 @@ fn unanswered(name: &str) -> Question {
         kind: Kind::Proportion,
         ratio: 1.0,
         absolute: 0.0,
+        max: None,
     }
 }
 
@@ -125,5 +126,6 @@ fn question(rule: &Rule) -> Question {
         },
         ratio: rule.ratio,
         absolute: rule.absolute,
+        max: rule.max,
     }
 }

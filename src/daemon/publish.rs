@@ -99,13 +99,16 @@ fn series(terms: &Terms, state: &State) -> RolloutSeries {
         .evidence
         .as_ref()
         .map(|evidence| evidence.report(&terms.evidence));
-    let rule = |report: &crate::rollout::evidence::RuleReport| RuleSeries {
-        rule: report.rule.clone(),
-        exact: report.log_exact,
-        block: report.log_block,
-        bound: report.bound,
-        not_worse: report.log_not_worse,
-        not_worse_bound: report.bound_not_worse,
+    let rule = |report: &crate::rollout::evidence::RuleReport| {
+        let (exact, block, not_worse) = report.reached();
+        RuleSeries {
+            rule: report.rule.clone(),
+            exact,
+            block,
+            bound: report.bound,
+            not_worse,
+            not_worse_bound: report.bound_not_worse,
+        }
     };
     RolloutSeries {
         phase: state.phase.name().to_owned(),

@@ -14,10 +14,16 @@ use std::sync::Arc;
 use crate::rollout::rule::{Problem, Rule, lint};
 
 /// The shipped rules: file name and text.
-pub const SHIPPED: [(&str, &str); 1] = [(
-    "rules/ingress-nginx.yaml",
-    include_str!("../../rules/ingress-nginx.yaml"),
-)];
+pub const SHIPPED: [(&str, &str); 2] = [
+    (
+        "rules/ingress-nginx.yaml",
+        include_str!("../../rules/ingress-nginx.yaml"),
+    ),
+    (
+        "rules/ingress-nginx-limits.yaml",
+        include_str!("../../rules/ingress-nginx-limits.yaml"),
+    ),
+];
 
 /// A set of rules, by name.
 pub type RuleSet = BTreeMap<String, Arc<Rule>>;
@@ -227,7 +233,10 @@ mod tests {
     #[test]
     fn shipped_rules_apply_where_no_folder_is_given() {
         let rules = Rules::load(Vec::new()).unwrap();
-        assert_eq!(names(&rules), ["error-rate", "latency-p99"]);
+        assert_eq!(
+            names(&rules),
+            ["error-limit", "error-rate", "latency-limit", "latency-p99"]
+        );
     }
 
     #[test]

@@ -119,6 +119,7 @@ pub fn run_status(terms: &Terms, state: &State, run: &Run) -> RunStatus {
 }
 
 fn rule_status(report: &RuleReport) -> RuleStatus {
+    let (exact, block, not_worse) = report.reached();
     RuleStatus {
         name: report.rule.clone(),
         verdict: format!("{:?}", report.verdict),
@@ -126,10 +127,10 @@ fn rule_status(report: &RuleReport) -> RuleStatus {
         canary_bad: rounded(report.canary.bad),
         stable_total: rounded(report.stable.total),
         stable_bad: rounded(report.stable.bad),
-        exact: rounded(report.log_exact),
-        block: rounded(report.log_block),
+        exact: rounded(exact),
+        block: rounded(block),
         bound: rounded(report.bound),
-        not_worse: rounded(report.log_not_worse),
+        not_worse: rounded(not_worse),
         not_worse_bound: rounded(report.bound_not_worse),
         sentence: report.sentence(),
     }

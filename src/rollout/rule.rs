@@ -8,12 +8,15 @@
 //! the statistics (`rollout::evidence`).
 
 mod kinds;
+mod limit;
 mod template;
 mod yaml;
 
 use std::fmt;
 
 use regex::Regex;
+
+use super::evidence::Max;
 
 pub use template::{Template, TemplateError, Variable};
 pub use yaml::{Problem, lint};
@@ -31,6 +34,8 @@ pub struct Rule {
     pub ratio: f64,
     /// And this much above it, as a fraction (0.001 is 0.1 percentage points).
     pub absolute: f64,
+    /// What the canary's share may be at most, whatever stable's is.
+    pub max: Option<Max>,
 }
 
 /// What a rule counts.
@@ -232,6 +237,16 @@ mod tests {
     }
 
     #[test]
+    fn limits_are_read() {
+        let text = include_str!("../../rules/ingress-nginx-limits.yaml");
+        let rules = lint(text, "f").unwrap();
+        let limits: Vec<_> = rules.iter().filter_map(|rule| rule.max).collect();
+        assert_eq!((limits[0].share, limits[0].seconds), (0.01, None));
+        assert!((limits[1].share - 0.01).abs() < 1e-12);
+        assert_eq!(limits[1].seconds, Some(1.0));
+    }
+
+    #[test]
     fn each_mistake_is_told_with_its_place() {
         let table = [
             (
@@ -257,7 +272,7 @@ mod tests {
             (
                 "about: share",
                 "abuot: share",
-                "r.yaml:2:3: errors.abuot: unknown key; known here are name, about, worseBy, proportion, latency",
+                "r.yaml:2:3: errors.abuot: unknown key; known here are name, about, worseBy, max, proportion, latency",
             ),
             (
                 "{{namespace}}",
@@ -268,6 +283,16 @@ mod tests {
                 "canary: nonempty",
                 "canary: empty",
                 "r.yaml:6:10: errors.proportion.arm: found the same value for canary and stable; they must differ",
+            ),
+            (
+                "about: share of errors",
+                "max: 1.5",
+                "r.yaml:2:8: errors.max: found `1.5`; a percentage above 0% and under 100% is right, as in 1%",
+            ),
+            (
+                "about: share of errors",
+                "max: {quantile: 0.99, seconds: 1}",
+                "r.yaml:2:8: errors.max: found a map; a percentage above 0% and under 100% is right, as in 1%",
             ),
             (
                 "name: errors",

@@ -11,6 +11,7 @@ pub mod block;
 pub mod latency;
 pub mod mixture;
 pub mod not_worse;
+pub mod objective;
 pub mod patience;
 pub mod quantile;
 pub mod rank;

@@ -153,6 +153,7 @@ fn kinds(terms: &mut Terms, rules: &[Rule]) -> Result<Kinds, String> {
             kind,
             ratio: rule.ratio,
             absolute: rule.absolute,
+            max: None,
         };
     }
     if kinds == Kinds::default() {

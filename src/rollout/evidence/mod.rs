@@ -9,6 +9,7 @@
 //! Not here: reading counters (the edges), and what follows from a verdict (the decision).
 
 mod errors;
+mod goal;
 mod guard;
 pub mod judge;
 mod patience;
@@ -25,10 +26,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use goal::GoalReport;
 pub use guard::ShareReport;
 pub use patience::Patience;
 pub use report::{ArmReport, RuleReport, Verdict};
-pub use sample::{ArmCounts, Kind, Question, Sample, Settings};
+pub use sample::{ArmCounts, Kind, Max, Question, Sample, Settings};
 
 use guard::Guard;
 use rule::{InForce, Rule, settled};
@@ -159,9 +161,12 @@ impl Evidence {
         };
         rule.test(settings, question, sample, force);
         rule.note(sample);
-        if settings
-            .leading()
-            .is_some_and(|leading| leading.name == sample.rule)
+        // Without a baseline there is no share to agree with.
+        let alone = rule.is_alone(step.share());
+        if !alone
+            && settings
+                .leading()
+                .is_some_and(|leading| leading.name == sample.rule)
         {
             self.guard.observe(step.share(), sample);
         }
@@ -201,12 +206,14 @@ impl Evidence {
 
     /// What each rule's evidence says, in the order of the questions.
     pub fn report(&self, settings: &Settings) -> Vec<RuleReport> {
-        let margin = self.step.map_or(0.0, |step| step.margin);
+        let (margin, w) = self
+            .step
+            .map_or((0.0, 0.0), |step| (step.margin, step.share()));
         let report = |question: &Question| {
             let known = self.rules.iter().find(|rule| rule.name == question.name);
             let fresh = Rule::begin(question);
             let rule = known.unwrap_or(&fresh);
-            RuleReport::of(settings, question, rule, self.blast, margin)
+            RuleReport::of(settings, question, rule, self.blast, margin, w)
         };
         settings.questions.iter().map(report).collect()
     }

@@ -93,6 +93,9 @@ fn tests(settings: &Settings, rules: &[Rule]) -> Vec<Test> {
         let (Some(question), Some(rps)) = (settings.question(&rule.name), rule.rps()) else {
             continue;
         };
+        if rule.is_alone(0.0) {
+            continue;
+        }
         tests.extend(rule.rates().into_iter().map(|rate| Test {
             rps,
             rate,

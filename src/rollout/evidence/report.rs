@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::stats::quantile::{above, quantile};
 use crate::stats::{Arm, Arms};
 
+use super::goal::GoalReport;
 use super::rule::{Counts, Rule};
 use super::sample::{Question, Settings};
 use super::times::{Pair, Times};
@@ -100,6 +101,9 @@ pub struct RuleReport {
     /// The newest time counted.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub newest: Option<Timestamp>,
+    /// What the canary shows against the rule's fixed limit, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub goal: Option<GoalReport>,
 }
 
 impl RuleReport {
@@ -109,6 +113,7 @@ impl RuleReport {
         rule: &Rule,
         blast: f64,
         margin: f64,
+        w: f64,
     ) -> Self {
         let mut report = Self {
             log_exact: rule.log_exact(),
@@ -120,6 +125,10 @@ impl RuleReport {
             blast: blast * question.leniency(),
             margin: margin * question.leniency(),
             newest: rule.newest,
+            goal: rule.goal.as_ref().map(|goal| {
+                let bound = settings.bound(question);
+                goal.report(rule.is_alone(w), bound, settings.bound_not_worse())
+            }),
             ..Self::blank(&rule.name)
         };
         match &rule.counts {
@@ -150,6 +159,7 @@ impl RuleReport {
             blast: 0.0,
             margin: 0.0,
             newest: None,
+            goal: None,
         }
     }
 
@@ -159,14 +169,35 @@ impl RuleReport {
     }
 
     fn judge(&self, counted: bool) -> Verdict {
-        if self.log_exact >= self.bound && self.log_block >= self.bound {
+        let goal = self.goal.as_ref();
+        let compared = self.log_exact >= self.bound;
+        if compared && self.log_block >= self.bound || goal.is_some_and(GoalReport::is_above) {
             Verdict::Worse
-        } else if self.log_exact >= self.bound {
+        } else if compared || goal.is_some_and(GoalReport::is_suspect) {
             Verdict::Suspect
-        } else if counted && self.log_not_worse >= self.bound_not_worse {
+        } else if counted && self.is_shown() {
             Verdict::NotWorse
         } else {
             Verdict::Undecided
+        }
+    }
+
+    /// What the promotion asks for: not worse than stable, and below the limit; the limit alone
+    /// where there is nothing to compare with.
+    fn is_shown(&self) -> bool {
+        let compared = self.log_not_worse >= self.bound_not_worse;
+        match &self.goal {
+            None => compared,
+            Some(goal) => goal.is_below() && (goal.alone || compared),
+        }
+    }
+
+    /// Natural logarithms that the deciding tests have reached: exact witness, block witness,
+    /// promotion test. The comparison's; the limit's where that stands alone.
+    pub fn reached(&self) -> (f64, f64, f64) {
+        match &self.goal {
+            Some(goal) if goal.alone => (goal.log_exact, goal.log_block, goal.log_below),
+            Some(_) | None => (self.log_exact, self.log_block, self.log_not_worse),
         }
     }
 
@@ -189,7 +220,7 @@ impl RuleReport {
 
     /// Whether the promotion test of this step is passed, whatever an open suspicion says.
     pub fn shown_not_worse(&self) -> bool {
-        self.verdict != Verdict::Worse && self.log_not_worse >= self.bound_not_worse
+        self.verdict != Verdict::Worse && self.is_shown()
     }
 
     /// Bad canary answers of this step beyond what stable's rate would have given; `None`

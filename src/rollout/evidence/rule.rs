@@ -12,6 +12,7 @@ use crate::clock::elapsed;
 use crate::stats::{Arm, Arms, Margin};
 
 use super::errors::Errors;
+use super::goal::Goal;
 use super::sample::{ArmCounts, Kind, Question, Sample, Settings};
 use super::times::{Terms, Times};
 
@@ -35,6 +36,9 @@ pub(super) struct Rule {
     /// Whether a sample was counted in this step.
     pub(super) counted: bool,
     pub(super) counts: Counts,
+    /// The fixed limit, if the rule has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) goal: Option<Goal>,
 }
 
 /// The rule's kind with its numbers.
@@ -71,6 +75,7 @@ impl Rule {
             open_since: None,
             counted: false,
             counts,
+            goal: question.max.map(Goal::begin),
         }
     }
 
@@ -84,7 +89,12 @@ impl Rule {
         let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
         let same =
             |(ratio, absolute)| near(ratio, question.ratio) && near(absolute, question.absolute);
-        kind && self.margin.is_none_or(same)
+        let goal = match (&self.goal, question.max) {
+            (Some(goal), Some(max)) => goal.is_of(max),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        kind && goal && self.margin.is_none_or(same)
     }
 
     /// Whether the sample is new, sound and of this rule's kind.
@@ -177,12 +187,14 @@ impl Rule {
             }
             _ => {}
         }
+        if let Some(goal) = &mut self.goal {
+            goal.observe(&sample.canary);
+        }
         self.open_since.get_or_insert(sample.from);
         if force.share_wrong {
             self.drop_block();
-        } else {
-            self.close_if_over(settings, question, force.w, sample.to);
         }
+        self.close_if_over(settings, question, force.w, sample.to);
     }
 
     /// The clock was set back to `now`.
@@ -205,14 +217,20 @@ impl Rule {
             return;
         }
         self.open_since = None;
+        if let Some(goal) = &mut self.goal {
+            goal.close_block();
+        }
         match &mut self.counts {
             Counts::Errors(errors) => errors.tail.close_block(w, question.ratio),
             Counts::Times(times) => times.close_block(w, question.ratio),
         }
     }
 
+    /// The open block is not compared. A limit asks for no share: its block goes on.
     fn drop_block(&mut self) {
-        self.open_since = None;
+        if self.goal.is_none() {
+            self.open_since = None;
+        }
         match &mut self.counts {
             Counts::Errors(errors) => errors.tail.drop_block(),
             Counts::Times(times) => times.drop_block(),
@@ -222,6 +240,9 @@ impl Rule {
     pub(super) fn weight_changed(&mut self) {
         self.open_since = None;
         self.counted = false;
+        if let Some(goal) = &mut self.goal {
+            goal.weight_changed();
+        }
         match &mut self.counts {
             Counts::Errors(errors) => errors.weight_changed(),
             Counts::Times(times) => times.weight_changed(),
@@ -237,6 +258,9 @@ impl Rule {
     }
 
     pub(super) fn forgive(&mut self) {
+        if let Some(goal) = &mut self.goal {
+            goal.forgive();
+        }
         match &mut self.counts {
             Counts::Errors(errors) => errors.forgive(),
             Counts::Times(times) => times.forgive(),
@@ -262,6 +286,19 @@ impl Rule {
             Counts::Errors(errors) => errors.tail.log_not_worse(),
             Counts::Times(times) => times.log_not_worse(),
         }
+    }
+
+    /// Whether a request of stable was ever seen: without one there is nothing to compare with.
+    pub(super) fn has_baseline(&self) -> bool {
+        match &self.counts {
+            Counts::Errors(errors) => errors.known.total > 0.0,
+            Counts::Times(times) => times.has_stable(),
+        }
+    }
+
+    /// Whether the limit alone can decide at the canary share `w`.
+    pub(super) fn is_alone(&self, w: f64) -> bool {
+        self.goal.is_some() && (w >= 1.0 || !self.has_baseline())
     }
 
     /// Requests per second, both arms, over all samples; `None` without traffic.

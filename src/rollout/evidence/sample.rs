@@ -81,6 +81,20 @@ pub struct Question {
     pub ratio: f64,
     /// Tolerated difference of the bad shares, as a fraction.
     pub absolute: f64,
+    /// What the canary may do at most, whatever stable does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<Max>,
+}
+
+/// A fixed limit of the canary's bad share.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Max {
+    /// The largest share, above 0 and below 1.
+    pub share: f64,
+    /// Times: what is slower than this many seconds is bad.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
 }
 
 impl Question {
@@ -184,9 +198,11 @@ impl Settings {
         part / same.max(1.0)
     }
 
-    /// `ln(1/(alpha*omega))`: what both witnesses must reach for Worse.
+    /// `ln(1/(alpha*omega))`: what both witnesses must reach for Worse. A question with a limit
+    /// is two tests, the comparison and the limit, each with one half.
     pub fn bound(&self, question: &Question) -> f64 {
-        -(self.alpha * self.omega(question)).ln()
+        let tests = if question.max.is_some() { 2.0 } else { 1.0 };
+        -(self.alpha * self.omega(question) / tests).ln()
     }
 
     /// `ln(1/beta)`: what the promotion test must reach for `NotWorse`.

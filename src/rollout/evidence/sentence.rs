@@ -4,12 +4,23 @@
 //! The same sentence stands in the status, in Events, on the page and in the CLI. Not here: the
 //! rule's name before it, and what is done about it.
 
+use super::goal::GoalReport;
 use super::report::{ArmReport, RuleReport, Verdict};
 use super::words::{count, number, odds, percent, time};
 
 impl RuleReport {
     /// The evidence in one sentence: counts, comparison, odds against their bound.
     pub fn sentence(&self) -> String {
+        match &self.goal {
+            Some(goal) if goal.alone => {
+                format!("nothing to compare with; canary {}", goal.sentence())
+            }
+            Some(goal) => format!("{}; limit: {}", self.compared(), goal.sentence()),
+            None => self.compared(),
+        }
+    }
+
+    fn compared(&self) -> String {
         if self.canary.total <= 0.0 {
             return self.nothing();
         }
@@ -84,6 +95,54 @@ impl RuleReport {
             self.ratio,
             percent(self.margin)
         )
+    }
+}
+
+impl GoalReport {
+    /// The canary against its limit in one sentence.
+    pub fn sentence(&self) -> String {
+        let most = percent(self.max);
+        if self.unseen {
+            let seconds = time(self.seconds.unwrap_or_default());
+            return format!("has no bucket boundary at or above {seconds}, which cannot be tested");
+        }
+        if self.total <= 0.0 {
+            return format!("no request counted yet, at most {most} may be bad");
+        }
+        let bad = told(&ArmReport {
+            total: self.total,
+            bad: self.bad,
+            rate: self.bad / self.total,
+            ..ArmReport::default()
+        });
+        let slow = self
+            .boundary
+            .map_or_else(String::new, |le| format!(" slower than {}", time(le)));
+        format!("{bad}{slow}, at most {most} allowed; {}", self.odds())
+    }
+
+    fn odds(&self) -> String {
+        let (above, below) = (self.log_exact.min(self.log_block), self.log_below);
+        let (needed, needed_below) = (odds(self.bound), odds(self.bound_below));
+        if self.is_above() {
+            let above = odds(above);
+            format!("above it, odds against chance {above} to 1, needed {needed} to 1")
+        } else if self.is_suspect() {
+            format!(
+                "above it, odds against chance {} to 1, but {} to 1 if requests fail in bursts, needed {needed} to 1 of both",
+                odds(self.log_exact),
+                odds(self.log_block)
+            )
+        } else if self.is_below() {
+            let below = odds(below);
+            format!("shown to stay below it, odds {below} to 1, needed {needed_below} to 1")
+        } else {
+            format!(
+                "odds {} to 1 that it is above (needed {needed}), {} to 1 that it is below (needed {needed_below})",
+                odds(above),
+                odds(below)
+            )
+        }
     }
 }
 

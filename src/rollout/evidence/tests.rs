@@ -20,6 +20,7 @@ fn errors() -> Question {
         kind: Kind::Proportion,
         ratio: 1.2,
         absolute: 0.001,
+        max: None,
     }
 }
 
@@ -29,6 +30,7 @@ fn latency() -> Question {
         kind: Kind::Latency { quantile: 0.99 },
         ratio: 1.2,
         absolute: 0.001,
+        max: None,
     }
 }
 

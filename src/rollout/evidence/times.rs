@@ -225,6 +225,11 @@ impl Times {
         logs.reduce(f64::min).unwrap_or(0.0)
     }
 
+    /// Whether a request of stable was ever seen.
+    pub(super) fn has_stable(&self) -> bool {
+        self.known.iter().sum::<f64>() > 0.0
+    }
+
     /// Stable's shares above the tested boundaries, for planning; empty while too little is known.
     pub(super) fn tail_rates(&self) -> Vec<f64> {
         if self.known.iter().sum::<f64>() < LEAST_KNOWN {

@@ -75,7 +75,7 @@ impl Reader<'_> {
         }))
     }
 
-    fn quantile(&mut self, node: &Node, key: &str) -> Option<f64> {
+    pub(super) fn quantile(&mut self, node: &Node, key: &str) -> Option<f64> {
         match number(&node.kind) {
             Some(quantile) if quantile > 0.0 && quantile < 1.0 => Some(quantile),
             _ => {

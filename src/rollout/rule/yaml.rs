@@ -132,7 +132,11 @@ impl Reader<'_> {
             .take("about")
             .and_then(|node| self.text(node, &fields.path("about")));
         let (ratio, absolute) = self.margin(&mut fields);
+        let max = fields.take("max");
         let kind = self.kind(&mut fields);
+        let max = max
+            .zip(kind.as_ref())
+            .and_then(|(node, kind)| self.limit(node, kind, &fields.path("max")));
         self.leftovers(&fields);
         Some(Rule {
             name: name?,
@@ -140,6 +144,7 @@ impl Reader<'_> {
             kind: kind?,
             ratio: ratio?,
             absolute: absolute?,
+            max,
         })
     }
 
@@ -191,19 +196,7 @@ impl Reader<'_> {
     }
 
     fn percent(&mut self, node: &Node, key: &str) -> Option<f64> {
-        let percent = match &node.kind {
-            Value::Text(text) => text
-                .strip_suffix('%')
-                .and_then(|text| text.trim().parse().ok()),
-            Value::Int(0) => Some(0.0),
-            Value::Null
-            | Value::Bool(_)
-            | Value::Int(_)
-            | Value::Float(_)
-            | Value::List(_)
-            | Value::Map(_) => None,
-        };
-        let right = percent.filter(|percent: &f64| (0.0..100.0).contains(percent));
+        let right = percentage(&node.kind).filter(|percent| (0.0..100.0).contains(percent));
         if right.is_none() {
             self.wrong(
                 node,
@@ -257,6 +250,22 @@ impl Reader<'_> {
             let message = format!("unknown key; known here are {}", fields.known.join(", "));
             self.tell(entry.place, &fields.path(&entry.key), message);
         }
+    }
+}
+
+/// What a text as `0.1%` says in percent, and the number 0.
+pub(super) fn percentage(value: &Value) -> Option<f64> {
+    match value {
+        Value::Text(text) => text
+            .strip_suffix('%')
+            .and_then(|text| text.trim().parse().ok()),
+        Value::Int(0) => Some(0.0),
+        Value::Null
+        | Value::Bool(_)
+        | Value::Int(_)
+        | Value::Float(_)
+        | Value::List(_)
+        | Value::Map(_) => None,
     }
 }
 

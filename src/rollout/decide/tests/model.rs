@@ -58,6 +58,7 @@ pub fn terms() -> Terms {
         kind: Kind::Proportion,
         ratio: 1.2,
         absolute: 0.001,
+        max: None,
     };
     Terms {
         evidence: evidence::Settings {
@@ -118,6 +119,8 @@ pub struct Model {
     pub requests: Vec<Request>,
     /// Whether metrics come.
     pub metrics: bool,
+    /// Whether stable gets requests; if not, all go to the canary.
+    pub baseline: bool,
     pub canary_health: Health,
     /// New canary pods crash.
     pub crashes: bool,
@@ -161,6 +164,7 @@ impl Model {
             deleting: false,
             requests: Vec::new(),
             metrics: true,
+            baseline: true,
             canary_health: Health::Good,
             crashes: false,
             comes_up: true,
@@ -235,7 +239,12 @@ impl Model {
             return Metrics::default();
         }
         let all = (RPS * seconds).round();
-        let canary = (all * f64::from(self.weight()) / 100.0).round();
+        let canary = match (self.baseline, self.weight()) {
+            (true, weight) => (all * f64::from(weight) / 100.0).round(),
+            (false, 0) => 0.0,
+            (false, _) => all,
+        };
+        let stable = if self.baseline { all - canary } else { 0.0 };
         let bad = match self.canary_health {
             Health::Good => 0.0,
             Health::Bad => (canary / 3.0).ceil(),
@@ -247,7 +256,7 @@ impl Model {
             from: self.sampled,
             to: self.now,
             canary: counts(canary, bad),
-            stable: counts(all - canary, 0.0),
+            stable: counts(stable, 0.0),
         };
         Metrics {
             samples: questions.map(sample).collect(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::model::{Health, Model, revision};
-use crate::rollout::evidence::{Kind, Question};
+use crate::rollout::evidence::{Kind, Max, Question};
 use crate::rollout::observation::CanaryRoute;
 use crate::rollout::plan::Route;
 use crate::rollout::reason::Outcome;
@@ -461,6 +461,33 @@ fn many_requests_at_once_are_each_answered_once() {
 }
 
 #[test]
+fn without_a_baseline_nothing_rises_unless_a_rule_has_a_limit() {
+    let idle = || {
+        let mut model = Model::idle();
+        model.baseline = false;
+        model
+    };
+    let mut model = idle();
+    model.apply("v2");
+    assert!(!model.until(600, |model| model.weight() > 5));
+
+    let limited = |health| {
+        let mut model = idle();
+        model.terms.evidence.questions[0].max = Some(Max {
+            share: 0.01,
+            seconds: None,
+        });
+        model.canary_health = health;
+        model.apply("v2");
+        model
+    };
+    let mut model = limited(Health::Good);
+    assert!(model.until(600, |model| ended(model, Outcome::Promoted)));
+    let mut model = limited(Health::Bad);
+    assert!(model.until(120, |model| ended(model, Outcome::RolledBack)));
+}
+
+#[test]
 fn a_rule_that_is_added_during_a_run_is_asked_too() {
     let mut model = Model::idle();
     model.apply("v2");
@@ -470,6 +497,7 @@ fn a_rule_that_is_added_during_a_run_is_asked_too() {
         kind: Kind::Proportion,
         ratio: 1.2,
         absolute: 0.001,
+        max: None,
     });
     assert!(model.until(900, |model| ended(model, Outcome::Promoted)));
 }

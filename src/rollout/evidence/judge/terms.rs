@@ -39,6 +39,7 @@ impl Default for Terms {
             kind,
             ratio: 1.2,
             absolute: 0.001,
+            max: None,
         };
         Self {
             alpha: 0.01,
