@@ -16,6 +16,9 @@ use super::not_worse::drift;
 
 /// Standard deviations above the mean that nine of ten stay below.
 const NINE_OF_TEN: f64 = 1.2816;
+/// ... and what is planned with: the sum of skewed times and a rate that is only estimated need
+/// more room (in simulation 85 to 88% were in time without it, where rates were 0.1% to 5%).
+const PRUDENT: f64 = 1.6;
 const ROUNDS: usize = 24;
 
 /// One test that each step has to pass.
@@ -65,7 +68,7 @@ pub struct Answer {
 pub fn smallest_blast(ask: &Ask) -> Answer {
     let (finest, coarsest) = ask.range;
     let answer = |blast: f64| {
-        let seconds = seconds(ask, blast, NINE_OF_TEN);
+        let seconds = seconds(ask, blast, PRUDENT);
         let reachable = seconds <= ask.within;
         Answer {
             blast,
