@@ -124,6 +124,7 @@ fn terms() -> Terms {
         restore_template: true,
         config_changes: ConfigChanges::Report,
         suspended: false,
+        moved_to: None,
     };
     let question = |name: &str, kind| Question {
         name: name.to_owned(),
@@ -223,7 +224,7 @@ fn observation(samples: &[Sample]) -> Observation {
         },
         gate: Gate::default(),
         kept: Kept {
-            stable: Some(revision("v1").hash),
+            stable: Some(revision("v1")),
             desired: None,
         },
     }

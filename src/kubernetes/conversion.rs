@@ -76,6 +76,7 @@ impl Problems {
                 Some(crd::ConfigChanges::Run) => ConfigChanges::Run,
             },
             suspended: spec.suspended,
+            moved_to: None,
         }
     }
 
@@ -406,6 +407,7 @@ mod tests {
             restore_template: true,
             config_changes: ConfigChanges::Report,
             suspended: false,
+            moved_to: None,
         };
         assert_eq!(plan, expected);
     }

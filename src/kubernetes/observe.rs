@@ -251,7 +251,7 @@ fn kept(scene: &Scene) -> Kept {
         kept.next().map(|kept| kept_revision(kept))
     };
     Kept {
-        stable: of(STABLE).map(|revision| revision.hash),
+        stable: of(STABLE),
         desired: of(DESIRED),
     }
 }

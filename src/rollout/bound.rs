@@ -38,7 +38,7 @@ pub fn instead(plan: &Plan, state: &State) -> Option<Plan> {
     (moved || rerouted).then(|| Plan {
         target: bound.target.clone(),
         route: bound.route.clone(),
-        suspended: plan.suspended || moved,
+        moved_to: moved.then(|| plan.target.clone()),
         ..plan.clone()
     })
 }

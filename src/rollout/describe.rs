@@ -30,7 +30,7 @@ pub fn message(state: &State) -> String {
             format!("{} is put back: {}", run.revision, rollback.cause)
         }
         Phase::Failed => failed(state),
-        Phase::Suspended => "suspended: nothing is guarded".to_owned(),
+        Phase::Suspended => suspended(state),
     }
 }
 
@@ -44,6 +44,16 @@ fn tried(state: &State, run: &Run) -> String {
             )
         }
         _ => tried,
+    }
+}
+
+fn suspended(state: &State) -> String {
+    let told = "suspended: nothing is guarded";
+    match &state.desired {
+        Some(kept) => {
+            format!("{told}; {kept} was held and is kept: `suspended: false` gives it back, held")
+        }
+        None => told.to_owned(),
     }
 }
 

@@ -197,7 +197,14 @@ pub enum GateMode {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Kept {
     /// The stable one.
-    pub stable: Option<String>,
+    pub stable: Option<Revision>,
     /// The newest one that a person wants, while an older one is finished.
     pub desired: Option<Revision>,
+}
+
+impl Kept {
+    /// Whether `revision` is the stable one that is kept.
+    pub fn is_stable(&self, revision: &Revision) -> bool {
+        self.stable.as_ref().is_some_and(|kept| kept.same(revision))
+    }
 }

@@ -40,6 +40,8 @@ pub struct Plan {
     pub config_changes: ConfigChanges,
     /// Whether guarding is stopped.
     pub suspended: bool,
+    /// The Deployment that the spec names by now; `target` is still to be let go for it.
+    pub moved_to: Option<String>,
 }
 
 /// How traffic reaches the workload.

@@ -116,6 +116,10 @@ pub enum Reason {
     },
     Restarted,
     Suspended,
+    SetAside {
+        revision: Revision,
+        how: String,
+    },
     Released,
     Answered {
         act: String,
@@ -163,6 +167,7 @@ impl Reason {
             Self::StillFailed { .. } => "StillFailed",
             Self::Restarted => "Restarted",
             Self::Suspended => "Suspended",
+            Self::SetAside { .. } => "SetAside",
             Self::Released => "Released",
             Self::Answered { .. } => "Answered",
         }
@@ -183,7 +188,8 @@ impl Reason {
             | Self::Held { .. }
             | Self::RollbackStarted { .. }
             | Self::RolledBack { .. }
-            | Self::StillFailed { .. } => true,
+            | Self::StillFailed { .. }
+            | Self::SetAside { .. } => true,
             Self::Answered { done, .. } => !done,
             Self::Adopted { .. }
             | Self::GateMended
@@ -338,6 +344,9 @@ impl fmt::Display for Reason {
             ),
             Self::Restarted => write!(out, "the queued restart is done natively"),
             Self::Suspended => write!(out, "suspended: the gate is open, nothing is guarded"),
+            Self::SetAside { revision, how } => {
+                write!(out, "{revision} was held and is not proven: {how}")
+            }
             Self::Released => write!(out, "the Deployment is released"),
             Self::Answered {
                 act,

@@ -35,6 +35,9 @@ pub struct State {
     /// The newest template that a person wants, kept while an older one is finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired: Option<Revision>,
+    /// Since when what `desired` is kept in is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired_gone: Option<Timestamp>,
     /// A revision that went out without us, already told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bypassed: Option<String>,

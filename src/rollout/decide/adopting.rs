@@ -1,7 +1,7 @@
 //! Adopting: waiting until a Deployment can be guarded, and healing one that nothing serves.
 
-use super::guard::detached;
-use super::idle::keep_stable;
+use super::guard::{detached, forget_overtaken, forget_target, held_by_us};
+use super::idle::{bring_up, keep_stable};
 use super::pass::Pass;
 use super::rolling_back::clear_leftovers;
 use crate::rollout::action::Action;
@@ -10,11 +10,15 @@ use crate::rollout::reason::Reason;
 use crate::rollout::revision::Revision;
 use crate::rollout::state::Phase;
 
+/// Said while the label is on its way; until it was seen, a release goes out ungated.
+pub(super) const BEING_GUARDED: &str = "the gate's label is being put on the Deployment";
+
 /// Waits until the Deployment can be guarded; heals one that nothing serves.
 pub(super) fn adopting(pass: &mut Pass<'_>, told: &str) -> Phase {
     if detached(pass) {
         return Phase::Suspended;
     }
+    forget_overtaken(pass);
     match adoptable(pass) {
         Ok(stable) => adopt(pass, stable),
         Err(why) => {
@@ -32,7 +36,9 @@ fn adoptable(pass: &mut Pass<'_>) -> Result<Revision, String> {
         return Err("what an earlier run left is removed first".to_owned());
     }
     if let Some(rival) = &pass.seen.rollout.rival {
-        return Err(format!("the Rollout {rival} guards the same Deployment"));
+        let why = format!("the Rollout {rival} guards the same Deployment");
+        forget_target(pass);
+        return Err(why);
     }
     let Some(target) = pass.target() else {
         return Err(format!("there is no Deployment {}", pass.plan.target));
@@ -63,10 +69,17 @@ fn held(target: &Target) -> bool {
             .any(|s| !s.revision.same(&target.revision))
 }
 
-/// A paused Deployment that nothing serves: its present template is let through.
+/// A paused Deployment that nothing serves: the stable template that is kept is brought up and the
+/// present one kept; without one the present one is let through.
 fn heal(pass: &mut Pass<'_>, target: &Target) -> Result<Revision, String> {
     if target.replicas == 0 {
         return Ok(target.revision.clone());
+    }
+    let kept = pass.seen.kept.stable.clone();
+    if let Some(stable) = kept.filter(|stable| !stable.same(&target.revision)) {
+        pass.state.stable = Some(stable.clone());
+        bring_up(pass, target, stable);
+        return Err("nothing serves yet; the stable template is brought up again".to_owned());
     }
     pass.act(Action::Unpause {
         expect: target.revision.clone(),
@@ -77,15 +90,22 @@ fn heal(pass: &mut Pass<'_>, target: &Target) -> Result<Revision, String> {
     Err("nothing serves yet; the Deployment is let through as the first".to_owned())
 }
 
+/// Adopts what serves, once the label was seen: what was applied before that was seen too then.
 fn adopt(pass: &mut Pass<'_>, stable: Revision) -> Phase {
     let Some(target) = pass.target() else {
         return Phase::default();
     };
     pass.state.target = Some(target.uid.clone());
+    if !pass.seen.rollout.finalizer {
+        pass.act(Action::TakeCustody);
+    }
+    if !target.guarded || !held_by_us(pass, target) {
+        pass.act(Action::Guard);
+        let why = BEING_GUARDED.to_owned();
+        return Phase::Adopting { why };
+    }
     pass.state.config = Some(target.config.clone());
     pass.state.bypassed = None;
-    pass.act(Action::TakeCustody);
-    pass.act(Action::Guard);
     keep_stable(pass, stable.clone());
     pass.tell(Reason::Adopted {
         stable,

@@ -2,10 +2,12 @@
 //!
 //! Not here: what is new (`idle`), and how a run's objects are put back (`rolling_back`).
 
+use super::idle::{drop_desired, keep_desired};
 use super::pass::Pass;
 use super::rolling_back::clear_leftovers;
 use crate::rollout::action::Action;
 use crate::rollout::observation::Target;
+use crate::rollout::plan::Plan;
 use crate::rollout::reason::{Cause, Reason};
 use crate::rollout::revision::Revision;
 use crate::rollout::state::{Mending, Phase};
@@ -29,7 +31,12 @@ pub(super) fn look_after(pass: &mut Pass<'_>) {
 
 /// Whether the Rollout says not to guard any more.
 pub(super) fn detached(pass: &Pass<'_>) -> bool {
-    pass.plan.suspended || pass.seen.rollout.deleting
+    pass.plan.suspended || for_good(pass)
+}
+
+/// Whether the Deployment is never to be guarded again by this Rollout.
+fn for_good(pass: &Pass<'_>) -> bool {
+    pass.plan.moved_to.is_some() || pass.seen.rollout.deleting
 }
 
 /// Ends a run, if there is one; `suspended` does the rest.
@@ -65,8 +72,36 @@ pub(super) fn forget_target(pass: &mut Pass<'_>) {
     pass.state.config = None;
     pass.state.failed = None;
     pass.state.bypassed = None;
+    pass.state.desired_gone = None;
     if pass.state.desired.take().is_some() || pass.seen.kept.desired.is_some() {
         pass.act(Action::DropDesired);
+    }
+}
+
+/// Lets go of a Deployment, but not of the template that was taken from it while it was held: that
+/// is given back when it is guarded again.
+fn set_aside(pass: &mut Pass<'_>) {
+    pass.state.target = None;
+    pass.state.config = None;
+    pass.state.failed = None;
+    pass.state.bypassed = None;
+    if pass.state.desired.is_none() {
+        pass.state.stable = None;
+    }
+}
+
+/// Without a guard others change the template at will: then what was set aside is not the newest.
+pub(super) fn forget_overtaken(pass: &mut Pass<'_>) {
+    if pass.state.target.is_some() || pass.state.desired.is_none() {
+        return;
+    }
+    let stable = pass.state.stable.as_ref();
+    let untouched = pass
+        .target()
+        .is_some_and(|target| stable.is_some_and(|stable| stable.same(&target.revision)));
+    if !untouched {
+        drop_desired(pass);
+        pass.state.stable = None;
     }
 }
 
@@ -85,16 +120,22 @@ fn tell_gate(pass: &mut Pass<'_>) {
 }
 
 fn keep_guarded(pass: &mut Pass<'_>, target: &Target) {
-    if pass.state.target.is_none() {
+    // While it is being adopted the label is on its way.
+    if pass.state.target.is_none() || matches!(pass.state.phase, Phase::Adopting { .. }) {
         return;
     }
     pass.tell_mending(Mending::Label, !target.guarded, Reason::LabelRestored);
     if !pass.seen.rollout.finalizer {
         pass.act(Action::TakeCustody);
     }
-    if !target.guarded || target.held_by.as_deref() != Some(pass.plan.name.as_str()) {
+    if !target.guarded || !held_by_us(pass, target) {
         pass.act(Action::Guard);
     }
+}
+
+/// Whether the Deployment says to be held by this Rollout.
+pub(super) fn held_by_us(pass: &Pass<'_>, target: &Target) -> bool {
+    target.held_by.as_deref() == Some(pass.plan.name.as_str())
 }
 
 /// Says once when a revision has pods that no run approved.
@@ -151,12 +192,16 @@ pub(super) fn suspended(pass: &mut Pass<'_>) -> Phase {
         return Phase::Suspended;
     }
     // Only what was adopted is ours to open: another Rollout may hold this Deployment.
-    let adopted = pass.state.target.as_ref();
-    let Some(target) = pass.target().filter(|target| Some(&target.uid) == adopted) else {
-        release(pass);
+    let Some(target) = pass.target().filter(|target| ours(pass, target)) else {
+        if pass.state.target.is_some() {
+            // What was kept went with its Deployment.
+            drop_desired(pass);
+        }
+        release(pass, forget_target);
         return Phase::Suspended;
     };
     if let Some(stable) = unproven(pass, target) {
+        take_back(pass, target, &stable);
         pass.act(Action::RestoreTemplate {
             to: stable,
             expect: target.revision.clone(),
@@ -175,24 +220,77 @@ pub(super) fn suspended(pass: &mut Pass<'_>) -> Phase {
         pass.tell(Reason::Suspended);
         return Phase::Suspended;
     }
-    release(pass);
+    release(
+        pass,
+        if for_good(pass) {
+            forget_target
+        } else {
+            set_aside
+        },
+    );
     Phase::Suspended
+}
+
+/// Whether the Deployment was adopted, or, where that is not known any more, says that it was.
+fn ours(pass: &Pass<'_>, target: &Target) -> bool {
+    match &pass.state.target {
+        Some(adopted) => *adopted == target.uid,
+        None => held_by_us(pass, target),
+    }
+}
+
+/// Keeps the unproven template that is about to be overwritten, unless it failed.
+fn take_back(pass: &mut Pass<'_>, target: &Target, stable: &Revision) {
+    pass.state.stable = Some(stable.clone());
+    let failed = pass.state.failed.as_ref();
+    if !failed.is_some_and(|failure| failure.revision.same(&target.revision)) {
+        keep_desired(pass, &target.revision);
+    }
 }
 
 /// The stable revision, if the Deployment is held with another one that can be taken back.
 fn unproven(pass: &Pass<'_>, target: &Target) -> Option<Revision> {
-    let stable = pass.state.stable.clone()?;
-    let known =
-        target.serving(&stable).is_some() || pass.seen.kept.stable.as_ref() == Some(&stable.hash);
+    let stable = pass.state.stable.as_ref();
+    let stable = stable.or(pass.seen.kept.stable.as_ref())?.clone();
+    let known = target.serving(&stable).is_some() || pass.seen.kept.is_stable(&stable);
     (target.paused && !target.revision.same(&stable) && known).then_some(stable)
 }
 
-fn release(pass: &mut Pass<'_>) {
+/// Lets go of the Deployment, and of the Rollout if that is being deleted.
+fn release(pass: &mut Pass<'_>, forget: fn(&mut Pass<'_>)) {
+    let deleting = pass.seen.rollout.deleting;
+    forget_overtaken(pass);
+    if let Some(revision) = pass.state.desired.clone()
+        && (deleting || pass.state.target.is_some())
+    {
+        pass.tell(aside(pass, revision));
+    }
     if pass.state.target.is_some() {
-        forget_target(pass);
+        forget(pass);
         pass.tell(Reason::Released);
+    } else if deleting {
+        drop_desired(pass);
     }
     if pass.seen.rollout.deleting && pass.seen.rollout.finalizer {
         pass.act(Action::ReleaseCustody);
     }
+}
+
+/// Says what became of a template that was held, and how it is had again.
+fn aside(pass: &Pass<'_>, revision: Revision) -> Reason {
+    let Plan {
+        namespace, name, ..
+    } = pass.plan;
+    let how = match &pass.plan.moved_to {
+        _ if pass.seen.rollout.deleting => {
+            "the Rollout is deleted; apply it again to release it".to_owned()
+        }
+        Some(other) => {
+            format!("the Rollout guards {other} from now on; apply it again to release it")
+        }
+        None => format!(
+            "it is kept; `kubectl -n {namespace} patch rollouts.sluice.dev {name} --type merge -p '{{\"spec\":{{\"suspended\":false}}}}'` gives it back, held"
+        ),
+    };
+    Reason::SetAside { revision, how }
 }

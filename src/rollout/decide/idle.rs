@@ -3,6 +3,8 @@
 //! Not here: what happens to a revision under trial (`running`, `stepping`), and how everything
 //! is put back (`rolling_back`).
 
+use std::time::Duration;
+
 use super::guard::detached;
 use super::pass::Pass;
 use super::rolling_back::{canary_gone, clear_leftovers};
@@ -14,9 +16,12 @@ use crate::rollout::reason::Reason;
 use crate::rollout::revision::Revision;
 use crate::rollout::state::{Mending, Phase, Run, Trigger};
 
+/// A kept template that was not seen for so long does not merely come late.
+const GONE_FOR_GOOD: Duration = Duration::from_secs(60);
+
 /// Makes `revision` the stable one.
 pub(super) fn keep_stable(pass: &mut Pass<'_>, revision: Revision) {
-    if pass.seen.kept.stable.as_ref() != Some(&revision.hash) {
+    if !pass.seen.kept.is_stable(&revision) {
         pass.act(Action::KeepStable {
             revision: revision.clone(),
         });
@@ -139,7 +144,7 @@ fn restore_serving(pass: &mut Pass<'_>, target: &Target, stable: Revision) -> Ph
 /// Lets something serve again. A template that is overwritten for that is kept, unless it failed.
 pub(super) fn bring_up(pass: &mut Pass<'_>, target: &Target, stable: Revision) {
     let held = &target.revision;
-    let known = pass.seen.kept.stable.as_ref() == Some(&stable.hash);
+    let known = pass.seen.kept.is_stable(&stable);
     let what = if known {
         format!("nothing serves while {held} is held: {stable} is brought up again")
     } else {
@@ -174,6 +179,7 @@ pub(super) fn keep_desired(pass: &mut Pass<'_>, revision: &Revision) {
 
 /// Forgets the template that was kept: it was given back, or something newer is wanted.
 pub(super) fn drop_desired(pass: &mut Pass<'_>) {
+    pass.state.desired_gone = None;
     if pass.state.desired.take().is_some() {
         pass.act(Action::DropDesired);
     }
@@ -203,11 +209,31 @@ fn give_back_desired(pass: &mut Pass<'_>, target: &Target) {
             expect: target.revision.clone(),
             paused: true,
         });
+        give_up_desired(pass, desired);
         return;
     }
     if !untouched {
         drop_desired(pass);
         pass.tell(Reason::DesiredGiven { revision: desired });
+    }
+}
+
+/// What is gone for long was deleted by somebody, and cannot be given back.
+fn give_up_desired(pass: &mut Pass<'_>, desired: Revision) {
+    let kept = pass.seen.kept.desired.as_ref();
+    if kept.is_some_and(|kept| kept.same(&desired)) {
+        pass.state.desired_gone = None;
+        return;
+    }
+    let now = pass.now();
+    let since = pass.state.desired_gone.map_or(now, |since| since.min(now));
+    pass.state.desired_gone = Some(since);
+    if pass.over(since, GONE_FOR_GOOD) {
+        drop_desired(pass);
+        pass.tell(Reason::SetAside {
+            revision: desired,
+            how: "what it was kept in was deleted; apply it again to release it".to_owned(),
+        });
     }
 }
 

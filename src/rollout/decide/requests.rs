@@ -176,7 +176,7 @@ fn retry(pass: &mut Pass<'_>) -> Result<String, String> {
 }
 
 fn restart(pass: &mut Pass<'_>, request: &Request) -> Result<String, String> {
-    if pass.state.stable.is_none() {
+    if pass.state.target.is_none() || pass.state.stable.is_none() {
         return Err("nothing is guarded yet".to_owned());
     }
     pass.state.restart = Some(request.id.clone());

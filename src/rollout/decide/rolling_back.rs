@@ -6,10 +6,12 @@
 use jiff::Timestamp;
 
 use super::guard::forget_target;
+use super::idle::keep_desired;
 use super::pass::Pass;
 use crate::rollout::action::Action;
 use crate::rollout::observation::Target;
 use crate::rollout::reason::{Cause, Outcome, Reason};
+use crate::rollout::revision::Revision;
 use crate::rollout::state::{Ended, Failure, Phase, Rollback, Run, Trigger};
 
 /// Traffic, canary and template are put back.
@@ -100,14 +102,24 @@ fn restore(pass: &mut Pass<'_>, run: &Run, cause: &Cause) -> bool {
     match cause {
         Cause::TargetGone | Cause::WentOut | Cause::Superseded => true,
         Cause::Returned => reopen(pass, target),
-        Cause::Detached => restore_template(pass, target, run),
+        Cause::Detached => restore_template(pass, target, run, keep_newest),
         Cause::Worse { .. }
         | Cause::Pods(_)
         | Cause::Deadline { .. }
         | Cause::PromotionStuck { .. }
         | Cause::Undecided { .. }
         | Cause::NoData { .. }
-        | Cause::Aborted => !pass.plan.restore_template || restore_template(pass, target, run),
+        | Cause::Aborted => {
+            !pass.plan.restore_template || restore_template(pass, target, run, |_, _| {})
+        }
+    }
+}
+
+/// Keeps a revision that nothing was shown against, unless a newer one is kept already.
+fn keep_newest(pass: &mut Pass<'_>, revision: &Revision) {
+    let kept = pass.state.desired.as_ref();
+    if kept.is_none_or(|kept| kept.same(revision)) {
+        keep_desired(pass, revision);
     }
 }
 
@@ -117,7 +129,13 @@ fn reopen(pass: &mut Pass<'_>, target: &Target) -> bool {
     true
 }
 
-fn restore_template(pass: &mut Pass<'_>, target: &Target, run: &Run) -> bool {
+/// Puts stable's template in the place of the one under trial, which `keep` is told of before.
+fn restore_template(
+    pass: &mut Pass<'_>,
+    target: &Target,
+    run: &Run,
+    keep: fn(&mut Pass<'_>, &Revision),
+) -> bool {
     let Some(stable) = pass.state.stable.clone() else {
         return true;
     };
@@ -125,11 +143,11 @@ fn restore_template(pass: &mut Pass<'_>, target: &Target, run: &Run) -> bool {
     if run.trigger != Trigger::Template || !ours {
         return true;
     }
-    let known =
-        target.serving(&stable).is_some() || pass.seen.kept.stable.as_ref() == Some(&stable.hash);
+    let known = target.serving(&stable).is_some() || pass.seen.kept.is_stable(&stable);
     if !known {
         return true;
     }
+    keep(pass, &run.revision);
     pass.act(Action::RestoreTemplate {
         to: stable,
         expect: run.revision.clone(),

@@ -131,6 +131,10 @@ fn a_suspended_rollout_takes_back_what_is_held_where_it_can() {
         expect: revision("v2"),
         paused: false,
     }];
+    let keep = Action::KeepDesired {
+        revision: revision("v2"),
+    };
+    let restored = [keep, restored[0].clone()];
     let cases: [(&str, Option<&str>, &[Action]); 3] = [
         ("v1", None, &restored),
         ("v0", Some("v1"), &restored),
@@ -140,7 +144,7 @@ fn a_suspended_rollout_takes_back_what_is_held_where_it_can() {
         let decision = decided(&model, |seen| {
             held_by_gate(seen, "v2");
             seen.target.as_mut().unwrap().serving = vec![serves(serving, 4)];
-            seen.kept.stable = kept.map(str::to_owned);
+            seen.kept.stable = kept.map(revision);
         });
         assert_eq!(decision.actions, actions, "{serving} serves, {kept:?} kept");
     }
@@ -376,6 +380,7 @@ fn a_deployment_is_adopted_with_what_serves() {
             target.revision = revision("v2");
             (target.paused, target.complete) = (paused, complete);
             (target.replicas, target.serving) = (replicas, serving);
+            (target.guarded, target.held_by) = (true, Some("shop".to_owned()));
         });
         match (wanted, &decision.next.phase) {
             (Ok(stable), Phase::Idle | Phase::Preparing(_) | Phase::Held { .. }) => {
@@ -418,4 +423,73 @@ fn evidence_alone_is_no_reason_to_save() {
         ..before.clone()
     };
     assert!(idle.differs_durably(&before));
+}
+
+#[test]
+fn a_deployment_is_adopted_only_once_its_label_was_seen() {
+    let mut model = Model::new();
+    let asked = decided(&model, |_| {});
+    assert_eq!(asked.actions, [Action::TakeCustody, Action::Guard]);
+    assert!(matches!(asked.next.phase, Phase::Adopting { .. }));
+    assert_eq!(told(&asked), Vec::<&str>::new());
+    model.state = asked.next;
+    // A template that was applied before the label was on is seen with it, rolling.
+    let slipped = decided(&model, |seen| {
+        let target = seen.target.as_mut().unwrap();
+        (target.guarded, target.held_by) = (true, Some("shop".to_owned()));
+        (target.revision, target.complete) = (revision("v2"), false);
+    });
+    assert_eq!(told(&slipped), ["Unguarded"]);
+    let seen = decided(&model, |seen| {
+        let target = seen.target.as_mut().unwrap();
+        (target.guarded, target.held_by) = (true, Some("shop".to_owned()));
+    });
+    assert_eq!(told(&seen), ["Adopted"]);
+    assert_eq!(seen.next.phase, Phase::Idle);
+}
+
+#[test]
+fn where_nothing_serves_the_stable_template_that_is_kept_comes_up_and_the_present_one_waits() {
+    let mut model = Model::new();
+    model.kept.stable = Some(revision("v1"));
+    model.target.revision = revision("v2");
+    model.target.paused = true;
+    model.target.complete = false;
+    model.target.serving.clear();
+    let decision = decided(&model, |_| {});
+    let keep = Action::KeepDesired {
+        revision: revision("v2"),
+    };
+    assert_eq!(decision.actions[0], keep);
+    let Action::RestoreTemplate { to, paused, .. } = &decision.actions[1] else {
+        panic!("{:?}", decision.actions);
+    };
+    assert_eq!((to.hash.as_str(), *paused), ("v1", false));
+    assert_eq!(told(&decision)[0], "Healed");
+}
+
+#[test]
+fn a_deleted_rollout_whose_state_is_lost_puts_back_what_it_keeps_and_lets_go() {
+    let mut model = Model::idle();
+    model.apply("v2");
+    (model.state, model.saved) = (State::default(), State::default());
+    model.deleting = true;
+    assert!(model.until(10, |model| !model.guarded_by_rollout));
+    assert_eq!(model.target.revision, revision("v1"));
+    assert!(!model.target.guarded && !model.target.paused);
+}
+
+#[test]
+fn a_kept_template_that_somebody_deleted_is_given_up_and_that_is_said() {
+    let mut model = Model::idle();
+    model.state.desired = Some(revision("v3"));
+    let first = decided(&model, |_| {});
+    assert_eq!(told(&first), Vec::<&str>::new());
+    model.state = first.next;
+    model.now += std::time::Duration::from_secs(60);
+    let second = decided(&model, |_| {});
+    assert_eq!(told(&second), ["SetAside"]);
+    assert_eq!(second.next.desired, None);
+    let late = decided(&model, |seen| seen.kept.desired = Some(revision("v3")));
+    assert_eq!(late.next.desired, Some(revision("v3")));
 }

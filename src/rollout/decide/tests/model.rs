@@ -87,6 +87,7 @@ pub fn terms() -> Terms {
             restore_template: true,
             config_changes: ConfigChanges::Report,
             suspended: false,
+            moved_to: None,
         },
         tuning: Tuning::default(),
     }
@@ -370,7 +371,7 @@ impl Model {
                     self.target.paused = *paused;
                 }
             }
-            Action::KeepStable { revision } => self.kept.stable = Some(revision.hash.clone()),
+            Action::KeepStable { revision } => self.kept.stable = Some(revision.clone()),
             Action::KeepDesired { revision } => self.kept.desired = Some(revision.clone()),
             Action::DropDesired => self.kept.desired = None,
             Action::Restart { id } => self.target.restarted_for = Some(id.clone()),

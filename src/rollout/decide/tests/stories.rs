@@ -591,3 +591,64 @@ fn a_run_is_finished_on_the_route_that_it_began_with() {
     model.pass();
     assert_eq!(route(&model), Some(model.terms.plan.route.clone()));
 }
+
+#[test]
+fn a_template_that_was_held_when_the_rollout_was_suspended_is_given_back_when_it_goes_on() {
+    for deep in [1, 60] {
+        let mut model = Model::idle();
+        model.apply("v2");
+        assert!(model.until(60, |model| deep == 1 || model.weight() == 5));
+        model.terms.plan.suspended = true;
+        assert!(model.until(60, |model| !model.target.guarded));
+        assert!(!model.until(10, |model| model.target.revision != revision("v1")));
+        assert_eq!(model.kept.desired, Some(revision("v2")));
+        let said = model.told.iter().map(ToString::to_string);
+        let said: Vec<String> = said.filter(|said| said.contains("is not proven")).collect();
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].contains("kubectl -n shop patch"), "{said:?}");
+        model.terms.plan.suspended = false;
+        assert!(model.until(60, |model| model.target.revision == revision("v2")));
+        assert!(model.target.paused && model.target.guarded);
+        assert!(model.until(600, |model| ended(model, Outcome::Promoted)));
+        assert_eq!(model.kept.desired, None);
+    }
+}
+
+#[test]
+fn what_was_applied_while_the_rollout_was_suspended_is_newer_than_what_was_kept() {
+    let mut model = Model::idle();
+    model.apply("v2");
+    model.terms.plan.suspended = true;
+    assert!(model.until(60, |model| !model.target.guarded));
+    model.pass();
+    model.apply("v3");
+    model.pass();
+    model.terms.plan.suspended = false;
+    assert!(!model.until(60, |model| model.target.revision != revision("v3")));
+    assert_eq!(model.kept.desired, None);
+    assert_eq!(model.state.stable, Some(revision("v3")));
+}
+
+#[test]
+fn a_template_that_was_held_when_the_target_was_edited_is_named_and_not_kept() {
+    let mut model = Model::idle();
+    model.apply("v2");
+    model.terms.plan.target = "another".to_owned();
+    assert!(model.until(60, |model| !model.target.guarded));
+    model.pass();
+    assert_eq!(model.kept.desired, None);
+    let said = model.told.iter().map(ToString::to_string);
+    let said: Vec<String> = said.filter(|said| said.contains("is not proven")).collect();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].contains("guards another from now on"), "{said:?}");
+}
+
+#[test]
+fn a_template_that_was_held_when_the_rollout_was_deleted_is_named() {
+    let mut model = Model::idle();
+    model.apply("v2");
+    model.deleting = true;
+    assert!(model.until(60, |model| !model.guarded_by_rollout));
+    assert_eq!(model.target.revision, revision("v1"));
+    assert!(names(&model).contains(&"SetAside"));
+}
