@@ -197,6 +197,7 @@ fn terms(settings: &Settings) -> Terms {
         restore_template: true,
         config_changes: ConfigChanges::Report,
         suspended: false,
+        moved_to: None,
     };
     Terms {
         plan,
@@ -275,7 +276,7 @@ fn observation(now: f64, samples: Vec<Sample>, weight: u8, canary: i32) -> Obser
             absent: None,
         },
         kept: Kept {
-            stable: Some(revision("v1").hash),
+            stable: Some(revision("v1")),
             desired: None,
         },
         gate: Gate::default(),
