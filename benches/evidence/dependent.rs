@@ -29,27 +29,43 @@ pub fn healthy(wanted: &Wanted) -> Vec<Row> {
     let mut rows = Vec::new();
     for rps in [100.0, 1000.0] {
         for canary in [1, 2, 5] {
-            for (told, noise) in SORTS {
-                let name = format!("dependent: {told}, {rps} rps, {canary} of {PODS} pods");
-                if !wanted.wants(&name) {
-                    continue;
-                }
-                let runs = (wanted.runs / 10).max(50);
-                let seen = wanted.many(&name, runs, |chance| {
-                    let damage = Damage::errors(HEALTHY, HEALTHY);
-                    let mut traffic = Traffic::new(chance, rps, damage, noise, canary);
-                    watch(
-                        &settings(1.2, 0.001),
-                        &mut traffic,
-                        &hour(canary, 0.0),
-                        Until::Worse,
-                    )
-                });
-                rows.push(row(name, &seen));
-            }
+            let told = format!("{rps} rps, {canary} of {PODS} pods");
+            rows.extend(hours(wanted, "dependent", &told, rps, &hour(canary, 0.0)));
         }
     }
     rows
+}
+
+/// The same with one canary pod, where nothing is known of the time before the run: the daemon scrapes,
+/// or Prometheus is new.
+pub fn blind(wanted: &Wanted) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for rps in [100.0, 1000.0] {
+        let watching = Watch {
+            history: 30.0,
+            ..hour(1, 0.0)
+        };
+        let told = format!("{rps} rps, 1 of {PODS} pods");
+        rows.extend(hours(wanted, "without history", &told, rps, &watching));
+    }
+    rows
+}
+
+fn hours(wanted: &Wanted, part: &str, told: &str, rps: f64, watching: &Watch) -> Vec<Row> {
+    let canary = usize::from(watching.weight) * PODS / 100;
+    let one = |(sort, noise): (&str, Noise)| {
+        let name = format!("{part}: {sort}, {told}");
+        if !wanted.wants(&name) {
+            return None;
+        }
+        let seen = wanted.many(&name, (wanted.runs / 10).max(50), |chance| {
+            let damage = Damage::errors(HEALTHY, HEALTHY);
+            let mut traffic = Traffic::new(chance, rps, damage, noise, canary);
+            watch(&settings(1.2, 0.001), &mut traffic, watching, Until::Worse)
+        });
+        Some(row(name, &seen))
+    };
+    SORTS.into_iter().filter_map(one).collect()
 }
 
 fn row(name: String, seen: &[Seen]) -> Row {
@@ -72,6 +88,7 @@ fn row(name: String, seen: &[Seen]) -> Row {
 
 fn hour(canary: usize, damage_after: f64) -> Watch {
     Watch {
+        pods: Some((canary as u32, (PODS - canary) as u32)),
         history: HISTORY,
         damage_after,
         ..Watch::at((canary * 100 / PODS) as u8, 3600.0)
@@ -132,17 +149,28 @@ pub fn cost(wanted: &Wanted) -> Vec<Row> {
     rows
 }
 
-/// What a noisy service costs: mean seconds to Worse for 0.5% -> 2.5% under each sort of noise.
+/// What a noisy service costs: mean seconds to Worse for five, eleven and sixty times the errors under each
+/// sort of noise.
 pub fn noisy(wanted: &Wanted) -> Vec<Row> {
     let mut rows = Vec::new();
-    for (rps, canary) in [(100.0, 1), (1000.0, 1), (1000.0, 5)] {
+    let damages = [
+        (2.5, 100.0, 1),
+        (2.5, 1000.0, 1),
+        (2.5, 1000.0, 5),
+        (5.5, 100.0, 1),
+        (5.5, 1000.0, 1),
+        (30.0, 1000.0, 1),
+    ];
+    for (bad, rps, canary) in damages {
         for (told, noise) in SORTS {
-            let name = format!("noisy detection: {told}, {rps} rps, {canary} of {PODS} pods");
+            let name = format!(
+                "noisy detection: {told}, 0.5% -> {bad}%, {rps} rps, {canary} of {PODS} pods"
+            );
             if !wanted.wants(&name) {
                 continue;
             }
             let seen = wanted.many(&name, wanted.few(), |chance| {
-                let damage = Damage::errors(HEALTHY, 5.0 * HEALTHY);
+                let damage = Damage::errors(HEALTHY, bad / 100.0);
                 let mut traffic = Traffic::new(chance, rps, damage, noise, canary);
                 watch(
                     &settings(1.2, 0.001),

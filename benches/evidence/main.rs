@@ -1,5 +1,5 @@
 //! The evidence, proven by simulation on the production code path: false rates at every look,
-//! detection against Wald's bound, dependent errors, whole rollouts, latency, patience.
+//! detection against Wald's bound, dependent errors, whole rollouts, little traffic, latency, patience.
 //!
 //! Prints each part's table with the target beside each figure and a mark where it is missed;
 //! nothing fails by a figure. Seeded: the same arguments give the same tables.
@@ -10,6 +10,7 @@
 
 mod chance;
 mod dependent;
+mod little;
 mod many;
 mod rates;
 mod rollout;
@@ -29,9 +30,10 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 /// A part's name and what it measures.
 type Part = (&'static str, fn(&Wanted) -> Vec<Row>);
 
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 12] = [
     ("detection", rates::detection),
     ("both", rates::both),
+    ("little", little::little),
     ("latency", times::latencies),
     ("suspicion", rollouts::suspicion),
     ("rollouts", rollouts::whole),
@@ -39,6 +41,7 @@ const PARTS: [Part; 10] = [
     ("cost", dependent::cost),
     ("noisy", dependent::noisy),
     ("dependent", dependent::healthy),
+    ("blind", dependent::blind),
     ("false-rates", rates::false_rates),
 ];
 

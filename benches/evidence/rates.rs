@@ -101,7 +101,7 @@ pub fn detection(wanted: &Wanted) -> Vec<Row> {
 
 /// Wald's bound: `ln(1/alpha)` over the information of a request, against the common rate that
 /// comes nearest.
-fn wald(stable: f64, canary: f64, w: f64) -> f64 {
+pub fn wald(stable: f64, canary: f64, w: f64) -> f64 {
     let common = w * canary + (1.0 - w) * stable;
     let term = |p: f64, q: f64| if p > 0.0 { p * (p / q).ln() } else { 0.0 };
     let information = |p: f64| term(p, common) + term(1.0 - p, 1.0 - common);

@@ -8,6 +8,8 @@ use super::traffic::{Traffic, at};
 #[derive(Debug, Clone, Copy)]
 pub struct Watch {
     pub weight: u8,
+    /// Ready pods of canary and stable, if they are told.
+    pub pods: Option<(u32, u32)>,
     /// Seconds of stable's history before the canary.
     pub history: f64,
     /// Seconds for which it is watched.
@@ -17,10 +19,11 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// From the first second on, without history.
+    /// From the first second on, without history, pods unknown.
     pub fn at(weight: u8, limit: f64) -> Self {
         Self {
             weight,
+            pods: None,
             history: 30.0,
             limit,
             damage_after: 0.0,
@@ -59,6 +62,9 @@ pub fn watch(settings: &Settings, traffic: &mut Traffic, watch: &Watch, until: U
     let settled = traffic.now;
     let begin = settled - settings.settle.as_secs_f64();
     evidence.weight_changed(settings, watch.weight, 100, at(begin));
+    if let Some((canary, stable)) = watch.pods {
+        evidence.pods_seen(canary, stable);
+    }
     let w = f64::from(watch.weight) / 100.0;
     let mut seen = Seen::default();
     while traffic.now - settled < watch.limit {

@@ -27,6 +27,13 @@ const AHEAD_MS: i64 = 5_000;
 /// How far before a cursor's time is read, so that every process' last counted scrape is there.
 const BEFORE_CURSOR_MS: i64 = 300_000;
 
+/// How far before its beginning a new subject is read, so that what is usual is known ...
+const HISTORY_MS: i64 = 1_800_000;
+/// ... if no more than so many are read: one answer holds all of them ...
+const HISTORY_SUBJECTS: usize = 20;
+/// ... and at most so many scrapes of each series.
+const HISTORY_SCRAPES: i64 = 200;
+
 /// Where metrics come from.
 #[derive(Debug)]
 pub struct Source {
@@ -131,9 +138,10 @@ impl Source {
             } else {
                 (subject.since, cursor)
             };
+            let history = if scraped { 0 } else { HISTORY_MS };
             rules.insert(
                 rule.name.clone(),
-                Follow::begin(rule, subject, since, cursor)?,
+                Follow::begin(rule, subject, since, history, cursor)?,
             );
         }
         Ok(())
@@ -154,7 +162,9 @@ impl Source {
                     asks.push(Ask::new(Arc::clone(&follow.rule)));
                     asks.len() - 1
                 });
-                let start = follow.start(self.lookback(&asks[at].metric), now.as_millisecond());
+                let lookback = self.lookback(&asks[at].metric);
+                let history = history(subjects.len(), lookback);
+                let start = follow.start(lookback, history, now.as_millisecond());
                 asks[at].add(
                     subject,
                     Member {
@@ -243,15 +253,25 @@ impl Source {
     }
 }
 
+/// How far before its beginning a new subject is read, in milliseconds; a scraper cannot look back.
+fn history(subjects: usize, lookback: i64) -> i64 {
+    if subjects > HISTORY_SUBJECTS {
+        return 0;
+    }
+    // What is looked back is two and a half times the time between scrapes.
+    (HISTORY_SCRAPES * lookback * 2 / 5).min(HISTORY_MS)
+}
+
 impl Follow {
     fn begin(
         rule: &Arc<Rule>,
         subject: &Subject,
         since: Timestamp,
+        history: i64,
         cursor: Option<&RuleCursor>,
     ) -> Result<Self, String> {
         let arms = Arms::of(rule, subject).map_err(|error| format!("{}: {error}", rule.name))?;
-        let from = since.as_millisecond();
+        let from = since.as_millisecond() - history;
         let counters = match cursor {
             Some(cursor) => Counters::resume(&rule.name, from, cursor),
             None => Counters::start(&rule.name, from),
@@ -279,11 +299,11 @@ impl Follow {
         same_rule && same_place
     }
 
-    /// From when on scrapes must be read, in milliseconds.
-    fn start(&self, lookback: i64, now: i64) -> i64 {
+    /// From when on scrapes must be read, in milliseconds, if `history` is to be known.
+    fn start(&self, lookback: i64, history: i64, now: i64) -> i64 {
         match (self.fresh, self.counters.newest()) {
             (true, Some(counted)) => counted.saturating_sub(BEFORE_CURSOR_MS),
-            (true, None) => self.since.as_millisecond() - lookback,
+            (true, None) => self.since.as_millisecond() - lookback - history,
             (false, Some(seen)) => seen.saturating_sub(lookback),
             (false, None) => now - 2 * lookback,
         }

@@ -8,6 +8,7 @@
 //! can be stored. Not here: domain words, time, settling, which metric was counted.
 
 pub mod block;
+pub mod dispersion;
 pub mod latency;
 pub mod mixture;
 pub mod not_worse;

@@ -20,6 +20,9 @@ pub(super) struct Errors {
     pub(super) step: Arms,
     exact: Exact,
     pub(super) tail: Tail,
+    /// Intervals in which an arm had no request, until both have; empty in older checkpoints.
+    #[serde(default)]
+    pending: Arms,
 }
 
 impl Errors {
@@ -30,18 +33,41 @@ impl Errors {
             step: Arms::default(),
             exact: Exact::begin(),
             tail: Tail::begin(),
+            pending: Arms::default(),
         }
     }
 
+    /// Tests an interval as it is: one with an empty arm brings nothing.
     pub(super) fn observe(&mut self, arms: &Arms, worse: &Margin, not_worse: &Margin) {
+        self.count(arms);
+        self.test(arms, worse, not_worse);
+    }
+
+    /// Tests intervals of one weight together until both arms have requests: with little traffic, or
+    /// arms that are read at different moments, most intervals have an empty arm.
+    pub(super) fn pool(&mut self, arms: &Arms, worse: &Margin, not_worse: &Margin) {
+        self.count(arms);
+        self.pending += *arms;
+        if self.pending.share().is_some() {
+            let pooled = std::mem::take(&mut self.pending);
+            self.test(&pooled, worse, not_worse);
+        }
+    }
+
+    fn count(&mut self, arms: &Arms) {
         self.run += *arms;
         self.step += *arms;
+        self.tail.count(arms);
+    }
+
+    fn test(&mut self, arms: &Arms, worse: &Margin, not_worse: &Margin) {
         self.exact.observe(arms, worse);
-        self.tail.observe(arms, not_worse);
+        self.tail.test(arms, not_worse);
     }
 
     pub(super) fn weight_changed(&mut self) {
         self.step = Arms::default();
+        self.pending = Arms::default();
         self.exact.share_changed();
         self.tail.weight_changed();
     }

@@ -12,6 +12,7 @@ mod errors;
 mod goal;
 mod guard;
 pub mod judge;
+mod noise;
 mod patience;
 mod report;
 mod rule;
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 pub use goal::GoalReport;
 pub use guard::ShareReport;
+pub use noise::Pods;
 pub use patience::Patience;
 pub use report::{ArmReport, RuleReport, Verdict};
 pub use sample::{ArmCounts, Kind, Max, Question, Sample, Settings};
@@ -45,6 +47,9 @@ pub struct Evidence {
     blast: f64,
     /// Whether `blast` was planned from traffic that was seen.
     planned: bool,
+    /// Ready pods of both arms; unknown in older checkpoints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pods: Option<Pods>,
 }
 
 /// The weight in force.
@@ -73,6 +78,7 @@ impl Evidence {
             guard: Guard::default(),
             blast: settings.blast,
             planned: false,
+            pods: None,
         }
     }
 
@@ -96,9 +102,9 @@ impl Evidence {
 
     /// Takes a sample from before the run, or of weight 0: it says how much traffic there is and
     /// how stable behaves, and tests nothing.
-    pub fn baseline(&mut self, _settings: &Settings, sample: &Sample) {
+    pub fn baseline(&mut self, settings: &Settings, sample: &Sample) {
         if let Some(rule) = self.rule_for(sample) {
-            rule.note(sample);
+            rule.note(settings, sample);
         }
     }
 
@@ -141,6 +147,15 @@ impl Evidence {
         }
     }
 
+    /// The pods that both arms have now. From then on Worse takes more where noise belongs to
+    /// pods and lasts, or where one pod's way could be the whole effect; an arm without pods is
+    /// not told of.
+    pub fn pods_seen(&mut self, canary: u32, stable: u32) {
+        if canary > 0 && stable > 0 {
+            self.pods = Some(Pods { canary, stable });
+        }
+    }
+
     /// Folds a sample in. One that was counted, or that is no sound count of its rule, is
     /// dropped; one that begins before the weight had settled only tells how stable behaves.
     pub fn observe(&mut self, settings: &Settings, sample: &Sample) {
@@ -151,7 +166,7 @@ impl Evidence {
         let counts = |step: &Step| step.weight > 0 && sample.from >= settled(settings, step.at);
         let (Some(step), Some(question)) = (step.filter(counts), settings.question(&sample.rule))
         else {
-            rule.note(sample);
+            rule.note(settings, sample);
             return;
         };
         let force = InForce {
@@ -160,7 +175,7 @@ impl Evidence {
             share_wrong: wrong,
         };
         rule.test(settings, question, sample, force);
-        rule.note(sample);
+        rule.note(settings, sample);
         // Without a baseline there is no share to agree with.
         let alone = rule.is_alone(step.share());
         if !alone
@@ -213,7 +228,9 @@ impl Evidence {
             let known = self.rules.iter().find(|rule| rule.name == question.name);
             let fresh = Rule::begin(question);
             let rule = known.unwrap_or(&fresh);
-            RuleReport::of(settings, question, rule, self.blast, margin, w)
+            let mut report = RuleReport::of(settings, question, rule, self.blast, margin, w);
+            report.discount(rule.log_lasting(w, self.pods), rule.counted);
+            report
         };
         settings.questions.iter().map(report).collect()
     }

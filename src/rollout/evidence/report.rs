@@ -88,6 +88,9 @@ pub struct RuleReport {
     /// The tolerated ratio of the bad shares; unknown in older reports.
     #[serde(default)]
     pub ratio: f64,
+    /// The same, discounted by the noise of pods; unknown in older reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_lasting: Option<f64>,
     /// What both must reach for Worse (the exact one alone for Suspect).
     pub bound: f64,
     /// Natural logarithm of the promotion test's highest e-value in this step.
@@ -152,6 +155,7 @@ impl RuleReport {
             boundary: None,
             log_exact: 0.0,
             log_block: 0.0,
+            log_lasting: None,
             ratio: 0.0,
             bound: 0.0,
             log_not_worse: 0.0,
@@ -168,10 +172,28 @@ impl RuleReport {
         self.verdict = self.judge(counted);
     }
 
+    /// Takes the noise of pods into account.
+    pub(super) fn discount(&mut self, log_lasting: f64, counted: bool) {
+        self.log_lasting = Some(log_lasting);
+        self.decide(counted);
+    }
+
+    /// Natural logarithm of the evidence that must reach the bound for Worse: the least of the
+    /// witnesses'.
+    pub fn log_worse(&self) -> f64 {
+        self.log_exact.min(self.log_burst())
+    }
+
+    /// The block witness with what the noise of pods leaves of it.
+    pub(super) fn log_burst(&self) -> f64 {
+        self.log_lasting
+            .map_or(self.log_block, |lasting| lasting.min(self.log_block))
+    }
+
     fn judge(&self, counted: bool) -> Verdict {
         let goal = self.goal.as_ref();
         let compared = self.log_exact >= self.bound;
-        if compared && self.log_block >= self.bound || goal.is_some_and(GoalReport::is_above) {
+        if self.log_worse() >= self.bound || goal.is_some_and(GoalReport::is_above) {
             Verdict::Worse
         } else if compared || goal.is_some_and(GoalReport::is_suspect) {
             Verdict::Suspect

@@ -13,6 +13,7 @@ use crate::stats::{Arm, Arms, Margin};
 
 use super::errors::Errors;
 use super::goal::Goal;
+use super::noise::{Noise, Pods};
 use super::sample::{ArmCounts, Kind, Question, Sample, Settings};
 use super::times::{Terms, Times};
 
@@ -39,6 +40,12 @@ pub(super) struct Rule {
     /// The fixed limit, if the rule has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) goal: Option<Goal>,
+    /// Noise that belongs to pods; unknown in older checkpoints.
+    #[serde(default)]
+    noise: Noise,
+    /// Latency rules: the boundary (index) above which the noise is learned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    noise_cut: Option<usize>,
 }
 
 /// The rule's kind with its numbers.
@@ -76,6 +83,8 @@ impl Rule {
             counted: false,
             counts,
             goal: question.max.map(Goal::begin),
+            noise: Noise::default(),
+            noise_cut: None,
         }
     }
 
@@ -118,10 +127,11 @@ impl Rule {
     }
 
     /// What every sample brings, whether it is tested or not: time, traffic, and what stable does.
-    pub(super) fn note(&mut self, sample: &Sample) {
+    pub(super) fn note(&mut self, settings: &Settings, sample: &Sample) {
         let before = self.newest.replace(sample.to);
         let fresh = before.map_or(sample.from, |newest| newest.max(sample.from));
-        self.seconds += sample.to.duration_since(fresh).as_secs_f64().max(0.0);
+        let seconds = sample.to.duration_since(fresh).as_secs_f64().max(0.0);
+        self.seconds += seconds;
         self.requests += sample.canary.total() + sample.stable.total();
         match (&mut self.counts, &sample.stable) {
             (Counts::Errors(errors), ArmCounts::Proportion { total, bad }) => {
@@ -134,6 +144,25 @@ impl Rule {
             (Counts::Errors(_), ArmCounts::Buckets { .. })
             | (Counts::Times(_), ArmCounts::Proportion { .. }) => {}
         }
+        self.note_noise(settings, sample, seconds);
+    }
+
+    fn note_noise(&mut self, settings: &Settings, sample: &Sample, seconds: f64) {
+        if let (Counts::Times(times), None) = (&self.counts, self.noise_cut) {
+            self.noise_cut = times.noise_boundary();
+        }
+        if let Some(arms) = self.arms(sample) {
+            let block = settings.block.as_secs_f64() * NEARLY;
+            self.noise.note(arms.stable, seconds, block);
+        }
+    }
+
+    /// Both arms' bad requests: errors, or the slow ones that the noise is learned from.
+    fn arms(&self, sample: &Sample) -> Option<Arms> {
+        Some(Arms {
+            canary: sample.canary.arm(self.noise_cut)?,
+            stable: sample.stable.arm(self.noise_cut)?,
+        })
     }
 
     /// Tests a sample. To be called before [`Rule::note`]: bets are made from earlier samples.
@@ -167,7 +196,7 @@ impl Rule {
                     canary: Arm::new(*n_c, *x_c),
                     stable: Arm::new(*n_b, *x_b),
                 };
-                errors.observe(&arms, &worse, &not_worse);
+                errors.pool(&arms, &worse, &not_worse);
             }
             (
                 Counts::Times(times),
@@ -175,7 +204,7 @@ impl Rule {
                 ArmCounts::Buckets { counts: stable, .. },
             ) => {
                 let w = force.w;
-                times.observe(
+                times.pool(
                     canary,
                     stable,
                     &Terms {
@@ -189,6 +218,9 @@ impl Rule {
         }
         if let Some(goal) = &mut self.goal {
             goal.observe(&sample.canary);
+        }
+        if let Some(arms) = self.arms(sample) {
+            self.noise.observe(&arms);
         }
         self.open_since.get_or_insert(sample.from);
         if force.share_wrong {
@@ -224,6 +256,7 @@ impl Rule {
             Counts::Errors(errors) => errors.tail.close_block(w, question.ratio),
             Counts::Times(times) => times.close_block(w, question.ratio),
         }
+        self.noise.voted(self.log_block());
     }
 
     /// The open block is not compared. A limit asks for no share: its block goes on.
@@ -231,6 +264,7 @@ impl Rule {
         if self.goal.is_none() {
             self.open_since = None;
         }
+        self.noise.drop_block();
         match &mut self.counts {
             Counts::Errors(errors) => errors.tail.drop_block(),
             Counts::Times(times) => times.drop_block(),
@@ -243,6 +277,7 @@ impl Rule {
         if let Some(goal) = &mut self.goal {
             goal.weight_changed();
         }
+        self.noise.weight_changed();
         match &mut self.counts {
             Counts::Errors(errors) => errors.weight_changed(),
             Counts::Times(times) => times.weight_changed(),
@@ -279,6 +314,21 @@ impl Rule {
             Counts::Errors(errors) => errors.tail.log_block(),
             Counts::Times(times) => times.log_block(),
         }
+    }
+
+    /// The block witness's evidence, discounted by the noise of pods: as if blocks were as long as
+    /// their bad times last, and nothing where the effect may be one pod's way. `w` is the
+    /// canary's share of the traffic.
+    pub(super) fn log_lasting(&self, w: f64, pods: Option<Pods>) -> f64 {
+        let log = self.log_block();
+        let Some(pods) = pods.filter(|_| log > 0.0) else {
+            return log;
+        };
+        let errors = matches!(self.counts, Counts::Errors(_));
+        if errors && !self.noise.stands_out(pods) {
+            return 0.0;
+        }
+        log / self.noise.inflation(w, pods)
     }
 
     pub(super) fn log_not_worse(&self) -> f64 {

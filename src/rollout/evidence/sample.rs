@@ -10,7 +10,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::stats::Margin;
+use crate::stats::quantile::above;
+use crate::stats::{Arm, Margin};
 
 /// Increments of one rule over one scrape interval, both arms from the same scrapes.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +53,16 @@ impl ArmCounts {
         match self {
             Self::Proportion { total, .. } => *total,
             Self::Buckets { counts, .. } => counts.iter().sum(),
+        }
+    }
+
+    /// Requests and bad ones: errors, or those slower than the boundary with the index `cut`.
+    pub(super) fn arm(&self, cut: Option<usize>) -> Option<Arm> {
+        match self {
+            Self::Proportion { total, bad } => Some(Arm::new(*total, *bad)),
+            Self::Buckets { counts, .. } => {
+                Some(Arm::new(counts.iter().sum(), above(counts, cut?)))
+            }
         }
     }
 

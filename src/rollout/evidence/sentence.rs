@@ -64,13 +64,13 @@ impl RuleReport {
         let needed = odds(self.bound);
         match self.verdict {
             Verdict::Worse => {
-                let reached = odds(self.log_exact.min(self.log_block));
+                let reached = odds(self.log_worse());
                 format!("odds against chance {reached} to 1, needed {needed} to 1")
             }
             Verdict::Suspect => format!(
                 "odds against chance {} to 1, but {} to 1 if requests fail in bursts, needed {needed} to 1 of both",
                 odds(self.log_exact),
-                odds(self.log_block)
+                odds(self.log_burst())
             ),
             Verdict::NotWorse => format!(
                 "shown to stay below {}, odds {} to 1, needed {} to 1",
@@ -80,7 +80,7 @@ impl RuleReport {
             ),
             Verdict::Undecided => format!(
                 "odds {} to 1 that it is worse (needed {needed}), {} to 1 that it stays below {} (needed {})",
-                odds(self.log_exact.min(self.log_block)),
+                odds(self.log_worse()),
                 odds(self.log_not_worse),
                 self.excluded(),
                 odds(self.bound_not_worse)
@@ -189,6 +189,7 @@ mod tests {
             stable,
             log_exact: 4e9f64.ln(),
             log_block: 3.1e9f64.ln(),
+            log_lasting: None,
             ratio: 1.2,
             bound: 200f64.ln(),
             log_not_worse: 25f64.ln(),

@@ -28,11 +28,15 @@ impl Tail {
         }
     }
 
-    /// The promotion test takes every interval; the open block adds its bad requests up.
-    pub(super) fn observe(&mut self, arms: &Arms, margin: &Margin) {
-        self.not_worse.observe(arms, margin);
+    /// The open block adds up its bad requests.
+    pub(super) fn count(&mut self, arms: &Arms) {
         self.open.0 += arms.canary.bad;
         self.open.1 += arms.stable.bad;
+    }
+
+    /// The promotion test takes an interval with requests of both arms.
+    pub(super) fn test(&mut self, arms: &Arms, margin: &Margin) {
+        self.not_worse.observe(arms, margin);
     }
 
     /// The open block is complete: it votes. `w` is the configured share.

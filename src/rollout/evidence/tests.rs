@@ -626,3 +626,79 @@ fn a_verdict_is_told_with_both_arms_and_the_odds() {
     );
     assert!(sentence.ends_with("needed 200 to 1"), "{sentence}");
 }
+
+#[test]
+fn a_bad_canary_is_found_with_its_pods_told_too_and_a_slightly_worse_pod_is_not_its_release() {
+    let settings = settings(vec![errors()], &[10]);
+    for (rate, found) in [(0.025, true), (0.0082, false)] {
+        let mut traffic = Traffic::new(21, 3000.0, 0.005, rate);
+        let mut evidence = warm_up(&settings, &mut traffic);
+        evidence.weight_changed(&settings, 10, 100, at(traffic.now));
+        evidence.pods_seen(1, 9);
+        let verdicts: Vec<Verdict> = (0..1500)
+            .map(|_| second(&mut evidence, &settings, &mut traffic, 0.1))
+            .collect();
+        assert_eq!(verdicts.contains(&Verdict::Worse), found, "{rate}");
+        assert!(verdicts.contains(&Verdict::Suspect));
+    }
+}
+
+#[test]
+fn a_checkpoint_from_before_the_noise_of_pods_was_known_is_read() {
+    let settings = settings(vec![errors()], &[10]);
+    let mut traffic = Traffic::new(9, 200.0, 0.01, 0.05);
+    let mut evidence = warm_up(&settings, &mut traffic);
+    evidence.weight_changed(&settings, 10, 100, at(traffic.now));
+    second(&mut evidence, &settings, &mut traffic, 0.1);
+    let mut value = serde_json::to_value(&evidence).unwrap();
+    value["rules"][0]
+        .as_object_mut()
+        .unwrap()
+        .remove("noise")
+        .unwrap();
+    let read: Evidence = serde_json::from_value(value).unwrap();
+    let (old, new) = (read.report(&settings), evidence.report(&settings));
+    assert_eq!(old[0].log_block.to_bits(), new[0].log_block.to_bits());
+}
+
+/// One arm's requests; the other has none.
+fn lone(rule: &str, second: f64, canary: (f64, f64), stable: (f64, f64)) -> Sample {
+    let arm = |(total, bad)| ArmCounts::Proportion { total, bad };
+    Sample {
+        rule: rule.to_owned(),
+        from: at(second - 1.0),
+        to: at(second),
+        canary: arm(canary),
+        stable: arm(stable),
+    }
+}
+
+#[test]
+fn intervals_with_an_empty_arm_are_tested_together_but_never_across_a_change_of_weight() {
+    let settings = settings(vec![errors()], &[10]);
+    let begin = || {
+        let mut evidence = Evidence::begin(&settings);
+        evidence.weight_changed(&settings, 10, 100, at(0.0));
+        evidence
+    };
+    let exact = |evidence: &Evidence| evidence.report(&settings)[0].log_exact;
+    let whole = lone("error-rate", 10.0, (10.0, 4.0), (90.0, 1.0));
+    let halves = [
+        lone("error-rate", 10.0, (0.0, 0.0), (90.0, 1.0)),
+        lone("error-rate", 11.0, (10.0, 4.0), (0.0, 0.0)),
+    ];
+    let (mut once, mut twice, mut across) = (begin(), begin(), begin());
+    once.observe(&settings, &whole);
+    twice.observe(&settings, &halves[0]);
+    // A restart in between changes nothing.
+    let text = serde_json::to_string(&twice).unwrap();
+    twice = serde_json::from_str(&text).unwrap();
+    twice.observe(&settings, &halves[1]);
+    assert!(exact(&once) > 2.0 && (exact(&once) - exact(&twice)).abs() < 1e-9);
+    across.observe(&settings, &halves[0]);
+    across.weight_changed(&settings, 25, 100, at(10.0));
+    let mut later = halves[1].clone();
+    (later.from, later.to) = (at(20.0), at(21.0));
+    across.observe(&settings, &later);
+    assert!(exact(&across).abs() < 1e-9, "{}", exact(&across));
+}

@@ -31,6 +31,9 @@ pub(super) struct Times {
     pub(super) boundaries: Vec<f64>,
     pub(super) run: Pair,
     pub(super) step: Pair,
+    /// Intervals in which an arm had no request, until both have; empty in older checkpoints.
+    #[serde(default)]
+    pending: Pair,
     /// All that is known of stable, from before the run too.
     known: Vec<f64>,
     /// The part of `known` that the bets are made from.
@@ -48,6 +51,18 @@ pub(super) struct Times {
 pub(super) struct Pair {
     pub(super) canary: Vec<f64>,
     pub(super) stable: Vec<f64>,
+}
+
+impl Pair {
+    fn add(&mut self, canary: &[f64], stable: &[f64]) {
+        add(&mut self.canary, canary);
+        add(&mut self.stable, stable);
+    }
+
+    fn is_of_both(&self) -> bool {
+        let some = |counts: &[f64]| counts.iter().any(|count| *count > 0.0);
+        some(&self.canary) && some(&self.stable)
+    }
 }
 
 /// A value that can always be computed again from the state: it is not stored and makes no
@@ -81,6 +96,7 @@ impl Times {
             boundaries: Vec::new(),
             run: Pair::default(),
             step: Pair::default(),
+            pending: Pair::default(),
             known: Vec::new(),
             frozen: Vec::new(),
             cuts: Vec::new(),
@@ -107,18 +123,46 @@ impl Times {
         add(&mut self.known, stable);
     }
 
+    /// Tests an interval as it is: one with an empty arm brings nothing.
     pub(super) fn observe(&mut self, canary: &[f64], stable: &[f64], terms: &Terms) {
-        for pair in [&mut self.run, &mut self.step] {
-            add(&mut pair.canary, canary);
-            add(&mut pair.stable, stable);
+        if self.count(canary, stable) {
+            self.test(canary, stable, terms);
         }
-        if self.known.iter().sum::<f64>() < LEAST_KNOWN {
+    }
+
+    /// Tests intervals of one weight together until both arms have requests. The estimate is that
+    /// from before the first of them.
+    pub(super) fn pool(&mut self, canary: &[f64], stable: &[f64], terms: &Terms) {
+        if !self.count(canary, stable) {
             return;
         }
-        self.renew();
+        self.pending.add(canary, stable);
+        if self.pending.is_of_both() {
+            let pooled = std::mem::take(&mut self.pending);
+            self.test(&pooled.canary, &pooled.stable, terms);
+        }
+    }
+
+    /// Adds an interval up; whether enough of stable is known for a test.
+    fn count(&mut self, canary: &[f64], stable: &[f64]) -> bool {
+        self.run.add(canary, stable);
+        self.step.add(canary, stable);
+        if self.known.iter().sum::<f64>() < LEAST_KNOWN {
+            return false;
+        }
+        if self.pending == Pair::default() {
+            self.renew();
+        }
+        for (cut, tail) in self.cuts.iter().zip(&mut self.tails) {
+            tail.count(&arms(canary, stable, *cut));
+        }
+        true
+    }
+
+    fn test(&mut self, canary: &[f64], stable: &[f64], terms: &Terms) {
         self.bet(canary, stable, terms);
         for (cut, tail) in self.cuts.iter().zip(&mut self.tails) {
-            tail.observe(&arms(canary, stable, *cut), &terms.not_worse);
+            tail.test(&arms(canary, stable, *cut), &terms.not_worse);
         }
     }
 
@@ -156,6 +200,7 @@ impl Times {
 
     pub(super) fn weight_changed(&mut self) {
         self.step = Pair::default();
+        self.pending = Pair::default();
         self.exact.share(SHARE, &ln_priors());
         for tail in &mut self.tails {
             tail.weight_changed();
@@ -238,6 +283,13 @@ impl Times {
         let p = probabilities(&self.known);
         let cuts = tail_boundaries(&self.boundaries, &p);
         cuts.into_iter().map(|cut| above(&p, cut)).collect()
+    }
+
+    /// The boundary (index) above which the noise of pods is learned: stable's p95, once enough
+    /// of its slow requests are known.
+    pub(super) fn noise_boundary(&self) -> Option<usize> {
+        let known: f64 = self.known.iter().sum();
+        (known >= 4.0 * LEAST_KNOWN).then(|| self.told_boundary(0.95))?
     }
 
     /// The boundary (index) that is nearest to stable's quantile `q`.
