@@ -22,6 +22,9 @@ pub mod worse;
 #[cfg(test)]
 pub(crate) mod chance;
 
+#[cfg(test)]
+mod oracles;
+
 /// What one arm did in an interval: trials, and how many of them were bad.
 #[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Arm {
