@@ -207,7 +207,11 @@ fn restore(context: &Context, entry: &mut Entry, rollout: &Rollout) -> Result<()
         return Ok(());
     }
     let state = status::state(rollout.status.as_ref()).map_err(Error::Checkpoint)?;
-    let state = state.unwrap_or_default();
+    let mut state = state.unwrap_or_default();
+    state.resumed = match &entry.state {
+        Some(before) => before.resumed,
+        None => Some(context.clock.now()),
+    };
     let key = prometheus::Key {
         namespace: rollout.namespace().unwrap_or_default(),
         name: rollout.name_any(),

@@ -59,6 +59,10 @@ pub struct State {
     /// The run's evidence; advances with each sample.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,
+    /// When a daemon that had not watched before took it up; it has to look before it can say that
+    /// there is nothing to be seen.
+    #[serde(skip)]
+    pub resumed: Option<Timestamp>,
     /// Where the evidence goes on reading after a restart; opaque.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bookmark: Option<serde_json::Value>,
@@ -70,6 +74,7 @@ impl State {
         let bare = |state: &State| State {
             evidence: None,
             bookmark: None,
+            resumed: None,
             ..state.clone()
         };
         bare(self) != bare(other)

@@ -33,6 +33,7 @@ impl<'a> Pass<'a> {
     pub fn new(terms: &'a Terms, state: &State, seen: &'a Observation) -> Self {
         let mut state = state.clone();
         state.phase.set_back(seen.now);
+        state.resumed = state.resumed.filter(|at| *at <= seen.now);
         if let Some(evidence) = &mut state.evidence {
             evidence.set_back(seen.now, terms.tuning.stale_after);
         }
@@ -156,6 +157,12 @@ impl<'a> Pass<'a> {
         self.since(newest.map_or(run.started, |at| at.max(run.started)))
     }
 
+    /// Whether samples could have come since this daemon took up the watch.
+    pub fn has_looked(&mut self) -> bool {
+        let stale = self.terms.tuning.stale_after;
+        self.state.resumed.is_none_or(|at| self.over(at, stale))
+    }
+
     /// Ready pods of what serves as stable.
     pub fn stable_ready(&self) -> i32 {
         let serving = self.state.stable.as_ref().and_then(|stable| {
@@ -171,6 +178,10 @@ impl<'a> Pass<'a> {
             self.tell(Reason::RollbackStarted {
                 cause: cause.clone(),
             });
+        }
+        // The last rise may be in force without having been seen yet.
+        if run.weight > 0 {
+            self.act(Action::LowerWeight { weight: 0 });
         }
         run.weight = 0;
         run.weight_since = None;

@@ -268,6 +268,9 @@ pub(super) fn silent(pass: &mut Pass<'_>, run: &Run) -> Option<Phase> {
         pass.wake_at(pass.now().checked_add(rest).unwrap_or(jiff::Timestamp::MAX));
         return None;
     }
+    if !pass.has_looked() {
+        return None;
+    }
     let why = pass.seen.metrics.absent.clone().unwrap_or_else(|| {
         format!(
             "no sample for {}",

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::model::{Health, Model, revision};
+use crate::rollout::action::Action;
+use crate::rollout::decide::decide;
 use crate::rollout::evidence::{Kind, Max, Question};
 use crate::rollout::observation::CanaryRoute;
 use crate::rollout::plan::Route;
@@ -154,6 +156,22 @@ fn stale_metrics_hold_the_step_and_then_the_run_and_fresh_ones_let_it_go_on() {
     assert!(model.until(30, |model| model.state.phase.name() == "Held"));
     model.metrics = true;
     assert!(model.until(600, |model| ended(model, Outcome::Promoted)));
+}
+
+#[test]
+fn a_daemon_that_was_away_looks_before_it_says_that_there_is_nothing() {
+    let mut model = Model::idle();
+    model.apply("v2");
+    assert!(model.until(60, |model| model.weight() == 5));
+    model.now += Duration::from_secs(3600);
+    model.state.resumed = Some(model.now);
+    let mut silent = model.clone();
+    let held = |model: &Model| model.state.phase.name() == "Held";
+    assert!(!model.until(60, held));
+    assert!(model.until(600, |model| ended(model, Outcome::Promoted)));
+    silent.metrics = false;
+    assert!(!silent.until(10, held));
+    assert!(silent.until(10, held));
 }
 
 #[test]
@@ -347,6 +365,25 @@ fn a_weight_that_appears_while_the_canary_is_prepared_goes_to_0() {
     });
     model.pass();
     assert_eq!(model.weight(), 0);
+}
+
+#[test]
+fn a_rollback_sends_weight_0_even_where_the_last_rise_was_not_seen() {
+    for unseen in [None, Some(0)] {
+        let mut model = Model::idle();
+        model.apply("v2");
+        assert!(model.until(60, |model| model.weight() == 5));
+        model.ask("abort");
+        let mut seen = model.look();
+        seen.route.canary = unseen.map(|weight| CanaryRoute {
+            weight: Some(weight),
+            differs: false,
+        });
+        let decision = decide(&model.terms, &model.state, &seen);
+        assert_eq!(decision.next.phase.name(), "RollingBack");
+        let first = decision.actions.first().cloned();
+        assert_eq!(first, Some(Action::LowerWeight { weight: 0 }));
+    }
 }
 
 #[test]
