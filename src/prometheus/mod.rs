@@ -37,7 +37,7 @@ use crate::rollout::rule::{Rule, Variable};
 pub use client::{Prometheus, http_client};
 pub use cursor::Cursor;
 pub use error::Error;
-pub use scrape::{Scrape, Targets};
+pub use scrape::{Answers, Scrape, Targets};
 pub use source::Source;
 
 /// Which Rollout a reading is of.

@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
 use jiff::Timestamp;
 use reqwest::header::ACCEPT;
 
@@ -26,6 +26,9 @@ use super::sorting::{Ask, Labels, target};
 /// The largest text that is read, after decompression.
 const BODY_LIMIT: usize = 64 << 20;
 
+/// What processes of this process answer, by name: a text, or why there is none.
+pub type Answers = BoxFuture<'static, Vec<(String, Result<String, Error>)>>;
+
 /// Where metrics are read.
 #[derive(Clone)]
 pub enum Targets {
@@ -35,6 +38,8 @@ pub enum Targets {
     Found(Arc<dyn Fn() -> Vec<String> + Send + Sync>),
     /// Texts by process name, without any network: a router in this process.
     Texts(Arc<dyn Fn() -> Vec<(String, String)> + Send + Sync>),
+    /// The same, but an answer may fail, and take its time.
+    Answers(Arc<dyn Fn() -> Answers + Send + Sync>),
 }
 
 impl fmt::Debug for Targets {
@@ -43,6 +48,7 @@ impl fmt::Debug for Targets {
             Self::Urls(urls) => f.debug_tuple("Urls").field(urls).finish(),
             Self::Found(_) => f.write_str("Found"),
             Self::Texts(_) => f.write_str("Texts"),
+            Self::Answers(_) => f.write_str("Answers"),
         }
     }
 }
@@ -99,12 +105,22 @@ impl Scrape {
             Targets::Urls(urls) => urls.clone(),
             Targets::Found(find) => find(),
             Targets::Texts(texts) => {
-                let read = |(name, text): (String, String)| {
-                    let mut reading = Pending::new(asks, &name, at);
-                    reading.feed(text.as_bytes());
-                    (name, Ok(reading.finish()))
-                };
-                return texts().into_iter().map(read).collect();
+                let texts = texts().into_iter();
+                return texts
+                    .map(|(name, text)| {
+                        let answer = Pending::whole(asks, &name, at, &text);
+                        (name, Ok(answer))
+                    })
+                    .collect();
+            }
+            Targets::Answers(ask) => {
+                let answers = ask().await.into_iter();
+                return answers
+                    .map(|(name, text)| {
+                        let answer = text.map(|text| Pending::whole(asks, &name, at, &text));
+                        (name, answer)
+                    })
+                    .collect();
             }
         };
         join_all(urls.into_iter().map(|url| async move {
@@ -184,6 +200,13 @@ impl<'a> Pending<'a> {
             at,
             answer,
         }
+    }
+
+    /// Reads a text that is there at once.
+    fn whole(asks: &'a [Ask], name: &str, at: i64, text: &str) -> Answer {
+        let mut pending = Self::new(asks, name, at);
+        pending.feed(text.as_bytes());
+        pending.finish()
     }
 
     fn feed(&mut self, piece: &[u8]) {

@@ -442,6 +442,50 @@ async fn several_pods_become_one_sample_and_a_restarted_one_counts_from_zero() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_scraper_whose_clock_was_set_back_goes_on_from_there() {
+    let pods = |text: String| vec![("a".to_owned(), text)];
+    for (restarted, back) in [(false, 3_600), (true, 3_600), (false, 7)] {
+        let (mut source, now) = texts();
+        let mut api = errors("api");
+        for (second, text) in [(10_000, text(100, 0, 0)), (10_001, text(110, 0, 0))] {
+            *now.lock().unwrap() = pods(text);
+            api.cursor = Some(read(&mut source, &api, second).await.cursor);
+        }
+        if restarted {
+            let shown = Arc::clone(&now);
+            let targets = Targets::Texts(Arc::new(move || shown.lock().unwrap().clone()));
+            source = Scrape::new(targets, Duration::from_secs(1)).unwrap().into();
+        }
+        // What came before the new time is known to be counted only by the old one.
+        let then = 10_002 - back;
+        *now.lock().unwrap() = pods(text(115, 0, 2));
+        let reading = read(&mut source, &api, then).await;
+        assert_eq!(rows(&reading), [], "{back} s");
+        api.cursor = Some(reading.cursor);
+        *now.lock().unwrap() = pods(text(120, 1, 4));
+        let reading = read(&mut source, &api, then + 1).await;
+        let expected = [(then, then + 1, 2.0, 0.0, 6.0, 1.0)];
+        assert_eq!(rows(&reading), expected, "{back} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scraper_waits_for_a_clock_that_was_set_back_a_little() {
+    let (mut source, now) = texts();
+    let mut api = errors("api");
+    let mut look = async |second, text: String| {
+        *now.lock().unwrap() = vec![("a".to_owned(), text)];
+        let reading = read(&mut source, &api, second).await;
+        api.cursor = Some(reading.cursor.clone());
+        rows(&reading)
+    };
+    assert_eq!(look(100, text(100, 0, 0)).await, []);
+    assert_eq!(look(97, text(105, 1, 0)).await, []);
+    let all = [(100, 101, 0.0, 0.0, 10.0, 2.0)];
+    assert_eq!(look(101, text(108, 2, 0)).await, all);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restarted_scraper_counts_what_came_meanwhile() {
     let (mut source, now) = texts();
     let rules = [shipped("error-rate"), shipped("latency-p99")];
