@@ -47,6 +47,8 @@ pub struct Invariants {
     pub wanted_since: u64,
     /// The gate stands open, or Sluice was told to let go.
     pub open: bool,
+    /// It is open only until the Deployment is guarded again.
+    shuts: bool,
     /// Images that went through an open gate, or that a person let through.
     pub exempt: BTreeSet<String>,
     /// Images whose promotion was decided, by record.
@@ -83,6 +85,7 @@ impl Invariants {
             unwanted: false,
             wanted_since: 0,
             open: true,
+            shuts: false,
             exempt: BTreeSet::new(),
             decided: BTreeSet::from([STABLE.to_owned()]),
             failed: BTreeSet::new(),
@@ -93,6 +96,12 @@ impl Invariants {
             writes: 0,
             phase: String::new(),
         }
+    }
+
+    /// People open the gate, or want it shut: it is so once the Deployment is guarded.
+    pub fn opening(&mut self, open: bool) {
+        self.shuts = !open;
+        self.open = open || !self.mirror.guarded();
     }
 
     pub fn broken(&mut self, invariant: &'static str, what: String) {
@@ -141,7 +150,28 @@ impl Invariants {
             ("pods", _) => self.pods(),
             _ => {}
         }
+        if self.shuts && self.mirror.guarded() {
+            self.open = false;
+        }
+        if (resource, change.removed) == ("rollouts.sluice.dev", true) {
+            self.let_go();
+        }
         self.note_readiness();
+    }
+
+    /// The Rollout is gone, by its finalizer's leave.
+    fn let_go(&mut self) {
+        let weight = self.mirror.weight();
+        if weight > 0 {
+            self.broken("2 weight 0 before all is let go", format!("it is {weight}"));
+        }
+        let paused = |target: &Value| target["spec"]["paused"] == true;
+        if self.mirror.target().is_some_and(paused) {
+            self.broken(
+                "9 what is let go is not paused",
+                "the Deployment is".to_owned(),
+            );
+        }
     }
 
     fn tell(&self, resource: &str, change: &Change, by: Option<usize>) {

@@ -1,7 +1,7 @@
 //! The fault simulation: the real daemon on the sandbox, in virtual time, under seeded schedules
 //! of everything that goes wrong, with the design's invariants checked at each change.
 //!
-//! `cargo test --test faults` plays the first 100 seeds; `make soak SEEDS=10000 FROM=0` more of
+//! `cargo test --test faults` plays the first 500 seeds; `make soak SEEDS=10000 FROM=0` more of
 //! them; `make soak SEED=123` one, with its whole story. See docs/simulation.md.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
@@ -12,10 +12,12 @@ mod ending;
 mod invariants;
 mod journal;
 mod manifests;
+mod metrics;
 mod net;
 mod schedule;
 mod shrink;
 mod users;
+mod watchdog;
 mod world;
 
 use std::num::NonZero;
@@ -26,13 +28,17 @@ use std::thread;
 use schedule::Schedule;
 use world::{Outcome, lock, play};
 
+/// As in the daemon itself; the simulation spends much of its time on small objects.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Seeds that `cargo test` plays.
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 500;
 /// Failures that are told in full.
 const TOLD: usize = 1;
 
-/// Plays seeds on all cores; the failures in the order of their seeds.
-fn play_all(from: u64, seeds: u64) -> Vec<(Schedule, Outcome)> {
+/// Plays seeds on all cores, none any more after `most` failures; these in the order of their seeds.
+fn play_all(from: u64, seeds: u64, most: usize) -> Vec<(Schedule, Outcome)> {
     let next = AtomicU64::new(from);
     let failures = Mutex::new(Vec::new());
     let workers = thread::available_parallelism().map_or(2, NonZero::get);
@@ -41,7 +47,7 @@ fn play_all(from: u64, seeds: u64) -> Vec<(Schedule, Outcome)> {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= from + seeds {
+                    if seed >= from + seeds || lock(&failures).len() >= most {
                         return;
                     }
                     let schedule = Schedule::of(seed);
@@ -76,7 +82,7 @@ fn told(failures: &[(Schedule, Outcome)], full: usize) -> String {
 
 #[test]
 fn the_invariants_hold_under_seeded_schedules() {
-    let failures = play_all(0, SEEDS);
+    let failures = play_all(0, SEEDS, usize::MAX);
     assert!(
         failures.is_empty(),
         "{} of {SEEDS} schedules failed\n{}",
@@ -116,7 +122,8 @@ fn number(name: &str) -> Option<u64> {
     std::env::var_os(name)?.to_str()?.parse().ok()
 }
 
-/// `make soak`: `SEEDS` schedules from `FROM`, or the one of `SEED` with its story.
+/// `make soak`: `SEEDS` schedules from `FROM`, until `MOST` have failed, or the one of `SEED` with
+/// its story.
 #[test]
 #[ignore = "takes as long as it is told to: make soak"]
 fn soak() {
@@ -137,7 +144,8 @@ fn soak() {
         number("SEEDS").unwrap_or(10_000),
     );
     let began = tokio::time::Instant::now();
-    let failures = play_all(from, seeds);
+    let most = number("MOST").map_or(usize::MAX, |most| most as usize);
+    let failures = play_all(from, seeds, most);
     let took = began.elapsed().as_secs_f64();
     println!(
         "{seeds} schedules from {from} in {took:.0} s: {:.1} a second; {} failed",

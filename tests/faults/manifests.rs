@@ -85,7 +85,7 @@ pub fn ingress(host: &str, path: &str) -> Value {
     })
 }
 
-fn rollout(settings: &Settings) -> Value {
+pub fn rollout(settings: &Settings) -> Value {
     let hold = format!("{}s", settings.hold);
     let no_data = if settings.no_data_rolls_back {
         "rollback"

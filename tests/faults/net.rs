@@ -14,8 +14,12 @@ use axum::body::{Body, Bytes};
 use axum::http::{Method, Request, Response, request};
 use futures::StreamExt;
 use http_body_util::BodyExt;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Node;
+use sluice::clock::Clock;
 use sluice::kubernetes::crd::ACCOUNT;
 use sluice::sandbox::api::Api;
+use sluice::sandbox::cluster::{Cluster, Options};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -26,6 +30,8 @@ use crate::schedule::{Class, Hurt};
 /// As the daemon's clients have it: a write that brings no answer fails, a list likewise.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(7);
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
+/// A daemon that asks more often within a virtual second turns in circles. Starting takes some 50.
+const BUSY: u32 = 300;
 /// A list is not answered with anything older.
 const OLDEST: Duration = Duration::from_secs(30);
 
@@ -57,6 +63,9 @@ struct State {
     kill: Option<(u32, bool)>,
     /// Whoever is connected; answers to those before are not delivered.
     life: u64,
+    /// Requests in this second, and what is to be told of a second with too many.
+    second: (Option<Instant>, u32),
+    busy: Option<String>,
 }
 
 /// A request that got no answer.
@@ -124,6 +133,35 @@ impl Net {
         self.0.killed.notified().await;
     }
 
+    /// What it asked when it asked too much, told once.
+    pub fn too_busy(&self) -> Option<String> {
+        self.state().busy.take()
+    }
+
+    /// Counts a request. Whoever turns in circles waits, so that virtual time goes on.
+    async fn count(&self, parts: &request::Parts) {
+        let now = Instant::now();
+        let wait = {
+            let mut state = self.state();
+            let fresh = |began| now - began < Duration::from_secs(1);
+            if !state.second.0.is_some_and(fresh) {
+                state.second = (Some(now), 0);
+            }
+            state.second.1 += 1;
+            let over = state.second.1 > BUSY;
+            if over {
+                state.busy = Some(format!(
+                    "more than {BUSY} requests within a second, the last was {} {}",
+                    parts.method, parts.uri
+                ));
+            }
+            over
+        };
+        if wait {
+            sleep(Duration::from_secs(1)).await;
+        }
+    }
+
     /// Everything is well from now on.
     pub fn heal(&self) {
         let mut state = self.state();
@@ -142,6 +180,7 @@ impl Net {
     async fn request(&self, request: Request<kube::client::Body>) -> Answer {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.map_err(|_| Lost)?.to_bytes();
+        self.count(&parts).await;
         let query = parts.uri.query().unwrap_or_default();
         if query.contains("watch=true") || query.contains("watch=1") {
             let answer = self.arrive(&parts, body).await?;
@@ -359,4 +398,27 @@ fn refused(code: u16) -> Response<Body> {
         response = response.header("retry-after", "2");
     }
     response.body(Body::from(status.to_string())).unwrap()
+}
+
+#[test]
+fn a_daemon_that_turns_in_circles_is_noticed_and_time_goes_on() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let clock = Clock::scaled(Timestamp::UNIX_EPOCH, 1.0);
+        let cluster = Cluster::start(Options::in_process(clock, 1)).await.unwrap();
+        let net = Net::new(0, cluster.api.clone(), Journal::new());
+        let nodes: kube::Api<Node> = kube::Api::all(net.client());
+        let began = Instant::now();
+        for _ in 0..BUSY {
+            nodes.get("sandbox").await.unwrap();
+        }
+        assert_eq!((net.too_busy(), began.elapsed()), (None, Duration::ZERO));
+        nodes.get("sandbox").await.unwrap();
+        assert!(net.too_busy().is_some());
+        assert!(began.elapsed() >= Duration::from_secs(1));
+    });
 }

@@ -76,6 +76,10 @@ pub enum What {
     Dark { how: Dark, lasts: u64 },
     /// One router's metrics are missing.
     Hidden { router: usize, lasts: u64 },
+    /// One router answers no request for its metrics.
+    Hangs { router: usize, lasts: u64 },
+    /// All routers repeat the metrics that they have now.
+    Repeats { lasts: u64 },
     /// A router starts anew: its counters begin at zero.
     RouterRestarts { router: usize },
     /// The clock of a daemon jumps by this.
@@ -119,6 +123,7 @@ pub enum Dark {
     Html,
     Nan,
     Partial,
+    Hangs,
 }
 
 /// What people and tools do.
@@ -140,6 +145,10 @@ pub enum Act {
     Suspend,
     Continue,
     Restart,
+    /// The Rollout is deleted, and made again after this time.
+    Unguard {
+        back: u64,
+    },
 }
 
 /// What a release is like.
@@ -213,6 +222,9 @@ impl Schedule {
             at: draw.between(100, 4_000),
             what: What::User(Act::Release(first)),
         });
+        while draw.chance(40) {
+            events.push(rare(&mut draw, &settings));
+        }
         events.sort_by_key(|event| event.at);
         Self {
             seed,
@@ -287,6 +299,30 @@ fn event(draw: &mut Draw, settings: &Settings) -> Event {
             by: draw.of(&[-30_000, -5_000, -1_000, 2_000, 20_000, 3_600_000]),
         },
         _ => What::User(act(draw)),
+    };
+    Event {
+        at: draw.between(100, LENGTH),
+        what,
+    }
+}
+
+/// What happens seldom, but in many schedules.
+fn rare(draw: &mut Draw, settings: &Settings) -> Event {
+    let daemon = draw.below(settings.daemons as u64) as usize;
+    let router = draw.below(settings.routers as u64) as usize;
+    let lasts = draw.between(1_000, 30_000);
+    let what = match draw.below(6) {
+        0 => What::Dark {
+            how: Dark::Hangs,
+            lasts,
+        },
+        1 => What::Hangs { router, lasts },
+        2 => What::Repeats { lasts },
+        3 => What::Jump {
+            daemon,
+            by: draw.of(&[-3_600_000, 3_600_000]),
+        },
+        _ => What::User(Act::Unguard { back: lasts }),
     };
     Event {
         at: draw.between(100, LENGTH),

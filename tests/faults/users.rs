@@ -12,6 +12,7 @@ use sluice::kubernetes::crd::ACCOUNT;
 use sluice::kubernetes::gate;
 use sluice::sandbox::scenario::Way;
 
+use crate::cluster;
 use crate::invariants::{STABLE, never_ready};
 use crate::manifests;
 use crate::schedule::{Act, Opening, Ours};
@@ -54,6 +55,47 @@ impl World {
                 let patch = json!({"spec": {"template": {"metadata": {"annotations": {key: format!("{}", self.journal.now())}}}}});
                 self.patch(DEPLOYMENT, &patch).await;
             }
+            Act::Unguard { back } => {
+                self.opens();
+                self.send("DELETE", ROLLOUT, None).await;
+                self.unguarded = Some(self.journal.now() + back);
+            }
+        }
+    }
+
+    /// The gate is open from now on; what is applied now may go through.
+    fn opens(&self) {
+        let mut checker = self.checker();
+        checker.opening(true);
+        checker.exempts(self.image.clone());
+    }
+
+    /// The gate is shut, unless something else holds it open.
+    fn shuts(&self) {
+        if !self.opened && !self.suspended && self.unguarded.is_none() {
+            self.checker().opening(false);
+        }
+    }
+
+    /// The Rollout is made again, once the old one is gone.
+    pub async fn guard_again(&mut self) {
+        let (there, live) = {
+            let mirror = &self.checker().mirror;
+            (
+                mirror.rollout().is_some(),
+                mirror.target().map(cluster::image),
+            )
+        };
+        if there {
+            return;
+        }
+        let rollout = manifests::rollout(&self.schedule.settings);
+        if self.apply(Way::ServerSide, &rollout).await {
+            self.unguarded = None;
+            self.suspended = false;
+            // Who makes it takes what serves now for what is wanted.
+            self.image = live.unwrap_or_default();
+            self.shuts();
         }
     }
 
@@ -101,12 +143,8 @@ impl World {
     }
 
     async fn open_gate(&mut self, how: Opening) {
-        let image = self.image.clone();
-        {
-            let mut checker = self.checker();
-            checker.open = true;
-            checker.exempts(image);
-        }
+        self.opens();
+        self.opened = true;
         let named = |kind: &str| {
             let found = gate::manifests(ACCOUNT)
                 .into_iter()
@@ -152,9 +190,8 @@ impl World {
         }
         let patch = json!({"metadata": {"annotations": {"sluice.dev/open": null}}});
         self.patch(DEPLOYMENT, &patch).await;
-        if !self.suspended {
-            self.checker().open = false;
-        }
+        self.opened = false;
+        self.shuts();
     }
 
     async fn ask(&mut self, what: &str) {
@@ -185,23 +222,12 @@ impl World {
 
     async fn suspend(&mut self, suspended: bool) {
         self.suspended = suspended;
-        let image = self.image.clone();
         if suspended {
-            let mut checker = self.checker();
-            checker.open = true;
-            checker.exempts(image);
+            self.opens();
         }
         self.patch(ROLLOUT, &json!({"spec": {"suspended": suspended}}))
             .await;
-        if !suspended {
-            self.guarded_again();
-        }
-    }
-
-    /// From when the Rollout is not suspended any more, until it is guarded, the gate is open.
-    fn guarded_again(&mut self) {
-        let mut checker = self.checker();
-        checker.open = !checker.mirror.guarded();
+        self.shuts();
     }
 
     /// In the end people close the gate, want pods again and let Sluice work.

@@ -19,7 +19,7 @@ use sluice::daemon::settings::Settings as DaemonSettings;
 use sluice::daemon::{self, Clients, Parts};
 use sluice::kubernetes::crd::{ACCOUNT, Rollout};
 use sluice::kubernetes::gate;
-use sluice::prometheus::{Scrape, Targets};
+use sluice::prometheus::Scrape;
 use sluice::sandbox::cluster::{Cluster, Options};
 use sluice::sandbox::router::{Exposed, Router};
 use sluice::sandbox::scenario::{self, Way};
@@ -33,8 +33,10 @@ use crate::ending;
 use crate::invariants::{Invariants, STABLE, Violation};
 use crate::journal::Journal;
 use crate::manifests;
+use crate::metrics::{DEADLINE, Pages};
 use crate::net::Net;
 use crate::schedule::{Dark, Event, LENGTH, Schedule, What};
+use crate::watchdog::Watchdog;
 
 /// Between two looks of the world.
 const LOOK: u64 = 250;
@@ -87,8 +89,8 @@ pub struct World {
     pub invariants: Arc<Mutex<Invariants>>,
     daemons: Vec<Daemon>,
     settings: DaemonSettings,
-    /// Which routers' metrics are missing.
-    hidden: Arc<Mutex<Vec<bool>>>,
+    pages: Pages,
+    watchdog: Watchdog,
     /// What ends by itself: when, and what.
     ends: Vec<(u64, Ends)>,
     /// What the users' manifests say now.
@@ -99,6 +101,10 @@ pub struct World {
     /// Daemons that were started.
     lives: u32,
     pub suspended: bool,
+    /// Whether somebody took the gate away, or told it to let all through.
+    pub opened: bool,
+    /// When the Rollout is made again, if it was deleted.
+    pub unguarded: Option<u64>,
     tallies: BTreeMap<String, (u64, u64)>,
     looked: u64,
 }
@@ -107,6 +113,8 @@ pub struct World {
 enum Ends {
     Dark,
     Hidden(usize),
+    Hangs(usize),
+    Repeats,
 }
 
 impl World {
@@ -131,7 +139,8 @@ impl World {
             invariants,
             daemons: Vec::new(),
             settings: settings(),
-            hidden: Arc::new(Mutex::new(vec![false; schedule.settings.routers])),
+            pages: Pages::new(&cluster.world.routers),
+            watchdog: Watchdog::of(schedule.seed),
             ends: Vec::new(),
             image: STABLE.to_owned(),
             replicas: schedule.settings.replicas,
@@ -139,6 +148,8 @@ impl World {
             asked: 0,
             lives: 0,
             suspended: false,
+            opened: false,
+            unguarded: None,
             tallies: BTreeMap::new(),
             looked: 0,
             schedule: schedule.clone(),
@@ -182,7 +193,7 @@ impl World {
         }
         let now = self.journal.now();
         let mut checker = self.checker();
-        checker.open = false;
+        checker.opening(false);
         checker.wanted_since = now;
         drop(checker);
         self.journal.say("the schedule begins");
@@ -256,6 +267,13 @@ impl World {
             }
         }
         self.tend();
+        self.watchdog.looked();
+        if self
+            .unguarded
+            .is_some_and(|back| back <= self.journal.now())
+        {
+            self.guard_again().await;
+        }
     }
 
     /// What is due: faults that end, daemons that come back, and what users got.
@@ -272,6 +290,10 @@ impl World {
             self.is_over(what);
         }
         for index in 0..self.daemons.len() {
+            if let Some(busy) = self.daemons[index].net.too_busy() {
+                self.checker()
+                    .broken("9 the daemon does not turn in circles", busy);
+            }
             if let Some(ended) = self.daemons[index].task.try_join_next() {
                 self.checker().broken(
                     "9 the daemon lives",
@@ -311,14 +333,7 @@ impl World {
 
     fn begin(&mut self, index: usize) {
         self.journal.say(&format!("daemon {index} starts"));
-        let (routers, hidden) = (self.cluster.world.routers.clone(), self.hidden.clone());
-        let texts = Targets::Texts(Arc::new(move || {
-            let hidden = lock(&hidden).clone();
-            let shown = routers.iter().enumerate().filter(|(n, _)| !hidden[*n]);
-            shown
-                .filter_map(|(n, router)| Some((format!("router-{n}"), router.metrics_text()?)))
-                .collect()
-        }));
+        let targets = self.pages.targets();
         let mut settings = self.settings.clone();
         settings.election.enabled = self.schedule.settings.lease;
         settings.election.namespace = Some("sluice-system".to_owned());
@@ -335,7 +350,7 @@ impl World {
                 lease: daemon.net.client(),
             },
             clock: daemon.clock,
-            source: Scrape::new(texts, Duration::from_secs(5)).unwrap().into(),
+            source: Scrape::new(targets, DEADLINE).unwrap().into(),
             rules: Rules::load(Vec::new()).unwrap(),
             listener: None,
             board: Board::default(),
@@ -386,6 +401,9 @@ impl World {
                     .routers
                     .iter()
                     .for_each(|router| router.expose(exposed(*how)));
+                for page in &mut *self.pages.all() {
+                    page.hangs |= *how == Dark::Hangs;
+                }
                 self.ends.retain(|(_, what)| *what != Ends::Dark);
                 self.ends.push((now + lasts, Ends::Dark));
                 let mut checker = self.checker();
@@ -393,8 +411,16 @@ impl World {
                 checker.dark_since = Some(since);
             }
             What::Hidden { router, lasts } => {
-                lock(&self.hidden)[*router] = true;
+                self.pages.all()[*router].hidden = true;
                 self.ends.push((now + lasts, Ends::Hidden(*router)));
+            }
+            What::Hangs { router, lasts } => {
+                self.pages.all()[*router].hangs = true;
+                self.ends.push((now + lasts, Ends::Hangs(*router)));
+            }
+            What::Repeats { lasts } => {
+                self.pages.repeat(true);
+                self.ends.push((now + lasts, Ends::Repeats));
             }
             What::RouterRestarts { router } => self.cluster.world.routers[*router].restart(),
             What::Jump { daemon, by } => {
@@ -422,9 +448,14 @@ impl World {
                     .routers
                     .iter()
                     .for_each(|router| router.expose(Exposed::Fine));
+                for page in &mut *self.pages.all() {
+                    page.hangs = false;
+                }
                 self.checker().dark_since = None;
             }
-            Ends::Hidden(router) => lock(&self.hidden)[router] = false,
+            Ends::Hidden(router) => self.pages.all()[router].hidden = false,
+            Ends::Hangs(router) => self.pages.all()[router].hangs = false,
+            Ends::Repeats => self.pages.repeat(false),
         }
     }
 
@@ -439,6 +470,7 @@ impl World {
             daemon.net.heal();
             daemon.back = daemon.back.map(|back| back.min(now));
         }
+        self.unguarded = self.unguarded.map(|back| back.min(now));
         self.mend().await;
         let start = self.journal.now();
         let mut problem = Some(String::new());
@@ -499,6 +531,7 @@ fn exposed(how: Dark) -> Exposed {
         Dark::Html => Exposed::Html,
         Dark::Nan => Exposed::Nan,
         Dark::Partial => Exposed::Partial,
+        Dark::Hangs => Exposed::Hangs,
     }
 }
 
