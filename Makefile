@@ -31,6 +31,11 @@ soak: tools
 	SEEDS=$(or $(SEEDS),10000) FROM=$(or $(FROM),0) $(if $(SEED),SEED=$(SEED)) $(CARGO) test --release --locked --test faults -- \
 		--ignored --nocapture --exact soak
 
+.PHONY: mutations
+# The code of each invariant broken on purpose, and what notices: SEEDS schedules, ONLY= by name.
+mutations: tools
+	CARGO="$(CARGO)" tests/faults/mutations/run
+
 lint: tools
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
