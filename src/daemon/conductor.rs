@@ -137,6 +137,7 @@ impl Conductor {
                 return;
             };
             let mut entry = self.entries.remove(&key).unwrap_or_default();
+            entry.nudge = self.queue.nudge(&key);
             let context = self.context.clone();
             self.passes.spawn(async move {
                 let after = pass::pass(&context, &key, &mut entry).await;

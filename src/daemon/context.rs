@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::rules::RuleSet;
+use super::settings;
 use super::watchlist::Watchlist;
 use crate::clock::Clock;
 use crate::kubernetes::cache::Cache;
@@ -66,6 +67,16 @@ impl Context {
     /// The terms of a plan; a rule that vanished is asked all the same, and gets no answer.
     pub fn terms(&self, plan: Plan, rules: &RuleSet) -> Terms {
         self.timing.terms(plan, rules)
+    }
+}
+
+impl From<&settings::Evidence> for Timing {
+    fn from(settings: &settings::Evidence) -> Self {
+        Self {
+            every: settings.every,
+            block: settings.block,
+            settle: settings.settle,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
+use tokio::sync::Notify;
 
 use crate::clock::elapsed;
 use crate::kubernetes::crd::Rollout;
@@ -39,6 +40,8 @@ pub struct Entry {
     pub refusal: Option<String>,
     /// Readings that were taken for a pass that failed.
     pub unread: Vec<Reading>,
+    /// Says during a pass that something came in.
+    pub nudge: Arc<Notify>,
     /// Passes that failed in a row.
     pub failures: u32,
     /// What was executed last, when, and how often in a row.

@@ -6,6 +6,8 @@
 //!
 //! Not here: any rule about rollouts (`rollout`), any request (`kubernetes`, `prometheus`).
 
+mod accept;
+mod beside;
 mod conductor;
 mod connect;
 mod context;
@@ -16,6 +18,7 @@ mod pass;
 mod publish;
 mod queue;
 mod reach;
+mod recall;
 pub mod rules;
 pub mod settings;
 mod ticks;
@@ -101,14 +104,8 @@ async fn serve_with(
     let stop = shutdown.child_token();
     let _ends_all = stop.clone().drop_guard();
     let ready = Readiness::waiting_for(&["cluster", "gate", "leader"]);
+    let web = web(&parts, &ready);
     if let Some(listener) = parts.listener {
-        let web = Web {
-            environment: parts.settings.environment.clone(),
-            board: parts.board.clone(),
-            readiness: ready.clone(),
-            metrics: parts.metrics.clone(),
-            clock: parts.clock,
-        };
         tasks.spawn(page(listener, web, stop.clone()));
     }
     let known = connect::gate(&parts.settings, &parts.clients, &stop).await?;
@@ -138,11 +135,7 @@ async fn serve_with(
         board: parts.board,
         rules: Arc::new(RwLock::new(parts.rules.all().clone())),
         gate: Arc::default(),
-        timing: Timing {
-            every: parts.settings.evidence.every,
-            block: parts.settings.evidence.block,
-            settle: parts.settings.evidence.settle,
-        },
+        timing: Timing::from(&parts.settings.evidence),
     };
     if !fill(filled.clone(), &ready, &stop).await {
         return Ok(());
@@ -150,42 +143,58 @@ async fn serve_with(
     let reach = reach::follow(parts.clients.watches, parts.clock, filled, ready.clone());
     until(&mut tasks, &stop, reach);
     let free = CancellationToken::new();
-    let role = if election.enabled {
-        let needs = leader::Needs {
-            client: parts.clients.lease,
-            clock: parts.clock,
-            fence,
-            ready: ready.clone(),
-            metrics: context.metrics.clone(),
-            events: context.events.clone(),
-            tasks: &mut tasks,
-            end: free.clone(),
-        };
-        leader::stand(election, needs)
-    } else {
-        leader::alone(&ready, &context.metrics)
+    let needs = leader::Needs {
+        client: parts.clients.lease,
+        clock: parts.clock,
+        fence,
+        ready: ready.clone(),
+        metrics: context.metrics.clone(),
+        events: context.events.clone(),
+        tasks: &mut tasks,
+        end: free.clone(),
     };
-    let (fresh, fresh_out) = mpsc::unbounded_channel();
-    let (changed, changed_out) = mpsc::unbounded_channel();
-    let kind = match parts.settings.evidence.source {
-        settings::Source::Prometheus { .. } => "prometheus",
-        settings::Source::Scrape(_) => "scrape",
-    };
-    let ticks = ticks::metrics(context.clone(), parts.source, kind, fresh, ready.clone());
-    until(&mut tasks, &stop, ticks);
-    until(
-        &mut tasks,
-        &stop,
-        ticks::rules(context.clone(), parts.rules, changed),
-    );
+    let role = leader::begin(election, needs);
+    let kind = parts.settings.evidence.source.name();
+    let source = (parts.source, kind);
+    let (fresh, rules) = tick(&mut tasks, &stop, &context, source, parts.rules, &ready);
     let inputs = Inputs {
         touched,
-        fresh: fresh_out,
-        rules: changed_out,
+        fresh,
+        rules,
         role,
     };
     let conductor = Conductor::new(context, known, ready).conduct(inputs, stop.clone());
     Box::pin(watch_over(conductor, tasks, &stop, free)).await
+}
+
+fn web(parts: &Parts, ready: &Readiness) -> Web {
+    Web {
+        environment: parts.settings.environment.clone(),
+        board: parts.board.clone(),
+        readiness: ready.clone(),
+        metrics: parts.metrics.clone(),
+        clock: parts.clock,
+    }
+}
+
+/// Starts the looks at the metrics and at the rule files; gives back what they bring.
+fn tick(
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+    context: &Context,
+    (source, kind): (Source, &'static str),
+    rules: Rules,
+    ready: &Readiness,
+) -> (
+    mpsc::UnboundedReceiver<queue::Key>,
+    mpsc::UnboundedReceiver<()>,
+) {
+    let (fresh, fresh_out) = mpsc::unbounded_channel();
+    let (changed, changed_out) = mpsc::unbounded_channel();
+    let metrics = ticks::metrics(context.clone(), source, kind, fresh, ready.clone());
+    until(tasks, stop, metrics);
+    until(tasks, stop, ticks::rules(context.clone(), rules, changed));
+    (fresh_out, changed_out)
 }
 
 /// Serves page, API, metrics and health.

@@ -2,21 +2,24 @@
 //!
 //! Guarantees: what only takes load off the canary is sent before the state is saved, and
 //! everything else after it; a failure ends the pass, and the samples that it had taken are
-//! folded again in the next one; an unchanged state writes nothing.
+//! folded again in the next one; an unchanged state writes nothing; a write that hangs does not
+//! delay a weight that must fall.
 //!
 //! Not here: when passes happen (`queue`), and what follows from what (`rollout::decide`).
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+use super::accept;
+use super::beside::{Glances, beside};
 use super::context::Context;
 use super::entry::{Entry, mark};
 use super::publish;
 use super::queue::Key;
+use super::recall;
 use crate::causes;
 use crate::clock::elapsed;
 use crate::kubernetes::crd::Rollout;
@@ -24,15 +27,13 @@ use crate::kubernetes::events::reference;
 use crate::kubernetes::execute::{self, Order};
 use crate::kubernetes::observe::observe;
 use crate::kubernetes::scene::Scene;
-use crate::kubernetes::{conversion, status};
-use crate::prometheus;
+use crate::kubernetes::status;
+use crate::prometheus::{self, Reading};
 use crate::rollout::action::Action;
 use crate::rollout::bound;
 use crate::rollout::decide::{Decision, decide};
 use crate::rollout::evidence::Verdict;
 use crate::rollout::observation::{Metrics, Observation};
-use crate::rollout::plan::Plan;
-use crate::rollout::reason::Reason;
 use crate::rollout::state::State;
 use crate::rollout::terms::Terms;
 
@@ -43,6 +44,8 @@ const MOST_UNREAD: usize = 128;
 /// The first wait after a failed pass; doubles up to the longest.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
+/// A pass was overruled while it ran.
+const AT_ONCE: Duration = Duration::from_millis(1);
 /// After effects: look again, should the watch not bring them.
 const AFTER_EFFECTS: Duration = Duration::from_secs(2);
 
@@ -107,11 +110,14 @@ async fn look(
     entry: &mut Entry,
     rollout: Arc<Rollout>,
 ) -> Result<Option<Duration>, Error> {
-    let Some(terms) = convert(context, entry, &rollout) else {
-        refuse(context, entry, &rollout).await?;
+    let Some(terms) = accept::terms(context, entry, &rollout) else {
+        accept::refuse(context, entry, &rollout).await?;
         return Ok(None);
     };
-    restore(context, entry, &rollout)?;
+    if let Err(error) = recall::recall(context, entry, &rollout) {
+        recall::stand_still(context, entry, &rollout, &terms, &error).await?;
+        return Err(error);
+    }
     let before = entry.state.clone().unwrap_or_default();
     let other = bound::instead(&terms.plan, &before);
     let edited = other.is_some();
@@ -126,102 +132,6 @@ async fn look(
     // Events of objects that the spec does not name do not lead to passes.
     let soon = edited.then_some(AFTER_EFFECTS);
     Ok([done?, soon].into_iter().flatten().min())
-}
-
-/// The terms of the spec. Of one that cannot be used it is told, and the terms that were accepted
-/// last stay in force; after a restart, those by which nothing can rise.
-fn convert(context: &Context, entry: &mut Entry, rollout: &Rollout) -> Option<Arc<Terms>> {
-    let rules = context.rule_set();
-    let known: BTreeSet<String> = rules.keys().cloned().collect();
-    match conversion::plan(rollout, &known) {
-        Ok(plan) => {
-            let terms = Arc::new(context.terms(plan, &rules));
-            entry.refusal = None;
-            entry.terms = Some(terms.clone());
-            Some(terms)
-        }
-        Err(problems) => {
-            let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            tell_refusal(context, entry, rollout, text.join("; "));
-            entry.terms.clone().or_else(|| fallback(context, rollout))
-        }
-    }
-}
-
-/// Tells once why a spec is not accepted.
-fn tell_refusal(context: &Context, entry: &mut Entry, rollout: &Rollout, why: String) {
-    let known = entry.refusal.clone();
-    let known = known.or_else(|| status::refusal(rollout.status.as_ref()));
-    if known.as_ref() != Some(&why) {
-        let reason = [Reason::Unguarded { why: why.clone() }];
-        let now = context.clock.now();
-        publish::tell(context, &[reference(rollout)], "", &reason, now);
-    }
-    entry.refusal = Some(why);
-}
-
-/// Terms for a Rollout that was guarded before and whose spec cannot be used: enough to watch a
-/// run, to put back and to let go. A rule that is not known has no samples, so nothing rises.
-fn fallback(context: &Context, rollout: &Rollout) -> Option<Arc<Terms>> {
-    let guarded = rollout.status.as_ref()?.checkpoint.is_some();
-    let named = rollout.spec.analysis.iter().flat_map(|a| &a.rules);
-    let known: BTreeSet<String> = named.cloned().collect();
-    let plan = conversion::plan(rollout, &known).ok();
-    let plan = plan.or_else(|| going(rollout))?;
-    guarded.then(|| Arc::new(context.terms(plan, &context.rule_set())))
-}
-
-/// For one that is being deleted its target and route are enough.
-fn going(rollout: &Rollout) -> Option<Plan> {
-    rollout.metadata.deletion_timestamp.as_ref()?;
-    let mut bare = rollout.clone();
-    bare.spec.analysis = None;
-    bare.spec.strategy = None;
-    bare.spec.progress_deadline = None;
-    let known = conversion::DEFAULT_RULES.map(str::to_owned);
-    conversion::plan(&bare, &known.into()).ok()
-}
-
-/// Says in the status that the spec is not accepted, where nothing else is to be said.
-async fn refuse(context: &Context, entry: &mut Entry, rollout: &Rollout) -> Result<(), Error> {
-    let problems = entry.refusal.clone().unwrap_or_default();
-    let generation = rollout.metadata.generation;
-    let now = context.clock.now();
-    let refused = status::refused(rollout.status.as_ref(), generation, &problems, now);
-    if rollout.status.as_ref() == Some(&refused) {
-        return Ok(());
-    }
-    let mut object = rollout.clone();
-    object.status = Some(refused);
-    entry.written = Some(Arc::new(context.executor.save(&object).await?));
-    Ok(())
-}
-
-/// Loads the state from the checkpoint, unless this daemon has written it and come further.
-fn restore(context: &Context, entry: &mut Entry, rollout: &Rollout) -> Result<(), Error> {
-    let checkpoint = rollout
-        .status
-        .as_ref()
-        .and_then(|status| status.checkpoint.as_deref().map(mark));
-    if entry.state.is_some() && checkpoint == entry.checkpoint {
-        return Ok(());
-    }
-    let state = status::state(rollout.status.as_ref()).map_err(Error::Checkpoint)?;
-    let mut state = state.unwrap_or_default();
-    state.resumed = match &entry.state {
-        Some(before) => before.resumed,
-        None => Some(context.clock.now()),
-    };
-    let key = prometheus::Key {
-        namespace: rollout.namespace().unwrap_or_default(),
-        name: rollout.name_any(),
-    };
-    context.watchlist.rewind(&key, publish::cursor(&state));
-    entry.unread.clear();
-    entry.state = Some(state);
-    entry.checkpoint = checkpoint;
-    entry.saved_at = None;
-    Ok(())
 }
 
 fn see(
@@ -241,18 +151,20 @@ fn see(
         entry.unread.clear();
         context.watchlist.rewind(&key, publish::cursor(before));
     }
-    let newest = entry.unread.last();
-    let metrics = Metrics {
-        samples: entry
-            .unread
-            .iter()
-            .flat_map(|reading| reading.samples.clone())
-            .collect(),
-        bookmark: newest.and_then(|reading| serde_json::to_value(&reading.cursor).ok()),
-        absent: context.watchlist.absent(&key),
-    };
+    let metrics = metrics(context, &key, &entry.unread);
     let now = context.clock.now();
     observe(scene, &terms.plan, before, context.gate(), metrics, now)
+}
+
+/// What readings say that no pass has folded yet.
+pub fn metrics(context: &Context, key: &prometheus::Key, unread: &[Reading]) -> Metrics {
+    let newest = unread.last();
+    let samples = unread.iter().flat_map(|reading| reading.samples.clone());
+    Metrics {
+        samples: samples.collect(),
+        bookmark: newest.and_then(|reading| serde_json::to_value(&reading.cursor).ok()),
+        absent: context.watchlist.absent(key),
+    }
 }
 
 /// Relieves, saves, tells, executes.
@@ -281,9 +193,16 @@ async fn act(
         execute(context, order, action).await?;
     }
     reacted(context, before, decision, seen.now);
-    save(context, entry, scene, terms, before, decision, seen.now).await?;
+    let nudge = entry.nudge.clone();
+    let mut glances = Glances::from(context, terms, &decision.next);
+    let save = save(context, entry, scene, terms, before, decision, seen.now);
+    let saved = beside(Box::pin(save), &nudge, || glances.look()).await;
+    if saved.is_ok() {
+        entry.unread.clear();
+    }
+    entry.unread.append(&mut glances.readings);
+    saved?;
     entry.state = Some(decision.next.clone());
-    entry.unread.clear();
     publish::tell(
         context,
         &regarding(scene),
@@ -291,7 +210,9 @@ async fn act(
         &decision.notices,
         seen.now,
     );
-    let wait = execute_rest(context, entry, order, decision, seen.now).await?;
+    let rest = execute_rest(context, entry, order, decision, seen.now, &mut glances).await;
+    entry.unread.append(&mut glances.readings);
+    let wait = rest?;
     let alarm = decision
         .wake_at
         .map(|at| elapsed(seen.now, at).max(Duration::from_millis(1)));
@@ -322,7 +243,7 @@ async fn execute(
 
 /// When a rule became Worse in this pass: the time that this took since the weight was in force,
 /// and the time from the pass's look to weight 0 in the API.
-fn reacted(context: &Context, before: &State, decision: &Decision, looked: Timestamp) {
+pub fn reacted(context: &Context, before: &State, decision: &Decision, looked: Timestamp) {
     let verdict = |state: &State| state.phase.run().map(|run| run.verdict);
     let worse =
         verdict(&decision.next) == Some(Verdict::Worse) && verdict(before) != Some(Verdict::Worse);
@@ -349,7 +270,8 @@ async fn save(
     let status = scene.rollout.status.as_ref();
     let answered = status.and_then(|status| status.observed_generation)
         == scene.rollout.metadata.generation
-        && status::refusal(status) == entry.refusal;
+        && status::refusal(status) == entry.refusal
+        && !status::is_unreadable(status);
     let first = entry.checkpoint.is_none() || !answered;
     let old = decision.next.evidence != before.evidence
         && entry
@@ -407,6 +329,7 @@ async fn execute_rest(
     order: Order<'_>,
     decision: &Decision,
     now: Timestamp,
+    glances: &mut Glances<'_>,
 ) -> Result<Option<Duration>, Error> {
     if decision.actions.is_empty() {
         entry.came_through();
@@ -416,15 +339,25 @@ async fn execute_rest(
         return Ok(Some(wait));
     }
     entry.executed(decision.actions.clone(), now);
+    let nudge = entry.nudge.clone();
     for action in decision.actions.iter().filter(|action| !action.relieves()) {
+        if glances.overruled {
+            return Ok(Some(AT_ONCE));
+        }
         let written = entry.written.clone();
         let rollout = written.as_deref().unwrap_or(order.rollout);
         let order = Order { rollout, ..order };
-        if let Some(rollout) = execute(context, order, action).await? {
+        let write = Box::pin(execute(context, order, action));
+        let done = beside(write, &nudge, || glances.look()).await;
+        if let Some(rollout) = done? {
             entry.written = Some(Arc::new(rollout));
         }
     }
-    Ok(Some(AFTER_EFFECTS))
+    Ok(Some(if glances.overruled {
+        AT_ONCE
+    } else {
+        AFTER_EFFECTS
+    }))
 }
 
 /// Writes the evidence that is not saved yet: at shutdown.

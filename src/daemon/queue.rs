@@ -1,15 +1,17 @@
 //! The order of passes: which Rollout is looked at next, and when again.
 //!
-//! Guarantees: a Rollout has one pass at a time; a touch during its pass leads to another one;
+//! Guarantees: a Rollout has one pass at a time; a touch during its pass is told to it and leads to another one;
 //! Rollouts in a run go before those that only changed, and do not wait for them; a wake-up that is
 //! earlier replaces a later one.
 //!
 //! Not here: what a pass does.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use tokio::sync::Notify;
 use tokio_util::time::{DelayQueue, delay_queue};
 
 /// Namespace and name of a Rollout.
@@ -21,7 +23,8 @@ pub struct Queue {
     urgent: VecDeque<Key>,
     plain: VecDeque<Key>,
     waiting: BTreeSet<Key>,
-    busy: BTreeSet<Key>,
+    /// Each with what tells its pass that something came in.
+    busy: BTreeMap<Key, Arc<Notify>>,
     /// Those of the busy ones that only changed.
     busy_plain: BTreeSet<Key>,
     again: BTreeSet<Key>,
@@ -32,7 +35,8 @@ pub struct Queue {
 impl Queue {
     /// Asks for a pass as soon as possible.
     pub fn touch(&mut self, key: Key, urgent: bool) {
-        if self.busy.contains(&key) {
+        if let Some(nudge) = self.busy.get(&key) {
+            nudge.notify_one();
             self.again.insert(key);
         } else if self.waiting.insert(key.clone()) {
             if urgent {
@@ -67,9 +71,14 @@ impl Queue {
             None => return None,
         };
         self.waiting.remove(&key);
-        self.busy.insert(key.clone());
+        self.busy.insert(key.clone(), Arc::default());
         self.forget_alarm(&key);
         Some(key)
+    }
+
+    /// What tells the pass of a busy Rollout that something came in.
+    pub fn nudge(&self, key: &Key) -> Arc<Notify> {
+        self.busy.get(key).cloned().unwrap_or_default()
     }
 
     /// A pass is over.

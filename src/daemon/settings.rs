@@ -97,6 +97,16 @@ pub enum Source {
     Scrape(Scrape),
 }
 
+impl Source {
+    /// What metrics call it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Prometheus { .. } => "prometheus",
+            Self::Scrape(_) => "scrape",
+        }
+    }
+}
+
 /// Which metrics pages are read directly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scrape {

@@ -71,6 +71,46 @@ pub fn refused(
     status
 }
 
+/// The reason of the conditions that say that the checkpoint cannot be read.
+const UNREADABLE: &str = "CheckpointUnreadable";
+
+/// The status of a Rollout whose checkpoint cannot be read: what was known stays, and it is said.
+pub fn unreadable(
+    before: Option<&RolloutStatus>,
+    generation: Option<i64>,
+    why: &str,
+    now: Timestamp,
+) -> RolloutStatus {
+    let mut status = before.cloned().unwrap_or_default();
+    let old = status.conditions.clone();
+    status.observed_generation = generation;
+    status.message = Some(format!("stands still: {why}"));
+    let said = ["Ready", "Stalled", "Reconciling"];
+    let others = old
+        .iter()
+        .filter(|condition| !said.contains(&condition.type_.as_str()));
+    let mut wanted: Vec<Standing<'_>> = others
+        .map(|condition| {
+            let holds = condition.status == "True";
+            Standing::new(
+                &condition.type_,
+                holds,
+                &condition.reason,
+                &condition.message,
+            )
+        })
+        .collect();
+    wanted.extend(said.map(|name| Standing::new(name, name == "Stalled", UNREADABLE, why)));
+    status.conditions = conditions::all(&old, &wanted, generation, now);
+    status
+}
+
+/// Whether the status says that its checkpoint cannot be read.
+pub fn is_unreadable(status: Option<&RolloutStatus>) -> bool {
+    let mut conditions = status.iter().flat_map(|status| &status.conditions);
+    conditions.any(|condition| condition.type_ == "Stalled" && condition.reason == UNREADABLE)
+}
+
 /// Why the status says that the spec is not accepted.
 pub fn refusal(status: Option<&RolloutStatus>) -> Option<String> {
     let mut conditions = status?.conditions.iter();

@@ -22,6 +22,9 @@ pub enum Reason {
         problem: String,
     },
     GateMended,
+    CheckpointUnreadable {
+        why: String,
+    },
     LabelRestored,
     Bypassed {
         revision: Revision,
@@ -136,6 +139,7 @@ impl Reason {
             Self::Unguarded { .. } => "Unguarded",
             Self::GateBroken { .. } => "GateBroken",
             Self::GateMended => "GateMended",
+            Self::CheckpointUnreadable { .. } => "CheckpointUnreadable",
             Self::LabelRestored => "LabelRestored",
             Self::Bypassed { .. } => "Bypassed",
             Self::Opened { .. } => "Opened",
@@ -178,6 +182,7 @@ impl Reason {
         match self {
             Self::Unguarded { .. }
             | Self::GateBroken { .. }
+            | Self::CheckpointUnreadable { .. }
             | Self::LabelRestored
             | Self::Bypassed { .. }
             | Self::Opened { .. }
@@ -229,6 +234,7 @@ impl fmt::Display for Reason {
             Self::Unguarded { why } => write!(out, "not guarded yet: {why}"),
             Self::GateBroken { problem } => write!(out, "the gate does not stand: {problem}"),
             Self::GateMended => write!(out, "the gate stands again"),
+            Self::CheckpointUnreadable { why } => write!(out, "stands still: {why}"),
             Self::LabelRestored => {
                 write!(
                     out,

@@ -126,3 +126,23 @@ fn a_daemon_ends_within_2_s_in_the_middle_of_a_run_with_the_api_server_gone() {
         }
     });
 }
+
+#[test]
+fn a_status_write_of_its_own_that_hangs_delays_no_rollback() {
+    virtually(async {
+        let mut took = Vec::new();
+        for hangs in [0, 1] {
+            let world = World::new().await;
+            let _daemon = busy(&world, 0).await;
+            world.release("shop", "2", "0.5").await;
+            let world = &world;
+            let weight = |wanted: u32| async move { world.weight("shop").await == wanted };
+            world.until("traffic", SECOND * 60, || weight(5)).await;
+            // The next one says that the weight is in force, or is a checkpoint.
+            let status = Matching::any().resource("rollouts/status");
+            world.cluster.api.faults().next(hangs, status, Fault::Hang);
+            took.push(world.until("weight 0", SECOND * 60, || weight(0)).await);
+        }
+        assert!(took[1] < took[0] + SECOND, "{took:?}");
+    });
+}

@@ -241,3 +241,29 @@ fn a_daemon_without_an_election_asks_for_no_lease() {
         assert!(sent.iter().all(|sent| !sent.path.starts_with(LEASE)));
     });
 }
+
+#[test]
+fn two_daemons_without_a_lease_do_not_write_over_each_other_all_the_time() {
+    virtually(async {
+        let world = World::new().await;
+        world.app("shop", 50, "3600s").await;
+        let settings = serde_json::json!({});
+        let both = [
+            Daemon::start(&world, &settings),
+            Daemon::start(&world, &settings),
+        ];
+        let guarded = || world.guarded("shop");
+        world.until("it is guarded", SECOND * 60, guarded).await;
+        world.release("shop", "2", "0").await;
+        let steps = || async { world.weight("shop").await == 5 };
+        world.until("traffic", SECOND * 60, steps).await;
+        world.clock.sleep(SECOND * 60).await;
+        let before: Vec<usize> = both.iter().map(|daemon| writes(daemon).len()).collect();
+        world.clock.sleep(SECOND * 300).await;
+        for (daemon, before) in both.iter().zip(before) {
+            let written = writes(daemon).len() - before;
+            // A checkpoint each 30 s, and one that comes too late.
+            assert!(written <= 22, "{written} writes in 300 s");
+        }
+    });
+}

@@ -11,4 +11,5 @@ mod kills;
 mod line;
 mod process;
 mod processes;
+mod unreadable;
 mod world;

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::api::{Api, DynamicObject, ListParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 use sluice::clock::Clock;
@@ -118,6 +118,30 @@ impl World {
     pub async fn rollout(&self, name: &str) -> Rollout {
         let api: Api<Rollout> = Api::namespaced(self.admin.clone(), "default");
         api.get(name).await.unwrap()
+    }
+
+    pub async fn has_rollout(&self, name: &str) -> bool {
+        let api: Api<Rollout> = Api::namespaced(self.admin.clone(), "default");
+        api.get_opt(name).await.unwrap().is_some()
+    }
+
+    pub async fn delete_rollout(&self, name: &str) {
+        let api: Api<Rollout> = Api::namespaced(self.admin.clone(), "default");
+        api.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// Writes a Rollout's checkpoint, as somebody else.
+    pub async fn checkpoint(&self, name: &str, checkpoint: Value) {
+        let api: Api<Rollout> = Api::namespaced(self.admin.clone(), "default");
+        let patch = Patch::Merge(json!({"status": {"checkpoint": checkpoint}}));
+        let params = PatchParams::default();
+        api.patch_status(name, &params, &patch).await.unwrap();
+    }
+
+    pub async fn deployment(&self, name: &str) -> Value {
+        let api: Api<k8s_openapi::api::apps::v1::Deployment> =
+            Api::namespaced(self.admin.clone(), "default");
+        serde_json::to_value(api.get(name).await.unwrap()).unwrap()
     }
 
     pub async fn phase(&self, name: &str) -> String {

@@ -101,8 +101,17 @@ pub struct Needs<'a> {
     pub end: CancellationToken,
 }
 
+/// Begins to lead or to stand for election, as the settings say; the receiver tells this daemon's role.
+pub fn begin(election: &Election, needs: Needs<'_>) -> watch::Receiver<Role> {
+    if election.enabled {
+        stand(election, needs)
+    } else {
+        alone(&needs.ready, &needs.metrics)
+    }
+}
+
 /// Leads without an election.
-pub fn alone(ready: &Readiness, metrics: &Metrics) -> watch::Receiver<Role> {
+fn alone(ready: &Readiness, metrics: &Metrics) -> watch::Receiver<Role> {
     ready.set(
         "leader",
         Check::Good("leads alone, without an election".to_owned()),
@@ -111,8 +120,8 @@ pub fn alone(ready: &Readiness, metrics: &Metrics) -> watch::Receiver<Role> {
     watch::channel(Role::Leads { term: None }).1
 }
 
-/// Stands for election; the receiver tells this daemon's role.
-pub fn stand(election: &Election, needs: Needs<'_>) -> watch::Receiver<Role> {
+/// Stands for election.
+fn stand(election: &Election, needs: Needs<'_>) -> watch::Receiver<Role> {
     let (role, receiver) = watch::channel(Role::Follows { holder: None });
     let namespace = election.namespace.clone();
     let namespace = namespace.unwrap_or_else(|| needs.client.default_namespace().to_owned());

@@ -1,0 +1,112 @@
+//! The state that a Rollout's status carries, and what is done where it cannot be read.
+//!
+//! Such a Rollout stands still: its canary gets no requests, since nothing watches over it, and
+//! that is said. One that is deleted is put back and let go by what its objects tell.
+//!
+//! Not here: how a state is written (`pass`).
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+
+use super::context::Context;
+use super::entry::{Entry, mark};
+use super::pass::Error;
+use super::publish;
+use crate::kubernetes::crd::Rollout;
+use crate::kubernetes::events::reference;
+use crate::kubernetes::execute::Order;
+use crate::kubernetes::observe::observe;
+use crate::kubernetes::scene::Scene;
+use crate::kubernetes::status;
+use crate::prometheus;
+use crate::rollout::action::Action;
+use crate::rollout::observation::Metrics;
+use crate::rollout::reason::Reason;
+use crate::rollout::state::State;
+use crate::rollout::terms::Terms;
+
+/// Loads the state from the checkpoint, unless this daemon has written it and come further.
+pub fn recall(context: &Context, entry: &mut Entry, rollout: &Rollout) -> Result<(), Error> {
+    let checkpoint = rollout
+        .status
+        .as_ref()
+        .and_then(|status| status.checkpoint.as_deref().map(mark));
+    if entry.state.is_some() && checkpoint == entry.checkpoint {
+        return Ok(());
+    }
+    let state = match status::state(rollout.status.as_ref()) {
+        Err(_) if rollout.metadata.deletion_timestamp.is_some() => None,
+        state => state.map_err(Error::Checkpoint)?,
+    };
+    let mut state = state.unwrap_or_default();
+    state.resumed = match &entry.state {
+        Some(before) => before.resumed,
+        None => Some(context.clock.now()),
+    };
+    let key = prometheus::Key {
+        namespace: rollout.namespace().unwrap_or_default(),
+        name: rollout.name_any(),
+    };
+    context.watchlist.rewind(&key, publish::cursor(&state));
+    entry.unread.clear();
+    entry.state = Some(state);
+    entry.checkpoint = checkpoint;
+    // Another daemon's is as good as ours: two that wrote over each other would never end.
+    entry.saved_at = checkpoint.map(|_| context.clock.now());
+    Ok(())
+}
+
+/// Takes the canary's requests away and says why the Rollout stands still.
+pub async fn stand_still(
+    context: &Context,
+    entry: &mut Entry,
+    rollout: &Arc<Rollout>,
+    terms: &Terms,
+    why: &Error,
+) -> Result<(), Error> {
+    let scene = Scene::gather(&context.cache, rollout.clone(), &terms.plan);
+    let (now, gate) = (context.clock.now(), context.gate());
+    let nothing = State::default();
+    let seen = observe(&scene, &terms.plan, &nothing, gate, Metrics::default(), now);
+    if seen
+        .route
+        .canary
+        .is_some_and(|canary| canary.weight != Some(0))
+    {
+        let order = Order {
+            scene: &scene,
+            rollout,
+            plan: &terms.plan,
+            run: "",
+            mark: "",
+        };
+        let off = Action::LowerWeight { weight: 0 };
+        context.executor.execute(order, &off).await?;
+    }
+    let name = &terms.plan.name;
+    let why = format!(
+        "{why}: kubectl -n {} patch rollouts.sluice.dev {name} --subresource status --type merge -p '{{\"status\":{{\"checkpoint\":null}}}}'",
+        terms.plan.namespace
+    );
+    let said = status::unreadable(
+        rollout.status.as_ref(),
+        rollout.metadata.generation,
+        &why,
+        now,
+    );
+    if rollout.status.as_ref() == Some(&said) {
+        return Ok(());
+    }
+    let mut object = (**rollout).clone();
+    object.status = Some(said);
+    entry.written = Some(Arc::new(context.executor.save(&object).await?));
+    publish::tell(
+        context,
+        &[reference(&**rollout)],
+        "",
+        &[Reason::CheckpointUnreadable { why }],
+        now,
+    );
+    Ok(())
+}
