@@ -53,6 +53,7 @@ scenarios! {
     gate_03_a_replace_is_held: "gate/03-a-replace-is-held.yaml",
     gate_04_the_old_template_again: "gate/04-the-old-template-again.yaml",
     gate_05_appliers_that_repeat_themselves: "gate/05-appliers-that-repeat-themselves.yaml",
+    gate_05_a_template_put_back_belongs_to_whoever_applies_it: "gate/05-a-template-put-back-belongs-to-whoever-applies-it.yaml",
     gate_06_kubectl_rollout_while_held: "gate/06-kubectl-rollout-while-held.yaml",
     gate_07_everything_in_one_commit_rollout_first: "gate/07-everything-in-one-commit-rollout-first.yaml",
     gate_07_everything_in_one_commit_rollout_last: "gate/07-everything-in-one-commit-rollout-last.yaml",

@@ -16,6 +16,7 @@ pub mod gate;
 pub mod labels;
 pub mod lease;
 pub mod observe;
+pub mod ownership;
 pub mod preflight;
 mod problem;
 pub(crate) mod quantity;

@@ -6,8 +6,9 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use super::{Error, Executor, Order, RESTARTED_FOR, TRIES, forced, gone_is_done, manager, within};
+use crate::causes;
 use crate::kubernetes::crd::{GUARDED, HELD_BY};
-use crate::kubernetes::{scene, template};
+use crate::kubernetes::{ownership, scene, template};
 use crate::rollout::revision::Revision;
 
 impl Executor {
@@ -63,6 +64,7 @@ impl Executor {
             vec![json!({"op": "add", "path": "/spec/paused", "value": paused})]
         })
         .await
+        .map(drop)
     }
 
     pub(super) async fn restore(
@@ -76,13 +78,39 @@ impl Executor {
             .scene
             .template(&to.hash)
             .ok_or_else(|| scene::Error::NoTemplate(to.hash.clone()))?;
-        self.change("putting the template back", order, expect, |_| {
-            vec![
-                json!({"op": "replace", "path": "/spec/template", "value": template}),
-                json!({"op": "add", "path": "/spec/paused", "value": paused}),
-            ]
-        })
-        .await
+        let written = self
+            .change("putting the template back", order, expect, |_| {
+                vec![
+                    json!({"op": "replace", "path": "/spec/template", "value": template}),
+                    json!({"op": "add", "path": "/spec/paused", "value": paused}),
+                ]
+            })
+            .await?;
+        self.hand_back(order, &written).await;
+        Ok(())
+    }
+
+    /// Hands the template's fields to whoever applies it. Without that only the next apply is harder.
+    async fn hand_back(&self, order: Order<'_>, written: &Deployment) {
+        let Some(managers) = ownership::handed_back(written.managed_fields()) else {
+            return;
+        };
+        let patch = [
+            json!({
+                "op": "test", "path": "/metadata/resourceVersion", "value": written.resource_version(),
+            }),
+            json!({"op": "replace", "path": "/metadata/managedFields", "value": managers}),
+        ];
+        let api: Api<Deployment> = self.api(&order.plan.namespace);
+        let doing = "handing the template's fields back";
+        if let Err(error) = self.json_patch(doing, &api, order, &patch).await {
+            let error = causes::told(&error);
+            tracing::debug!(
+                namespace = order.plan.namespace,
+                rollout = order.plan.name,
+                error
+            );
+        }
     }
 
     pub(super) async fn restart(&self, order: Order<'_>, id: &str) -> Result<(), Error> {
@@ -108,10 +136,11 @@ impl Executor {
         order: Order<'_>,
         expect: &Revision,
         operations: impl Fn(&Deployment) -> Vec<Value>,
-    ) -> Result<(), Error> {
+    ) -> Result<Deployment, Error> {
         let api: Api<Deployment> = self.api(&order.plan.namespace);
-        let mut conflict = None;
-        for _ in 0..TRIES {
+        let mut tries = 0;
+        loop {
+            tries += 1;
             let present = within(doing, api.get(&order.plan.target)).await?;
             let found = String::from(template::revision(&present.spec.template));
             if found != expect.hash {
@@ -122,13 +151,11 @@ impl Executor {
             })];
             patch.extend(operations(&present));
             match self.json_patch(doing, &api, order, &patch).await {
-                Err(error) if matches!(error.category(), "conflict" | "invalid") => {
-                    conflict = Some(error);
-                }
+                Err(error)
+                    if tries < TRIES && matches!(error.category(), "conflict" | "invalid") => {}
                 done => return done,
             }
         }
-        conflict.map_or(Ok(()), Err)
     }
 
     async fn json_patch(
@@ -137,15 +164,13 @@ impl Executor {
         api: &Api<Deployment>,
         order: Order<'_>,
         patch: &[Value],
-    ) -> Result<(), Error> {
+    ) -> Result<Deployment, Error> {
         let built = serde_json::from_value(Value::Array(patch.to_vec()));
         let patch = built.map_err(|error| Error::Request {
             doing,
             source: kube::Error::SerdeError(error),
         })?;
         let patch = Patch::Json::<()>(patch);
-        within(doing, api.patch(&order.plan.target, &manager(), &patch))
-            .await
-            .map(|_| ())
+        within(doing, api.patch(&order.plan.target, &manager(), &patch)).await
     }
 }
