@@ -159,6 +159,7 @@ fn state(evidence: Evidence, begun: Timestamp) -> State {
         step: 0,
         weight: WEIGHT,
         peak: WEIGHT,
+        short_since: None,
         weight_since: Some(begun),
         suspect: None,
         suspicions: 0,

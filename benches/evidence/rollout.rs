@@ -216,6 +216,7 @@ fn state(evidence: Evidence, weight: u8, now: f64) -> State {
         step: 0,
         weight,
         peak: weight,
+        short_since: None,
         weight_since: None,
         suspect: None,
         suspicions: 0,

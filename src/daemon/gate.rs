@@ -25,13 +25,14 @@ pub fn stands(known: &Known, cache: &Cache) -> Gate {
     if known.wanted == settings::Gate::Paused {
         return Gate {
             mode: GateMode::Paused,
-            problem: None,
+            ..Gate::default()
         };
     }
-    let problem = if known.served {
+    let (holds_us, problem) = if known.served {
         problem(known, cache)
     } else {
-        Some("the API server serves no MutatingAdmissionPolicy (Kubernetes before 1.36)".to_owned())
+        let old = "the API server serves no MutatingAdmissionPolicy (Kubernetes before 1.36)";
+        (false, Some(old.to_owned()))
     };
     match (known.wanted, problem) {
         (settings::Gate::Auto, Some(problem)) => Gate {
@@ -39,15 +40,18 @@ pub fn stands(known: &Known, cache: &Cache) -> Gate {
             problem: Some(format!(
                 "{problem}; meanwhile the Deployments are kept paused"
             )),
+            holds_us,
         },
         (_, problem) => Gate {
             mode: GateMode::Policy,
             problem,
+            holds_us,
         },
     }
 }
 
-fn problem(known: &Known, cache: &Cache) -> Option<String> {
+/// Whether the gate holds this daemon too, and what is wrong with it.
+fn problem(known: &Known, cache: &Cache) -> (bool, Option<String>) {
     let shelves = [
         &cache.policies,
         &cache.policy_bindings,
@@ -63,7 +67,9 @@ fn problem(known: &Known, cache: &Cache) -> Option<String> {
         "apply them: sluice gate --account {} | kubectl apply -f -",
         known.account
     );
-    match gate::state(&present, &known.account) {
+    let state = gate::state(&present, &known.account);
+    let holds_us = matches!(state, GateState::OtherAccount { .. });
+    let problem = match state {
         GateState::Ready { .. } => None,
         GateState::OtherAccount { found } => Some(format!(
             "the gate lets {found} pass, but this daemon acts as {}; {apply}",
@@ -74,5 +80,6 @@ fn problem(known: &Known, cache: &Cache) -> Option<String> {
             "not as they should be: {}; {apply}",
             objects.join(", ")
         )),
-    }
+    };
+    (holds_us, problem)
 }

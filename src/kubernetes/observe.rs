@@ -155,6 +155,7 @@ fn canary_facts(scene: &Scene, plan: &Plan, run: Option<&Run>) -> Option<Canary>
         });
     };
     let deployment = &present.object;
+    let deletion = deployment.metadata.deletion_timestamp.as_ref();
     let status = deployment.status.as_ref();
     let observed =
         status.is_some_and(|status| status.observed_generation >= deployment.metadata.generation);
@@ -170,7 +171,7 @@ fn canary_facts(scene: &Scene, plan: &Plan, run: Option<&Run>) -> Option<Canary>
         fate: fate::fate(scene.canary_pods.iter().map(|pod| &**pod)),
         refused: fate::refused(deployment),
         differs: run.is_some_and(|run| canary_differs(scene, plan, deployment, run)),
-        leaving: deployment.metadata.deletion_timestamp.is_some(),
+        leaving: deletion.map(|at| at.0),
     })
 }
 

@@ -178,6 +178,8 @@ pub enum HeldWhy {
     Person,
     /// The route or the workload does not allow a canary.
     Refused { why: String },
+    /// The gate was made for another account: a promotion could not open it.
+    GateHoldsUs { why: String },
     /// The cluster refuses the canary's pods.
     PodsRefused { why: String },
     /// The Deployment has no replicas: nothing serves that could be compared.
@@ -198,6 +200,7 @@ impl HeldWhy {
         match self {
             Self::Person | Self::Suspicions => true,
             Self::Refused { .. }
+            | Self::GateHoldsUs { .. }
             | Self::PodsRefused { .. }
             | Self::NoReplicas
             | Self::StableGone
@@ -212,6 +215,9 @@ impl fmt::Display for HeldWhy {
         match self {
             Self::Person => write!(out, "a person holds it; `sluice resume` lets it go on"),
             Self::Refused { why } => write!(out, "no canary can be routed: {why}"),
+            Self::GateHoldsUs { why } => {
+                write!(out, "no promotion could open the gate: {why}")
+            }
             Self::PodsRefused { why } => {
                 write!(out, "the cluster refuses the canary's pods: {why}")
             }

@@ -90,12 +90,18 @@ fn promoting(run: &Run, stage: &Promotion) -> String {
 }
 
 fn failed(state: &State) -> String {
-    match &state.failed {
-        Some(failure) => format!(
-            "{} failed and is held: {}; a new template or `sluice retry` starts a run",
-            failure.revision, failure.message
+    let Some(failure) = &state.failed else {
+        return "a failed revision is held".to_owned();
+    };
+    let told = format!(
+        "{} failed and is held: {}; a new template or `sluice retry` starts a run",
+        failure.revision, failure.message
+    );
+    match &state.desired {
+        Some(kept) => format!(
+            "{told}; {kept} was applied meanwhile and is kept: it is given back once stable's template serves alone again"
         ),
-        None => "a failed revision is held".to_owned(),
+        None => told,
     }
 }
 

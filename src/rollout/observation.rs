@@ -116,8 +116,8 @@ pub struct Canary {
     pub refused: Option<String>,
     /// Its objects differ from what we would make, or one is missing.
     pub differs: bool,
-    /// Its Deployment is going away.
-    pub leaving: bool,
+    /// Since when its Deployment is going away; it is gone when its pods are.
+    pub leaving: Option<Timestamp>,
 }
 
 /// How a pod fails for good.
@@ -180,6 +180,8 @@ pub struct Gate {
     pub mode: GateMode,
     /// What is wrong with it.
     pub problem: Option<String>,
+    /// It was made for another account: what we open, it pauses again.
+    pub holds_us: bool,
 }
 
 /// How the gate stands.

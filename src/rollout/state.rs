@@ -190,6 +190,9 @@ pub struct Run {
     pub peak: u8,
     /// When the wanted weight was first seen in force.
     pub weight_since: Option<Timestamp>,
+    /// Since when the canary has had fewer ready pods than its weight needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub short_since: Option<Timestamp>,
     /// The step down that a suspicion led to, if one is open.
     pub suspect: Option<Suspicion>,
     /// Suspicions so far.
@@ -214,6 +217,7 @@ impl Run {
         self.started = self.started.min(now);
         self.since = self.since.min(now);
         self.weight_since = self.weight_since.map(|since| since.min(now));
+        self.short_since = self.short_since.map(|since| since.min(now));
         if let Some(suspect) = &mut self.suspect {
             suspect.since = suspect.since.min(now);
         }

@@ -3,7 +3,7 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
-use kube::api::{ObjectMeta, Patch};
+use kube::api::{ObjectMeta, Patch, PropagationPolicy};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
@@ -133,14 +133,22 @@ impl Executor {
         self.remove_deployment(order).await
     }
 
+    /// The Deployment stays until its pods are gone, so that none of them gets requests of the next
+    /// run; if it is asked again they are not waited for.
     async fn remove_deployment(&self, order: Order<'_>) -> Result<(), Error> {
         let name = canary::deployment_name(&order.plan.target);
-        let present = order.scene.canary.as_ref();
-        let uid = present.and_then(|present| present.object.uid());
-        self.delete::<Deployment>(
+        let present = order.scene.canary.as_ref().map(|present| &present.object);
+        let leaves = present.is_some_and(|present| present.metadata.deletion_timestamp.is_some());
+        let policy = if leaves {
+            PropagationPolicy::Background
+        } else {
+            PropagationPolicy::Foreground
+        };
+        self.delete_by::<Deployment>(
+            policy,
             "removing the canary's Deployment",
             &order.plan.namespace,
-            (&name, uid),
+            (&name, present.and_then(ResourceExt::uid)),
         )
         .await
     }

@@ -252,6 +252,23 @@ impl Executor {
         &self,
         doing: &'static str,
         namespace: &str,
+        named: (&str, Option<String>),
+    ) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned,
+    {
+        self.delete_by::<K>(PropagationPolicy::Background, doing, namespace, named)
+            .await
+    }
+
+    async fn delete_by<K>(
+        &self,
+        policy: PropagationPolicy,
+        doing: &'static str,
+        namespace: &str,
         (name, uid): (&str, Option<String>),
     ) -> Result<(), Error>
     where
@@ -262,7 +279,7 @@ impl Executor {
     {
         let api: Api<K> = self.api(namespace);
         let params = DeleteParams {
-            propagation_policy: Some(PropagationPolicy::Background),
+            propagation_policy: Some(policy),
             preconditions: uid.map(|uid| Preconditions {
                 uid: Some(uid),
                 resource_version: None,

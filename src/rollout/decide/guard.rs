@@ -2,7 +2,7 @@
 //!
 //! Not here: what is new (`idle`), and how a run's objects are put back (`rolling_back`).
 
-use super::idle::{drop_desired, keep_desired};
+use super::idle::{drop_desired, has_failed, keep_desired};
 use super::pass::Pass;
 use super::rolling_back::clear_leftovers;
 use crate::rollout::action::Action;
@@ -242,8 +242,7 @@ fn ours(pass: &Pass<'_>, target: &Target) -> bool {
 /// Keeps the unproven template that is about to be overwritten, unless it failed.
 fn take_back(pass: &mut Pass<'_>, target: &Target, stable: &Revision) {
     pass.state.stable = Some(stable.clone());
-    let failed = pass.state.failed.as_ref();
-    if !failed.is_some_and(|failure| failure.revision.same(&target.revision)) {
+    if !has_failed(pass, &target.revision) {
         keep_desired(pass, &target.revision);
     }
 }

@@ -53,8 +53,7 @@ pub(super) fn idle(pass: &mut Pass<'_>) -> Phase {
     pass.state
         .mending
         .retain(|mending| *mending != Mending::Serving);
-    let failed = pass.state.failed.as_ref().map(|failure| &failure.revision);
-    if failed.is_some_and(|failed| failed.same(&target.revision)) {
+    if has_failed(pass, &target.revision) {
         pass.tell(Reason::StillFailed {
             revision: target.revision.clone(),
         });
@@ -158,8 +157,7 @@ pub(super) fn bring_up(pass: &mut Pass<'_>, target: &Target, stable: Revision) {
         pass.act(Action::Unpause { expect });
         return;
     }
-    let failed = pass.state.failed.as_ref();
-    if !failed.is_some_and(|failure| failure.revision.same(held)) {
+    if !has_failed(pass, held) {
         keep_desired(pass, held);
     }
     pass.act(Action::RestoreTemplate {
@@ -167,6 +165,12 @@ pub(super) fn bring_up(pass: &mut Pass<'_>, target: &Target, stable: Revision) {
         expect,
         paused: false,
     });
+}
+
+/// Whether this is the revision that failed last.
+pub(super) fn has_failed(pass: &Pass<'_>, revision: &Revision) -> bool {
+    let failed = pass.state.failed.as_ref();
+    failed.is_some_and(|failure| failure.revision.same(revision))
 }
 
 /// Keeps the template that a person wants, before it is overwritten.
@@ -212,8 +216,12 @@ fn give_back_desired(pass: &mut Pass<'_>, target: &Target) {
         give_up_desired(pass, desired);
         return;
     }
-    if !untouched {
-        drop_desired(pass);
+    if untouched || has_failed(pass, &target.revision) {
+        // The older one is still in the way, rolling or left in place.
+        return;
+    }
+    drop_desired(pass);
+    if desired.same(&target.revision) {
         pass.tell(Reason::DesiredGiven { revision: desired });
     }
 }
@@ -256,6 +264,7 @@ fn start(pass: &mut Pass<'_>, revision: Revision, stable: Revision, trigger: Tri
         weight: 0,
         peak: 0,
         weight_since: None,
+        short_since: None,
         suspect: None,
         suspicions: 0,
         verdict: Verdict::Undecided,

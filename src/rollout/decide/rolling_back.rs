@@ -3,6 +3,8 @@
 //!
 //! Each remedy is compared with what is seen, so a crash between two of them heals.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::guard::forget_target;
@@ -13,6 +15,9 @@ use crate::rollout::observation::Target;
 use crate::rollout::reason::{Cause, Outcome, Reason};
 use crate::rollout::revision::Revision;
 use crate::rollout::state::{Ended, Failure, Phase, Rollback, Run, Trigger};
+
+/// Pods of a node that is lost are not waited for longer than this.
+const LONGEST_LEAVE: Duration = Duration::from_secs(120);
 
 /// Traffic, canary and template are put back.
 pub(super) fn rolling_back(pass: &mut Pass<'_>, run: Run, mut rollback: Rollback) -> Phase {
@@ -57,15 +62,21 @@ pub(super) fn take_away(pass: &mut Pass<'_>, off_since: Option<Timestamp>) -> Op
     if pass.seen.route.canary.is_some() {
         pass.act(Action::RemoveRoute);
     }
-    if pass
-        .seen
-        .canary
-        .as_ref()
-        .is_some_and(|canary| !canary.leaving)
-    {
+    remove_canary(pass);
+    Some(since)
+}
+
+/// Removes the canary's objects; again, without waiting for its pods, if they do not go.
+fn remove_canary(pass: &mut Pass<'_>) {
+    let Some(canary) = &pass.seen.canary else {
+        return;
+    };
+    let due = canary
+        .leaving
+        .is_none_or(|since| pass.over(since, LONGEST_LEAVE));
+    if due {
         pass.act(Action::RemoveCanary);
     }
-    Some(since)
 }
 
 /// Whether the canary's last requests are answered; without a route there were none.
@@ -88,8 +99,8 @@ pub(super) fn clear_leftovers(pass: &mut Pass<'_>) -> bool {
         if route.weight == Some(0) {
             pass.act(Action::RemoveRoute);
         }
-    } else if pass.seen.canary.as_ref().is_some_and(|left| !left.leaving) {
-        pass.act(Action::RemoveCanary);
+    } else {
+        remove_canary(pass);
     }
     true
 }
@@ -110,7 +121,11 @@ fn restore(pass: &mut Pass<'_>, run: &Run, cause: &Cause) -> bool {
         | Cause::Undecided { .. }
         | Cause::NoData { .. }
         | Cause::Aborted => {
-            !pass.plan.restore_template || restore_template(pass, target, run, |_, _| {})
+            if pass.plan.restore_template {
+                restore_template(pass, target, run, |_, _| {})
+            } else {
+                stop(pass, target, run)
+            }
         }
     }
 }
@@ -154,6 +169,18 @@ fn restore_template(
         paused: pass.seen.gate.mode == crate::rollout::observation::GateMode::Paused,
     });
     false
+}
+
+/// The template stays as it is, but no more pods of it are started.
+fn stop(pass: &mut Pass<'_>, target: &Target, run: &Run) -> bool {
+    let stays = run.trigger == Trigger::Template && target.revision.same(&run.revision);
+    let rolls = stays && !target.paused;
+    if rolls {
+        pass.act(Action::Pause {
+            expect: run.revision.clone(),
+        });
+    }
+    !rolls
 }
 
 /// Closes the run.
@@ -204,11 +231,27 @@ fn remember(pass: &mut Pass<'_>, run: &Run, cause: &Cause) {
         pass.state.config = Some(digest.clone());
         return;
     }
+    let mut message = cause.to_string();
+    if let Some(pods) = stays(pass, run) {
+        // What is left of it is known, and is said here.
+        pass.state.bypassed = Some(run.revision.hash.clone());
+        message = format!(
+            "{cause}; {pods} of its pods serve on, as `restoreTemplate: false` asks; `kubectl rollout undo` takes them back"
+        );
+    }
     pass.state.failed = Some(Failure {
         revision: run.revision.clone(),
-        message: cause.to_string(),
+        message,
         at: pass.now(),
     });
+}
+
+/// Pods of a failed revision that stay among stable's, since its template is left in place.
+fn stays(pass: &Pass<'_>, run: &Run) -> Option<i32> {
+    let target = pass.target()?;
+    let left = !pass.plan.restore_template && target.revision.same(&run.revision);
+    let pods = target.serving(&run.revision)?.replicas;
+    (left && pods > 0).then_some(pods)
 }
 
 /// Records how a run ended.

@@ -43,7 +43,7 @@ fn wanted_replicas(pass: &Pass<'_>, run: &Run) -> i32 {
 pub(super) fn canary_ready(pass: &Pass<'_>, run: &Run) -> bool {
     pass.seen.canary.as_ref().is_some_and(|canary| {
         canary.revision == run.mark()
-            && !canary.leaving
+            && canary.leaving.is_none()
             && canary.ready >= wanted_replicas(pass, run)
     })
 }
@@ -140,7 +140,7 @@ fn worst(reports: &[RuleReport]) -> Verdict {
 pub(super) fn keep_canary(pass: &mut Pass<'_>, run: &Run) {
     let wanted = wanted_replicas(pass, run);
     let present = pass.seen.canary.as_ref();
-    if present.is_some_and(|canary| canary.leaving) {
+    if present.is_some_and(|canary| canary.leaving.is_some()) {
         return;
     }
     let ours = present.is_some_and(|canary| canary.revision == run.mark());
@@ -234,6 +234,10 @@ pub(super) fn preparing(pass: &mut Pass<'_>, mut run: Run) -> Phase {
 fn hindered(pass: &Pass<'_>) -> Option<HeldWhy> {
     if let Some(why) = pass.seen.route.refusals.first() {
         return Some(HeldWhy::Refused { why: why.clone() });
+    }
+    if pass.seen.gate.holds_us {
+        let why = pass.seen.gate.problem.clone().unwrap_or_default();
+        return Some(HeldWhy::GateHoldsUs { why });
     }
     if pass.target().is_some_and(|target| target.replicas == 0) {
         return Some(HeldWhy::NoReplicas);
@@ -333,7 +337,11 @@ pub(super) fn held(pass: &mut Pass<'_>, mut run: Run, why: HeldWhy) -> Phase {
     if why == HeldWhy::StableGone {
         heal_stable(pass);
     }
-    if !matches!(why, HeldWhy::Refused { .. } | HeldWhy::NoReplicas) {
+    let none = matches!(
+        why,
+        HeldWhy::Refused { .. } | HeldWhy::GateHoldsUs { .. } | HeldWhy::NoReplicas
+    );
+    if !none {
         keep_canary(pass, &run);
     }
     steer(pass, &mut run, &reports);
@@ -395,8 +403,8 @@ fn over(pass: &Pass<'_>, run: &Run, why: &HeldWhy, reports: &[RuleReport]) -> bo
         HeldWhy::NoData { .. } => pass.fresh(),
         HeldWhy::PodsRefused { .. } => canary_ready(pass, run),
         HeldWhy::Undecided => not_worse(reports),
-
         HeldWhy::Refused { .. }
+        | HeldWhy::GateHoldsUs { .. }
         | HeldWhy::NoReplicas
         | HeldWhy::StableGone
         | HeldWhy::Person
@@ -407,6 +415,7 @@ fn over(pass: &Pass<'_>, run: &Run, why: &HeldWhy, reports: &[RuleReport]) -> bo
 /// Goes on where a held run stood: at its step, or with the preparation.
 pub(super) fn resume(pass: &mut Pass<'_>, mut run: Run) -> Phase {
     run.since = pass.now();
+    run.short_since = None;
     if run.weight == 0 {
         run.step = 0;
         pass.state

@@ -65,10 +65,21 @@ fn watch(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) -> Watch {
     {
         return Watch::Leaves(Box::new(phase));
     }
-    if !canary_ready(pass, run) && pass.over(run.since, pass.plan.progress_deadline) {
+    if too_long_short(pass, run) {
         return Watch::Leaves(Box::new(too_late(pass, run.clone())));
     }
     Watch::Stays
+}
+
+/// Whether the canary has been short of ready pods for the deadline, counted from when it became so: a step may
+/// be older than that when stable is scaled up, and the canary with it.
+fn too_long_short(pass: &mut Pass<'_>, run: &mut Run) -> bool {
+    if canary_ready(pass, run) {
+        run.short_since = None;
+        return false;
+    }
+    let since = *run.short_since.get_or_insert(pass.now());
+    pass.over(since, pass.plan.progress_deadline)
 }
 
 /// The rule whose exact witness alone is convinced, where that is acted upon.

@@ -25,6 +25,8 @@ pub(super) const FOREGROUND: &str = "foregroundDeletion";
 pub(super) struct Options {
     pub(super) grace: Option<i64>,
     pub(super) policy: String,
+    /// It was asked in so many words not to wait for dependents.
+    pub(super) lets_go: bool,
     pub(super) uid: Option<String>,
     pub(super) revision: Option<String>,
     pub(super) dry_run: bool,
@@ -42,6 +44,7 @@ impl Options {
             text("propagationPolicy").as_deref(),
             dry_run.or_else(|| call.param("dryRun")),
         )?;
+        let policy = text("propagationPolicy");
         let grace = body["gracePeriodSeconds"].as_i64();
         let orphan = body["orphanDependents"] == true;
         Ok(Self {
@@ -49,8 +52,10 @@ impl Options {
                 call.param("gracePeriodSeconds")
                     .and_then(|text| text.parse().ok())
             }),
-            policy: text("propagationPolicy")
-                .unwrap_or_else(|| if orphan { "Orphan" } else { "Background" }.into()),
+            lets_go: policy
+                .as_deref()
+                .is_some_and(|policy| policy != "Foreground"),
+            policy: policy.unwrap_or_else(|| if orphan { "Orphan" } else { "Background" }.into()),
             uid: body["preconditions"]["uid"].as_str().map(str::to_owned),
             revision: body["preconditions"]["resourceVersion"]
                 .as_str()
@@ -193,14 +198,18 @@ pub(super) fn attempt(api: &Api, key: &Key, object: &Stored, options: &Options) 
     }
     let grace = grace(key, &object.value, options);
     let holds = waits_for_dependents(api, key, object, options);
+    let mut value = object.value.clone();
+    if options.lets_go {
+        forget_foreground(&mut value);
+    }
     if grace == 0
         && !holds
-        && metadata::finalizers(&object.value).is_empty()
+        && metadata::finalizers(&value).is_empty()
         && &*key.storage != "namespaces"
     {
         return remove_at(api, key, object).then_some(Outcome::Gone);
     }
-    let value = marked(api, &object.value, grace, holds);
+    let value = marked(api, &value, grace, holds);
     if value == object.value {
         return Some(Outcome::Marked(object.clone()));
     }
@@ -220,6 +229,13 @@ pub(super) fn attempt(api: &Api, key: &Key, object: &Stored, options: &Options) 
         empty_namespace(api, &key.name);
     }
     Some(Outcome::Marked(stored))
+}
+
+/// A deletion that asks not to wait for dependents ends one that did.
+fn forget_foreground(value: &mut Value) {
+    if let Some(finalizers) = value["metadata"]["finalizers"].as_array_mut() {
+        finalizers.retain(|finalizer| finalizer != FOREGROUND);
+    }
 }
 
 fn waits_for_dependents(api: &Api, key: &Key, object: &Stored, options: &Options) -> bool {

@@ -6,7 +6,7 @@
 use super::model::{Model, revision};
 use crate::rollout::action::Action;
 use crate::rollout::decide::{Decision, decide};
-use crate::rollout::observation::{GateMode, Observation, Serving};
+use crate::rollout::observation::{Canary, GateMode, Observation, Serving};
 use crate::rollout::plan::ConfigChanges;
 use crate::rollout::reason::{Outcome, Reason};
 use crate::rollout::state::{Ended, Failure, Mending, Phase, State, Trigger};
@@ -492,4 +492,37 @@ fn a_kept_template_that_somebody_deleted_is_given_up_and_that_is_said() {
     assert_eq!(second.next.desired, None);
     let late = decided(&model, |seen| seen.kept.desired = Some(revision("v3")));
     assert_eq!(late.next.desired, Some(revision("v3")));
+}
+
+#[test]
+fn a_run_that_could_not_be_promoted_for_the_gate_is_held_before_it_starts() {
+    let mut model = Model::idle();
+    model.apply("v2");
+    let held = decided(&model, |seen| {
+        seen.gate.holds_us = true;
+        seen.gate.problem = Some("it lets another pass".to_owned());
+    });
+    let Phase::Held { why, .. } = &held.next.phase else {
+        panic!("{:?}", held.next.phase);
+    };
+    assert!(why.to_string().ends_with("it lets another pass"), "{why}");
+    assert_eq!(held.actions, []);
+    model.state = held.next;
+    assert_eq!(decided(&model, |_| {}).next.phase.name(), "Preparing");
+}
+
+#[test]
+fn canary_pods_that_do_not_go_are_not_waited_for_for_ever() {
+    let model = Model::idle();
+    for (seconds, again) in [(1, false), (119, false), (120, true)] {
+        let decision = decided(&model, |seen| {
+            seen.canary = Some(Canary {
+                leaving: Some(seen.now - std::time::Duration::from_secs(seconds)),
+                ..Canary::default()
+            });
+        });
+        let asked = decision.actions.contains(&Action::RemoveCanary);
+        assert_eq!(asked, again, "{seconds} s");
+        assert_eq!(decision.next.phase, Phase::Idle);
+    }
 }

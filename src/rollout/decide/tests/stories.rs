@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::model::{Health, Model, revision};
 use crate::rollout::action::Action;
 use crate::rollout::decide::decide;
+use crate::rollout::describe;
 use crate::rollout::evidence::{Kind, Max, Question};
 use crate::rollout::observation::CanaryRoute;
 use crate::rollout::plan::Route;
@@ -688,4 +689,50 @@ fn a_template_that_was_held_when_the_rollout_was_deleted_is_named() {
     assert!(model.until(60, |model| !model.guarded_by_rollout));
     assert_eq!(model.target.revision, revision("v1"));
     assert!(names(&model).contains(&"SetAside"));
+}
+
+#[test]
+fn a_promotion_that_is_aborted_stops_where_it_is_if_the_template_is_to_stay() {
+    let mut model = Model::idle();
+    model.terms.plan.restore_template = false;
+    model.rolls = false;
+    model.apply("v2");
+    assert!(model.until(900, |model| model.target.serving(&revision("v2")).is_some()));
+    model.apply("v3");
+    assert!(model.until(5, |model| model.target.revision == revision("v2")));
+    model.ask("abort");
+    assert!(model.until(120, |model| model.state.phase.name() == "Failed"));
+    assert!(model.target.paused);
+    assert_eq!(model.target.revision, revision("v2"));
+    assert_eq!(model.kept.desired, Some(revision("v3")));
+    for wrong in ["DesiredGiven", "Bypassed", "Accepted"] {
+        assert!(!names(&model).contains(&wrong), "{wrong}");
+    }
+    let said = describe::message(&model.state);
+    assert!(said.contains("of its pods serve on"), "{said}");
+    assert!(
+        said.contains("v3 (shop:v3) was applied meanwhile"),
+        "{said}"
+    );
+    model.rolls = true;
+    model.apply("v1");
+    assert!(model.until(60, |model| model.target.revision == revision("v3")));
+    assert!(model.until(900, |model| ended(model, Outcome::Promoted)));
+}
+
+#[test]
+fn a_canary_that_stable_outgrows_in_an_old_step_has_its_time_to_follow() {
+    let mut model = Model::idle();
+    model.terms.plan.steps[0].hold = Duration::from_secs(900);
+    model.apply("v2");
+    assert!(model.until(60, |model| model.weight() == 5));
+    assert!(!model.until(200, |model| model.weight() != 5));
+    for (short, lasts) in [(100, true), (100, true), (130, false)] {
+        model.target.replicas *= 20;
+        model.comes_up = false;
+        assert_eq!(!model.until(short, |model| model.weight() != 5), lasts);
+        model.comes_up = true;
+        model.tick();
+        model.pass();
+    }
 }
