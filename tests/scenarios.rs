@@ -83,6 +83,8 @@ scenarios! {
     gate_21_a_held_run_and_a_newer_revision: "gate/21-a-held-run-and-a-newer-revision.yaml",
     gate_21_a_held_run_and_a_rollback: "gate/21-a-held-run-and-a-rollback.yaml",
     gate_22_sluice_is_down: "gate/22-sluice-is-down.yaml",
+    gate_23_waiting_for_a_held_deployment: "gate/23-waiting-for-a-held-deployment.yaml",
+    gate_24_tracking_labels: "gate/24-tracking-labels.yaml",
     gate_25_broken_glass: "gate/25-broken-glass.yaml",
     gate_25_past_the_gate: "gate/25-past-the-gate.yaml",
     gate_26_the_gate_is_deleted: "gate/26-the-gate-is-deleted.yaml",
@@ -98,22 +100,11 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")
 }
 
-/// All files in `scenarios/` and its folders that have steps; the others are manifests.
+/// All shipped scenarios, by their path in `scenarios/`.
 fn files() -> BTreeSet<String> {
-    let mut files = BTreeSet::new();
-    let mut folders = vec![folder()];
-    while let Some(next) = folders.pop() {
-        for entry in std::fs::read_dir(next).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if std::fs::read_to_string(&path).unwrap().contains("\nsteps:") {
-                let short = path.strip_prefix(folder()).unwrap();
-                files.insert(short.to_str().unwrap().to_owned());
-            }
-        }
-    }
-    files
+    let short = |path: PathBuf| path.strip_prefix(folder()).unwrap().display().to_string();
+    let files = scenario::files(&folder()).unwrap();
+    files.into_iter().map(short).collect()
 }
 
 #[test]

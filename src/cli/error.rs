@@ -135,7 +135,7 @@ impl Error {
             Self::Api { code: 403, .. } => Some("ask for the right to do this; RBAC decides"),
             Self::Api { code: 404, .. } => Some(
                 "see `sluice get -A`; where no Rollout resource is installed: \
-                 `sluice crd | kubectl apply --server-side -f -`",
+                 `sluice crd | kubectl apply -f -`",
             ),
             _ => None,
         }

@@ -95,9 +95,9 @@ pub enum Color {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print the Rollout resource definition: `sluice crd | kubectl apply --server-side -f -`
+    /// Print the Rollout resource definition: `sluice crd | kubectl apply -f -`
     Crd,
-    /// Print the admission policies: `sluice gate | kubectl apply --server-side -f -`
+    /// Print the admission policies: `sluice gate | kubectl apply -f -`
     Gate(gate::Arguments),
     /// List Rollouts and where they stand
     Get(get::Arguments),

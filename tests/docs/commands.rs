@@ -8,7 +8,7 @@ use std::process::Command;
 
 use regex::Regex;
 
-use super::markdown::blocks;
+use super::blocks::blocks;
 use super::{documents, none, root, text};
 
 fn sluice(arguments: &[&str]) -> (bool, String) {

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use sluice::daemon::settings::{Error, Settings};
 
-use super::markdown::blocks;
+use super::blocks::blocks;
 use super::{documents, files, none, root, text};
 
 /// All YAML blocks with where they stand.

@@ -4,12 +4,21 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's helpers may fail the test
 
+#[path = "../servers/apps.rs"]
+mod apps;
 mod blocked;
+#[path = "../servers/child.rs"]
+#[allow(dead_code)] // other tests use more of it
+mod child;
 mod daemons;
 mod election;
 mod kills;
 mod line;
+#[path = "../servers/ordeal.rs"]
+mod ordeal;
+#[path = "../servers/process.rs"]
 mod process;
 mod processes;
 mod unreadable;
+mod way;
 mod world;

@@ -7,8 +7,9 @@ use sluice::kubernetes::crd::ACCOUNT;
 use sluice::sandbox::api::{Fault, Matching};
 use sluice::sandbox::cluster::Options;
 
-use super::process::{Process, Way};
+use super::way::Way;
 use super::world::World;
+use crate::process::Process;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -38,29 +39,28 @@ async fn ended(world: &World, process: &Process) -> Duration {
     world.until("it has ended", SECOND * 10, ended).await
 }
 
+/// An application with this many requests a second whose new version gets its first share.
+async fn in_a_run(world: &World, rps: u32) {
+    world.app("shop", rps, "3600s").await;
+    let guarded = || world.guarded("shop");
+    world.until("shop is guarded", SECOND * 60, guarded).await;
+    world.release("shop", "2", "0").await;
+    let steps = || async { world.weight("shop").await == 5 };
+    let what = "the canary gets traffic";
+    world.until(what, SECOND * 60, steps).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_hand_over_when_asked_to_end_frozen_and_killed() {
     let world = world().await;
     let api = world.cluster.api_address.unwrap();
-    let start = |name: &str| Process::start(&world, name, api, ELECTION);
+    let start = |name: &str| world.process(name, api, ELECTION);
     let mut a = start("a");
     until(&world, "a leads", &a).await;
     let b = start("b");
-    world.app("shop", 50, "3600s").await;
-    world
-        .until("shop is guarded", SECOND * 60, || world.guarded("shop"))
-        .await;
-    world.release("shop", "2", "0").await;
-    let steps = || async { world.weight("shop").await == 5 };
-    world
-        .until("the canary gets traffic", SECOND * 60, steps)
-        .await;
-    let ready = || async {
-        b.page("readyz")
-            .await
-            .is_some_and(|text| text.contains("follows"))
-    };
-    world.until("b is ready", SECOND * 20, ready).await;
+    in_a_run(&world, 50).await;
+    let follows = || b.follows();
+    world.until("b is ready", SECOND * 20, follows).await;
 
     a.signal("TERM");
     let took = ended(&world, &a).await;
@@ -95,16 +95,8 @@ async fn two_processes_hand_over_when_asked_to_end_frozen_and_killed() {
 async fn a_process_that_is_cut_off_in_a_run_answers_and_ends_within_2_s() {
     let world = world().await;
     let way = Way::to(world.cluster.api_address.unwrap()).await;
-    let daemon = Process::start(&world, "cut", way.address, "");
-    world.app("shop", 100, "3600s").await;
-    world
-        .until("shop is guarded", SECOND * 60, || world.guarded("shop"))
-        .await;
-    world.release("shop", "2", "0").await;
-    let steps = || async { world.weight("shop").await == 5 };
-    world
-        .until("the canary gets traffic", SECOND * 60, steps)
-        .await;
+    let daemon = world.process("cut", way.address, "");
+    in_a_run(&world, 100).await;
     way.cut();
     for _ in 0..12 {
         let page = daemon.page("api/rollouts").await;
@@ -136,7 +128,7 @@ async fn a_retry_after_of_an_hour_keeps_nobody_waiting_for_an_hour() {
             .next(times, ours, Fault::TooManyRequests(3600));
     };
     throttle(5);
-    let daemon = Process::start(&world, "throttled", api, "");
+    let daemon = world.process("throttled", api, "");
     world.app("shop", 100, "3600s").await;
     world
         .until("shop is guarded", SECOND * 60, || world.guarded("shop"))

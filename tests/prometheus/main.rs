@@ -10,6 +10,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test fails by panicking
 
+#[path = "../servers/child.rs"]
+#[allow(dead_code)] // other tests use more of it
+mod child;
 mod every_scenario;
 mod large;
 mod play;

@@ -1,17 +1,14 @@
 //! A metrics server as a child process: Debian's `prometheus`, or `victoria-metrics`.
 //!
-//! It ends with the test, also when that panics or is killed: a shell holds it, and ends it when
-//! its own input ends. Its port and data stay the same from one start to the next.
+//! It ends with the test, however that ends (`child`). Its port and data stay the same from one
+//! start to the next.
 
-use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-/// Runs its arguments, says their process id, and ends them when nobody holds its input.
-const HOLD: &str = r#"log=$1; shift; "$@" >>"$log" 2>&1 & child=$!; echo $child; cat >/dev/null
-kill -9 $child 2>/dev/null; wait $child 2>/dev/null"#;
+use crate::child::{self, free_ports};
 
 /// Which program serves.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,21 +60,14 @@ pub struct Server {
     kind: Kind,
     address: SocketAddr,
     folder: PathBuf,
-    running: Option<Running>,
-}
-
-struct Running {
-    shell: Child,
-    /// Held: when it is dropped, the shell ends the server.
-    held: Option<ChildStdin>,
-    pid: u32,
+    running: Option<child::Server>,
 }
 
 impl Server {
     /// A server that does not run yet; its address is known.
     pub fn new(kind: Kind) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap();
+        let [port] = free_ports();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let folder = std::env::temp_dir().join(format!(
             "sluice-{}-{}-{}",
             kind.program(),
@@ -106,29 +96,15 @@ impl Server {
     /// Starts it (again) and waits until it answers.
     pub async fn start(&mut self) {
         assert!(self.running.is_none());
-        let mut shell = Command::new("sh")
-            .args(["-c", HOLD, "sh"])
-            .arg(self.folder.join("log"))
-            .args(self.command())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut pid = String::new();
-        BufReader::new(shell.stdout.take().unwrap())
-            .read_line(&mut pid)
-            .unwrap();
-        self.running = Some(Running {
-            held: shell.stdin.take(),
-            pid: pid.trim().parse().unwrap(),
-            shell,
-        });
+        let log = self.folder.join("log");
+        let program = self.kind.program();
+        self.running = Some(child::Server::start(program, &self.arguments(), &log));
         self.wait_until_ready().await;
     }
 
-    fn command(&self) -> Vec<String> {
+    fn arguments(&self) -> Vec<String> {
         let (folder, address) = (self.folder.display(), self.address);
-        let arguments = match self.kind {
+        match self.kind {
             Kind::Prometheus => vec![
                 format!("--config.file={folder}/config.yml"),
                 format!("--storage.tsdb.path={folder}/data"),
@@ -140,10 +116,7 @@ impl Server {
                 format!("-httpListenAddr={address}"),
                 "-retentionPeriod=1d".to_owned(),
             ],
-        };
-        std::iter::once(self.kind.program().to_owned())
-            .chain(arguments)
-            .collect()
+        }
     }
 
     async fn wait_until_ready(&self) {
@@ -160,8 +133,8 @@ impl Server {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-        panic!("{url} does not answer\n{log}");
+        let told = self.running.as_ref().map(child::Server::told);
+        panic!("{url} does not answer\n{}", told.unwrap_or_default());
     }
 
     /// Waits until this many targets were scraped with success.
@@ -182,15 +155,12 @@ impl Server {
 
     /// Ends it at once, without a word.
     pub fn kill(&mut self) {
-        if let Some(mut running) = self.running.take() {
-            running.held.take();
-            running.shell.wait().unwrap();
-        }
+        self.running = None;
     }
 
     /// Lets it stand still: connections are accepted, nothing is answered.
     pub fn pause(&self) {
-        self.signal("-STOP");
+        self.signal("STOP");
     }
 
     /// Lets it go on, or starts it if it does not run.
@@ -198,13 +168,11 @@ impl Server {
         if self.running.is_none() {
             return self.start().await;
         }
-        self.signal("-CONT");
+        self.signal("CONT");
     }
 
     fn signal(&self, signal: &str) {
-        let pid = self.running.as_ref().unwrap().pid.to_string();
-        let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
-        assert!(sent.success());
+        self.running.as_ref().unwrap().signal(signal);
     }
 }
 

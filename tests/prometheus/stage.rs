@@ -3,13 +3,12 @@
 //! Everything is the cluster's own, but where it has a server of its own, `break: {metrics: down}`
 //! kills that server and `hangs` lets it stand still.
 
-use std::collections::BTreeMap;
-
 use futures::future::BoxFuture;
 use serde_json::Value;
 use sluice::cli::sandbox::embedded::Embedded;
 use sluice::clock::Clock;
-use sluice::sandbox::scenario::{Answer, Break, MetricsFault, Stage, Tally};
+use sluice::sandbox::scenario::{Break, MetricsFault, Stage};
+use sluice::sandbox::world::World;
 use tokio::sync::Mutex;
 
 use crate::server::Server;
@@ -29,17 +28,8 @@ impl Stage for Through<'_> {
         Stage::client(self.cluster, user)
     }
 
-    fn tallies(&self) -> Vec<Tally> {
-        self.cluster.tallies()
-    }
-
-    fn request<'a>(
-        &'a self,
-        host: &'a str,
-        path: &'a str,
-        headers: &'a BTreeMap<String, String>,
-    ) -> BoxFuture<'a, Result<Answer, String>> {
-        self.cluster.request(host, path, headers)
+    fn world(&self) -> &World {
+        self.cluster.world()
     }
 
     fn broken<'a>(&'a self, what: &'a Break) -> BoxFuture<'a, Result<(), String>> {

@@ -6,10 +6,33 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test fails by panicking
 #![allow(clippy::disallowed_methods)] // servers live in real time
 
+#[path = "../servers/apps.rs"]
+#[allow(dead_code)] // other tests use more of it
+mod apps;
+#[path = "../docs/blocks.rs"]
+#[allow(dead_code)] // other tests use more of it
+mod blocks;
+#[path = "../servers/child.rs"]
+#[allow(dead_code)] // other tests use more of it
 mod child;
+mod commands;
+#[path = "../servers/control_plane.rs"]
 #[allow(dead_code)] // other tests use more of it
 mod control_plane;
 mod differential;
+#[path = "../servers/installed.rs"]
+#[allow(dead_code)] // other tests use more of it
+mod installed;
+mod kills;
+#[path = "../servers/kubectl.rs"]
+mod kubectl;
+#[path = "../servers/ordeal.rs"]
+mod ordeal;
+mod outages;
+#[path = "../servers/process.rs"]
+#[allow(dead_code)] // other tests use more of it
+mod process;
+mod stand;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;

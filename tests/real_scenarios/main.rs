@@ -3,7 +3,8 @@
 //! One control plane is shared: each scenario has a namespace of its own with its own node,
 //! routers, load and daemon, several at a time; those that touch what all share come last, one
 //! by one. The daemons act as the service account of `clusters/base`, and in the end the audit log
-//! says whether its RBAC is what they need, no less and no more.
+//! says whether its RBAC is what they need, no less and no more. Two processes of the real binary
+//! share a lease for that, too (`handover`).
 //!
 //! `cargo test` plays [`CORE`]; `make test-real` plays all, and compares rights. `SCENARIOS=gate/12,demo`
 //! plays some only; `SPEED` and `AT_ONCE` change the pace.
@@ -11,17 +12,23 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test fails by panicking
 #![allow(clippy::disallowed_methods)] // servers live in real time
 
-#[path = "../real/child.rs"]
+#[path = "../servers/child.rs"]
+#[allow(dead_code)] // other tests use more of it
 mod child;
-#[path = "../real/control_plane.rs"]
+#[path = "../servers/control_plane.rs"]
 #[allow(dead_code)] // other tests use more of it
 mod control_plane;
 mod faults;
+mod handover;
+#[path = "../servers/installed.rs"]
 mod installed;
+#[path = "../servers/process.rs"]
+#[allow(dead_code)] // other tests use more of it
+mod process;
 mod rights;
 mod stage;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,7 +45,7 @@ use stage::Real;
 /// How many times faster than the control plane the stages live.
 const SPEED: f64 = 2.0;
 /// The same of others: where there is much to wait for and little load meanwhile, or nothing beside.
-const QUICKER: &[(&str, f64)] = &[("gate/22-sluice-is-down.yaml", 4.0), (MEASURED, 3.0)];
+const QUICKER: &[(&str, f64)] = &[("gate/22-sluice-is-down.yaml", 6.0), (MEASURED, 3.0)];
 /// Played alone, since it judges latencies, which are the machine's as well.
 const MEASURED: &str = "demo.yaml";
 /// How many scenarios are played at a time: they mostly wait.
@@ -72,7 +79,7 @@ async fn the_gate_and_a_run_go_as_their_scenarios_say() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
-#[ignore = "some ten minutes: `make test-real`"]
+#[ignore = "some six minutes: `make test-real`"]
 async fn every_scenario_goes_as_it_says() {
     let wanted = std::env::var("SCENARIOS").unwrap_or_default();
     let wanted: Vec<&str> = wanted.split(',').filter(|word| !word.is_empty()).collect();
@@ -80,6 +87,7 @@ async fn every_scenario_goes_as_it_says() {
         return;
     };
     if wanted.is_empty() {
+        handover::from_one_daemon_to_another(&plane).await;
         let problems = rights::problems(&plane);
         assert!(problems.is_empty(), "\n{}", problems.join("\n"));
     }
@@ -108,14 +116,12 @@ async fn played_on_a_real_control_plane(wanted: &[&str]) -> Option<ControlPlane>
 
 /// The scenarios that are to be played, each in a namespace of its own.
 fn chosen(wanted: &[&str]) -> Vec<(String, Scenario)> {
-    let mut files = Vec::new();
-    for folder in ["", "gate", "bad-days"] {
-        files.extend(files_in(&folder_of(folder)));
-    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let files = scenario::files(&folder).unwrap();
     files
         .into_iter()
         .map(|path| {
-            let short = path.strip_prefix(folder_of("")).unwrap();
+            let short = path.strip_prefix(&folder).unwrap();
             (short.display().to_string(), path)
         })
         .filter(|(file, _)| wanted.is_empty() || wanted.iter().any(|word| file.starts_with(word)))
@@ -125,24 +131,6 @@ fn chosen(wanted: &[&str]) -> Vec<(String, Scenario)> {
             (file, scenario.in_namespace(&namespace))
         })
         .collect()
-}
-
-fn folder_of(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("scenarios")
-        .join(name)
-}
-
-/// The files that have steps; the others are manifests.
-fn files_in(folder: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.is_file())
-        .filter(|path| std::fs::read_to_string(path).unwrap().contains("\nsteps:"))
-        .collect();
-    files.sort();
-    files
 }
 
 async fn side_by_side(

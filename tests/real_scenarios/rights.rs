@@ -2,7 +2,7 @@
 //! grants to their account.
 //!
 //! The audit log says what was asked and what was refused. A patch that created its object was
-//! authorized as a create too. Not here: the Role of the lease, which only several daemons use.
+//! authorized as a create too.
 
 use std::collections::BTreeSet;
 
@@ -57,11 +57,13 @@ fn rights(event: &Value) -> Vec<Right> {
     vec![own]
 }
 
-/// What the `ClusterRole`s of the manifest grant.
+/// What the roles of the manifest grant.
 fn granted() -> BTreeSet<Right> {
     let mut rights = BTreeSet::new();
     let roles = base("rbac.yaml");
-    let roles = roles.iter().filter(|role| role["kind"] == "ClusterRole");
+    let roles = roles
+        .iter()
+        .filter(|role| role["kind"] == "ClusterRole" || role["kind"] == "Role");
     for rule in roles.flat_map(|role| list(&role["rules"])) {
         for group in list(&rule["apiGroups"]) {
             for resource in list(&rule["resources"]) {

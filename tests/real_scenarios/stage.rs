@@ -4,7 +4,6 @@
 //! Time runs faster than the control plane's own: everything that waits for controllers waits in
 //! real time, all else (starts, answers, holds, evidence) in the stage's.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use sluice::kubernetes::crd::ACCOUNT;
 use sluice::prometheus::Targets;
 use sluice::sandbox::load::Transport;
 use sluice::sandbox::node;
-use sluice::sandbox::scenario::{Answer, Break, RouterFault, Scenario, Stage, Tally, WatchFault};
+use sluice::sandbox::scenario::{Break, RouterFault, Scenario, Stage, WatchFault};
 use sluice::sandbox::world::{self, World};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -141,17 +140,8 @@ impl Stage for Real {
         self.accounts.client(user)
     }
 
-    fn tallies(&self) -> Vec<Tally> {
-        self.world.tallies()
-    }
-
-    fn request<'a>(
-        &'a self,
-        host: &'a str,
-        path: &'a str,
-        headers: &'a BTreeMap<String, String>,
-    ) -> BoxFuture<'a, Result<Answer, String>> {
-        Box::pin(self.world.request(host, path, headers))
+    fn world(&self) -> &World {
+        &self.world
     }
 
     fn broken<'a>(&'a self, what: &'a Break) -> BoxFuture<'a, Result<(), String>> {

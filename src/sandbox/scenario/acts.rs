@@ -3,7 +3,7 @@
 //! Each returns the refusal as a sentence; whether a refusal was wanted is decided by
 //! [`settled`]. Not here: releases that are measured (`player`).
 
-use kube::api::{DeleteParams, Patch as KubePatch, PatchParams};
+use kube::api::{DeleteParams, Patch as KubePatch, PatchParams, PostParams};
 use regex::Regex;
 use serde_json::{Value, json};
 
@@ -16,6 +16,9 @@ use super::stage::Stage;
 use super::verbs::told;
 
 const ADMIN: &str = "kubernetes-admin";
+const AUTOSCALER: &str = "system:serviceaccount:kube-system:horizontal-pod-autoscaler";
+/// How often a scale is tried while others write, too.
+const TRIES: u32 = 20;
 
 /// What a refusal means for the step: as wanted, or a problem.
 pub fn settled(done: Result<(), String>, refused: Option<&Regex>) -> Result<(), String> {
@@ -112,14 +115,28 @@ pub async fn delete(stage: &dyn Stage, delete: &Delete) -> Result<(), String> {
         .map_err(|error| told(&error))
 }
 
-/// Scales a Deployment as `kubectl scale` or an HPA does.
+/// Scales a Deployment as an autoscaler does: its scale is read and put back with another number.
 pub async fn scale(stage: &dyn Stage, scale: &Scale) -> Result<(), String> {
-    let api = kinds::api(stage.client(ADMIN), "Deployment", None, &scale.namespace);
-    let patch = KubePatch::Merge(json!({"spec": {"replicas": scale.replicas}}));
-    api.patch_scale(&scale.deployment, &PatchParams::default(), &patch)
-        .await
-        .map(drop)
-        .map_err(|error| told(&error))
+    let api = kinds::api(
+        stage.client(AUTOSCALER),
+        "Deployment",
+        None,
+        &scale.namespace,
+    );
+    let scaled = async || {
+        let mut now = api.get_scale(&scale.deployment).await?;
+        now.spec.get_or_insert_default().replicas = i32::try_from(scale.replicas).ok();
+        api.replace_scale(&scale.deployment, &PostParams::default(), &now)
+            .await
+    };
+    for _ in 0..TRIES {
+        match scaled().await {
+            // Somebody wrote meanwhile: it tries again with what is there now.
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            done => return done.map(drop).map_err(|error| told(&error)),
+        }
+    }
+    Err(format!("conflicts, {TRIES} times"))
 }
 
 /// Says the load on an Ingress.

@@ -149,6 +149,7 @@ fn annotation<'a>(object: &'a Value, end: &str) -> Option<&'a str> {
 
 async fn answer(stage: &dyn Stage, check: &AnswerCheck) -> Result<Differences, String> {
     let got = stage
+        .world()
         .request(&check.host, &check.path, &check.headers)
         .await?;
     let mut problems = Vec::new();

@@ -36,7 +36,7 @@ pub use checks::{Check, Expect};
 pub use format::{ClusterSettings, Release, Run, Scenario, Step, Way};
 pub use lines::JsonLines;
 pub use manifests::send as apply;
-pub use parse::{Problem, Problems, load, manifests, parse};
+pub use parse::{Problem, Problems, files, load, manifests, parse};
 pub use player::{Ended, play};
 pub use stage::{Answer, Stage, Tally};
 pub use terminal::Terminal;

@@ -5,6 +5,7 @@
 //! a scenario that was read cannot fail for want of a file later.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -81,6 +82,26 @@ pub fn load(path: &Path) -> Result<Scenario, Problems> {
         }],
     })?;
     parse(&file, &text, path.parent().unwrap_or(Path::new("")))
+}
+
+/// The scenarios in a folder and in all folders of it, sorted. Files without steps are manifests.
+///
+/// # Errors
+/// If a folder or a file of it cannot be read.
+pub fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let (mut files, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(next)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if std::fs::read_to_string(&path)?.contains("\nsteps:") {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// Reads a scenario's text; `file` names it in problems, and manifest files are looked for

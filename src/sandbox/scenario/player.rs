@@ -54,7 +54,7 @@ pub async fn play(
         stop,
         namespace: &scenario.namespace,
         git: Git::default(),
-        journal: Journal::new(now, stage.tallies()),
+        journal: Journal::new(now, stage.world().tallies()),
         always: Vec::new(),
         rows: Vec::new(),
         failures: 0,
@@ -197,7 +197,7 @@ impl Player<'_> {
             () = clock.sleep(self.stage.look_every()) => {}
         }
         let now = self.now();
-        self.journal.note(now, self.stage.tallies());
+        self.journal.note(now, self.stage.world().tallies());
         self.watch_always().await;
         self.follow().await;
     }
@@ -307,7 +307,7 @@ impl Player<'_> {
         let name = run.rollout.as_deref().unwrap_or(&run.release.deployment);
         let before = self.rollout(run, name).await.map_err(one)?;
         let start = self.now();
-        let tallies = self.stage.tallies();
+        let tallies = self.stage.world().tallies();
         let image = acts::release(self.stage, &mut self.git, &run.release)
             .await
             .map_err(one)?;
@@ -403,7 +403,6 @@ fn text_of(object: &Value, pointer: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::path::Path;
 
     use futures::future::BoxFuture;
@@ -413,11 +412,11 @@ mod tests {
     use crate::sandbox::api::Api;
     use crate::sandbox::scenario::breaks::Break;
     use crate::sandbox::scenario::parse;
-    use crate::sandbox::scenario::stage::{Answer, Tally};
     use crate::sandbox::scenario::told::Collected;
+    use crate::sandbox::world::{self, World};
 
     /// An API server and nothing else: no controller answers what a scenario does.
-    struct Bare(Clock, Api);
+    struct Bare(Clock, Api, World);
 
     impl Stage for Bare {
         fn clock(&self) -> Clock {
@@ -428,17 +427,8 @@ mod tests {
             self.1.client(user)
         }
 
-        fn tallies(&self) -> Vec<Tally> {
-            Vec::new()
-        }
-
-        fn request<'a>(
-            &'a self,
-            _: &'a str,
-            _: &'a str,
-            _: &'a BTreeMap<String, String>,
-        ) -> BoxFuture<'a, Result<Answer, String>> {
-            Box::pin(async { Err("no router".to_owned()) })
+        fn world(&self) -> &World {
+            &self.2
         }
 
         fn broken<'a>(&'a self, _: &'a Break) -> BoxFuture<'a, Result<(), String>> {
@@ -459,7 +449,14 @@ mod tests {
         let text = format!("name: x\nsteps:\n{steps}");
         let scenario = parse("x.yaml", &text, Path::new("")).unwrap();
         let clock = Clock::scaled(Timestamp::UNIX_EPOCH, 1.0);
-        let stage = Bare(clock, Api::new(clock));
+        let world = World::new(world::Options {
+            clock,
+            seed: 1,
+            reload: Duration::ZERO,
+            routers: 1,
+            namespace: None,
+        });
+        let stage = Bare(clock, Api::new(clock), world);
         let mut sink = Collected::default();
         let ended = play(&scenario, &stage, &mut sink, &CancellationToken::new()).await;
         (ended.failures, sink.story())

@@ -4,7 +4,6 @@
 //! and router. Guarantees: clients act as the named account; tallies only grow. A stage
 //! that cannot break something says so in its error.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -13,6 +12,7 @@ use serde_json::Value;
 
 use super::breaks::Break;
 use crate::clock::Clock;
+use crate::sandbox::world::World;
 
 /// A cluster with a router that a scenario is played on.
 pub trait Stage: Send + Sync {
@@ -27,16 +27,8 @@ pub trait Stage: Send + Sync {
     /// A client that acts as this account.
     fn client(&self, user: &str) -> kube::Client;
 
-    /// All answers since the cluster began, of all router pods.
-    fn tallies(&self) -> Vec<Tally>;
-
-    /// Sends one request through the router.
-    fn request<'a>(
-        &'a self,
-        host: &'a str,
-        path: &'a str,
-        headers: &'a BTreeMap<String, String>,
-    ) -> BoxFuture<'a, Result<Answer, String>>;
+    /// What lives on the cluster: it counts the answers, and takes requests.
+    fn world(&self) -> &World;
 
     /// Breaks something, or says why it cannot.
     fn broken<'a>(&'a self, what: &'a Break) -> BoxFuture<'a, Result<(), String>>;

@@ -2,15 +2,14 @@
 //!
 //! Not here: starting and stopping (`embedded`), and what a scenario means.
 
-use std::collections::BTreeMap;
-
 use futures::future::BoxFuture;
 use serde_json::Value;
 
 use super::Embedded;
 use crate::clock::Clock;
 use crate::kubernetes::crd::ACCOUNT;
-use crate::sandbox::scenario::{Answer, Break, Fault, RouterFault, Stage, Tally, WatchFault};
+use crate::sandbox::scenario::{Break, Fault, RouterFault, Stage, WatchFault};
+use crate::sandbox::world::World;
 
 impl Embedded {
     fn api_fault(&self, fault: &Fault) -> Result<(), String> {
@@ -31,17 +30,8 @@ impl Stage for Embedded {
         self.api.client(user)
     }
 
-    fn tallies(&self) -> Vec<Tally> {
-        self.world.tallies()
-    }
-
-    fn request<'a>(
-        &'a self,
-        host: &'a str,
-        path: &'a str,
-        headers: &'a BTreeMap<String, String>,
-    ) -> BoxFuture<'a, Result<Answer, String>> {
-        Box::pin(self.world.request(host, path, headers))
+    fn world(&self) -> &World {
+        &self.world
     }
 
     fn broken<'a>(&'a self, what: &'a Break) -> BoxFuture<'a, Result<(), String>> {

@@ -37,12 +37,21 @@ const AUDIT: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy",
 /// How long a part may take until it answers.
 const START: Duration = Duration::from_secs(60);
 
-/// A running control plane; dropping it ends it and removes its files.
+/// A running control plane; dropping it ends it, in this order, and removes its files.
 pub struct ControlPlane {
-    /// Ended in this order: controllers, API server, etcd.
-    servers: Vec<Server>,
-    url: String,
+    controllers: Option<Server>,
+    api: Option<Server>,
+    _etcd: Server,
+    assets: PathBuf,
+    ports: Ports,
     dir: tempfile::TempDir,
+}
+
+/// Where etcd and the API server listen, on 127.0.0.1.
+#[derive(Debug, Clone, Copy)]
+struct Ports {
+    etcd: u16,
+    api: u16,
 }
 
 /// Where the binaries are; `None`, said aloud, where there are none and that is allowed.
@@ -81,25 +90,56 @@ impl ControlPlane {
     pub async fn start_without_controllers() -> Option<Self> {
         let assets = assets()?;
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let [etcd, peer, port] = free_ports();
+        let [etcd, peer, api] = free_ports();
+        write_files(dir.path());
+        let flags = etcd_flags(dir.path(), etcd, peer);
         let mut plane = Self {
-            servers: Vec::new(),
-            url: format!("https://127.0.0.1:{port}"),
+            controllers: None,
+            api: None,
+            _etcd: Server::start(assets.join("etcd"), &flags, &dir.path().join("etcd.log")),
+            assets,
+            ports: Ports { etcd, api },
             dir,
         };
-        plane.write_files();
-        plane.run(&assets, "etcd", etcd_flags(plane.dir.path(), etcd, peer));
-        plane.run(&assets, "kube-apiserver", plane.api_flags(etcd, port));
-        plane.wait_until_ready().await;
+        plane.start_api_server().await;
         Some(plane)
     }
 
     /// Starts the controllers.
     pub fn start_controllers(&mut self) {
-        let assets = assets().expect("the binaries, as before");
         let [port] = free_ports();
         let flags = self.controller_flags(port);
-        self.run(&assets, "kube-controller-manager", flags);
+        self.controllers = Some(self.run("kube-controller-manager", &flags));
+    }
+
+    /// Ends the API server without a word. Its address stays its own.
+    pub fn kill_api_server(&mut self) {
+        self.api = None;
+    }
+
+    /// Starts the API server, where it was before, and waits until it is ready.
+    pub async fn start_api_server(&mut self) {
+        self.api = Some(self.run("kube-apiserver", &self.api_flags()));
+        self.wait_until_ready().await;
+    }
+
+    /// Lets etcd forget every version but the newest, as the API server does from time to time.
+    pub async fn compact(&self) {
+        // Any key's answer tells the newest version.
+        let answer = self.etcd("range", json!({"key": "AA=="})).await;
+        let newest = &answer["header"]["revision"];
+        let compacted = json!({"revision": newest, "physical": true});
+        self.etcd("compaction", compacted).await;
+    }
+
+    async fn etcd(&self, what: &str, body: Value) -> Value {
+        let client = sluice::prometheus::http_client(Duration::from_secs(10)).expect("a client");
+        let url = format!("http://127.0.0.1:{}/v3/kv/{what}", self.ports.etcd);
+        let asked = client.post(url).body(body.to_string()).send().await;
+        let answer = asked.expect("an answer of etcd");
+        assert!(answer.status().is_success(), "{what}: {answer:?}");
+        let text = answer.text().await.expect("etcd's answer");
+        serde_json::from_str(&text).expect("JSON")
     }
 
     /// Copies what the servers logged to where it outlives them, and says where.
@@ -141,7 +181,7 @@ impl ControlPlane {
             .path()
             .join(format!("{}.kubeconfig", user.replace(':', "_")));
         let text = kubeconfig(
-            &self.url,
+            &format!("https://127.0.0.1:{}", self.ports.api),
             &self.dir.path().join("certs/apiserver.crt"),
             auth,
         );
@@ -151,35 +191,29 @@ impl ControlPlane {
 
     /// The requests so far, as `audit.k8s.io/v1` Events.
     pub fn audit(&self) -> Vec<Value> {
-        let text =
-            std::fs::read_to_string(self.dir.path().join("audit.log")).expect("the audit log");
+        let text = std::fs::read_to_string(self.audit_log()).expect("the audit log");
         text.lines()
             .filter_map(|line| serde_json::from_str(line).ok())
             .collect()
     }
 
-    fn write_files(&self) {
-        let mut tokens = String::new();
-        for (number, (name, group)) in USERS.iter().enumerate() {
-            writeln!(tokens, "{name},{name},{number},\"{group}\"").expect("a line");
-        }
-        for (name, text) in [("tokens.csv", tokens.as_str()), ("audit.json", AUDIT)] {
-            std::fs::write(self.dir.path().join(name), text).expect("a file of the control plane");
-        }
+    /// Where the requests are written to, a line each.
+    pub fn audit_log(&self) -> PathBuf {
+        self.dir.path().join("audit.log")
     }
 
-    fn run(&mut self, assets: &Path, name: &str, flags: Vec<String>) {
+    fn run(&self, name: &str, flags: &[String]) -> Server {
         let log = self.dir.path().join(format!("{name}.log"));
-        self.servers
-            .insert(0, Server::start(&assets.join(name), &flags, &log));
+        Server::start(self.assets.join(name), flags, &log)
     }
 
-    fn api_flags(&self, etcd: u16, port: u16) -> Vec<String> {
+    fn api_flags(&self) -> Vec<String> {
+        let Ports { etcd, api } = self.ports;
         let dir = self.dir.path().display();
         vec![
             format!("--etcd-servers=http://127.0.0.1:{etcd}"),
             "--bind-address=127.0.0.1".into(),
-            format!("--secure-port={port}"),
+            format!("--secure-port={api}"),
             format!("--cert-dir={dir}/certs"),
             format!("--token-auth-file={dir}/tokens.csv"),
             "--authorization-mode=RBAC".into(),
@@ -217,7 +251,7 @@ impl ControlPlane {
             assert!(
                 started.elapsed() < START,
                 "the API server is not ready; its log ends:\n{}",
-                self.log_end("kube-apiserver")
+                self.api.as_ref().map(Server::told).unwrap_or_default()
             );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -237,12 +271,15 @@ impl ControlPlane {
             .await
             .is_ok()
     }
+}
 
-    fn log_end(&self, name: &str) -> String {
-        let path = self.dir.path().join(format!("{name}.log"));
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(20)..].join("\n")
+fn write_files(dir: &Path) {
+    let mut tokens = String::new();
+    for (number, (name, group)) in USERS.iter().enumerate() {
+        writeln!(tokens, "{name},{name},{number},\"{group}\"").expect("a line");
+    }
+    for (name, text) in [("tokens.csv", tokens.as_str()), ("audit.json", AUDIT)] {
+        std::fs::write(dir.join(name), text).expect("a file of the control plane");
     }
 }
 

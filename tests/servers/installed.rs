@@ -78,11 +78,16 @@ pub async fn install(accounts: &Accounts) {
     {
         accounts.apply(&object).await;
     }
+    class(accounts).await;
+    accounts.create_namespace("probe").await;
+    accounts.apply(&probe("probe:v1")).await;
+}
+
+/// The Ingress class that the routers serve.
+pub async fn class(accounts: &Accounts) {
     let class = json!({"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass",
         "metadata": {"name": "nginx"}, "spec": {"controller": "k8s.io/ingress-nginx"}});
     accounts.apply(&class).await;
-    accounts.create_namespace("probe").await;
-    accounts.apply(&probe("probe:v1")).await;
 }
 
 /// Applies the gate, or removes it with every other admission policy, and waits until that counts.

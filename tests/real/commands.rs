@@ -1,0 +1,334 @@
+//! kubectl and `sluice` on the real control plane, as the README and the documents write it.
+//!
+//! One story from installing to leaving; its lines stand in the documents word by word, and every
+//! kubectl line of them is in it or in [`NOT_RUN`] with the reason. What `kubectl rollout status`
+//! says of a held Deployment is part of it. Not here: whether arguments are understood (`tests/docs`).
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use super::stand::Stand;
+use crate::blocks::blocks;
+use crate::kubectl;
+use crate::process::Process;
+
+/// How long something that is looked at again and again may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A step of the story.
+enum Step {
+    /// A line of a document ends well and says this.
+    Written(&'static str, &'static str),
+    /// The same of a line that is looked at until it says this.
+    Until(&'static str, &'static str),
+    /// Something between, that no document says.
+    Between(&'static str, &'static str),
+    /// Something between that must fail, and says this.
+    Fails(&'static str, &'static str),
+    /// The daemon starts.
+    Start,
+    /// The daemon is killed.
+    Kill,
+}
+use Step::{Between, Fails, Kill, Start, Until, Written};
+
+const STATUS: &str = "kubectl rollout status deploy/shop --timeout=60s";
+const DONE: &str = "successfully rolled out";
+/// What a person sees who waits for a Deployment that is held.
+const HELD: (&str, &str) = (
+    "kubectl rollout status deploy/shop --timeout=2s",
+    "0 out of 6 new replicas have been updated",
+);
+
+const STORY: &[Step] = &[
+    // Installing.
+    Written(
+        "sluice crd | kubectl apply -f -",
+        "rollouts.sluice.dev created",
+    ),
+    Written("sluice gate | kubectl apply -f -", "sluice-gate created"),
+    Written(
+        "kubectl apply -k clusters/base/sluice",
+        "deployment.apps/sluice created",
+    ),
+    Written(
+        "sluice gate --account system:serviceaccount:platform:sluice | kubectl apply -f -",
+        "configured",
+    ),
+    Written("sluice gate | kubectl apply -f -", "configured"),
+    Written("kubectl -n sluice-system get pods", "sluice-"),
+    Between(
+        "kubectl apply -f scenarios/shop.yaml",
+        "rollout.sluice.dev/shop created",
+    ),
+    Start,
+    Until("kubectl get rollouts", "Idle"),
+    Until("kubectl -n sluice-system get lease sluice", "sluice"),
+    Written("sluice get --all-namespaces", "shop"),
+    Between(STATUS, DONE),
+    // A release.
+    Written(
+        "kubectl set image deploy/shop shop=shop:v2",
+        "image updated",
+    ),
+    Fails(HELD.0, HELD.1),
+    Until("kubectl get rollouts", "Stepping"),
+    Written("sluice explain shop", "shop:v2"),
+    Written(
+        "sluice watch shop --until promoted --timeout 10m",
+        "romoted",
+    ),
+    Between(STATUS, DONE),
+    // One that a person lets through.
+    Written(
+        "kubectl set image deploy/shop shop=shop:mine",
+        "image updated",
+    ),
+    Until("kubectl get rollouts", "Stepping"),
+    Written("sluice promote shop", "promotes by request"),
+    Written(
+        "sluice watch shop --until promoted --timeout 30m",
+        "romoted",
+    ),
+    // The glass is broken, three times.
+    Kill,
+    Between(
+        "kubectl set image deploy/shop shop=shop:v3",
+        "image updated",
+    ),
+    Fails(HELD.0, HELD.1),
+    Written(
+        "kubectl annotate deploy/shop sluice.dev/open=\"incident 4711\"",
+        "annotated",
+    ),
+    Written("kubectl rollout resume deploy/shop", "resumed"),
+    Between(STATUS, DONE),
+    Written("kubectl annotate deploy/shop sluice.dev/open-", "annotated"),
+    Written(
+        "kubectl annotate deploy/shop sluice.dev/open=\"incident 4711: fix must go out now\"",
+        "annotated",
+    ),
+    Between(
+        "kubectl set image deploy/shop shop=shop:v4",
+        "image updated",
+    ),
+    Between(STATUS, DONE),
+    Between("kubectl annotate deploy/shop sluice.dev/open-", "annotated"),
+    Between(
+        "kubectl set image deploy/shop shop=shop:v5",
+        "image updated",
+    ),
+    Fails(HELD.0, HELD.1),
+    Written(
+        "kubectl annotate deploy/shop sluice.dev/open=\"restored from a backup\"",
+        "annotated",
+    ),
+    Written("kubectl rollout resume deploy/shop", "resumed"),
+    Between(STATUS, DONE),
+    Between("kubectl annotate deploy/shop sluice.dev/open-", "annotated"),
+    // Leaving while the daemon is gone.
+    Between(
+        "kubectl set image deploy/shop shop=shop:v6",
+        "image updated",
+    ),
+    Fails(HELD.0, HELD.1),
+    Between("kubectl delete rollout shop --wait=false", "deleted"),
+    Written("sluice gate | kubectl delete -f -", "deleted"),
+    Written("kubectl rollout resume deploy/shop", "resumed"),
+    Written(
+        "kubectl patch rollout shop --type merge -p '{\"metadata\":{\"finalizers\":null}}'",
+        "patched",
+    ),
+    Until("kubectl get rollouts", "No resources found"),
+    Between(STATUS, DONE),
+    // Back again, and leaving in good order in the middle of a run.
+    Between(
+        "kubectl apply -f scenarios/shop.yaml",
+        "rollout.sluice.dev/shop created",
+    ),
+    Between(STATUS, DONE),
+    Written(
+        "kubectl apply -k clusters/production",
+        "poddisruptionbudget",
+    ),
+    Start,
+    Until("kubectl get rollouts", "Idle"),
+    Between(
+        "kubectl set image deploy/shop shop=shop:v7",
+        "image updated",
+    ),
+    Until("kubectl get rollouts", "Stepping"),
+    Written(
+        "kubectl delete rollouts --all --all-namespaces",
+        "\"shop\" deleted",
+    ),
+    Between(STATUS, DONE),
+    Between(
+        "kubectl get deploy shop -o jsonpath='{.spec.template.spec.containers[0].image}'",
+        "shop:v1",
+    ),
+    Written("kubectl delete -k clusters/production", "deleted"),
+];
+
+/// Lines with kubectl that are not run here, and why.
+const NOT_RUN: &[(&str, &str)] = &[
+    ("kubectl -n sluice-system logs deploy/sluice", "no kubelet"),
+    (
+        "kubectl get slr -w",
+        "does not end; the short name is the same resource",
+    ),
+    ("kubectl apply -f backend.yaml", "a person's own file"),
+];
+
+/// Every line of a shell block with kubectl in it.
+fn written() -> BTreeSet<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths = vec![root.join("README.md")];
+    let mut folders = vec![root.join("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "md") {
+                paths.push(path);
+            }
+        }
+    }
+    let mut lines = BTreeSet::new();
+    for path in paths {
+        for block in blocks(&std::fs::read_to_string(path).unwrap()) {
+            if block.language != "sh" {
+                continue;
+            }
+            let bare = |line: &str| {
+                line.split("  #")
+                    .next()
+                    .unwrap_or_default()
+                    .trim()
+                    .to_owned()
+            };
+            let kubectl = block.text.lines().filter(|line| line.contains("kubectl"));
+            lines.extend(kubectl.map(bare));
+        }
+    }
+    lines
+}
+
+#[test]
+fn every_line_with_kubectl_is_in_the_story_or_named() {
+    let told: BTreeSet<String> = STORY
+        .iter()
+        .filter_map(|step| match step {
+            Written(line, _) | Until(line, _) if line.contains("kubectl") => Some(*line),
+            _ => None,
+        })
+        .chain(NOT_RUN.iter().map(|(line, _)| *line))
+        .map(str::to_owned)
+        .collect();
+    let written = written();
+    let untold: Vec<&String> = written.difference(&told).collect();
+    let unwritten: Vec<&String> = told.difference(&written).collect();
+    assert!(untold.is_empty(), "not in the story: {untold:#?}");
+    assert!(unwritten.is_empty(), "in no document: {unwritten:#?}");
+}
+
+/// A shell that knows `sluice` and the cluster.
+struct Shell<'a> {
+    kubeconfig: &'a Path,
+}
+
+impl Shell<'_> {
+    fn run(&self, line: &str) -> (bool, String) {
+        let sluice = Path::new(env!("CARGO_BIN_EXE_sluice")).parent().unwrap();
+        let path = format!("{}:/usr/local/bin:/usr/bin:/bin", sluice.display());
+        let output: Output = Command::new("sh")
+            .args(["-c", line])
+            .env_clear()
+            .env("PATH", path)
+            .env("KUBECONFIG", self.kubeconfig)
+            // kubectl keeps what it has discovered there.
+            .env("HOME", self.kubeconfig.parent().unwrap())
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
+    }
+
+    fn expect(&self, line: &str, fine: bool, wanted: &str) {
+        let (ended_well, said) = self.run(line);
+        assert!(
+            ended_well == fine && said.contains(wanted),
+            "{line}\nwanted {wanted:?}, ended well: {ended_well}\n{said}"
+        );
+    }
+
+    fn until(&self, line: &str, wanted: &str, daemon: Option<&Process>) {
+        let began = Instant::now();
+        loop {
+            let (_, said) = self.run(line);
+            if said.contains(wanted) {
+                return;
+            }
+            let told = daemon.map(Process::told).unwrap_or_default();
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{line}\nis never {wanted:?}\n{said}\n{told}"
+            );
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    }
+}
+
+fn is_here() -> bool {
+    let asked = Command::new("kubectl")
+        .args(["version", "--client"])
+        .output();
+    let here = asked.is_ok_and(|output| output.status.success());
+    if !here {
+        println!("SKIPPED: kubectl does not run here");
+    }
+    here
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "not yet played to its end: cargo test --test real -- --ignored documents"]
+async fn the_documents_commands_work_as_written() {
+    if !is_here() {
+        return;
+    }
+    let Some(stand) = Stand::bare().await else {
+        return;
+    };
+    let kubeconfig = stand.plane.kubeconfig("admin");
+    let settings = "leaderElection: {enabled: true, namespace: sluice-system}";
+    tokio::task::block_in_place(|| {
+        let shell = Shell {
+            kubeconfig: &kubeconfig,
+        };
+        let mut daemon = None;
+        for step in STORY {
+            match step {
+                Written(line, wanted) | Between(line, wanted) => shell.expect(line, true, wanted),
+                Fails(line, wanted) => shell.expect(line, false, wanted),
+                Until(line, wanted) => shell.until(line, wanted, daemon.as_ref()),
+                Start => daemon = Some(stand.daemon("commands", settings)),
+                Kill => daemon = None,
+            }
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn kubectl_works_as_on_the_sandbox() {
+    let Some(stand) = Stand::bare().await else {
+        return;
+    };
+    let kubeconfig = stand.plane.kubeconfig("admin");
+    tokio::task::block_in_place(|| kubectl::works(&kubeconfig));
+}
