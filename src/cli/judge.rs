@@ -8,7 +8,7 @@
 
 mod json;
 pub mod line;
-mod options;
+pub(super) mod options;
 mod output;
 
 use std::fs::File;

@@ -56,14 +56,8 @@ pub fn lint(screen: &mut Screen, arguments: &Arguments) -> Result<(), Error> {
     }
     let report = report(&texts);
     if screen.format() == Format::Text {
-        for Problem {
-            file,
-            line,
-            column,
-            message,
-        } in &report.problems
-        {
-            anstream::eprintln!("{file}:{line}:{column}: {message}");
+        for problem in &report.problems {
+            anstream::eprintln!("{problem}");
         }
     }
     match report.problems.len() {
@@ -142,6 +136,58 @@ pub fn report(texts: &[(String, String)]) -> Report {
         report.object(file, &document, &known);
     }
     report
+}
+
+/// The Rollouts of a text, or all that is wrong with them, a line each. Other objects are left out.
+pub(super) fn rollouts(
+    file: &str,
+    text: &str,
+    known: &BTreeSet<String>,
+) -> Result<Vec<Rollout>, String> {
+    let documents = yaml::documents(text).map_err(|error| {
+        let Place { line, column } = error.place;
+        format!("{file}:{line}:{column}: {}", error.message)
+    })?;
+    let mut report = Report::default();
+    for document in &documents {
+        report.object(file, document, known);
+    }
+    if report.problems.is_empty() {
+        let mut all = Vec::new();
+        for one in &documents {
+            gather(one, &mut all);
+        }
+        return Ok(all);
+    }
+    let lines = report.problems.iter().map(ToString::to_string);
+    Err(lines.collect::<Vec<_>>().join("\n"))
+}
+
+fn gather(document: &Node, all: &mut Vec<Rollout>) {
+    match (&document.kind, document.get("kind").and_then(Node::text)) {
+        (Kind::List(_), _) => {}
+        (_, Some("List")) => {
+            if let Some(Kind::List(items)) = document.get("items").map(|items| &items.kind) {
+                for item in items {
+                    gather(item, all);
+                }
+            }
+        }
+        (_, Some("Rollout")) => all.extend(serde_json::from_value(document.to_json())),
+        (_, _) => {}
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            file,
+            line,
+            column,
+            message,
+        } = self;
+        write!(f, "{file}:{line}:{column}: {message}")
+    }
 }
 
 fn rules(text: &str, file: &str) -> Result<BTreeSet<String>, Vec<Problem>> {

@@ -7,6 +7,7 @@
 //! Exit codes: 0 done, 1 refused, failed or problems found, 2 wrong usage or settings, 3 no
 //! answer in time, 4 cluster not reachable.
 
+mod backtest;
 mod connect;
 mod crd;
 mod error;
@@ -15,10 +16,12 @@ mod gate;
 mod get;
 pub mod judge;
 pub(crate) mod lint;
+mod plan;
 mod request;
 mod run;
 pub mod sandbox;
 mod screen;
+mod subject;
 mod text;
 mod until;
 mod watch;
@@ -123,6 +126,10 @@ enum Command {
     Approve(request::Arguments),
     /// Check Rollouts and rule files, without a cluster
     Lint(lint::Arguments),
+    /// Say what a Rollout's steps can show at the present traffic
+    Plan(plan::Arguments),
+    /// Say what the rules would have said about what was, healthy and harmed
+    Backtest(backtest::Arguments),
     /// Judge a stream of counts from anywhere, without a cluster
     Judge(judge::Arguments),
     /// Run the daemon
@@ -198,6 +205,8 @@ async fn dispatch(arguments: Arguments) -> Result<(), Error> {
         Command::Restart(arguments) => request::ask(global, screen, Act::Restart, &arguments).await,
         Command::Approve(arguments) => request::ask(global, screen, Act::Approve, &arguments).await,
         Command::Lint(arguments) => lint::lint(screen, &arguments),
+        Command::Plan(arguments) => Box::pin(plan::plan(global, screen, &arguments)).await,
+        Command::Backtest(arguments) => Box::pin(backtest::run(global, screen, &arguments)).await,
         Command::Judge(arguments) => judge::judge(screen, &arguments),
         Command::Run(arguments) => Box::pin(run::run(&arguments)).await,
         Command::Sandbox(arguments) => sandbox::run(global, screen, arguments).await,

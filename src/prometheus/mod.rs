@@ -14,6 +14,7 @@ mod error;
 mod exposition;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod history;
 mod process;
 mod query;
 mod reply;
@@ -37,6 +38,7 @@ use crate::rollout::rule::{Rule, Variable};
 pub use client::{Prometheus, http_client};
 pub use cursor::Cursor;
 pub use error::Error;
+pub use history::History;
 pub use scrape::{Answers, Scrape, Targets};
 pub use source::Source;
 

@@ -81,6 +81,15 @@ impl From<Scrape> for Source {
 impl Source {
     /// Reads all subjects once. Nothing is asked when there is none.
     pub async fn read(&mut self, subjects: &[Subject], now: Timestamp) -> Readings {
+        self.look(subjects, now).await.0
+    }
+
+    /// The same, with the last thing that failed.
+    pub(super) async fn look(
+        &mut self,
+        subjects: &[Subject],
+        now: Timestamp,
+    ) -> (Readings, Option<Error>) {
         self.forget(subjects);
         let mut readings = Readings::new();
         for subject in subjects {
@@ -99,13 +108,19 @@ impl Source {
             Origin::Prometheus(prometheus) => prometheus.fetch(&asks, now).await,
             Origin::Scrape(scrape) => scrape.fetch(&asks, now).await,
         };
+        let mut failed = None;
         for (ask, fetched) in asks.iter().zip(fetched) {
+            let fetched = fetched.map_err(|error| {
+                let said = error.to_string();
+                failed = Some(error);
+                said
+            });
             self.fold(subjects, ask, fetched, &mut readings);
         }
         for (key, reading) in &mut readings {
             self.conclude(key, reading);
         }
-        readings
+        (readings, failed)
     }
 
     fn forget(&mut self, subjects: &[Subject]) {
@@ -190,13 +205,13 @@ impl Source {
         &mut self,
         subjects: &[Subject],
         ask: &Ask,
-        fetched: Result<Fetched, Error>,
+        fetched: Result<Fetched, String>,
         readings: &mut Readings,
     ) {
         let sums = matches!(self.origin, Origin::Scrape(_));
         let (fetched, error) = match fetched {
             Ok(fetched) => (fetched, None),
-            Err(error) => (Fetched::default(), Some(error.to_string())),
+            Err(error) => (Fetched::default(), Some(error)),
         };
         let Fetched {
             batches,

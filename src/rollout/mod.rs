@@ -7,11 +7,13 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod action;
+pub mod backtest;
 pub mod bound;
 mod cause;
 pub mod decide;
 pub mod describe;
 pub mod evidence;
+pub mod forecast;
 pub mod observation;
 pub mod plan;
 pub mod reason;

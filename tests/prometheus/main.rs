@@ -13,6 +13,7 @@
 #[path = "../servers/child.rs"]
 #[allow(dead_code)] // other tests use more of it
 mod child;
+mod backtest;
 mod every_scenario;
 mod large;
 mod play;

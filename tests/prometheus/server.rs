@@ -87,6 +87,11 @@ impl Server {
         format!("http://{}", self.address)
     }
 
+    /// Where it keeps its data; blocks may be laid there before it starts.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
     /// Starts it with these jobs and waits until it answers.
     pub async fn begin(&mut self, jobs: &[Job]) {
         std::fs::write(self.folder.join("config.yml"), config(jobs)).unwrap();

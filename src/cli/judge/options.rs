@@ -39,7 +39,7 @@ pub(super) fn chance(text: &str) -> Result<f64, String> {
 }
 
 /// From 0 to below 1.
-pub(super) fn share(text: &str) -> Result<f64, String> {
+pub(in crate::cli) fn share(text: &str) -> Result<f64, String> {
     let value = fraction(text)?;
     within(
         value,

@@ -83,6 +83,11 @@ impl Errors {
         self.tail.block_reaches(bound) && self.exact.reaches(bound)
     }
 
+    /// Whether the exact witness is at `bound`.
+    pub(super) fn exact_reaches(&self, bound: f64) -> bool {
+        self.exact.reaches(bound)
+    }
+
     pub(super) fn log_exact(&self) -> f64 {
         self.exact.log()
     }

@@ -14,6 +14,7 @@ use crate::stats::{Arm, Arms, Margin};
 use super::errors::Errors;
 use super::goal::Goal;
 use super::noise::{Noise, Pods};
+use super::report::Verdict;
 use super::sample::{ArmCounts, Kind, Question, Sample, Settings};
 use super::times::{Terms, Times};
 
@@ -349,6 +350,26 @@ impl Rule {
     /// Whether the limit alone can decide at the canary share `w`.
     pub(super) fn is_alone(&self, w: f64) -> bool {
         self.goal.is_some() && (w >= 1.0 || !self.has_baseline())
+    }
+
+    /// The verdict where the exact witness is not convinced; `None` where a closer look is needed.
+    pub(super) fn calm_verdict(&self, settings: &Settings, question: &Question) -> Option<Verdict> {
+        if self.goal.is_some() {
+            return None;
+        }
+        let convinced = match &self.counts {
+            Counts::Errors(errors) => errors.exact_reaches(settings.bound(question)),
+            Counts::Times(times) => times.exact_reaches(settings.bound(question)),
+        };
+        if convinced {
+            return None;
+        }
+        let shown = self.counted && self.log_not_worse() >= settings.bound_not_worse();
+        Some(if shown {
+            Verdict::NotWorse
+        } else {
+            Verdict::Undecided
+        })
     }
 
     /// Requests per second, both arms, over all samples; `None` without traffic.

@@ -234,6 +234,11 @@ impl Times {
         }
     }
 
+    /// Whether the exact witness is at `bound`.
+    pub(super) fn exact_reaches(&self, bound: f64) -> bool {
+        self.exact.reaches(bound)
+    }
+
     pub(super) fn log_exact(&self) -> f64 {
         self.exact.log()
     }
