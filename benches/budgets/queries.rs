@@ -92,6 +92,8 @@ fn subject(index: usize, rules: &[Arc<sluice::rollout::rule::Rule>]) -> Subject 
         service: name.clone(),
         canary_service: format!("{name}-canary"),
         port: "80".to_owned(),
+        canary_pods: "canary-.*".into(),
+        stable_pods: "stable-.*".into(),
         name,
         rules: rules.to_vec(),
         cursor: None,

@@ -80,10 +80,12 @@ impl Traffic {
         let kinds = settings.questions.iter().map(|question| question.kind);
         let kinds: Vec<Kind> = kinds.collect();
         let sample = |kind| match kind {
-            Kind::Proportion => self.errors(w),
-            Kind::Latency { .. } => self.times(w),
+            Kind::Proportion => Some(self.errors(w)),
+            Kind::Latency { .. } => Some(self.times(w)),
+            // Nothing is simulated for what asks queries.
+            Kind::Compare { .. } | Kind::Value { .. } => None,
         };
-        kinds.into_iter().map(sample).collect()
+        kinds.into_iter().filter_map(sample).collect()
     }
 
     fn errors(&mut self, w: f64) -> Sample {

@@ -103,6 +103,7 @@ pub async fn run(global: &Global, screen: &mut Screen, arguments: &Arguments) ->
     };
     let mut warnings = warnings(plan.analysis.false_rollback_rate, &backtest);
     warnings.extend(notes);
+    warnings.extend(chosen.left_out.clone());
     let report = Report {
         namespace: plan.namespace.clone(),
         rollout: plan.name.clone(),

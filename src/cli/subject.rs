@@ -30,6 +30,7 @@ use crate::kubernetes::preflight::{self, Seen};
 use crate::kubernetes::{canary, conversion, crd};
 use crate::prometheus::{self, Scrape, Source, Targets};
 use crate::rollout::plan::{Plan, Route};
+use crate::rollout::rule::Kind;
 use crate::rollout::terms::Terms;
 
 /// The settings file that is read where there is one.
@@ -71,6 +72,8 @@ pub struct Chosen {
     pub every: Duration,
     /// Pods of its Deployment.
     pub pods: u32,
+    /// What is said of rules that count no requests and are left out.
+    pub left_out: Vec<String>,
     rules: RuleSet,
     names: Option<Names>,
     settings: Option<Settings>,
@@ -105,16 +108,18 @@ impl Which {
         })?;
         let rules = rules.all().clone();
         let known: BTreeSet<String> = rules.keys().cloned().collect();
-        let (plan, names) = match self.file() {
+        let (mut plan, names) = match self.file() {
             Some(file) => self.in_file(&file, global, &known)?,
             None => self.in_cluster(global, &known).await?,
         };
+        let left_out = leave_out(&mut plan, &rules)?;
         let timing = timing(settings.as_ref());
         let replicas = names.as_ref().and_then(|names| names.replicas);
         Ok(Chosen {
             terms: timing.terms(plan, &rules),
             every: timing.every,
             pods: self.pods.or(replicas).unwrap_or(PODS).max(1),
+            left_out,
             rules,
             names,
             settings,
@@ -202,6 +207,23 @@ fn converted(rollout: &crd::Rollout, known: &BTreeSet<String>) -> Result<Plan, E
     })
 }
 
+/// Takes rules that ask a query out of the plan: what numbers they would see nobody knows.
+fn leave_out(plan: &mut Plan, rules: &RuleSet) -> Result<Vec<String>, Error> {
+    let asks = |name: &String| {
+        let kind = rules.get(name).map(|rule| &rule.kind);
+        matches!(kind, Some(Kind::Compare(_) | Kind::Value(_)))
+    };
+    let (asking, counting) = plan.analysis.rules.drain(..).partition(asks);
+    plan.analysis.rules = counting;
+    let asking: Vec<String> = asking;
+    if plan.analysis.rules.is_empty() {
+        let text = "spec.analysis.rules: found only rules that ask a query, wanted one that counts requests";
+        return Err(Error::Usage(text.to_owned()));
+    }
+    let told = |name: &String| format!("{name}: it asks a query, so it is left out here");
+    Ok(asking.iter().map(told).collect())
+}
+
 fn timing(settings: Option<&Settings>) -> Timing {
     let usual = Timing {
         every: Duration::from_secs(2),
@@ -279,6 +301,8 @@ impl Chosen {
             service: names.service.clone(),
             canary_service: canary::service_name(&names.service),
             port: names.port.clone(),
+            canary_pods: canary::pods(&canary::deployment_name(&plan.target)),
+            stable_pods: canary::pods(&plan.target),
             rules: named
                 .filter_map(|name| self.rules.get(name).map(Arc::clone))
                 .collect(),

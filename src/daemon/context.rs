@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::kubernetes::cache::Cache;
 use crate::kubernetes::events::Events;
 use crate::kubernetes::execute::Executor;
-use crate::rollout::evidence::{self, Kind, Question};
+use crate::rollout::evidence::{self, Bounds, Kind, Question};
 use crate::rollout::observation::Gate;
 use crate::rollout::plan::Plan;
 use crate::rollout::rule::{Kind as RuleKind, Rule};
@@ -133,6 +133,19 @@ fn question(rule: &Rule) -> Question {
             RuleKind::Proportion(_) => Kind::Proportion,
             RuleKind::Latency(latency) => Kind::Latency {
                 quantile: latency.quantile,
+            },
+            RuleKind::Compare(compare) => Kind::Compare {
+                higher: compare.higher,
+                every: compare.every,
+            },
+            RuleKind::Value(value) => Kind::Value {
+                bounds: Bounds {
+                    min: value.min,
+                    max: value.max,
+                    failures: value.failures,
+                    window: value.window,
+                },
+                every: value.every,
             },
         },
         ratio: rule.ratio,

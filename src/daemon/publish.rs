@@ -10,6 +10,7 @@ use kube::ResourceExt;
 
 use super::context::Context;
 use super::queue::Key;
+use crate::kubernetes::canary;
 use crate::kubernetes::crd::Rollout;
 use crate::kubernetes::scene::Scene;
 use crate::kubernetes::status;
@@ -132,6 +133,8 @@ fn subject(context: &Context, scene: &Scene, terms: &Terms, state: &State) -> Op
         service: names.service,
         canary_service: names.canary_service,
         port: names.port,
+        canary_pods: canary::pods(&canary::deployment_name(&terms.plan.target)),
+        stable_pods: canary::pods(&terms.plan.target),
         rules: named
             .filter_map(|name| rules.get(name).map(Arc::clone))
             .collect(),

@@ -131,6 +131,8 @@ mod tests {
             service: "api".into(),
             canary_service: "api-canary".into(),
             port: "80".into(),
+            canary_pods: "api-canary-.*".into(),
+            stable_pods: "api-.*".into(),
             rules: Vec::new(),
             cursor: None,
             since: jiff::Timestamp::UNIX_EPOCH,

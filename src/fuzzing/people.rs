@@ -100,7 +100,7 @@ pub fn rules(data: &[u8]) -> bool {
 
 /// A rule's selectors and expressions in their own words are the same selectors and expressions.
 fn rule_prints(rule: &rule::Rule) {
-    for select in &rule.series().select {
+    for select in rule.series().iter().flat_map(|series| &series.select) {
         let printed = select.value.to_string();
         assert_eq!(rule::Template::parse(&printed).as_ref(), Ok(&select.value));
     }

@@ -28,6 +28,8 @@ use crate::clock::Clock;
 const BODY_LIMIT: usize = 32 << 20;
 /// Longer queries are posted: proxies limit the length of URLs.
 const LONG_QUERY: usize = 1_500;
+/// Queries of rules that sample numbers, under way at one time.
+const AT_ONCE: usize = 16;
 /// The time between scrapes that is assumed until it has been seen.
 const SPACING: Duration = Duration::from_secs(30);
 /// The furthest that is read back.
@@ -212,12 +214,77 @@ impl Prometheus {
         Ok(Fetched { doubt, ..fetched })
     }
 
+    /// Asks queries for one number over time each; a few at a time.
+    pub(super) async fn sample(
+        &self,
+        queries: &[Range],
+        now: Timestamp,
+    ) -> Vec<Result<Numbers, Error>> {
+        let token = match self.token().await {
+            Ok(token) => token,
+            Err(error) => return all_fail(queries.len(), error),
+        };
+        let one = |query| self.sample_one(query, now, token.as_ref());
+        let mut answers = Vec::with_capacity(queries.len());
+        for some in queries.chunks(AT_ONCE) {
+            answers.extend(join_all(some.iter().map(one)).await);
+        }
+        answers
+    }
+
+    async fn sample_one(
+        &self,
+        range: &Range,
+        now: Timestamp,
+        token: Option<&HeaderValue>,
+    ) -> Result<Numbers, Error> {
+        let Range {
+            query,
+            first,
+            last,
+            every,
+        } = range;
+        let mut request = self.client.query_range(query, *first, *last, *every as f64);
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, token.clone());
+        }
+        // Queries may be long, and a range has more to say: posted always.
+        let response = request.post_raw().await.map_err(|error| sending(&error))?;
+        let code = response.status().as_u16();
+        let doubt = self
+            .clock
+            .and_then(|clock| skew::doubt(response.headers(), now, clock.now()));
+        let numbers = reply::numbers(code, &body(response, self.limit).await?)?;
+        Ok(Numbers { numbers, doubt })
+    }
+
     fn range(&self, ask: &Ask, now: Timestamp) -> Duration {
         let start = ask.members.iter().map(|member| member.start).min();
         let span = start.map_or(0, |start| now.as_millisecond().saturating_sub(start));
         let span = Duration::from_millis(u64::try_from(span).unwrap_or(0));
         span.max(self.lookback(&ask.metric)).min(RANGE_LIMIT)
     }
+}
+
+/// A query over a range of time, in whole seconds.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Range {
+    pub query: String,
+    /// The first time at which it is evaluated.
+    pub first: i64,
+    /// The last one.
+    pub last: i64,
+    /// Time from one to the next.
+    pub every: i64,
+}
+
+/// What a query brought.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    /// Times in milliseconds, rising, and what it came to.
+    pub numbers: Vec<(i64, f64)>,
+    /// Why nothing may rise on it.
+    pub doubt: Option<String>,
 }
 
 fn sending(error: &prometheus_http_query::Error) -> Error {
@@ -229,7 +296,7 @@ fn sending(error: &prometheus_http_query::Error) -> Error {
 }
 
 /// The same failure for every rule.
-pub(super) fn all_fail(asks: usize, error: Error) -> Vec<Result<Fetched, Error>> {
+pub(super) fn all_fail<T>(asks: usize, error: Error) -> Vec<Result<T, Error>> {
     let said = error.to_string();
     let mut all = vec![Err(error)];
     all.resize_with(asks, || Err(Error::Targets(said.clone())));

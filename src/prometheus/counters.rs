@@ -269,7 +269,7 @@ mod tests {
     fn rows(samples: &[Sample]) -> Vec<(i64, i64, f64, f64, f64, f64)> {
         let numbers = |counts: &ArmCounts| match counts {
             ArmCounts::Proportion { total, bad } => (*total, *bad),
-            ArmCounts::Buckets { .. } => panic!("not a proportion"),
+            ArmCounts::Buckets { .. } | ArmCounts::Numbers(_) => panic!("not a proportion"),
         };
         let row = |sample: &Sample| {
             let ((ct, cb), (st, sb)) = (numbers(&sample.canary), numbers(&sample.stable));

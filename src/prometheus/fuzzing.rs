@@ -129,6 +129,7 @@ fn sound(samples: &[Sample]) {
             let counts = match arm {
                 ArmCounts::Proportion { total, bad } => vec![*total, *bad],
                 ArmCounts::Buckets { counts, .. } => counts.clone(),
+                ArmCounts::Numbers(_) => Vec::new(),
             };
             assert!(!counts.iter().any(|count| *count < 0.0), "{sample:?}");
         }
@@ -190,14 +191,16 @@ fn asks(rules: &[Arc<Rule>]) -> Vec<Ask> {
         service: name.to_owned(),
         canary_service: format!("{name}-canary"),
         port: "80".to_owned(),
+        canary_pods: format!("{name}-canary-.*"),
+        stable_pods: format!("{name}-.*"),
         rules: Vec::new(),
         cursor: None,
         since: Timestamp::UNIX_EPOCH,
     });
     let ask = |rule: &Arc<Rule>| {
-        let mut ask = Ask::new(Arc::clone(rule));
+        let mut ask = Ask::new(Arc::clone(rule))?;
         for (position, subject) in subjects.iter().enumerate() {
-            let Ok(arms) = Arms::of(rule, subject) else {
+            let Ok(arms) = Arms::of(&ask.series, subject) else {
                 continue;
             };
             let member = Member {
@@ -207,7 +210,7 @@ fn asks(rules: &[Arc<Rule>]) -> Vec<Ask> {
             };
             ask.add(subject, member);
         }
-        ask
+        Some(ask)
     };
-    rules.iter().map(ask).collect()
+    rules.iter().filter_map(ask).collect()
 }

@@ -18,6 +18,7 @@ mod history;
 mod process;
 mod query;
 mod reply;
+mod sampled;
 mod scrape;
 mod skew;
 mod sorting;
@@ -34,6 +35,7 @@ use jiff::Timestamp;
 
 use crate::rollout::evidence::Sample;
 use crate::rollout::rule::{Rule, Variable};
+use tally::Arm;
 
 pub use client::{Prometheus, http_client};
 pub use cursor::Cursor;
@@ -66,6 +68,10 @@ pub struct Subject {
     pub canary_service: String,
     /// The Service's port, as the Ingress names it.
     pub port: String,
+    /// The names of the canary's pods, as a regular expression.
+    pub canary_pods: String,
+    /// The names of stable's pods, as a regular expression.
+    pub stable_pods: String,
     /// The rules that are asked.
     pub rules: Vec<Arc<Rule>>,
     /// How far the caller has counted: the cursor of the last reading that it used. A cursor
@@ -84,7 +90,7 @@ impl Subject {
         }
     }
 
-    /// The value of a template's variable.
+    /// The value of a template's variable; empty for what differs from arm to arm.
     pub fn value(&self, variable: Variable) -> &str {
         match variable {
             Variable::Namespace => &self.namespace,
@@ -93,6 +99,20 @@ impl Subject {
             Variable::CanaryService => &self.canary_service,
             Variable::Port => &self.port,
             Variable::Name => &self.name,
+            Variable::CanaryPods => &self.canary_pods,
+            Variable::StablePods => &self.stable_pods,
+            Variable::Pods | Variable::Arm => "",
+        }
+    }
+
+    /// The same in a query for one arm.
+    fn value_of(&self, variable: Variable, arm: Arm) -> &str {
+        match (variable, arm) {
+            (Variable::Pods, Arm::Canary) => &self.canary_pods,
+            (Variable::Pods, Arm::Stable) => &self.stable_pods,
+            (Variable::Arm, Arm::Canary) => "canary",
+            (Variable::Arm, Arm::Stable) => "stable",
+            _ => self.value(variable),
         }
     }
 }

@@ -16,7 +16,7 @@ use super::sorting::Ask;
 
 /// The query for `ask` over the last `range`, of the series that match.
 pub(super) fn query(ask: &Ask, matching: &Matching, range: Duration) -> String {
-    let select = &ask.rule.series().select;
+    let select = &ask.series.select;
     let matchers = select.iter().enumerate().filter_map(|(position, select)| {
         let first = select.labels.first()?;
         Some(matcher(

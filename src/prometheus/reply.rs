@@ -66,6 +66,37 @@ struct Series<'a> {
 
 /// Reads the answer to a query and sorts it among the members of `ask`.
 pub(super) fn read(code: u16, body: &[u8], ask: &Ask) -> Result<Fetched, Error> {
+    let (data, infos) = matrix(code, body)?;
+    let mut fetched = sort(&data.result, ask)?;
+    fetched.problems.extend(infos);
+    Ok(fetched)
+}
+
+/// Reads the answer to a query for one number over time: times in milliseconds, rising. What is
+/// no number is left out.
+pub(super) fn numbers(code: u16, body: &[u8]) -> Result<Vec<(i64, f64)>, Error> {
+    let (data, _) = matrix(code, body)?;
+    let values = match &data.result[..] {
+        [] => return Ok(Vec::new()),
+        [one] => &one.values,
+        many => {
+            let kind = "more than a number".to_owned();
+            let said = format!(
+                "it answers with {} series where one is needed, as from sum(...) or avg(...)",
+                many.len()
+            );
+            return Err(Error::Refused { kind, said });
+        }
+    };
+    let number = |(at, value): &(f64, Cow<'_, str>)| {
+        let value: f64 = value.parse().ok()?;
+        (!value.is_nan()).then_some((milliseconds(*at), value))
+    };
+    Ok(values.iter().filter_map(number).collect())
+}
+
+/// The series of an answer, and what the server remarks.
+fn matrix(code: u16, body: &[u8]) -> Result<(Data<'_>, Vec<String>), Error> {
     let envelope: Result<Envelope<'_>, _> = serde_json::from_slice(body);
     let envelope = match envelope {
         Ok(envelope) => envelope,
@@ -117,9 +148,7 @@ pub(super) fn read(code: u16, body: &[u8], ask: &Ask) -> Result<Fetched, Error> 
             said: beginning(body),
         });
     }
-    let mut fetched = sort(&data.result, ask)?;
-    fetched.problems.extend(envelope.infos.unwrap_or_default());
-    Ok(fetched)
+    Ok((data, envelope.infos.unwrap_or_default()))
 }
 
 fn sort(series: &[Series<'_>], ask: &Ask) -> Result<Fetched, Error> {

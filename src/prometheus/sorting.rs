@@ -14,7 +14,7 @@ use regex::Regex;
 
 use super::Subject;
 use super::tally::{Arm, Class};
-use crate::rollout::rule::{ArmValue, Kind, LabelPattern, Rule, anchored};
+use crate::rollout::rule::{ArmValue, Kind, LabelPattern, Rule, Series, anchored};
 
 /// A series' labels, in any order.
 pub(super) type Labels<'a> = [(Cow<'a, str>, Cow<'a, str>)];
@@ -23,6 +23,8 @@ pub(super) type Labels<'a> = [(Cow<'a, str>, Cow<'a, str>)];
 #[derive(Debug)]
 pub(super) struct Ask {
     pub rule: Arc<Rule>,
+    /// Which series are whose.
+    pub series: Series,
     /// Name of the metric whose series are wanted.
     pub metric: String,
     /// Values of the selected labels to positions in `members`.
@@ -67,7 +69,7 @@ pub(super) struct Place {
 
 impl Arms {
     /// Compiles the arms' values for one subject; an error in words.
-    pub fn of(rule: &Rule, subject: &Subject) -> Result<Self, String> {
+    pub fn of(series: &Series, subject: &Subject) -> Result<Self, String> {
         let test = |value: &ArmValue| match value {
             ArmValue::Empty => Ok(ArmTest::Empty),
             ArmValue::Nonempty => Ok(ArmTest::Nonempty),
@@ -78,7 +80,7 @@ impl Arms {
                     .map_err(|error| error.to_string())
             }
         };
-        let arm = &rule.series().arm;
+        let arm = &series.arm;
         Ok(Self {
             canary: test(&arm.canary)?,
             stable: test(&arm.stable)?,
@@ -105,19 +107,20 @@ impl ArmTest {
 }
 
 impl Ask {
-    /// A rule that nobody asks yet.
-    pub fn new(rule: Arc<Rule>) -> Self {
-        Self {
-            metric: rule.metric(),
+    /// A rule that nobody asks yet; `None` for one that counts no series.
+    pub fn new(rule: Arc<Rule>) -> Option<Self> {
+        Some(Self {
+            metric: rule.metric()?,
+            series: rule.series()?.clone(),
             rule,
             table: HashMap::new(),
             members: Vec::new(),
-        }
+        })
     }
 
     /// Adds a subject that asks the rule.
     pub fn add(&mut self, subject: &Subject, member: Member) {
-        let select = &self.rule.series().select;
+        let select = &self.series.select;
         let values = select
             .iter()
             .map(|one| one.value.fill(|variable| subject.value(variable)));
@@ -154,7 +157,7 @@ impl Ask {
             return Vec::new();
         };
         let series = fingerprint(labels, &[]);
-        let value = label(labels, &self.rule.series().arm.label);
+        let value = label(labels, &self.series.arm.label);
         let place = |member: &usize| {
             let arm = self.members[*member].arms.arm(value)?;
             Some(Place {
@@ -175,8 +178,7 @@ impl Ask {
                 .find(|value| !value.is_empty());
             present.unwrap_or_default().to_owned()
         };
-        self.rule
-            .series()
+        self.series
             .select
             .iter()
             .map(|one| of(&one.labels))
@@ -196,6 +198,7 @@ impl Ask {
                     of: fingerprint(labels, &["le"]),
                 })
             }
+            Kind::Compare(_) | Kind::Value(_) => None,
         }
     }
 }
@@ -288,6 +291,8 @@ pub(super) mod tests {
             service: name.into(),
             canary_service: format!("{name}-canary"),
             port: "80".into(),
+            canary_pods: format!("{name}-canary-[a-z0-9]+-[a-z0-9]+"),
+            stable_pods: format!("{name}-[a-z0-9]+-[a-z0-9]+"),
             rules: rules.to_vec(),
             cursor: None,
             since: Timestamp::UNIX_EPOCH,
@@ -296,9 +301,9 @@ pub(super) mod tests {
 
     /// A rule with its subjects as members, in order.
     pub fn ask(rule: &Arc<Rule>, subjects: &[Subject]) -> Ask {
-        let mut ask = Ask::new(Arc::clone(rule));
+        let mut ask = Ask::new(Arc::clone(rule)).unwrap();
         for (at, subject) in subjects.iter().enumerate() {
-            let arms = Arms::of(rule, subject).unwrap();
+            let arms = Arms::of(&ask.series, subject).unwrap();
             ask.add(
                 subject,
                 Member {

@@ -17,9 +17,10 @@ use super::counters::{Batch, Counters};
 use super::cursor::RuleCursor;
 use super::error::Error;
 use super::reply::Fetched;
+use super::sampled::Sampled;
 use super::scrape::Scrape;
 use super::sorting::{Arms, Ask, Member};
-use super::{Key, Reading, Readings, Subject};
+use super::{Key, Reading, Readings, Subject, sampled};
 use crate::rollout::rule::Rule;
 
 /// A clock that was set back by more than this begins anew with counting; by less, it catches up.
@@ -39,6 +40,7 @@ const HISTORY_SCRAPES: i64 = 200;
 pub struct Source {
     origin: Origin,
     followed: BTreeMap<Key, BTreeMap<String, Follow>>,
+    sampled: BTreeMap<Key, BTreeMap<String, Sampled>>,
 }
 
 #[derive(Debug)]
@@ -65,6 +67,7 @@ impl From<Prometheus> for Source {
         Self {
             origin: Origin::Prometheus(prometheus),
             followed: BTreeMap::new(),
+            sampled: BTreeMap::new(),
         }
     }
 }
@@ -74,6 +77,7 @@ impl From<Scrape> for Source {
         Self {
             origin: Origin::Scrape(scrape),
             followed: BTreeMap::new(),
+            sampled: BTreeMap::new(),
         }
     }
 }
@@ -117,6 +121,7 @@ impl Source {
             });
             self.fold(subjects, ask, fetched, &mut readings);
         }
+        self.sample(subjects, now, &mut readings).await;
         for (key, reading) in &mut readings {
             self.conclude(key, reading);
         }
@@ -126,6 +131,7 @@ impl Source {
     fn forget(&mut self, subjects: &[Subject]) {
         let asked: std::collections::BTreeSet<Key> = subjects.iter().map(Subject::key).collect();
         self.followed.retain(|key, _| asked.contains(key));
+        self.sampled.retain(|key, _| asked.contains(key));
     }
 
     /// Brings what is remembered of a subject in line with what it asks.
@@ -133,7 +139,7 @@ impl Source {
         let scraped = matches!(self.origin, Origin::Scrape(_));
         let rules = self.followed.entry(subject.key()).or_default();
         rules.retain(|name, _| subject.rules.iter().any(|rule| rule.name == *name));
-        for rule in &subject.rules {
+        for rule in subject.rules.iter().filter(|rule| rule.series().is_some()) {
             let cursor = subject
                 .cursor
                 .as_ref()
@@ -173,10 +179,14 @@ impl Source {
                 let at = asks.iter().position(|ask| {
                     Arc::ptr_eq(&ask.rule, &follow.rule) || ask.rule == follow.rule
                 });
-                let at = at.unwrap_or_else(|| {
-                    asks.push(Ask::new(Arc::clone(&follow.rule)));
+                let at = if let Some(at) = at {
+                    at
+                } else if let Some(ask) = Ask::new(Arc::clone(&follow.rule)) {
+                    asks.push(ask);
                     asks.len() - 1
-                });
+                } else {
+                    continue;
+                };
                 let lookback = self.lookback(&asks[at].metric);
                 let history = history(subjects.len(), lookback);
                 let start = follow.start(lookback, history, now.as_millisecond());
@@ -237,9 +247,34 @@ impl Source {
             reading.problems.extend_from_slice(&problems);
             follow.take(batches.next().unwrap_or_default(), sums, reading);
             if !follow.counters.has_series() {
-                reading.add_absent(missing(&ask.rule, subject));
+                reading.add_absent(missing(ask, subject));
             } else if let Some(doubt) = &doubt {
                 reading.add_absent(format!("{}: {doubt}", ask.rule.name));
+            }
+        }
+    }
+
+    /// Asks the queries whose time has come.
+    async fn sample(&mut self, subjects: &[Subject], now: Timestamp, readings: &mut Readings) {
+        let Self {
+            origin, sampled, ..
+        } = self;
+        for subject in subjects {
+            Sampled::follow(sampled.entry(subject.key()).or_default(), subject);
+        }
+        let all = sampled
+            .iter_mut()
+            .flat_map(|(key, rules)| rules.values_mut().map(move |one| (key, one)));
+        match origin {
+            Origin::Prometheus(prometheus) => {
+                sampled::read(prometheus, all.collect(), now, readings).await;
+            }
+            Origin::Scrape(_) => {
+                for (key, one) in all {
+                    if let Some(reading) = readings.get_mut(key) {
+                        reading.add_absent(one.unanswerable());
+                    }
+                }
             }
         }
     }
@@ -260,7 +295,17 @@ impl Source {
                     .insert(name.clone(), follow.position.clone());
             }
         }
-        let all = reading.newest_of.len() == rules.len();
+        let mut count = rules.len();
+        for (name, sampled) in self.sampled.get(key).into_iter().flatten() {
+            count += 1;
+            if let Some(newest) = sampled.newest() {
+                reading.newest_of.insert(name.clone(), newest);
+            }
+            if let Some(position) = sampled.position() {
+                reading.cursor.rules.insert(name.clone(), position);
+            }
+        }
+        let all = reading.newest_of.len() == count;
         reading.newest = reading.newest_of.values().min().copied().filter(|_| all);
         reading.samples.sort_by_key(|sample| sample.to);
         reading.problems.sort();
@@ -285,7 +330,10 @@ impl Follow {
         history: i64,
         cursor: Option<&RuleCursor>,
     ) -> Result<Self, String> {
-        let arms = Arms::of(rule, subject).map_err(|error| format!("{}: {error}", rule.name))?;
+        let series = rule
+            .series()
+            .ok_or_else(|| format!("{}: counts nothing", rule.name))?;
+        let arms = Arms::of(series, subject).map_err(|error| format!("{}: {error}", rule.name))?;
         let from = since.as_millisecond() - history;
         let counters = match cursor {
             Some(cursor) => Counters::resume(&rule.name, from, cursor),
@@ -343,7 +391,7 @@ impl Follow {
 }
 
 impl Reading {
-    fn add_absent(&mut self, why: String) {
+    pub(super) fn add_absent(&mut self, why: String) {
         self.absent = Some(match self.absent.take() {
             None => why,
             Some(absent) => format!("{absent}; {why}"),
@@ -357,21 +405,21 @@ fn is_ahead(counted: Option<i64>, now: Timestamp) -> bool {
 }
 
 /// Says what was looked for in vain.
-fn missing(rule: &Rule, subject: &Subject) -> String {
-    let select = rule.series().select.iter().map(|select| {
+fn missing(ask: &Ask, subject: &Subject) -> String {
+    let select = ask.series.select.iter().map(|select| {
         let value = select.value.fill(|variable| subject.value(variable));
         format!("{}=\"{value}\"", select.labels.join("|"))
     });
     let select: Vec<String> = select.collect();
-    let hint = if rule.metric().starts_with("nginx_ingress_controller") {
+    let hint = if ask.metric.starts_with("nginx_ingress_controller") {
         "; ingress-nginx writes them at the first request, and not at all for hosts that no rule names (host-less and wildcard rules) unless it runs with --metrics-per-host=false"
     } else {
         ""
     };
     format!(
         "{}: no series of {} has {}{hint}",
-        rule.name,
-        rule.metric(),
+        ask.rule.name,
+        ask.metric,
         select.join(", ")
     )
 }

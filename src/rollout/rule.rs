@@ -9,10 +9,12 @@
 
 mod kinds;
 mod limit;
+mod query;
 mod template;
 mod yaml;
 
 use std::fmt;
+use std::time::Duration;
 
 use regex::Regex;
 
@@ -38,13 +40,47 @@ pub struct Rule {
     pub max: Option<Max>,
 }
 
-/// What a rule counts.
+/// What a rule counts or samples.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
     /// The share of bad requests, from counters.
     Proportion(Proportion),
     /// How slow requests are, from the buckets of a classic histogram.
     Latency(Latency),
+    /// Whether the canary's numbers are worse than stable's, from queries.
+    Compare(Compare),
+    /// Whether the canary's number stays within bounds, from a query.
+    Value(Bounds),
+}
+
+/// A number of both arms, sampled by queries and compared by ranks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compare {
+    /// The canary's query, `PromQL` that answers with one number.
+    pub canary: Template,
+    /// Stable's.
+    pub stable: Template,
+    /// Whether larger numbers are worse; if not, smaller ones are.
+    pub higher: bool,
+    /// Time between two samples, in whole seconds.
+    pub every: Duration,
+}
+
+/// A number of the canary, sampled by a query, and where it should be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bounds {
+    /// `PromQL` that answers with one number.
+    pub query: Template,
+    /// The smallest number that is right.
+    pub min: Option<f64>,
+    /// The largest number that is right.
+    pub max: Option<f64>,
+    /// So many numbers outside ...
+    pub failures: u32,
+    /// ... of so many newest ones are worse.
+    pub window: u32,
+    /// Time between two samples, in whole seconds.
+    pub every: Duration,
 }
 
 /// Bad requests of all requests.
@@ -121,19 +157,21 @@ pub struct LabelPattern {
 }
 
 impl Rule {
-    /// The series that the rule reads.
-    pub fn series(&self) -> &Series {
+    /// The series that the rule counts; none where it samples queries.
+    pub fn series(&self) -> Option<&Series> {
         match &self.kind {
-            Kind::Proportion(proportion) => &proportion.series,
-            Kind::Latency(latency) => &latency.series,
+            Kind::Proportion(proportion) => Some(&proportion.series),
+            Kind::Latency(latency) => Some(&latency.series),
+            Kind::Compare(_) | Kind::Value(_) => None,
         }
     }
 
-    /// The full name of the metric that is asked for (`_bucket` for a histogram).
-    pub fn metric(&self) -> String {
+    /// The full name of the metric that is counted (`_bucket` for a histogram).
+    pub fn metric(&self) -> Option<String> {
         match &self.kind {
-            Kind::Proportion(proportion) => proportion.series.metric.clone(),
-            Kind::Latency(latency) => format!("{}_bucket", latency.series.metric),
+            Kind::Proportion(proportion) => Some(proportion.series.metric.clone()),
+            Kind::Latency(latency) => Some(format!("{}_bucket", latency.series.metric)),
+            Kind::Compare(_) | Kind::Value(_) => None,
         }
     }
 
@@ -142,6 +180,7 @@ impl Rule {
         match &self.kind {
             Kind::Proportion(proportion) => &proportion.ignore,
             Kind::Latency(latency) => &latency.ignore,
+            Kind::Compare(_) | Kind::Value(_) => &[],
         }
     }
 }
@@ -221,12 +260,12 @@ mod tests {
         assert!((rules[0].absolute - 0.001).abs() < 1e-12);
         assert!((rules[0].ratio - 1.2).abs() < 1e-12);
         assert_eq!(
-            rules[0].series().select[0].labels,
+            rules[0].series().unwrap().select[0].labels,
             ["exported_namespace", "namespace"]
         );
         assert_eq!(
-            rules[1].metric(),
-            "nginx_ingress_controller_request_duration_seconds_bucket"
+            rules[1].metric().as_deref(),
+            Some("nginx_ingress_controller_request_duration_seconds_bucket")
         );
         let Kind::Proportion(errors) = &rules[0].kind else {
             panic!("not a proportion")
@@ -272,12 +311,12 @@ mod tests {
             (
                 "about: share",
                 "abuot: share",
-                "r.yaml:2:3: errors.abuot: unknown key; known here are name, about, worseBy, max, proportion, latency",
+                "r.yaml:2:3: errors.abuot: unknown key; known here are name, about, worseBy, max, proportion, latency, compare, value",
             ),
             (
                 "{{namespace}}",
                 "{{pod}}",
-                "r.yaml:5:18: errors.proportion.select.ns: found `{{pod}}`; unknown name `pod` in a template; known are namespace, ingress, service, canaryService, port, name",
+                "r.yaml:5:18: errors.proportion.select.ns: found `{{pod}}`; unknown name `pod` in a template; known are namespace, ingress, service, canaryService, port, name, canaryPods, stablePods, pods, arm",
             ),
             (
                 "canary: nonempty",
@@ -288,6 +327,16 @@ mod tests {
                 "about: share of errors",
                 "max: 1.5",
                 "r.yaml:2:8: errors.max: found `1.5`; a percentage above 0% and under 100% is right, as in 1%",
+            ),
+            (
+                "{{namespace}}",
+                "{{canaryPods}}",
+                "r.yaml:5:18: errors.proportion.select.ns: found `{{canaryPods}}`; here a template names what is the same for both arms; canaryPods, stablePods, pods and arm are not",
+            ),
+            (
+                "stable: empty",
+                "stable: '{{pods}}'",
+                "r.yaml:6:52: errors.proportion.arm.stable: found `{{pods}}`; `pods` and `arm` are for queries; canaryPods or stablePods is right here",
             ),
             (
                 "about: share of errors",

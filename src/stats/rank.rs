@@ -8,6 +8,7 @@
 //!
 //! Assumes that the samples are independent. Not here: where samples come from.
 
+use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal};
 
 /// Samples that are kept for each arm.
@@ -16,7 +17,8 @@ pub const MOST: usize = 1000;
 const FIRST: usize = 8;
 
 /// The samples of both arms since the step began, and the looks taken in the run.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Ranks {
     canary: Vec<f64>,
     stable: Vec<f64>,
@@ -26,7 +28,7 @@ pub struct Ranks {
 }
 
 /// One look.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Look {
     /// Samples of the smaller arm.
     pub size: usize,
@@ -60,7 +62,7 @@ impl Ranks {
     /// the look that is due then, if one is.
     pub fn observe(&mut self, canary: &[f64], stable: &[f64]) -> Option<Look> {
         for (kept, new) in [(&mut self.canary, canary), (&mut self.stable, stable)] {
-            let room = MOST - kept.len();
+            let room = MOST.saturating_sub(kept.len());
             kept.extend(new.iter().filter(|x| !x.is_nan()).take(room));
         }
         let size = self.size();
@@ -78,6 +80,11 @@ impl Ranks {
         };
         self.last = Some(look);
         self.last
+    }
+
+    /// The samples of the step: the canary's, stable's.
+    pub fn samples(&self) -> (&[f64], &[f64]) {
+        (&self.canary, &self.stable)
     }
 
     /// Samples of the smaller arm.

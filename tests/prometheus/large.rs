@@ -81,6 +81,8 @@ fn subject() -> Subject {
         service: "api".into(),
         canary_service: "api-canary".into(),
         port: "80".into(),
+        canary_pods: "canary-.*".into(),
+        stable_pods: "stable-.*".into(),
         rules: vec![rules.all()["error-rate"].clone()],
         cursor: None,
         since: Timestamp::UNIX_EPOCH,

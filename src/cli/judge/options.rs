@@ -134,6 +134,14 @@ fn kinds(terms: &mut Terms, rules: &[Rule]) -> Result<Kinds, String> {
     let mut kinds = Kinds::default();
     for rule in rules {
         let (there, question, kind) = match &rule.kind {
+            rule::Kind::Compare(compare) if compare.higher => {
+                kinds.samples = true;
+                continue;
+            }
+            rule::Kind::Compare(_) | rule::Kind::Value(_) => {
+                let why = "no rule for a stream: counts, buckets, and samples of which higher ones are worse are judged";
+                return Err(format!("{} is {why}", rule.name));
+            }
             rule::Kind::Proportion(_) => (&mut kinds.errors, &mut terms.errors, Kind::Proportion),
             rule::Kind::Latency(latency) => {
                 let quantile = latency.quantile;

@@ -67,7 +67,7 @@ pub fn quantile(text: &str) -> Result<Quantile, String> {
 
 /// The same traffic for all rules.
 pub fn traffic(chosen: &Chosen, rps: f64, rate: f64, quantiles: &[Quantile]) -> Known {
-    let mut notes = Vec::new();
+    let mut notes = chosen.left_out.clone();
     let mut streams = Vec::new();
     for question in &chosen.terms.evidence.questions {
         let usual = match question.kind {
@@ -79,6 +79,8 @@ pub fn traffic(chosen: &Chosen, rps: f64, rate: f64, quantiles: &[Quantile]) -> 
                 }
                 times(quantiles)
             }
+            // Left out when the Rollout was chosen.
+            Kind::Compare { .. } | Kind::Value { .. } => continue,
         };
         streams.push(Stream {
             rule: question.name.clone(),

@@ -59,6 +59,7 @@ async fn look(source: &mut Source, subject: &Subject, now: Timestamp) -> Reading
 
 fn known(chosen: &Chosen, reading: &Reading, from: String) -> Result<Known, Error> {
     let mut notes = reading.problems.clone();
+    notes.extend(chosen.left_out.clone());
     notes.extend(reading.absent.clone());
     let questions = &chosen.terms.evidence.questions;
     let sums: Vec<(&str, Option<Sum>)> = questions
@@ -135,6 +136,7 @@ impl Sum {
         let usual = match self.counts {
             ArmCounts::Proportion { total, bad } => Usual::Errors(bad / total),
             ArmCounts::Buckets { boundaries, counts } => Usual::times(boundaries, &counts),
+            ArmCounts::Numbers(_) => return None,
         };
         Some(Stream {
             rule: rule.to_owned(),

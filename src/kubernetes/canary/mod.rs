@@ -94,6 +94,15 @@ pub fn deployment_name(target: &str) -> String {
     suffixed(target, NAME_MAX)
 }
 
+/// A regular expression for the names of a Deployment's pods, which no other Deployment's or
+/// `StatefulSet`'s pods have: hash and suffix are of an alphabet without vowels. It needs no escapes,
+/// so that it can stand in a query's quotes.
+pub fn pods(deployment: &str) -> String {
+    const OF: &str = "[bcdfghjklmnpqrstvwxz2456789]";
+    let name = deployment.replace('.', "[.]");
+    format!("{name}-{OF}{{1,10}}-{OF}{{5}}")
+}
+
 /// Name of the canary Service of a stable one.
 pub fn service_name(stable: &str) -> String {
     suffixed(stable, SERVICE_NAME_MAX)

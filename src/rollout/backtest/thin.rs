@@ -84,7 +84,8 @@ impl Effect {
                 0.0
             }
             (Self::Bad(_), ArmCounts::Buckets { .. })
-            | (Self::Moved(_), ArmCounts::Buckets { .. } | ArmCounts::Proportion { .. }) => 0.0,
+            | (Self::Moved(_), ArmCounts::Buckets { .. } | ArmCounts::Proportion { .. })
+            | (Self::Bad(_) | Self::Moved(_), ArmCounts::Numbers(_)) => 0.0,
         }
     }
 }
@@ -127,6 +128,8 @@ fn part(all: &ArmCounts, w: f64, chance: &mut Chance) -> ArmCounts {
             boundaries: Arc::clone(boundaries),
             counts: counts.iter().map(|count| drawn(*count)).collect(),
         },
+        // Numbers are not requests: both arms would show the same.
+        ArmCounts::Numbers(_) => all.clone(),
     }
 }
 
@@ -145,7 +148,9 @@ fn rest(all: &ArmCounts, part: &ArmCounts) -> ArmCounts {
                 counts: left.collect(),
             }
         }
-        (ArmCounts::Proportion { .. } | ArmCounts::Buckets { .. }, _) => all.clone(),
+        (ArmCounts::Proportion { .. } | ArmCounts::Buckets { .. } | ArmCounts::Numbers(_), _) => {
+            all.clone()
+        }
     }
 }
 
@@ -155,6 +160,7 @@ pub fn stable_only(sample: &Sample) -> Sample {
     match &mut canary {
         ArmCounts::Proportion { total, bad } => (*total, *bad) = (0.0, 0.0),
         ArmCounts::Buckets { counts, .. } => counts.fill(0.0),
+        ArmCounts::Numbers(_) => {}
     }
     Sample {
         canary,

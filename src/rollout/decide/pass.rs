@@ -144,9 +144,10 @@ impl<'a> Pass<'a> {
         self.seen.metrics.absent.is_none()
             && self.state.evidence.as_ref().is_some_and(|evidence| {
                 self.terms.evidence.questions.iter().all(|question| {
-                    evidence
-                        .newest(&question.name)
-                        .is_some_and(|at| self.since(at).max(elapsed(self.now(), at)) <= stale)
+                    evidence.newest(&question.name).is_some_and(|at| {
+                        let age = self.since(at).max(elapsed(self.now(), at));
+                        age <= stale.saturating_add(question.spacing())
+                    })
                 })
             })
     }

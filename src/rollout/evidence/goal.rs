@@ -72,7 +72,9 @@ impl Goal {
                 self.boundary = cut.map(|cut| boundaries[cut]);
                 Some(Arm::new(counts.iter().sum(), above(counts, cut?)))
             }
-            (ArmCounts::Proportion { .. }, Some(_)) | (ArmCounts::Buckets { .. }, None) => None,
+            (ArmCounts::Proportion { .. }, Some(_))
+            | (ArmCounts::Buckets { .. }, None)
+            | (ArmCounts::Numbers(_), _) => None,
         }
     }
 

@@ -13,6 +13,7 @@ use crate::stats::quantile::{above, quantile};
 use crate::stats::{Arm, Arms};
 
 use super::goal::GoalReport;
+use super::numbers::NumbersReport;
 use super::rule::{Counts, Rule};
 use super::sample::{Question, Settings};
 use super::times::{Pair, Times};
@@ -107,6 +108,9 @@ pub struct RuleReport {
     /// What the canary shows against the rule's fixed limit, if it has one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub goal: Option<GoalReport>,
+    /// What sampled numbers say, where the rule samples and counts no requests.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub numbers: Option<NumbersReport>,
 }
 
 impl RuleReport {
@@ -137,6 +141,11 @@ impl RuleReport {
         match &rule.counts {
             Counts::Errors(errors) => report.fill_errors(errors.run, errors.step),
             Counts::Times(times) => report.fill_times(times, question.told_quantile()),
+            Counts::Compared(compared) => {
+                let alpha = (-report.bound).exp();
+                report.fill_numbers(compared.report(alpha, question.ratio));
+            }
+            Counts::Bounded(bounded) => report.fill_numbers(bounded.report()),
         }
         report.decide(rule.counted);
         report
@@ -164,6 +173,7 @@ impl RuleReport {
             margin: 0.0,
             newest: None,
             goal: None,
+            numbers: None,
         }
     }
 
@@ -172,8 +182,11 @@ impl RuleReport {
         self.verdict = self.judge(counted);
     }
 
-    /// Takes the noise of pods into account.
+    /// Takes the noise of pods into account; of sampled numbers none is known.
     pub(super) fn discount(&mut self, log_lasting: f64, counted: bool) {
+        if self.numbers.is_some() {
+            return;
+        }
         self.log_lasting = Some(log_lasting);
         self.decide(counted);
     }
@@ -238,6 +251,19 @@ impl RuleReport {
         };
         (self.canary, self.stable) = arms(&times.run);
         (self.step_canary, self.step_stable) = arms(&times.step);
+    }
+
+    /// What sampled numbers come to, in the terms of the tests: they reach the bound or they do not.
+    fn fill_numbers(&mut self, numbers: NumbersReport) {
+        (self.log_exact, self.log_block) = (numbers.log(self.bound), numbers.log(self.bound));
+        self.log_not_worse = if numbers.passes() {
+            self.bound_not_worse
+        } else {
+            0.0
+        };
+        (self.canary, self.stable) = numbers.arms();
+        (self.step_canary, self.step_stable) = (self.canary, self.stable);
+        self.numbers = Some(numbers);
     }
 
     /// Whether the promotion test of this step is passed, whatever an open suspicion says.

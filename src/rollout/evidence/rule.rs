@@ -1,7 +1,8 @@
 //! Evidence of one rule: which samples count, where blocks end, and the rule's kind below it.
 //!
 //! A sample counts once (later than the newest one), and only after the settling time of the
-//! present weight. Blocks are closed by sample time. The two kinds of rule are `errors` and `times`.
+//! present weight. Blocks are closed by sample time. The kinds of rule are `errors`, `times` and
+//! `numbers`.
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::stats::{Arm, Arms, Margin};
 use super::errors::Errors;
 use super::goal::Goal;
 use super::noise::{Noise, Pods};
+use super::numbers::{Bounded, Compared};
 use super::report::Verdict;
 use super::sample::{ArmCounts, Kind, Question, Sample, Settings};
 use super::times::{Terms, Times};
@@ -55,6 +57,8 @@ pub(super) struct Rule {
 pub(super) enum Counts {
     Errors(Errors),
     Times(Times),
+    Compared(Compared),
+    Bounded(Bounded),
 }
 
 /// The weight in force, as the rules need it.
@@ -73,6 +77,8 @@ impl Rule {
         let counts = match question.kind {
             Kind::Proportion => Counts::Errors(Errors::begin()),
             Kind::Latency { .. } => Counts::Times(Times::begin()),
+            Kind::Compare { higher, .. } => Counts::Compared(Compared::begin(higher)),
+            Kind::Value { bounds, .. } => Counts::Bounded(Bounded::begin(bounds)),
         };
         Self {
             name: question.name.clone(),
@@ -91,10 +97,14 @@ impl Rule {
 
     /// Whether what was counted answers this question.
     pub(super) fn asks(&self, question: &Question) -> bool {
-        let kind = matches!(
-            (&self.counts, &question.kind),
-            (Counts::Errors(_), Kind::Proportion) | (Counts::Times(_), Kind::Latency { .. })
-        );
+        let kind = match (&self.counts, &question.kind) {
+            (Counts::Errors(_), Kind::Proportion) | (Counts::Times(_), Kind::Latency { .. }) => {
+                true
+            }
+            (Counts::Compared(compared), Kind::Compare { higher, .. }) => compared.is_of(*higher),
+            (Counts::Bounded(bounded), Kind::Value { bounds, .. }) => bounded.is_of(bounds),
+            _ => false,
+        };
         // JSON may have rounded them.
         let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
         let same =
@@ -110,7 +120,12 @@ impl Rule {
     /// Whether the sample is new, sound and of this rule's kind.
     pub(super) fn takes(&self, sample: &Sample) -> bool {
         let kind = match (&self.counts, &sample.canary, &sample.stable) {
-            (Counts::Errors(_), ArmCounts::Proportion { .. }, ArmCounts::Proportion { .. }) => true,
+            (Counts::Errors(_), ArmCounts::Proportion { .. }, ArmCounts::Proportion { .. })
+            | (
+                Counts::Compared(_) | Counts::Bounded(_),
+                ArmCounts::Numbers(_),
+                ArmCounts::Numbers(_),
+            ) => true,
             (
                 Counts::Times(times),
                 ArmCounts::Buckets { boundaries: a, .. },
@@ -142,8 +157,7 @@ impl Rule {
                 times.adopt(boundaries);
                 times.learn(counts);
             }
-            (Counts::Errors(_), ArmCounts::Buckets { .. })
-            | (Counts::Times(_), ArmCounts::Proportion { .. }) => {}
+            _ => {}
         }
         self.note_noise(settings, sample, seconds);
     }
@@ -215,6 +229,12 @@ impl Rule {
                     },
                 );
             }
+            (
+                Counts::Compared(compared),
+                ArmCounts::Numbers(canary),
+                ArmCounts::Numbers(stable),
+            ) => compared.observe(canary, stable, question.ratio),
+            (Counts::Bounded(bounded), ArmCounts::Numbers(canary), _) => bounded.observe(canary),
             _ => {}
         }
         if let Some(goal) = &mut self.goal {
@@ -256,6 +276,7 @@ impl Rule {
         match &mut self.counts {
             Counts::Errors(errors) => errors.tail.close_block(w, question.ratio),
             Counts::Times(times) => times.close_block(w, question.ratio),
+            Counts::Compared(_) | Counts::Bounded(_) => {}
         }
         self.noise.voted(self.log_block());
     }
@@ -269,6 +290,7 @@ impl Rule {
         match &mut self.counts {
             Counts::Errors(errors) => errors.tail.drop_block(),
             Counts::Times(times) => times.drop_block(),
+            Counts::Compared(_) | Counts::Bounded(_) => {}
         }
     }
 
@@ -282,6 +304,8 @@ impl Rule {
         match &mut self.counts {
             Counts::Errors(errors) => errors.weight_changed(),
             Counts::Times(times) => times.weight_changed(),
+            Counts::Compared(compared) => compared.weight_changed(),
+            Counts::Bounded(bounded) => bounded.weight_changed(),
         }
     }
 
@@ -290,6 +314,7 @@ impl Rule {
         match &mut self.counts {
             Counts::Errors(errors) => errors.tail.restart_promotion(),
             Counts::Times(times) => times.restart_promotion(),
+            Counts::Compared(_) | Counts::Bounded(_) => {}
         }
     }
 
@@ -300,6 +325,8 @@ impl Rule {
         match &mut self.counts {
             Counts::Errors(errors) => errors.forgive(),
             Counts::Times(times) => times.forgive(),
+            // They have one witness, so they are never merely suspect.
+            Counts::Compared(_) | Counts::Bounded(_) => {}
         }
     }
 
@@ -307,6 +334,7 @@ impl Rule {
         match &self.counts {
             Counts::Errors(errors) => errors.log_exact(),
             Counts::Times(times) => times.log_exact(),
+            Counts::Compared(_) | Counts::Bounded(_) => 0.0,
         }
     }
 
@@ -314,6 +342,7 @@ impl Rule {
         match &self.counts {
             Counts::Errors(errors) => errors.tail.log_block(),
             Counts::Times(times) => times.log_block(),
+            Counts::Compared(_) | Counts::Bounded(_) => 0.0,
         }
     }
 
@@ -336,6 +365,7 @@ impl Rule {
         match &self.counts {
             Counts::Errors(errors) => errors.tail.log_not_worse(),
             Counts::Times(times) => times.log_not_worse(),
+            Counts::Compared(_) | Counts::Bounded(_) => 0.0,
         }
     }
 
@@ -344,6 +374,7 @@ impl Rule {
         match &self.counts {
             Counts::Errors(errors) => errors.known.total > 0.0,
             Counts::Times(times) => times.has_stable(),
+            Counts::Compared(_) | Counts::Bounded(_) => true,
         }
     }
 
@@ -360,6 +391,7 @@ impl Rule {
         let convinced = match &self.counts {
             Counts::Errors(errors) => errors.exact_reaches(settings.bound(question)),
             Counts::Times(times) => times.exact_reaches(settings.bound(question)),
+            Counts::Compared(_) | Counts::Bounded(_) => return None,
         };
         if convinced {
             return None;
@@ -382,6 +414,7 @@ impl Rule {
         match &self.counts {
             Counts::Errors(errors) => vec![errors.rate()],
             Counts::Times(times) => times.tail_rates(),
+            Counts::Compared(_) | Counts::Bounded(_) => Vec::new(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Several processes (controller pods) are merged by the caller into one [`Sample`] per rule and
 //! time. Not here: where counts come from, and what they prove.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,14 +46,17 @@ pub enum ArmCounts {
         /// Requests per bucket, not cumulative: one more than `boundaries`, the last without limit.
         counts: Vec<f64>,
     },
+    /// Numbers that a query came to; none where it came to nothing.
+    Numbers(Vec<f64>),
 }
 
 impl ArmCounts {
-    /// Number of requests.
+    /// Number of requests; 0 for what counts none.
     pub fn total(&self) -> f64 {
         match self {
             Self::Proportion { total, .. } => *total,
             Self::Buckets { counts, .. } => counts.iter().sum(),
+            Self::Numbers(_) => 0.0,
         }
     }
 
@@ -63,6 +67,7 @@ impl ArmCounts {
             Self::Buckets { counts, .. } => {
                 Some(Arm::new(counts.iter().sum(), above(counts, cut?)))
             }
+            Self::Numbers(_) => None,
         }
     }
 
@@ -77,6 +82,8 @@ impl ArmCounts {
                 let sound_limits = rising && boundaries.iter().all(|x| sound(*x));
                 counts.len() == boundaries.len() + 1 && sound_counts && sound_limits
             }
+            // What is no number among them is left out.
+            Self::Numbers(_) => true,
         }
     }
 }
@@ -121,7 +128,7 @@ impl Question {
     pub(super) fn told_quantile(&self) -> f64 {
         match self.kind {
             Kind::Latency { quantile } => quantile,
-            Kind::Proportion => 0.99,
+            Kind::Proportion | Kind::Compare { .. } | Kind::Value { .. } => 0.99,
         }
     }
 
@@ -129,13 +136,21 @@ impl Question {
     /// harms less than none.
     pub fn leniency(&self) -> f64 {
         match self.kind {
-            Kind::Proportion => 1.0,
+            Kind::Proportion | Kind::Compare { .. } | Kind::Value { .. } => 1.0,
             Kind::Latency { .. } => 5.0,
+        }
+    }
+
+    /// The time between two samples that is to be expected; zero for what is counted all the time.
+    pub fn spacing(&self) -> Duration {
+        match self.kind {
+            Kind::Proportion | Kind::Latency { .. } => Duration::ZERO,
+            Kind::Compare { every, .. } | Kind::Value { every, .. } => every,
         }
     }
 }
 
-/// Sorts of questions that have sequential tests.
+/// Sorts of questions.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Kind {
@@ -146,6 +161,52 @@ pub enum Kind {
         /// The quantile that is told to people, 0..1.
         quantile: f64,
     },
+    /// Sampled numbers of both arms, compared by ranks.
+    Compare {
+        /// Whether larger numbers are worse; if not, smaller ones are.
+        higher: bool,
+        /// Time between two samples.
+        every: Duration,
+    },
+    /// Sampled numbers of the canary that should stay within bounds.
+    Value {
+        /// Where they should be.
+        bounds: Bounds,
+        /// Time between two samples.
+        every: Duration,
+    },
+}
+
+const ERRORS: u8 = 0;
+const LATENCIES: u8 = 1;
+const COMPARISONS: u8 = 2;
+
+impl Kind {
+    /// What shares alpha with what; `None` for what is no matter of chance.
+    fn sort(self) -> Option<u8> {
+        match self {
+            Self::Proportion => Some(ERRORS),
+            Self::Latency { .. } => Some(LATENCIES),
+            Self::Compare { .. } => Some(COMPARISONS),
+            Self::Value { .. } => None,
+        }
+    }
+}
+
+/// Where a number should be, and how often it may not be.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Bounds {
+    /// The smallest number that is right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<f64>,
+    /// The largest number that is right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<f64>,
+    /// So many numbers outside ...
+    pub failures: u32,
+    /// ... of so many newest ones are worse.
+    pub window: u32,
 }
 
 /// How a run's evidence is judged.
@@ -194,19 +255,15 @@ impl Settings {
         self.questions.iter().find(|question| question.name == name)
     }
 
-    /// The question's share of `alpha`: errors one half together, latencies the other half; a
-    /// sort that stands alone has all of it.
+    /// The question's share of `alpha`: each sort that is asked has the same part together (errors
+    /// one half, latencies the other), each question of it the same of that. Fixed bounds are no
+    /// matter of chance and have none.
     pub fn omega(&self, question: &Question) -> f64 {
-        let latency = |q: &&Question| matches!(q.kind, Kind::Latency { .. });
-        let all = self.questions.len().max(1) as f64;
-        let latencies = self.questions.iter().filter(latency).count() as f64;
-        let same = if latency(&question) {
-            latencies
-        } else {
-            all - latencies
-        };
-        let part = if same < all { 0.5 } else { 1.0 };
-        part / same.max(1.0)
+        let sorts = self.questions.iter().filter_map(|q| q.kind.sort());
+        let own = question.kind.sort();
+        let same = sorts.clone().filter(|sort| Some(*sort) == own).count();
+        let all: BTreeSet<u8> = sorts.collect();
+        1.0 / (all.len().max(1) * same.max(1)) as f64
     }
 
     /// `ln(1/(alpha*omega))`: what both witnesses must reach for Worse. A question with a limit
@@ -222,11 +279,11 @@ impl Settings {
     }
 
     /// The question whose requests tell the arms' share and the traffic: the first that counts
-    /// all requests, else the first.
+    /// all requests, else the first that counts those of a histogram.
     pub(super) fn leading(&self) -> Option<&Question> {
-        let counts_all = |q: &&Question| q.kind == Kind::Proportion;
-        let first = self.questions.iter().find(counts_all);
-        first.or_else(|| self.questions.first())
+        let sort = |sort: u8| move |q: &&Question| q.kind.sort() == Some(sort);
+        let first = self.questions.iter().find(sort(ERRORS));
+        first.or_else(|| self.questions.iter().find(sort(LATENCIES)))
     }
 
     /// Each step's canary share with the next step's, as fractions; 1 follows the last.

@@ -11,6 +11,9 @@ use super::words::{count, number, odds, percent, time};
 impl RuleReport {
     /// The evidence in one sentence: counts, comparison, odds against their bound.
     pub fn sentence(&self) -> String {
+        if let Some(numbers) = &self.numbers {
+            return numbers.sentence();
+        }
         match &self.goal {
             Some(goal) if goal.alone => {
                 format!("nothing to compare with; canary {}", goal.sentence())

@@ -107,7 +107,8 @@ impl Usual {
                 }
             }
             (Self::Errors(_), ArmCounts::Buckets { .. })
-            | (Self::Times { .. }, ArmCounts::Proportion { .. }) => {}
+            | (Self::Times { .. }, ArmCounts::Proportion { .. })
+            | (Self::Errors(_) | Self::Times { .. }, ArmCounts::Numbers(_)) => {}
         }
     }
 }

@@ -1,32 +1,45 @@
 //! The kinds of rules as people write them.
 //!
-//! What each kind needs and allows: metric, selected labels, arms, and what is bad.
+//! What each kind that counts needs and allows: metric, selected labels, arms, and what is bad.
 //!
-//! Not here: name and margin, which all kinds share, and how mistakes are collected (`yaml`).
+//! Not here: the kinds that ask a query (`query`), name and margin, which all kinds share, and how mistakes are collected (`yaml`).
 
 use super::yaml::{Fields, Reader, is_label, join, number};
 use super::{
-    ArmSplit, ArmValue, Kind, LabelPattern, Latency, Proportion, Select, Series, Template, anchored,
+    ArmSplit, ArmValue, Kind, LabelPattern, Latency, Proportion, Select, Series, Template,
+    Variable, anchored,
 };
 use crate::yaml::{Entry, Kind as Value, Node};
 
+/// All kinds, as rules name them.
+const KINDS: [&str; 4] = ["proportion", "latency", "compare", "value"];
+
 impl Reader<'_> {
     pub(super) fn kind(&mut self, fields: &mut Fields<'_>) -> Option<Kind> {
-        let proportion = fields.take("proportion");
-        let latency = fields.take("latency");
-        match (proportion, latency) {
-            (Some(node), None) => self.proportion(node, &fields.path("proportion")),
-            (None, Some(node)) => self.latency(node, &fields.path("latency")),
-            (None, None) => {
-                self.tell(fields.place, &fields.path, "found no kind that this version knows; one of `proportion`, `latency` is needed");
+        let found: Vec<(&str, &Node)> = KINDS
+            .iter()
+            .filter_map(|kind| Some((*kind, fields.take(kind)?)))
+            .collect();
+        match found[..] {
+            [(kind, node)] => {
+                let path = fields.path(kind);
+                match kind {
+                    "proportion" => self.proportion(node, &path),
+                    "latency" => self.latency(node, &path),
+                    "compare" => self.compare(node, &path),
+                    _ => self.value(node, &path),
+                }
+            }
+            [] => {
+                let kinds = KINDS.map(|kind| format!("`{kind}`")).join(", ");
+                let message =
+                    format!("found no kind that this version knows; one of {kinds} is needed");
+                self.tell(fields.place, &fields.path, message);
                 None
             }
-            (Some(_), Some(node)) => {
-                self.tell(
-                    node.place,
-                    &fields.path,
-                    "found both `proportion` and `latency`; a rule has one kind",
-                );
+            [(one, _), (other, node), ..] => {
+                let message = format!("found both `{one}` and `{other}`; a rule has one kind");
+                self.tell(node.place, &fields.path, message);
                 None
             }
         }
@@ -147,7 +160,16 @@ impl Reader<'_> {
             self.tell(entry.place, path, message);
             return None;
         }
-        let value = self.template(&entry.value, &join(path, &entry.key))?;
+        let key = join(path, &entry.key);
+        let value = self.template(&entry.value, &key)?;
+        if value
+            .variables()
+            .any(|name| name.is_of_arm() || name.is_pattern())
+        {
+            let right = "here a template names what is the same for both arms; canaryPods, stablePods, pods and arm are not";
+            self.wrong(&entry.value, &key, right);
+            return None;
+        }
         Some(Select { labels, value })
     }
 
@@ -203,6 +225,12 @@ impl Reader<'_> {
             | Value::List(_)
             | Value::Map(_) => {
                 let template = self.template(node, key)?;
+                if template.variables().any(Variable::is_of_arm) {
+                    let right =
+                        "`pods` and `arm` are for queries; canaryPods or stablePods is right here";
+                    self.wrong(node, key, right);
+                    return None;
+                }
                 // Any value will do to see whether the rest is an expression.
                 match anchored(&template.fill_pattern(|_| "x")) {
                     Ok(_) => Some(ArmValue::Like(template)),
@@ -255,7 +283,7 @@ impl Reader<'_> {
         None
     }
 
-    fn template(&mut self, node: &Node, key: &str) -> Option<Template> {
+    pub(super) fn template(&mut self, node: &Node, key: &str) -> Option<Template> {
         let text = self.text(node, key)?;
         match Template::parse(&text) {
             Ok(template) => Some(template),

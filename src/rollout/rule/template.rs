@@ -31,6 +31,14 @@ pub enum Variable {
     Port,
     /// The Rollout's name.
     Name,
+    /// The canary's pods, as a regular expression.
+    CanaryPods,
+    /// Stable's pods, as a regular expression.
+    StablePods,
+    /// The pods of the arm that is asked for, as a regular expression.
+    Pods,
+    /// The arm that is asked for: `canary` or `stable`.
+    Arm,
 }
 
 /// Why a text is no template.
@@ -41,20 +49,34 @@ pub enum TemplateError {
     Open,
     /// A name that does not exist.
     #[error(
-        "unknown name `{0}` in a template; known are namespace, ingress, service, canaryService, port, name"
+        "unknown name `{0}` in a template; known are namespace, ingress, service, canaryService, port, name, canaryPods, stablePods, pods, arm"
     )]
     Unknown(String),
 }
 
 impl Variable {
-    const ALL: [(&'static str, Self); 6] = [
+    const ALL: [(&'static str, Self); 10] = [
         ("namespace", Self::Namespace),
         ("ingress", Self::Ingress),
         ("service", Self::Service),
         ("canaryService", Self::CanaryService),
         ("port", Self::Port),
         ("name", Self::Name),
+        ("canaryPods", Self::CanaryPods),
+        ("stablePods", Self::StablePods),
+        ("pods", Self::Pods),
+        ("arm", Self::Arm),
     ];
+
+    /// Whether it differs from arm to arm, so that only queries, made for one arm, can name it.
+    pub fn is_of_arm(self) -> bool {
+        matches!(self, Self::Pods | Self::Arm)
+    }
+
+    /// Whether its value is a regular expression.
+    pub fn is_pattern(self) -> bool {
+        matches!(self, Self::CanaryPods | Self::StablePods | Self::Pods)
+    }
 
     fn parse(name: &str) -> Option<Self> {
         Self::ALL
@@ -96,9 +118,23 @@ impl Template {
     }
 
     /// As [`Template::fill`], each value escaped so that it matches only itself in a regular
-    /// expression.
+    /// expression; one that is an expression stays as it is.
     pub fn fill_pattern<'a>(&self, value: impl Fn(Variable) -> &'a str) -> String {
-        self.render(|variable| regex::escape(value(variable)))
+        self.render(|variable| {
+            if variable.is_pattern() {
+                value(variable).to_owned()
+            } else {
+                regex::escape(value(variable))
+            }
+        })
+    }
+
+    /// What it names.
+    pub fn variables(&self) -> impl Iterator<Item = Variable> {
+        self.0.iter().filter_map(|piece| match piece {
+            Piece::Text(_) => None,
+            Piece::Variable(variable) => Some(*variable),
+        })
     }
 
     fn render(&self, value: impl Fn(Variable) -> String) -> String {
@@ -136,7 +172,14 @@ mod tests {
         match variable {
             Variable::Namespace => "shop",
             Variable::CanaryService => "api.canary",
-            Variable::Ingress | Variable::Service | Variable::Port | Variable::Name => "x",
+            Variable::CanaryPods => "api-canary-[a-z]+",
+            Variable::Ingress
+            | Variable::Service
+            | Variable::Port
+            | Variable::Name
+            | Variable::StablePods
+            | Variable::Pods
+            | Variable::Arm => "x",
         }
     }
 
@@ -146,6 +189,8 @@ mod tests {
         assert_eq!(template.fill(value), "shop-api.canary-.*");
         assert_eq!(template.fill_pattern(value), r"shop-api\.canary-.*");
         assert_eq!(template.to_string(), "{{namespace}}-{{canaryService}}-.*");
+        let pods = Template::parse("{{canaryPods}}").unwrap();
+        assert_eq!(pods.fill_pattern(value), "api-canary-[a-z]+");
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::Rule;
+use super::{Kind, Rule};
 use crate::yaml::{self, Entry, Kind as Value, Node, Place};
 
 /// A mistake in a rule file.
@@ -79,6 +79,12 @@ impl<'a> Fields<'a> {
         Some(&self.entries.remove(at).value)
     }
 
+    /// As [`Fields::take`], and leaves it there.
+    pub(super) fn peek(&self, name: &str) -> Option<&'a Node> {
+        let entry = self.entries.iter().find(|entry| entry.key == name)?;
+        Some(&entry.value)
+    }
+
     pub(super) fn path(&self, name: &str) -> String {
         join(&self.path, name)
     }
@@ -101,6 +107,11 @@ impl Reader<'_> {
             key: key.to_owned(),
             message: message.into(),
         });
+    }
+
+    /// How many mistakes were found so far.
+    pub(super) fn found(&self) -> usize {
+        self.problems.len()
     }
 
     pub(super) fn wrong(&mut self, node: &Node, key: &str, right: &str) {
@@ -131,12 +142,16 @@ impl Reader<'_> {
         let about = fields
             .take("about")
             .and_then(|node| self.text(node, &fields.path("about")));
+        let worse_by = fields.peek("worseBy");
         let (ratio, absolute) = self.margin(&mut fields);
         let max = fields.take("max");
         let kind = self.kind(&mut fields);
         let max = max
             .zip(kind.as_ref())
             .and_then(|(node, kind)| self.limit(node, kind, &fields.path("max")));
+        if let (Some(node), Some(kind)) = (worse_by, &kind) {
+            self.margin_of(kind, node, &fields.path("worseBy"));
+        }
         self.leftovers(&fields);
         Some(Rule {
             name: name?,
@@ -183,6 +198,21 @@ impl Reader<'_> {
         };
         self.leftovers(&margin);
         (ratio, absolute)
+    }
+
+    /// Refuses a margin that the kind has no use for.
+    fn margin_of(&mut self, kind: &Kind, node: &Node, path: &str) {
+        match kind {
+            Kind::Compare(_) if node.get("absolute").is_some() => {
+                let message = "a compare tolerates a `ratio` only; its numbers are no shares";
+                self.tell(node.place, &join(path, "absolute"), message);
+            }
+            Kind::Proportion(_) | Kind::Latency(_) | Kind::Compare(_) => {}
+            Kind::Value(_) => {
+                let message = "a value has bounds of its own; nothing is compared";
+                self.tell(node.place, path, message);
+            }
+        }
     }
 
     fn ratio(&mut self, node: &Node, key: &str) -> Option<f64> {
