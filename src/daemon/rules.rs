@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::rollout::rule::{Problem, Rule, lint};
 
 /// The shipped rules: file name and text.
-pub const SHIPPED: [(&str, &str); 2] = [
+pub const SHIPPED: [(&str, &str); 6] = [
     (
         "rules/ingress-nginx.yaml",
         include_str!("../../rules/ingress-nginx.yaml"),
@@ -22,6 +22,19 @@ pub const SHIPPED: [(&str, &str); 2] = [
     (
         "rules/ingress-nginx-limits.yaml",
         include_str!("../../rules/ingress-nginx-limits.yaml"),
+    ),
+    (
+        "rules/http-server.yaml",
+        include_str!("../../rules/http-server.yaml"),
+    ),
+    ("rules/istio.yaml", include_str!("../../rules/istio.yaml")),
+    (
+        "rules/kubernetes.yaml",
+        include_str!("../../rules/kubernetes.yaml"),
+    ),
+    (
+        "rules/traefik.yaml",
+        include_str!("../../rules/traefik.yaml"),
     ),
 ];
 
@@ -235,7 +248,21 @@ mod tests {
         let rules = Rules::load(Vec::new()).unwrap();
         assert_eq!(
             names(&rules),
-            ["error-limit", "error-rate", "latency-limit", "latency-p99"]
+            [
+                "cpu-throttling",
+                "error-limit",
+                "error-rate",
+                "http-error-rate",
+                "http-error-rate-status",
+                "http-latency-p99",
+                "istio-error-rate",
+                "latency-limit",
+                "latency-p99",
+                "oom-kills",
+                "restarts",
+                "traefik-error-rate",
+                "traefik-latency-p99",
+            ]
         );
     }
 

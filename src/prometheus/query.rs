@@ -25,10 +25,12 @@ pub(super) fn query(ask: &Ask, matching: &Matching, range: Duration) -> String {
             select.labels.len() > 1,
         ))
     });
+    // Without anything selected the arms' own values are what tells the subjects apart.
+    let arms = select.is_empty().then(|| arms(ask)).flatten();
     let matching = matching
         .iter()
         .map(|(label, value)| matcher(label, &[value], false));
-    let matchers: Vec<String> = matchers.chain(matching).collect();
+    let matchers: Vec<String> = matchers.chain(arms).chain(matching).collect();
     let seconds = range.as_secs_f64().ceil() as u64;
     format!(
         "{}{{{}}}[{}s]",
@@ -36,6 +38,17 @@ pub(super) fn query(ask: &Ask, matching: &Matching, range: Duration) -> String {
         matchers.join(","),
         seconds.max(1)
     )
+}
+
+/// The label that tells the arms apart has a value of one of them.
+fn arms(ask: &Ask) -> Option<String> {
+    let patterns = ask.members.iter().map(|member| member.arms.patterns());
+    let patterns: Option<Vec<[&str; 2]>> = patterns.collect();
+    let label = &ask.series.arm.label;
+    Some(format!(
+        "{label}=~{}",
+        quoted(&patterns?.concat().join("|"))
+    ))
 }
 
 fn matcher(label: &str, values: &[&str], or_missing: bool) -> String {

@@ -87,6 +87,16 @@ impl Arms {
         })
     }
 
+    /// The regular expressions of both arms' values, where both have one.
+    pub fn patterns(&self) -> Option<[&str; 2]> {
+        match (&self.canary, &self.stable) {
+            (ArmTest::Like(canary), ArmTest::Like(stable)) => {
+                Some([canary.as_str(), stable.as_str()])
+            }
+            _ => None,
+        }
+    }
+
     fn arm(&self, value: &str) -> Option<Arm> {
         // The canary first: its value is often the narrower one.
         if self.canary.holds(value) {

@@ -410,7 +410,14 @@ fn missing(ask: &Ask, subject: &Subject) -> String {
         let value = select.value.fill(|variable| subject.value(variable));
         format!("{}=\"{value}\"", select.labels.join("|"))
     });
-    let select: Vec<String> = select.collect();
+    let mut select: Vec<String> = select.collect();
+    if select.is_empty() {
+        let arm = &ask.series.arm;
+        select.push(format!(
+            "a value of `{}` that is one of the arms'",
+            arm.label
+        ));
+    }
     let hint = if ask.metric.starts_with("nginx_ingress_controller") {
         "; ingress-nginx writes them at the first request, and not at all for hosts that no rule names (host-less and wildcard rules) unless it runs with --metrics-per-host=false"
     } else {

@@ -812,3 +812,138 @@ async fn a_query_needs_a_prometheus() {
     );
     assert_eq!(server.said().len(), 0);
 }
+
+/// What a rule counts between two looks at a page whose lines end with both values: the canary's
+/// requests and bad ones, and stable's.
+async fn counted(file: &str, name: &str, page: &str) -> (f64, f64, f64, f64) {
+    let rules = crate::rollout::rule::lint(file, "r").unwrap();
+    let rule = rules.into_iter().find(|rule| rule.name == name).unwrap();
+    let subject = Subject {
+        port: "http".into(),
+        ..subject("shop", "api", &[Arc::new(rule)])
+    };
+    let column = |which: usize| {
+        let line = |line: &str| {
+            let (series, values) = line.trim().split_once("} ").unwrap();
+            let value = values.split(' ').nth(which).unwrap();
+            format!("{series}}} {value}\n")
+        };
+        page.trim().lines().map(line).collect::<String>()
+    };
+    let text = Arc::new(Mutex::new(column(0)));
+    let read = Arc::clone(&text);
+    let texts = move || vec![("one".to_owned(), read.lock().unwrap().clone())];
+    let scrape = Scrape::new(Targets::Texts(Arc::new(texts)), Duration::from_secs(1)).unwrap();
+    let mut source = Source::from(scrape);
+    let mut asking = subject.clone();
+    let first = source.read(std::slice::from_ref(&asking), at(1_000)).await;
+    asking.cursor = Some(first[&asking.key()].cursor.clone());
+    *text.lock().unwrap() = column(1);
+    let reading = source
+        .read(std::slice::from_ref(&asking), at(1_002))
+        .await
+        .remove(&asking.key())
+        .unwrap();
+    assert_eq!(
+        (reading.absent, reading.problems),
+        (None, Vec::<String>::new())
+    );
+    let arm = |arm: &ArmCounts| match arm {
+        ArmCounts::Proportion { total, bad } => (*total, *bad),
+        ArmCounts::Buckets { counts, .. } => (counts.iter().sum(), counts[counts.len() - 1]),
+        ArmCounts::Numbers(_) => panic!("no counts"),
+    };
+    let sample = &reading.samples[0];
+    let (canary, stable) = (arm(&sample.canary), arm(&sample.stable));
+    (canary.0, canary.1, stable.0, stable.1)
+}
+
+#[tokio::test]
+async fn shipped_rules_read_the_pages_that_they_are_for() {
+    let traefik = include_str!("../../rules/traefik.yaml");
+    let page = r#"
+        traefik_service_requests_total{code="200",method="GET",protocol="http",service="shop-api-api-http@kubernetesingressnginx"} 10 109
+        traefik_service_requests_total{code="502",method="GET",protocol="http",service="shop-api-api-http@kubernetesingressnginx"} 1 2
+        traefik_service_requests_total{code="200",method="GET",protocol="http",service="shop-api-api-http-canary@kubernetesingressnginx"} 0 8
+        traefik_service_requests_total{code="500",method="POST",protocol="http",service="shop-api-api-http-canary@kubernetesingressnginx"} 0 2
+        traefik_service_requests_total{code="200",method="GET",protocol="http",service="shop-web-web-http@kubernetesingressnginx"} 0 70
+    "#;
+    assert_eq!(
+        counted(traefik, "traefik-error-rate", page).await,
+        (10.0, 2.0, 100.0, 1.0)
+    );
+    let page = r#"
+        traefik_service_request_duration_seconds_bucket{code="200",method="GET",protocol="http",service="shop-api-api-http@kubernetesingressnginx",le="0.3"} 0 90
+        traefik_service_request_duration_seconds_bucket{code="200",method="GET",protocol="http",service="shop-api-api-http@kubernetesingressnginx",le="+Inf"} 0 100
+        traefik_service_request_duration_seconds_bucket{code="200",method="GET",protocol="http",service="shop-api-api-http-canary@kubernetesingressnginx",le="0.3"} 0 5
+        traefik_service_request_duration_seconds_bucket{code="200",method="GET",protocol="http",service="shop-api-api-http-canary@kubernetesingressnginx",le="+Inf"} 0 10
+    "#;
+    assert_eq!(
+        counted(traefik, "traefik-latency-p99", page).await,
+        (10.0, 5.0, 100.0, 10.0)
+    );
+    let istio = include_str!("../../rules/istio.yaml");
+    let page = r#"
+        istio_requests_total{reporter="source",source_workload="gateway-istio",destination_service_name="api",destination_service_namespace="shop",destination_workload="api",response_code="200",response_flags="-"} 5 104
+        istio_requests_total{reporter="source",source_workload="gateway-istio",destination_service_name="api",destination_service_namespace="shop",destination_workload="api",response_code="503",response_flags="UF"} 0 1
+        istio_requests_total{reporter="source",source_workload="gateway-istio",destination_service_name="api-canary",destination_service_namespace="shop",destination_workload="api-canary",response_code="200",response_flags="-"} 0 10
+        istio_requests_total{reporter="source",source_workload="gateway-istio",destination_service_name="api-canary",destination_service_namespace="shop",destination_workload="api-canary",response_code="0",response_flags="DC"} 0 4
+        istio_requests_total{reporter="destination",source_workload="gateway-istio",destination_service_name="api",destination_service_namespace="shop",destination_workload="api",response_code="200",response_flags="-"} 5 104
+    "#;
+    assert_eq!(
+        counted(istio, "istio-error-rate", page).await,
+        (10.0, 0.0, 100.0, 1.0)
+    );
+    let server = include_str!("../../rules/http-server.yaml");
+    for (name, label) in [
+        ("http-error-rate", "code"),
+        ("http-error-rate-status", "status"),
+    ] {
+        let page = r#"
+            http_requests_total{namespace="shop",pod="api-5d4c8-x2x4z",code="200",method="get"} 7 106
+            http_requests_total{namespace="shop",pod="api-5d4c8-x2x4z",code="500",method="get"} 0 1
+            http_requests_total{namespace="shop",pod="api-canary-7b9f6-bcd2f",code="200",method="get"} 0 9
+            http_requests_total{namespace="shop",pod="api-canary-7b9f6-bcd2f",code="503",method="get"} 0 1
+            http_requests_total{namespace="bank",pod="api-5d4c8-x2x4z",code="500",method="get"} 0 50
+        "#;
+        let page = page.replace("code=", &format!("{label}="));
+        assert_eq!(counted(server, name, &page).await, (10.0, 1.0, 100.0, 1.0));
+    }
+}
+
+/// One Service behind two paths and two hosts of one Ingress, answered by two controllers.
+#[test]
+fn several_hosts_paths_and_methods_of_one_ingress_are_counted_together() {
+    let rule = shipped("error-rate");
+    let ask = super::sorting::tests::ask(&rule, &[subject("shop", "api", &[])]);
+    let labels = |host: &str,
+                  path: &str,
+                  method: &str|
+     -> Vec<(
+        std::borrow::Cow<'static, str>,
+        std::borrow::Cow<'static, str>,
+    )> {
+        [
+            ("namespace", "shop"),
+            ("ingress", "api"),
+            ("service", "api"),
+            ("status", "200"),
+            ("host", host),
+            ("path", path),
+            ("method", method),
+        ]
+        .map(|(name, value)| (name.into(), value.to_owned().into()))
+        .to_vec()
+    };
+    let mut series = std::collections::BTreeSet::new();
+    for host in ["a.example", "b.example"] {
+        for path in ["/", "/api"] {
+            for method in ["GET", "POST"] {
+                let places = ask.places(&labels(host, path, method));
+                assert_eq!(places.len(), 1);
+                series.insert(places[0].series);
+            }
+        }
+    }
+    assert_eq!(series.len(), 8, "each is a series of its own, counted once");
+}

@@ -11,6 +11,16 @@ use super::{
 };
 use crate::yaml::{Entry, Kind as Value, Node};
 
+/// Whether both values of `arm` name something of the Rollout.
+fn arms_name_the_subject(fields: &Fields<'_>) -> bool {
+    fields.peek("arm").is_some_and(|arm| {
+        ["canary", "stable"].iter().all(|value| {
+            let text = arm.get(value).and_then(Node::text);
+            text.is_some_and(|text| text.contains("{{"))
+        })
+    })
+}
+
 /// All kinds, as rules name them.
 const KINDS: [&str; 4] = ["proportion", "latency", "compare", "value"];
 
@@ -102,9 +112,15 @@ impl Reader<'_> {
         let metric = self
             .required(fields, "metric")
             .and_then(|node| self.metric(node, &fields.path("metric")));
-        let select = self
-            .required(fields, "select")
-            .map(|node| self.select(node, &fields.path("select")));
+        let select = match fields.take("select") {
+            Some(node) => Some(self.select(node, &fields.path("select"))),
+            None if arms_name_the_subject(fields) => Some(Vec::new()),
+            None => {
+                let message = "is missing; only where both values of `arm` name what is the Rollout's own, as {{service}}, it may be";
+                self.tell(fields.place, &fields.path("select"), message);
+                None
+            }
+        };
         let arm = self
             .required(fields, "arm")
             .and_then(|node| self.arm(node, &fields.path("arm")));
