@@ -10,7 +10,7 @@ build: tools
 	$(CARGO) build --release --locked
 
 # Everything that must hold: format, lints, tests, documentation.
-test: kubectl controlplane prometheus lint
+test: kubectl controlplane prometheus sshd lint
 	$(CARGO) test --locked
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
@@ -98,6 +98,15 @@ prometheus:
 			echo "$$server is missing: the tests on it are NOT run." >&2; \
 			echo "Install it: apt-get install $$server" >&2; \
 			test "$$CI" != true || exit 1; }; done
+
+# Git over SSH is tested with a real server, which the tests start on a port of their own.
+.PHONY: sshd
+sshd:
+	@test -x /usr/sbin/sshd || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+		apt-get update -q && apt-get install -qy --no-install-recommends openssh-server; } || { \
+		echo "sshd is missing: the tests on it are NOT run." >&2; \
+		echo "Install it: apt-get install openssh-server" >&2; \
+		test "$$CI" != true; }
 
 # Every shipped scenario in real time, its metrics through a real Prometheus: some eleven minutes.
 test-prometheus: prometheus tools

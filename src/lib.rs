@@ -10,7 +10,9 @@ pub mod clock;
 pub mod daemon;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+pub mod git;
 pub mod kubernetes;
+pub mod kustomize;
 pub mod prometheus;
 pub mod rollout;
 pub mod sandbox;

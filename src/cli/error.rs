@@ -110,7 +110,9 @@ impl Error {
                 | daemon::Error::Client(_)
                 | daemon::Error::Source(_)
                 | daemon::Error::Listen { .. }
-                | daemon::Error::Rules(_) => 2,
+                | daemon::Error::Rules(_)
+                | daemon::Error::SigningKey { .. }
+                | daemon::Error::Signer(_) => 2,
             },
             Self::Usage(_) | Self::Settings(_) | Self::Log(_) | Self::Kubeconfig(_) => 2,
             Self::NoAnswer(_) | Self::Late { .. } => 3,

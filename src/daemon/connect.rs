@@ -74,6 +74,14 @@ pub enum Error {
     },
     #[error("reading the rules: {}", each(.0))]
     Rules(Vec<Problem>),
+    #[error("reading git.signingKeyFile {}", path.display())]
+    SigningKey {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("git.signingKeyFile")]
+    Signer(#[source] crate::git::Error),
     #[error("a task of the daemon ended early")]
     TaskEnded,
 }

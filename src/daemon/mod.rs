@@ -19,6 +19,7 @@ mod publish;
 mod queue;
 mod reach;
 mod recall;
+mod remedy;
 pub mod rules;
 pub mod settings;
 mod ticks;
@@ -128,7 +129,7 @@ async fn serve_with(
     let context = Context {
         clock: parts.clock,
         cache,
-        executor: Executor::new(writes, parts.clock),
+        executor: Executor::new(writes.clone(), parts.clock),
         events,
         watchlist: Arc::new(Watchlist::default()),
         metrics: parts.metrics,
@@ -140,7 +141,12 @@ async fn serve_with(
     if !fill(filled.clone(), &ready, &stop).await {
         return Ok(());
     }
-    let reach = reach::follow(parts.clients.watches, parts.clock, filled, ready.clone());
+    let reach = reach::follow(
+        parts.clients.watches.clone(),
+        parts.clock,
+        filled,
+        ready.clone(),
+    );
     until(&mut tasks, &stop, reach);
     let free = CancellationToken::new();
     let needs = leader::Needs {
@@ -154,6 +160,13 @@ async fn serve_with(
         end: free.clone(),
     };
     let role = leader::begin(election, needs);
+    let remedies = remedy::Remedies::new(
+        context.clone(),
+        (parts.clients.watches.clone(), writes),
+        parts.settings.git.means()?,
+        role.clone(),
+    );
+    until(&mut tasks, &stop, remedies.keep_up());
     let kind = parts.settings.evidence.source.name();
     let source = (parts.source, kind);
     let (fresh, rules) = tick(&mut tasks, &stop, &context, source, parts.rules, &ready);

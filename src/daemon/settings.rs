@@ -15,10 +15,12 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 mod election;
+mod git;
 mod layers;
 mod reader;
 
 pub use election::Election;
+pub use git::Git;
 use reader::{Reader, Section};
 
 /// What one daemon is told.
@@ -37,6 +39,8 @@ pub struct Settings {
     pub election: Election,
     /// Where evidence comes from.
     pub evidence: Evidence,
+    /// How commits are undone.
+    pub git: Git,
     /// Folders with rule files, relative to the settings file. Default none: the shipped rules.
     pub rules: Vec<PathBuf>,
     /// Address of page, API, metrics and health. Default `127.0.0.1:8095`.
@@ -228,6 +232,12 @@ const KEYS: &[(&str, bool)] = &[
     ("evidence.scrape.namespace", false),
     ("evidence.scrape.port", false),
     ("evidence.scrape.targets", true),
+    ("git.folder", false),
+    ("git.name", false),
+    ("git.email", false),
+    ("git.signingKeyFile", false),
+    ("git.timeout", false),
+    ("git.maxDownload", false),
     ("rules", true),
     ("listen", false),
     ("log.format", false),
@@ -242,6 +252,7 @@ fn settings(reader: &mut Reader, root: &Section) -> Option<Settings> {
     let account = reader.text(root, "account");
     let election = election::election(reader, root);
     let evidence = evidence(reader, root);
+    let git = git::git(reader, root);
     let rules = reader.paths(root, "rules");
     let listen = listen(reader, root);
     let log = log(reader, root);
@@ -251,6 +262,7 @@ fn settings(reader: &mut Reader, root: &Section) -> Option<Settings> {
         gate,
         account,
         election,
+        git,
         evidence: evidence?,
         rules,
         listen: listen?,
@@ -470,6 +482,7 @@ mod tests {
             gate: Gate::Auto,
             account: None,
             election: Election::default(),
+            git: Git::default(),
             evidence: Evidence {
                 every: seconds(2),
                 source: Source::Prometheus {
@@ -505,6 +518,13 @@ leaderElection:
   leaseDuration: 9s
   renewDeadline: 6s
   retryPeriod: 500ms
+git:
+  folder: copies
+  name: Bot
+  email: bot@a
+  signingKeyFile: key
+  timeout: 30s
+  maxDownload: 64
 evidence:
   every: 5s
   block: 10s
@@ -531,6 +551,14 @@ log: {format: json, level: 'info,sluice=debug'}
                 lease: seconds(9),
                 renew: seconds(6),
                 retry: Duration::from_millis(500),
+            },
+            git: Git {
+                folder: "etc/copies".into(),
+                name: "Bot".to_owned(),
+                email: "bot@a".to_owned(),
+                signing_key_file: Some("etc/key".into()),
+                timeout: seconds(30),
+                max_download: 64,
             },
             evidence: Evidence {
                 every: seconds(5),
@@ -611,7 +639,7 @@ log: {format: json, level: 'info,sluice=debug'}
             (
                 &format!("{LEAST}gates: auto\n"),
                 &[],
-                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, account, leaderElection, evidence, rules, listen, log",
+                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, account, leaderElection, evidence, git, rules, listen, log",
             ),
             (
                 "evidence: {prometheus: {url: 'http://a', token: x}}",

@@ -236,12 +236,35 @@ pub enum NoDataThen {
 }
 
 /// What is put back after a failure.
-#[derive(Deserialize, Serialize, Clone, Debug, PartialEq, JsonSchema)]
+#[derive(Deserialize, Serialize, Clone, Debug, PartialEq, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OnFailure {
     /// Whether the Deployment's template goes back to stable; else it stays held. Default `true`.
     #[serde(default = "yes")]
     pub restore_template: bool,
+    /// Whether the commit that brought a failed template is undone in Git too. Default: not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git: Option<GitOnFailure>,
+}
+
+/// How a failed template is undone in Git.
+#[derive(Deserialize, Serialize, Clone, Debug, PartialEq, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GitOnFailure {
+    /// `revert` commits to the branch that is deployed.
+    pub mode: GitMode,
+    /// The Flux Kustomization that applies the Deployment: `namespace/name`, or a name in the
+    /// Rollout's namespace.
+    #[x_kube(validation = Rule::new("self.size() >= 1 && self.size() <= 507 && self.split('/').size() <= 2").message("onFailure.git.kustomization must be a name or namespace/name"))]
+    pub kustomization: String,
+}
+
+/// What is done in Git after a failure.
+#[derive(Deserialize, Serialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum GitMode {
+    /// One commit that takes back those that led to the failed template, pushed to the branch.
+    Revert,
 }
 
 fn yes() -> bool {
@@ -286,6 +309,9 @@ pub struct RolloutStatus {
     /// Answers to the newest requests of people, newest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<Answer>,
+    /// What is known of the commits behind the templates, and the last remedy in Git.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git: Option<GitStatus>,
     /// `Ready`, `Reconciling`, `Stalled` (kstatus), `Accepted`, `Promoted`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -388,6 +414,68 @@ pub struct LastRun {
     pub started: Time,
     /// When it ended.
     pub ended: Time,
+}
+
+/// The commits behind the templates, and the last remedy in Git.
+#[derive(Deserialize, Serialize, Clone, Debug, Default, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GitStatus {
+    /// Where the stable template came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub good: Option<GitPoint>,
+    /// Where the newest run's template came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bad: Option<GitPoint>,
+    /// What became of the newest run that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<GitRemedy>,
+}
+
+/// A commit and the template that it brought.
+#[derive(Deserialize, Serialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GitPoint {
+    /// The commit.
+    pub commit: String,
+    /// Hash of the template.
+    pub revision: String,
+    /// The run that tried it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+}
+
+/// What was done in Git after a run that failed.
+#[derive(Deserialize, Serialize, Clone, Debug, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GitRemedy {
+    /// The run.
+    pub run: String,
+    /// `Reverted`, `Restored`, `Superseded` or `NotReverted`.
+    pub outcome: String,
+    /// What was done, or why not and what to do by hand.
+    pub message: String,
+    /// Our commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// When.
+    pub at: Time,
+    /// When Flux was seen to have applied it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied: Option<Time>,
+}
+
+impl GitRemedy {
+    /// One without a commit.
+    pub fn none(run: &str, outcome: &str, message: &str, now: jiff::Timestamp) -> Self {
+        Self {
+            run: run.to_owned(),
+            outcome: outcome.to_owned(),
+            message: message.to_owned(),
+            commit: None,
+            at: Time(now),
+            applied: None,
+        }
+    }
 }
 
 /// What became of a person's request.

@@ -12,6 +12,7 @@ pub mod events;
 pub mod execute;
 pub mod fate;
 pub mod fence;
+pub mod flux;
 pub mod gate;
 pub mod labels;
 pub mod lease;

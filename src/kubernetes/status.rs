@@ -40,6 +40,7 @@ pub fn status(
         run: state.phase.run().map(|run| run_status(terms, state, run)),
         last_run: last_run(state),
         answers: state.answers.iter().map(answer).collect(),
+        git: before.and_then(|before| before.git.clone()),
         conditions: conditions(state, before, generation, now),
         checkpoint: Some(serde_json::to_string(state)?),
     })

@@ -117,6 +117,18 @@ pub enum Reason {
     StillFailed {
         revision: Revision,
     },
+    GitReverted {
+        sentence: String,
+    },
+    GitNotReverted {
+        why: String,
+    },
+    GitWaits {
+        why: String,
+    },
+    GitApplied {
+        took: String,
+    },
     Restarted,
     Suspended,
     SetAside {
@@ -169,6 +181,10 @@ impl Reason {
             Self::Superseded { .. } => "Superseded",
             Self::Cancelled { .. } => "Cancelled",
             Self::StillFailed { .. } => "StillFailed",
+            Self::GitReverted { .. } => "GitReverted",
+            Self::GitNotReverted { .. } => "GitNotReverted",
+            Self::GitWaits { .. } => "GitWaits",
+            Self::GitApplied { .. } => "GitApplied",
             Self::Restarted => "Restarted",
             Self::Suspended => "Suspended",
             Self::SetAside { .. } => "SetAside",
@@ -193,6 +209,8 @@ impl Reason {
             | Self::Held { .. }
             | Self::RollbackStarted { .. }
             | Self::RolledBack { .. }
+            | Self::GitNotReverted { .. }
+            | Self::GitWaits { .. }
             | Self::StillFailed { .. }
             | Self::SetAside { .. } => true,
             Self::Answered { done, .. } => !done,
@@ -216,6 +234,8 @@ impl Reason {
             | Self::Promoted { .. }
             | Self::Superseded { .. }
             | Self::Cancelled { .. }
+            | Self::GitReverted { .. }
+            | Self::GitApplied { .. }
             | Self::Restarted
             | Self::Suspended
             | Self::Released => false,
@@ -348,6 +368,17 @@ impl fmt::Display for Reason {
                 out,
                 "{revision} failed before and is applied again: it stays held; a new template or `sluice retry` starts a run"
             ),
+            Self::GitReverted { sentence } => write!(out, "in Git: {sentence}"),
+            Self::GitNotReverted { why } => {
+                write!(
+                    out,
+                    "the commit stays in Git, and so does the failed template: {why}"
+                )
+            }
+            Self::GitWaits { why } => {
+                write!(out, "the remedy in Git waits, and is tried again: {why}")
+            }
+            Self::GitApplied { took } => write!(out, "Flux applied the revert after {took}"),
             Self::Restarted => write!(out, "the queued restart is done natively"),
             Self::Suspended => write!(out, "suspended: the gate is open, nothing is guarded"),
             Self::SetAside { revision, how } => {

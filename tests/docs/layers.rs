@@ -10,8 +10,10 @@ use regex::Regex;
 use super::{files, none, root, text};
 
 /// What each folder may use of the crate besides itself.
-const MAY_USE: [(&str, &[&str]); 10] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("stats", &[]),
+    ("git", &["causes"]),
+    ("kustomize", &["yaml"]),
     ("rollout", &["stats", "clock", "yaml"]),
     (
         "kubernetes",
@@ -25,6 +27,8 @@ const MAY_USE: [(&str, &[&str]); 10] = [
     (
         "daemon",
         &[
+            "git",
+            "kustomize",
             "kubernetes",
             "prometheus",
             "web",

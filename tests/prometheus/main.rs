@@ -10,10 +10,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test fails by panicking
 
+mod backtest;
 #[path = "../servers/child.rs"]
 #[allow(dead_code)] // other tests use more of it
 mod child;
-mod backtest;
 mod every_scenario;
 mod large;
 mod play;

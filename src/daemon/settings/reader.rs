@@ -216,6 +216,11 @@ impl Reader {
 
     /// A port.
     pub fn port(&mut self, section: &Section, key: &str, default: u16) -> u16 {
+        self.number(section, key, default, "a port, 1 to 65535")
+    }
+
+    /// A number above zero, of 16 bits.
+    pub fn number(&mut self, section: &Section, key: &str, default: u16, wanted: &str) -> u16 {
         let Some(value) = section.get(key) else {
             return default;
         };
@@ -224,9 +229,9 @@ impl Reader {
             ValueKind::String(text) => text.parse().ok(),
             _ => None,
         };
-        parsed.filter(|port| *port > 0).unwrap_or_else(|| {
+        parsed.filter(|number| *number > 0).unwrap_or_else(|| {
             let found = found(&value.kind);
-            self.wrong(section, key, &found, "a port, 1 to 65535");
+            self.wrong(section, key, &found, wanted);
             default
         })
     }

@@ -1,0 +1,316 @@
+//! The remedy in Git: what a Rollout's rollback leaves undone as long as the commit that caused it
+//! stays on the branch.
+//!
+//! It goes beside the passes and never holds them up: traffic and template are back before Git
+//! is looked at. What is done is written to `status.git` of the Rollout, each step when it is
+//! done, so that a restart goes on behind it; a commit that was pushed just before a crash is
+//! found by its trailer.
+//!
+//! Guarantees: only a daemon that leads does anything; one remedy at a time; nothing is asked of
+//! anybody while nothing is due; what failed for now is tried again, ever more seldom.
+//!
+//! Not here: what is due (`due`), how commits are undone (`crate::git`).
+
+mod due;
+mod undo;
+mod view;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+use tokio::sync::watch;
+
+pub use undo::Means;
+
+use super::context::Context;
+use super::leader::Role;
+use super::publish;
+use super::queue::Key;
+use crate::causes;
+use crate::clock::elapsed;
+use crate::kubernetes::crd::{GitPoint, GitRemedy, GitStatus, MANAGER, Rollout};
+use crate::kubernetes::events::reference;
+use crate::kubernetes::flux::{self, Flux, Named};
+use crate::rollout::reason::Reason;
+use due::{Due, due, wanted};
+
+/// Time between two looks at what is due.
+const EVERY: Duration = Duration::from_secs(1);
+/// The first wait after something failed; doubles up to the longest.
+const FIRST_RETRY: Duration = Duration::from_secs(2);
+const LONGEST_RETRY: Duration = Duration::from_secs(300);
+/// A request that takes longer has failed.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Why a step was not done for now.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Flux(#[from] flux::Error),
+    #[error("{0} says no commit yet")]
+    NoRevision(String),
+    #[error(transparent)]
+    Git(#[from] crate::git::Error),
+    #[error("the work on the repository ended abnormally")]
+    Lost(#[from] tokio::task::JoinError),
+    #[error("writing status.git as JSON")]
+    Encode(#[source] serde_json::Error),
+    #[error("writing status.git")]
+    Write(#[source] kube::Error),
+    #[error("writing status.git: no answer within 5 s")]
+    Silent,
+}
+
+/// What was tried without success.
+#[derive(Debug, Default)]
+struct Trouble {
+    times: u32,
+    until: Option<Timestamp>,
+    told: String,
+}
+
+#[allow(missing_debug_implementations)] // kube's Client has none
+/// Does what is due, one Rollout after the other.
+pub struct Remedies {
+    context: Context,
+    writes: Client,
+    flux: Flux,
+    means: Means,
+    role: watch::Receiver<Role>,
+    troubles: HashMap<Key, Trouble>,
+}
+
+impl Remedies {
+    /// Nothing is looked at yet.
+    pub fn new(
+        context: Context,
+        (reads, writes): (Client, Client),
+        means: Means,
+        role: watch::Receiver<Role>,
+    ) -> Self {
+        Self {
+            context,
+            flux: Flux::new(reads, writes.clone()),
+            writes,
+            means,
+            role,
+            troubles: HashMap::new(),
+        }
+    }
+
+    /// Looks for ever.
+    pub async fn keep_up(mut self) {
+        loop {
+            self.context.clock.sleep(EVERY).await;
+            if !self.role.borrow().leads() {
+                self.troubles.clear();
+                continue;
+            }
+            for rollout in self.context.cache.rollouts.all() {
+                if let Some(by) = wanted(&rollout) {
+                    self.look(&rollout, &by).await;
+                }
+            }
+        }
+    }
+
+    /// Does what is due for one Rollout, unless that failed a moment ago.
+    async fn look(&mut self, rollout: &Rollout, by: &Named) {
+        let now = self.context.clock.now();
+        let Some(status) = &rollout.status else {
+            return;
+        };
+        let due = due(status, now);
+        let key = (rollout.namespace().unwrap_or_default(), rollout.name_any());
+        let waits = self.troubles.get(&key).and_then(|trouble| trouble.until);
+        if due == Due::Nothing || waits.is_some_and(|until| now < until) {
+            return;
+        }
+        match self.step(rollout, by, due, now).await {
+            Ok(()) => drop(self.troubles.remove(&key)),
+            Err(error) => self.failed(rollout, key, &error, now),
+        }
+    }
+
+    fn failed(&mut self, rollout: &Rollout, key: Key, error: &Error, now: Timestamp) {
+        let why = causes::told(error);
+        let trouble = self.troubles.entry(key).or_default();
+        let wait = FIRST_RETRY
+            .saturating_mul(1 << trouble.times.min(10))
+            .min(LONGEST_RETRY);
+        trouble.times = trouble.times.saturating_add(1);
+        trouble.until = now.checked_add(wait).ok();
+        // What passes by itself is told when it has lasted.
+        if trouble.times > 2 && trouble.told != why {
+            trouble.told.clone_from(&why);
+            let reason = [Reason::GitWaits { why }];
+            publish::tell(&self.context, &[reference(rollout)], "", &reason, now);
+        }
+    }
+
+    async fn step(
+        &self,
+        rollout: &Rollout,
+        by: &Named,
+        due: Due,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let git = rollout
+            .status
+            .as_ref()
+            .and_then(|status| status.git.clone());
+        let git = git.unwrap_or_default();
+        match due {
+            Due::Nothing => Ok(()),
+            Due::Keep(good) => {
+                self.write(
+                    rollout,
+                    &GitStatus {
+                        good: Some(good),
+                        ..git
+                    },
+                )
+                .await
+            }
+            Due::AskGood(revision) => {
+                let commit = self.flux.kustomization(by).await?.applied;
+                let good = Some(point(by, commit, None, revision)?);
+                self.write(rollout, &GitStatus { good, ..git }).await
+            }
+            Due::AskBad { run, revision } => {
+                let commit = self.flux.kustomization(by).await?.attempted;
+                let bad = Some(point(by, commit, Some(run), revision)?);
+                self.write(rollout, &GitStatus { bad, ..git }).await
+            }
+            Due::Give { run, why } => {
+                let remedy = GitRemedy::none(&run, "NotReverted", why, now);
+                self.conclude(rollout, git, remedy, now).await
+            }
+            Due::Undo { good, bad } => {
+                let remedy = self.undo(rollout, by, &good, &bad, now).await?;
+                self.conclude(rollout, git, remedy, now).await
+            }
+            Due::AskApplied(remedy) => self.await_applied(rollout, by, git, remedy, now).await,
+        }
+    }
+
+    /// Takes the commits back; what cannot be done by trying again is an outcome too.
+    async fn undo(
+        &self,
+        rollout: &Rollout,
+        by: &Named,
+        good: &GitPoint,
+        bad: &GitPoint,
+        now: Timestamp,
+    ) -> Result<GitRemedy, Error> {
+        let kustomization = self.flux.kustomization(by).await?;
+        let repository = self.flux.repository(&kustomization.repository).await?;
+        let run = bad.run.clone().unwrap_or_default();
+        let job = undo::Job::new(rollout, &kustomization, &repository, (good, bad), now);
+        let means = self.means.clone();
+        let runtime = tokio::runtime::Handle::current();
+        let done = match job {
+            Ok(job) => tokio::task::spawn_blocking(move || job.done(&means, runtime)).await?,
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(done) => {
+                if done.commit.is_some() {
+                    let at = (by, &kustomization.repository);
+                    self.flux.reconcile_now(at.0, at.1, now).await?;
+                }
+                Ok(GitRemedy { run, ..done })
+            }
+            Err(error) if error.may_pass() => Err(error.into()),
+            Err(error) => {
+                let why = causes::told(&error);
+                Ok(GitRemedy::none(&run, "NotReverted", &why, now))
+            }
+        }
+    }
+
+    async fn conclude(
+        &self,
+        rollout: &Rollout,
+        git: GitStatus,
+        remedy: GitRemedy,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let (run, sentence) = (remedy.run.clone(), remedy.message.clone());
+        let reason = match remedy.outcome.as_str() {
+            "NotReverted" => Reason::GitNotReverted { why: sentence },
+            _ => Reason::GitReverted { sentence },
+        };
+        let remedy = Some(remedy);
+        self.write(rollout, &GitStatus { remedy, ..git }).await?;
+        publish::tell(&self.context, &[reference(rollout)], &run, &[reason], now);
+        Ok(())
+    }
+
+    /// Flux applies our commit, or a later one on top of it, when it is healthy.
+    async fn await_applied(
+        &self,
+        rollout: &Rollout,
+        by: &Named,
+        git: GitStatus,
+        remedy: GitRemedy,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let applied = self.flux.kustomization(by).await?.applied;
+        let before =
+            [&git.good, &git.bad].map(|point| point.as_ref().map(|point| point.commit.clone()));
+        if applied.is_none() || before.contains(&applied) {
+            return Ok(());
+        }
+        let took = elapsed(remedy.at.0, now);
+        let run = remedy.run.clone();
+        let took = humantime::format_duration(Duration::from_secs(took.as_secs())).to_string();
+        let remedy = Some(GitRemedy {
+            applied: Some(Time(now)),
+            ..remedy
+        });
+        self.write(rollout, &GitStatus { remedy, ..git }).await?;
+        let reason = [Reason::GitApplied { took }];
+        publish::tell(&self.context, &[reference(rollout)], &run, &reason, now);
+        Ok(())
+    }
+
+    async fn write(&self, rollout: &Rollout, git: &GitStatus) -> Result<(), Error> {
+        let namespace = rollout.namespace().unwrap_or_default();
+        let rollouts: Api<Rollout> = Api::namespaced(self.writes.clone(), &namespace);
+        let params = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let operations = json!([
+            {"op": "test", "path": "/metadata/uid", "value": rollout.uid()},
+            {"op": "add", "path": "/status/git", "value": git},
+        ]);
+        let operations = serde_json::from_value(operations).map_err(Error::Encode)?;
+        let (name, patch) = (rollout.name_any(), Patch::<()>::Json(operations));
+        let request = rollouts.patch_status(&name, &params, &patch);
+        match tokio::time::timeout(DEADLINE, request).await {
+            Ok(answer) => answer.map(|_| ()).map_err(Error::Write),
+            Err(_) => Err(Error::Silent),
+        }
+    }
+}
+
+fn point(
+    by: &Named,
+    commit: Option<String>,
+    run: Option<String>,
+    revision: String,
+) -> Result<GitPoint, Error> {
+    let told = || Error::NoRevision(format!("Kustomization {}/{}", by.namespace, by.name));
+    Ok(GitPoint {
+        commit: commit.ok_or_else(told)?,
+        revision,
+        run,
+    })
+}

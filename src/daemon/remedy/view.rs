@@ -1,0 +1,145 @@
+//! What a tree of a repository deploys for one Deployment: its pod template, as built from the
+//! path; or, where that cannot be built, the files under the path that name one of its images.
+
+use git2::{ObjectType, Repository, Tree, TreeWalkMode, TreeWalkResult};
+
+use crate::git::{Error, View};
+use crate::kustomize::{self, Files, build};
+
+/// The pod template that a path deploys.
+#[derive(Debug, Clone)]
+pub struct Template {
+    /// The path, from the root.
+    pub path: String,
+    /// The Deployment's name.
+    pub name: String,
+}
+
+impl View for Template {
+    fn of(&self, repository: &Repository, tree: &Tree<'_>) -> Result<String, Error> {
+        let files = Tracked { repository, tree };
+        let objects = build(&files, &self.path).map_err(|error| Error::View(error.to_string()))?;
+        let mut found = objects.into_iter().filter(|object| {
+            object["kind"] == "Deployment" && object["metadata"]["name"] == self.name.as_str()
+        });
+        match (found.next(), found.next()) {
+            (Some(one), None) => Ok(one["spec"]["template"].to_string()),
+            (None, _) => Err(Error::View(format!(
+                "{} deploys no Deployment {}",
+                self.path, self.name
+            ))),
+            (Some(_), Some(_)) => Err(Error::View(format!(
+                "{} deploys several {}",
+                self.path, self.name
+            ))),
+        }
+    }
+}
+
+/// The files under a path that name an image.
+#[derive(Debug, Clone)]
+pub struct Naming {
+    /// The path, from the root.
+    pub path: String,
+    /// Images without their tags.
+    pub images: Vec<String>,
+}
+
+impl Naming {
+    /// For these images, tags and digests left out.
+    pub fn new(path: &str, images: &[String]) -> Self {
+        let name = |image: &String| kustomize::image_name(image).to_owned();
+        let mut images: Vec<String> = images.iter().map(name).collect();
+        images.sort_unstable();
+        images.dedup();
+        Self {
+            path: path.to_owned(),
+            images,
+        }
+    }
+}
+
+impl View for Naming {
+    fn of(&self, repository: &Repository, tree: &Tree<'_>) -> Result<String, Error> {
+        let folder = self.path.trim_start_matches("./").trim_matches('/');
+        let below = match folder {
+            "" | "." => tree.clone(),
+            folder => {
+                let entry = tree.get_path(std::path::Path::new(folder));
+                let found = entry.and_then(|entry| repository.find_tree(entry.id()));
+                found.map_err(|_| Error::View(format!("there is no folder {folder}")))?
+            }
+        };
+        let mut seen = String::new();
+        let walked = below.walk(TreeWalkMode::PreOrder, |parent, entry| {
+            if entry.kind() == Some(ObjectType::Blob)
+                && let Ok(blob) = repository.find_blob(entry.id())
+                && self.named_in(blob.content())
+            {
+                let name = String::from_utf8_lossy(entry.name_bytes());
+                seen.extend([parent, &name, " ", &entry.id().to_string(), "\n"]);
+            }
+            TreeWalkResult::Ok
+        });
+        walked.map_err(|error| Error::View(error.message().to_owned()))?;
+        if seen.is_empty() {
+            Err(Error::View(format!(
+                "no file under {} names {}",
+                self.path,
+                self.images.join(" or ")
+            )))
+        } else {
+            Ok(seen)
+        }
+    }
+}
+
+impl Naming {
+    fn named_in(&self, content: &[u8]) -> bool {
+        let text = String::from_utf8_lossy(content);
+        self.images
+            .iter()
+            .any(|image| text.contains(image.as_str()))
+    }
+}
+
+/// The files of a tree.
+struct Tracked<'a> {
+    repository: &'a Repository,
+    tree: &'a Tree<'a>,
+}
+
+impl Files for Tracked<'_> {
+    fn text(&self, path: &str) -> Result<Option<String>, String> {
+        let Ok(entry) = self.tree.get_path(std::path::Path::new(path)) else {
+            return Ok(None);
+        };
+        if entry.kind() != Some(ObjectType::Blob) {
+            return Ok(None);
+        }
+        let blob = self.repository.find_blob(entry.id());
+        let blob = blob.map_err(|error| error.message().to_owned())?;
+        let text = std::str::from_utf8(blob.content()).map_err(|error| error.to_string())?;
+        Ok(Some(text.to_owned()))
+    }
+
+    fn list(&self, path: &str) -> Result<Option<Vec<String>>, String> {
+        let below = match path {
+            "" => Some(self.tree.clone()),
+            path => {
+                let entry = self.tree.get_path(std::path::Path::new(path)).ok();
+                entry.and_then(|entry| self.repository.find_tree(entry.id()).ok())
+            }
+        };
+        Ok(below.map(|tree| tree.iter().map(|entry| name_of(&entry)).collect()))
+    }
+}
+
+fn name_of(entry: &git2::TreeEntry<'_>) -> String {
+    let slash = if entry.kind() == Some(ObjectType::Tree) {
+        "/"
+    } else {
+        ""
+    };
+    format!("{}{slash}", String::from_utf8_lossy(entry.name_bytes()))
+}

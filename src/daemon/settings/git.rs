@@ -1,0 +1,86 @@
+//! The settings of remedies in Git.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::reader::{Reader, Section};
+use crate::daemon::connect::Error;
+use crate::daemon::remedy::Means;
+use crate::git::Signer;
+
+/// How commits are undone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Git {
+    /// Where copies of repositories are kept. Default `sluice-git` in the system's folder for
+    /// temporary files.
+    pub folder: PathBuf,
+    /// Who commits. Default `Sluice`.
+    pub name: String,
+    /// The committer's e-mail address. Default `sluice@localhost`.
+    pub email: String,
+    /// A private key as `ssh-keygen` writes it, by which commits are signed. Default: not signed.
+    pub signing_key_file: Option<PathBuf>,
+    /// For all of one remedy. Default `2m`.
+    pub timeout: Duration,
+    /// MiB that are received for one. Default 512.
+    pub max_download: u16,
+}
+
+impl Default for Git {
+    fn default() -> Self {
+        Self {
+            folder: std::env::temp_dir().join("sluice-git"),
+            name: "Sluice".to_owned(),
+            email: "sluice@localhost".to_owned(),
+            signing_key_file: None,
+            timeout: Duration::from_secs(120),
+            max_download: 512,
+        }
+    }
+}
+
+impl Git {
+    /// What remedies work with.
+    pub(in crate::daemon) fn means(&self) -> Result<Means, Error> {
+        let signer = self.signing_key_file.as_deref().map(signer).transpose()?;
+        Ok(Means {
+            folder: self.folder.clone(),
+            name: self.name.clone(),
+            email: self.email.clone(),
+            signer,
+            timeout: self.timeout,
+            most: u64::from(self.max_download) << 20,
+        })
+    }
+}
+
+fn signer(path: &Path) -> Result<Arc<Signer>, Error> {
+    let key = std::fs::read_to_string(path).map_err(|source| Error::SigningKey {
+        path: path.to_owned(),
+        source,
+    })?;
+    let signer = Signer::new(&SecretString::from(key), None).map_err(Error::Signer)?;
+    Ok(Arc::new(signer))
+}
+
+/// Reads `git`.
+pub fn git(reader: &mut Reader, root: &Section) -> Git {
+    let section = reader.section(root, "git");
+    let usual = Git::default();
+    Git {
+        folder: reader.path(&section, "folder").unwrap_or(usual.folder),
+        name: reader.text(&section, "name").unwrap_or(usual.name),
+        email: reader.text(&section, "email").unwrap_or(usual.email),
+        signing_key_file: reader.path(&section, "signingKeyFile"),
+        timeout: reader.duration(&section, "timeout", usual.timeout),
+        max_download: reader.number(
+            &section,
+            "maxDownload",
+            usual.max_download,
+            "MiB, 1 to 65535",
+        ),
+    }
+}

@@ -1,0 +1,163 @@
+//! Why a Git remedy did not come about, in words for the person who has to do it instead.
+//!
+//! No text holds a credential: URLs are printed without their user part, and what a server
+//! answered is cut to a line.
+
+use std::fmt;
+
+use super::remote::Address;
+
+/// What went wrong, by what was being done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A key of the credentials cannot be used.
+    #[error("credentials: {key}: {why}")]
+    Credentials {
+        /// The Secret's key.
+        key: &'static str,
+        /// What was found and what would be right.
+        why: String,
+    },
+    /// The address is none that is understood.
+    #[error("{url}: {why}")]
+    Address {
+        /// As given, without credentials.
+        url: String,
+        /// What would be right.
+        why: &'static str,
+    },
+    /// Nobody answers there.
+    #[error("cannot reach {at}: {why}")]
+    Unreachable {
+        /// The repository.
+        at: Address,
+        /// The innermost cause.
+        why: String,
+    },
+    /// The server answers, but not to us.
+    #[error("{at} refuses: {why}")]
+    Refused {
+        /// The repository.
+        at: Address,
+        /// Its answer.
+        why: String,
+    },
+    /// The branch is not there.
+    #[error("{at} has no branch {branch}")]
+    NoBranch {
+        /// The repository.
+        at: Address,
+        /// Its missing branch.
+        branch: String,
+    },
+    /// More than the daemon is willing to hold.
+    #[error("{at} sent more than {limit} MiB; raise git.maxDownload, or revert by hand")]
+    TooLarge {
+        /// The repository.
+        at: Address,
+        /// MiB.
+        limit: u64,
+    },
+    /// The last good commit is not behind the branch: it was rewritten, or is another branch's.
+    #[error("{good} is not an ancestor of {branch} within {depth} commits")]
+    NoPath {
+        /// The last good commit.
+        good: Commit,
+        /// The branch.
+        branch: String,
+        /// How many commits were looked through.
+        depth: usize,
+    },
+    /// Later changes touch the same lines.
+    #[error("reverting {commit} conflicts with later changes of {}", paths.join(", "))]
+    Conflict {
+        /// The commit that cannot be undone by itself.
+        commit: Commit,
+        /// The files.
+        paths: Vec<String>,
+    },
+    /// The server keeps the branch from being pushed to.
+    #[error("{at} protects {branch}: {why}")]
+    Protected {
+        /// The repository.
+        at: Address,
+        /// The branch.
+        branch: String,
+        /// Its answer.
+        why: String,
+    },
+    /// Others pushed each time.
+    #[error("{branch} moved in each of {tries} tries to push")]
+    Moved {
+        /// The branch.
+        branch: String,
+        /// How often.
+        tries: usize,
+    },
+    /// The time for all of it is over.
+    #[error("{at}: not done within {seconds} s")]
+    TimedOut {
+        /// The repository.
+        at: Address,
+        /// The time that was given.
+        seconds: u64,
+    },
+    /// What a commit deploys cannot be seen.
+    #[error("what is deployed cannot be seen: {0}")]
+    View(String),
+    /// The commit cannot be signed.
+    #[error("signing the commit: {0}")]
+    Sign(String),
+    /// Files of the local copy.
+    #[error("{doing}")]
+    Local {
+        /// What with.
+        doing: String,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// libgit2 says no.
+    #[error("{doing}: {}", source.message())]
+    Git {
+        /// What with.
+        doing: &'static str,
+        /// Its words.
+        source: git2::Error,
+    },
+}
+
+impl Error {
+    /// Whether trying again later may help. A refusal may: credentials are mended and rotated.
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. }
+                | Self::Refused { .. }
+                | Self::Moved { .. }
+                | Self::TimedOut { .. }
+        )
+    }
+}
+
+/// Names what was being done when libgit2 failed.
+pub(super) trait Doing<T> {
+    /// The error with what was being done.
+    fn doing(self, doing: &'static str) -> Result<T, Error>;
+}
+
+impl<T> Doing<T> for Result<T, git2::Error> {
+    fn doing(self, doing: &'static str) -> Result<T, Error> {
+        self.map_err(|source| Error::Git { doing, source })
+    }
+}
+
+/// A commit's name, printed short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Commit(pub git2::Oid);
+
+impl fmt::Display for Commit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.12}", self.0.to_string())
+    }
+}

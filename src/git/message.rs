@@ -1,0 +1,108 @@
+//! What our commit says, and how it is known again.
+//!
+//! The trailers `Sluice-Run` and `Sluice-Rollout` mark a commit as ours: after a crash the remedy
+//! is found instead of made twice, and a deployment caused by it is known as a return to stable.
+//! Trailers are read from the message's last paragraph only, as git-interpret-trailers(1) does.
+
+use super::history::Change;
+
+const RUN: &str = "Sluice-Run: ";
+
+/// The parts of a commit's message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The Rollout, `namespace/name`.
+    pub rollout: String,
+    /// The run whose verdict leads to the commit.
+    pub run: String,
+    /// The verdict with its numbers, a sentence.
+    pub verdict: String,
+    /// Where people read more, if there is such a place.
+    pub link: Option<String>,
+}
+
+impl Message {
+    /// The whole text.
+    pub fn text(&self, undone: &[Change]) -> String {
+        let reverts = undone.iter().map(|change| {
+            let (commit, summary) = (change.commit.0, &change.summary);
+            format!("This reverts commit {commit} ({summary}).\n")
+        });
+        let reverts: Vec<String> = reverts.collect();
+        let link = self.link.iter().map(|link| format!("\n{link}\n"));
+        [
+            format!("{}\n\n{}\n\n", self.subject(undone), self.verdict),
+            reverts.concat(),
+            link.collect(),
+            format!("\n{RUN}{}\nSluice-Rollout: {}\n", self.run, self.rollout),
+        ]
+        .concat()
+    }
+
+    fn subject(&self, undone: &[Change]) -> String {
+        match undone {
+            [only] => format!("Revert \"{}\"", only.summary),
+            several => format!(
+                "Revert {} commits that released {}",
+                several.len(),
+                self.rollout
+            ),
+        }
+    }
+}
+
+/// The run whose remedy a commit is, if it is one.
+pub fn run_of(message: &str) -> Option<&str> {
+    let last = message.trim_end().rsplit("\n\n").next()?;
+    let run = last.lines().find_map(|line| line.strip_prefix(RUN))?;
+    Some(run.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::git::error::Commit;
+
+    fn change(summary: &str) -> Change {
+        Change {
+            commit: Commit(
+                git2::Oid::from_str("0123456789abcdef0123456789abcdef01234567").unwrap(),
+            ),
+            parent: git2::Oid::ZERO_SHA1,
+            summary: summary.to_owned(),
+            author: String::new(),
+            merge: false,
+        }
+    }
+
+    fn message() -> Message {
+        Message {
+            rollout: "shop/backend".to_owned(),
+            run: "backend-7".to_owned(),
+            verdict: "canary 31 of 612 (5.07%)".to_owned(),
+            link: Some("https://sluice.example/runs/backend-7".to_owned()),
+        }
+    }
+
+    #[test]
+    fn the_message_says_what_why_and_whose_and_is_known_again() {
+        let text = message().text(&[change("Release v3")]);
+        assert_eq!(
+            text,
+            "Revert \"Release v3\"\n\ncanary 31 of 612 (5.07%)\n\n\
+             This reverts commit 0123456789abcdef0123456789abcdef01234567 (Release v3).\n\n\
+             https://sluice.example/runs/backend-7\n\n\
+             Sluice-Run: backend-7\nSluice-Rollout: shop/backend\n"
+        );
+        assert_eq!(run_of(&text), Some("backend-7"));
+    }
+
+    #[test]
+    fn a_message_that_only_quotes_the_trailer_is_not_ours() {
+        assert_eq!(
+            run_of("Fix\n\nSluice-Run: a\nwas wrong\n\nSigned-off-by: me\n"),
+            None
+        );
+        assert_eq!(run_of("Sluice"), None);
+    }
+}

@@ -1,0 +1,32 @@
+//! Undoing commits in a repository that somebody else owns.
+//!
+//! A remedy is one commit on top of the branch that takes back the commits which led from the
+//! last good template to the bad one, pushed without force. What cannot be undone cleanly is not
+//! undone: the error says why and what a person would run.
+//!
+//! From the outside in: `undo` is the whole of it; `history` finds the commits, `revert` makes
+//! the tree, `message` and `sign` the commit, `copy` fetches and pushes, `transport` speaks to the
+//! server. Everything here blocks: call it from a thread that may.
+//!
+//! Not here: what a path deploys (given as a `View`), pull requests, and when to undo.
+
+mod copy;
+mod credentials;
+mod error;
+mod history;
+mod message;
+mod remote;
+mod revert;
+mod sign;
+mod transport;
+mod undo;
+
+pub use copy::Copy;
+pub use credentials::Credentials;
+pub use error::{Commit, Error};
+pub use history::{Change, View};
+pub use message::{Message, run_of};
+pub use remote::{Address, Remote};
+pub use sign::Signer;
+pub use transport::Limits;
+pub use undo::{Onto, Order, Outcome, undo};

@@ -1,0 +1,197 @@
+//! The whole remedy: find what led to the bad template, take it back, push.
+//!
+//! It is safe to do again: a commit of the same run is found on the branch instead of made twice,
+//! and nothing is done where the branch shows the good template already or a newer one.
+
+use git2::{Oid, Signature};
+
+use super::copy::{Copy, Pushed};
+use super::error::{Commit, Doing, Error};
+use super::history::{self, Change, View};
+use super::message::{Message, run_of};
+use super::revert;
+use super::sign::Signer;
+
+/// Fresh starts after others pushed.
+const TRIES: usize = 5;
+
+/// What is to be undone.
+#[derive(Debug)]
+pub struct Order<'a> {
+    /// The commit that was deployed when all was well.
+    pub good: Oid,
+    /// The commit that was deployed when the run began.
+    pub bad: Oid,
+    /// What our commit says.
+    pub message: Message,
+    /// Who commits: name and e-mail address.
+    pub committer: (&'a str, &'a str),
+    /// Seconds since the epoch.
+    pub now: i64,
+    /// Signs the commit.
+    pub signer: Option<&'a Signer>,
+    /// Where the commit goes.
+    pub onto: Onto,
+}
+
+/// Where our commit is pushed to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Onto {
+    /// The branch that is deployed.
+    Branch,
+    /// A branch of its own, for a pull request.
+    Own(String),
+}
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Our commit is on the server.
+    Pushed {
+        /// It.
+        commit: Commit,
+        /// What it takes back, newest first; empty if it was pushed before a restart.
+        undone: Vec<Change>,
+    },
+    /// The branch shows the good template: by whom.
+    Restored {
+        /// The newest change of the branch.
+        head: Commit,
+    },
+    /// The branch shows a template that is neither: somebody went on.
+    Superseded {
+        /// The newest change that leads there.
+        by: Change,
+    },
+    /// No commit changed what is deployed: the bad template came from elsewhere.
+    NotFromHere,
+    /// Taking the commits back does not give the good template.
+    NotEnough {
+        /// What would be taken back, newest first.
+        found: Vec<Change>,
+    },
+}
+
+/// Does it.
+///
+/// # Errors
+/// As `Error` says; then nothing was pushed, or it is not known (`TimedOut`, `Unreachable`):
+/// doing it again finds out.
+pub fn undo(copy: &mut Copy, order: &Order<'_>, view: &dyn View) -> Result<Outcome, Error> {
+    for _ in 0..TRIES {
+        let head = copy.fetch()?;
+        if let Some(commit) = done_before(copy, order, head)? {
+            let undone = Vec::new();
+            return Ok(Outcome::Pushed { commit, undone });
+        }
+        let undone = match to_undo(copy, order, head, view)? {
+            Ok(undone) => undone,
+            Err(outcome) => return Ok(outcome),
+        };
+        let tree = revert::without(copy.repository(), head, &undone)?;
+        if !shows(copy, tree, order.good, view)? {
+            return Ok(Outcome::NotEnough { found: undone });
+        }
+        let commit = commit(copy, order, head, tree, &undone)?;
+        let branch = match &order.onto {
+            Onto::Branch => copy.branch(),
+            Onto::Own(branch) => branch,
+        };
+        if copy.push(commit, branch)? == Pushed::Done {
+            let commit = Commit(commit);
+            return Ok(Outcome::Pushed { commit, undone });
+        }
+    }
+    Err(Error::Moved {
+        branch: copy.branch().to_owned(),
+        tries: TRIES,
+    })
+}
+
+/// Our commit of the same run, if an earlier try brought it there.
+fn done_before(copy: &mut Copy, order: &Order<'_>, head: Oid) -> Result<Option<Commit>, Error> {
+    if let Onto::Own(branch) = &order.onto {
+        let theirs = copy.fetch_other(branch)?;
+        return match theirs {
+            Some(commit) if is_ours(copy, order, commit)? => Ok(Some(Commit(commit))),
+            Some(_) | None => Ok(None),
+        };
+    }
+    for change in history::changes(copy, order.bad, head)? {
+        if is_ours(copy, order, change.commit.0)? {
+            return Ok(Some(change.commit));
+        }
+    }
+    Ok(None)
+}
+
+fn is_ours(copy: &Copy, order: &Order<'_>, commit: Oid) -> Result<bool, Error> {
+    let commit = copy
+        .repository()
+        .find_commit(commit)
+        .doing("reading a commit")?;
+    Ok(commit.message().ok().and_then(run_of) == Some(order.message.run.as_str()))
+}
+
+/// The changes to take back, or why none.
+fn to_undo(
+    copy: &mut Copy,
+    order: &Order<'_>,
+    head: Oid,
+    view: &dyn View,
+) -> Result<Result<Vec<Change>, Outcome>, Error> {
+    let after = history::changes(copy, order.bad, head)?;
+    let between = history::changes(copy, order.good, order.bad)?;
+    let repository = copy.repository();
+    let seen = |commit| history::seen(repository, commit, view);
+    let (good, bad, now) = (seen(order.good)?, seen(order.bad)?, seen(head)?);
+    if good == bad {
+        return Ok(Err(Outcome::NotFromHere));
+    }
+    if now == good {
+        let head = Commit(head);
+        return Ok(Err(Outcome::Restored { head }));
+    }
+    if now != bad {
+        let newer = history::leading(repository, &after, view)?;
+        if let Some(by) = newer.into_iter().next() {
+            return Ok(Err(Outcome::Superseded { by }));
+        }
+    }
+    history::leading(repository, &between, view).map(Ok)
+}
+
+fn shows(copy: &Copy, tree: Oid, good: Oid, view: &dyn View) -> Result<bool, Error> {
+    let repository = copy.repository();
+    let tree = repository.find_tree(tree).doing("reading a tree")?;
+    Ok(view.of(repository, &tree)? == history::seen(repository, good, view)?)
+}
+
+fn commit(
+    copy: &Copy,
+    order: &Order<'_>,
+    head: Oid,
+    tree: Oid,
+    undone: &[Change],
+) -> Result<Oid, Error> {
+    let repository = copy.repository();
+    let (name, address) = order.committer;
+    let time = git2::Time::new(order.now, 0);
+    let who = Signature::new(name, address, &time).doing("naming the committer")?;
+    let tree = repository.find_tree(tree).doing("reading a tree")?;
+    let parent = repository.find_commit(head).doing("reading a commit")?;
+    let text = order.message.text(undone);
+    let Some(signer) = order.signer else {
+        return repository
+            .commit(None, &who, &who, &text, &tree, &[&parent])
+            .doing("committing");
+    };
+    let buffer = repository
+        .commit_create_buffer(&who, &who, &text, &tree, &[&parent])
+        .doing("committing")?;
+    let signature = signer.sign(&buffer)?;
+    let buffer = std::str::from_utf8(&buffer).map_err(|error| Error::Sign(error.to_string()))?;
+    repository
+        .commit_signed(buffer, &signature, None)
+        .doing("committing")
+}

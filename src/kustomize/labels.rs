@@ -1,0 +1,153 @@
+//! Namespace, prefix and suffix, labels, annotations and replicas.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::file::Kustomization;
+use super::{templates, text};
+
+/// Kinds that belong to no namespace, or name one.
+const CLUSTER: [&str; 8] = [
+    "Namespace",
+    "CustomResourceDefinition",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "StorageClass",
+    "PersistentVolume",
+    "IngressClass",
+    "PriorityClass",
+];
+
+/// All of it, in kustomize's order.
+pub(super) fn all(this: &Kustomization, objects: &mut [Value]) {
+    let (prefix, suffix) = (&this.name_prefix, &this.name_suffix);
+    if !prefix.is_empty() || !suffix.is_empty() {
+        rename(objects, |name| format!("{prefix}{name}{suffix}"));
+    }
+    for object in objects {
+        if !this.namespace.is_empty() && !CLUSTER.contains(&text(object, &["kind"])) {
+            object["metadata"]["namespace"] = json!(this.namespace);
+        }
+        label(object, &this.common_labels, true, true);
+        for labels in &this.labels {
+            let selectors = labels.include_selectors;
+            label(
+                object,
+                &labels.pairs,
+                selectors,
+                selectors || labels.include_templates,
+            );
+        }
+        set(
+            &mut object["metadata"],
+            "annotations",
+            &this.common_annotations,
+        );
+        if let Some(template) = templates(object) {
+            set(
+                &mut template["metadata"],
+                "annotations",
+                &this.common_annotations,
+            );
+        }
+        for replicas in &this.replicas {
+            let named = text(object, &["metadata", "name"]) == replicas.name;
+            if named && object["spec"].get("template").is_some() {
+                object["spec"]["replicas"] = json!(replicas.count);
+            }
+        }
+    }
+}
+
+/// Renames all objects, and in pod templates what names them.
+fn rename(objects: &mut [Value], name: impl Fn(&str) -> String) {
+    let mut renamed = BTreeMap::new();
+    for object in objects.iter_mut() {
+        let (kind, old) = (
+            text(object, &["kind"]).to_owned(),
+            text(object, &["metadata", "name"]).to_owned(),
+        );
+        if kind == "Namespace" || kind == "CustomResourceDefinition" {
+            continue;
+        }
+        let new = name(&old);
+        object["metadata"]["name"] = json!(new);
+        renamed.insert((kind, old), new);
+    }
+    for object in objects {
+        refer(object, &|kind, old| {
+            renamed.get(&(kind.to_owned(), old.to_owned())).cloned()
+        });
+    }
+}
+
+fn label(object: &mut Value, pairs: &BTreeMap<String, String>, selectors: bool, template: bool) {
+    if pairs.is_empty() {
+        return;
+    }
+    set(&mut object["metadata"], "labels", pairs);
+    if selectors {
+        match text(object, &["kind"]) {
+            "Service" => set(&mut object["spec"], "selector", pairs),
+            "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" => {
+                set(&mut object["spec"]["selector"], "matchLabels", pairs);
+            }
+            _ => {}
+        }
+    }
+    if template && let Some(template) = templates(object) {
+        set(&mut template["metadata"], "labels", pairs);
+    }
+}
+
+fn set(within: &mut Value, field: &str, pairs: &BTreeMap<String, String>) {
+    if pairs.is_empty() {
+        return;
+    }
+    if !within[field].is_object() {
+        within[field] = Value::Object(Map::new());
+    }
+    for (key, value) in pairs {
+        within[field][key] = json!(value);
+    }
+}
+
+/// Gives the ConfigMaps, Secrets, accounts and claims that a pod template names their new names.
+pub(super) fn refer(object: &mut Value, new: &dyn Fn(&str, &str) -> Option<String>) {
+    if let Some(template) = templates(object) {
+        refer_within(&mut template["spec"], new);
+    }
+}
+
+fn refer_within(value: &mut Value, new: &dyn Fn(&str, &str) -> Option<String>) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| refer_within(item, new)),
+        Value::Object(fields) => {
+            for (field, inner) in fields.iter_mut() {
+                let (kind, key) = match field.as_str() {
+                    "configMapRef" | "configMapKeyRef" | "configMap" => ("ConfigMap", "name"),
+                    "secret" if inner.get("secretName").is_some() => ("Secret", "secretName"),
+                    "secret" | "secretRef" | "secretKeyRef" => ("Secret", "name"),
+                    "persistentVolumeClaim" => ("PersistentVolumeClaim", "claimName"),
+                    _ => {
+                        refer_within(inner, new);
+                        continue;
+                    }
+                };
+                if let Some(name) = inner
+                    .get(key)
+                    .and_then(Value::as_str)
+                    .and_then(|old| new(kind, old))
+                {
+                    inner[key] = json!(name);
+                }
+            }
+            let account = fields.get("serviceAccountName").and_then(Value::as_str);
+            if let Some(name) = account.and_then(|old| new("ServiceAccount", old)) {
+                fields.insert("serviceAccountName".to_owned(), json!(name));
+            }
+        }
+        _ => {}
+    }
+}

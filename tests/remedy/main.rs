@@ -1,0 +1,268 @@
+//! A failed release is taken back in Git too: the daemon, a real Git server, and a stand-in for
+//! Flux that applies what the branch says, on the embedded cluster in virtual time.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's helpers may fail the test
+
+#[path = "../servers/apps.rs"]
+#[allow(dead_code)]
+mod apps;
+#[path = "../servers/child.rs"]
+#[allow(dead_code)]
+mod child;
+#[path = "../ha/daemons.rs"]
+#[allow(dead_code)]
+mod daemons;
+mod flux;
+#[path = "../ha/line.rs"]
+#[allow(dead_code)]
+mod line;
+#[path = "../servers/process.rs"]
+#[allow(dead_code)]
+mod process;
+#[path = "../git/repository.rs"]
+#[allow(dead_code)]
+mod repository;
+#[path = "../git/server.rs"]
+#[allow(dead_code)]
+mod server;
+#[path = "../ha/world.rs"]
+#[allow(dead_code)]
+mod world;
+
+use std::time::Duration;
+
+use daemons::Daemon;
+use flux::Flux;
+use repository::Team;
+use serde_json::{Value, json};
+use server::Http;
+use sluice::kubernetes::crd::{GitRemedy, GitStatus};
+use world::{World, virtually};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A shop whose manifests are in Git and whose failures are put back there.
+struct Shop {
+    world: World,
+    team: Team,
+    _http: Http,
+    flux: Flux,
+}
+
+impl Shop {
+    async fn open() -> Self {
+        let world = World::new().await;
+        let team = Team::new();
+        let http = Http::serve(&team.served()).await;
+        team.commit("Begin", &files("1", "0"));
+        let url = format!("{}/shop.git", http.url);
+        let flux = Flux::start(&world, &team, &url, "token").await;
+        world.app("shop", 100, "20s").await;
+        let git = json!({"mode": "revert", "kustomization": "flux-system/shop"});
+        world.apply(rollout(&json!({"git": git}))).await;
+        Self {
+            world,
+            team,
+            _http: http,
+            flux,
+        }
+    }
+
+    fn daemon(&self) -> Daemon {
+        let folder = self.team.folder.path().join("copies");
+        Daemon::start(&self.world, &json!({"git": {"folder": folder}}))
+    }
+
+    async fn git(&self) -> GitStatus {
+        let status = self.world.rollout("shop").await.status.unwrap_or_default();
+        status.git.unwrap_or_default()
+    }
+
+    async fn remedy(&self) -> Option<GitRemedy> {
+        self.git().await.remedy
+    }
+
+    /// Commits a release; waits until its run ended so.
+    async fn released(&self, version: &str, errors: &str, outcome: &str) -> git2::Oid {
+        let commit = self
+            .team
+            .commit_on_top(&format!("Release {version}"), &files(version, errors));
+        let image = format!("shop:{version}");
+        let ended = || async {
+            let status = self.world.rollout("shop").await.status.unwrap_or_default();
+            status.last_run.is_some_and(|last| {
+                last.outcome == outcome && last.revision.images.contains(&image)
+            })
+        };
+        self.world.until("the run ended", MINUTE * 5, ended).await;
+        commit
+    }
+
+    async fn good_is(&self, commit: git2::Oid) {
+        let known = || async {
+            self.git()
+                .await
+                .good
+                .is_some_and(|good| good.commit == commit.to_string())
+        };
+        self.world
+            .until("the good commit is known", MINUTE, known)
+            .await;
+    }
+}
+
+fn rollout(on_failure: &Value) -> Value {
+    json!({
+        "apiVersion": "sluice.dev/v1alpha1", "kind": "Rollout",
+        "metadata": {"namespace": "default", "name": "shop"},
+        "spec": {
+            "target": {"name": "shop"},
+            "route": {"ingressNginx": {"ingress": "shop"}},
+            "strategy": {"canary": {"steps": [{"weight": 5}, {"weight": 50}]}},
+            "analysis": {"within": "1m", "blastMax": "2%"},
+            "onFailure": on_failure,
+        },
+    })
+}
+
+/// The manifests of a version, whose image is set by the kustomization.
+fn files(version: &str, errors: &str) -> Vec<(&'static str, &'static str)> {
+    let deployment = format!(
+        "apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: shop, namespace: default}}
+spec:
+  replicas: 1
+  selector: {{matchLabels: {{app: shop}}}}
+  template:
+    metadata:
+      labels: {{app: shop}}
+      annotations:
+        sandbox.sluice.dev/start-after: 100ms
+        sandbox.sluice.dev/latency: 5ms 0.3
+        sandbox.sluice.dev/errors: '{errors}'
+    spec:
+      containers: [{{name: app, image: shop, ports: [{{containerPort: 8080}}]}}]
+"
+    );
+    let kustomization =
+        format!("resources: [deployment.yaml]\nimages: [{{name: shop, newTag: '{version}'}}]\n");
+    let leak = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
+    vec![
+        ("apps/shop/deployment.yaml", leak(deployment)),
+        ("apps/shop/kustomization.yaml", leak(kustomization)),
+    ]
+}
+
+#[test]
+fn the_commit_of_a_failed_release_is_reverted_and_flux_applies_that() {
+    virtually(async {
+        let shop = Shop::open().await;
+        let _daemon = shop.daemon();
+        let good = shop.released("2", "0", "Promoted").await;
+        shop.good_is(good).await;
+        shop.team.commit_on_top("Write", &[("README", "more\n")]);
+        let bad = shop.released("3", "0.3", "RolledBack").await;
+        let applied = || async {
+            shop.remedy()
+                .await
+                .is_some_and(|remedy| remedy.applied.is_some())
+        };
+        shop.world
+            .until("Flux applied the revert", MINUTE * 3, applied)
+            .await;
+        let remedy = shop.remedy().await.unwrap();
+        assert_eq!(remedy.outcome, "Reverted", "{remedy:?}");
+        assert!(remedy.message.contains("Release 3"), "{remedy:?}");
+        assert_eq!(
+            shop.team.says(&["rev-parse", "main"]),
+            remedy.commit.unwrap()
+        );
+        assert_eq!(shop.team.says(&["rev-parse", "main~1"]), bad.to_string());
+        assert!(
+            shop.team
+                .file("apps/shop/kustomization.yaml")
+                .contains("'2'")
+        );
+        // Our own commit is no release: nothing starts, and stable serves.
+        let runs = shop
+            .world
+            .rollout("shop")
+            .await
+            .status
+            .unwrap()
+            .last_run
+            .unwrap()
+            .id;
+        shop.world.clock.sleep(MINUTE * 2).await;
+        let status = shop.world.rollout("shop").await.status.unwrap();
+        assert_eq!(status.phase.as_deref(), Some("Idle"));
+        assert_eq!(status.last_run.unwrap().id, runs);
+        assert_eq!(shop.team.says(&["rev-list", "--count", "main"]), "5");
+        assert!(
+            shop.flux.asked_at_once(),
+            "Flux was not asked to look at once"
+        );
+    });
+}
+
+#[test]
+fn a_daemon_killed_at_any_moment_reverts_once() {
+    virtually(async {
+        for seed in 0..12_u32 {
+            let shop = Shop::open().await;
+            let daemon = shop.daemon();
+            let good = shop.released("2", "0", "Promoted").await;
+            shop.good_is(good).await;
+            shop.released("3", "0.3", "RolledBack").await;
+            // The remedy is done within some seconds: kills in the midst of it, and after.
+            let mut daemon = Some(daemon);
+            for kill in 0..4 {
+                shop.world
+                    .clock
+                    .sleep(Duration::from_millis(u64::from(370 * (seed + kill) % 2900)))
+                    .await;
+                drop(daemon.take());
+                daemon = Some(shop.daemon());
+            }
+            let applied = || async {
+                shop.remedy()
+                    .await
+                    .is_some_and(|remedy| remedy.applied.is_some())
+            };
+            shop.world
+                .until("Flux applied the revert", MINUTE * 3, applied)
+                .await;
+            let log = shop.team.says(&["log", "--format=%s", "main"]);
+            let once = "Revert \"Release 3\"
+Release 3
+Release 2
+Begin";
+            assert_eq!(log, once, "seed {seed}");
+        }
+    });
+}
+
+#[test]
+fn a_refusal_is_tried_again_and_a_protected_branch_is_told() {
+    virtually(async {
+        let shop = Shop::open().await;
+        let _daemon = shop.daemon();
+        let good = shop.released("2", "0", "Promoted").await;
+        shop.good_is(good).await;
+        shop.flux.token("wrong").await;
+        shop.released("3", "0.3", "RolledBack").await;
+        shop.world.clock.sleep(MINUTE).await;
+        assert_eq!(shop.remedy().await, None);
+        shop.team.hook(
+            "pre-receive",
+            "echo 'main takes pull requests only' >&2; exit 1",
+        );
+        shop.flux.token("token").await;
+        let told = || async { shop.remedy().await.is_some() };
+        shop.world.until("it is told", MINUTE * 10, told).await;
+        let remedy = shop.remedy().await.unwrap();
+        assert_eq!(remedy.outcome, "NotReverted");
+        assert!(remedy.message.contains("pull requests only"), "{remedy:?}");
+    });
+}
