@@ -315,16 +315,6 @@ fn check_map(
             format!("{path}.{name}")
         }
     };
-    for name in schema["required"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-    {
-        if !map.contains_key(name) {
-            causes.push(Cause::required(below(name), ""));
-        }
-    }
     let count = map.len() as u64;
     if let Some(max) = schema["maxProperties"].as_u64().filter(|max| count > *max) {
         let message = format!("Too many: {count}: must have at most {max} items");
@@ -352,6 +342,17 @@ fn check_map(
                 &below(name),
                 causes,
             );
+        }
+    }
+    // The real server asks for what is missing after it looked at what is there.
+    for name in schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+    {
+        if !map.contains_key(name) {
+            causes.push(Cause::required(below(name), ""));
         }
     }
 }
