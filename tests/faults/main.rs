@@ -25,7 +25,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use schedule::Schedule;
+use schedule::{Act, Event, Kind, Schedule, Settings, What};
 use world::{Outcome, lock, play};
 
 /// As in the daemon itself; the simulation spends much of its time on small objects.
@@ -108,6 +108,41 @@ fn a_seed_tells_the_same_story_each_time() {
             );
         }
         assert_eq!(one.story.len(), two.story.len(), "seed {seed}");
+    }
+}
+
+/// Chance seldom finds this moment: the daemon sees the new template only after it opened the gate.
+#[test]
+fn a_template_that_changes_as_the_gate_opens_is_not_let_through() {
+    let event = |at, what| Event { at, what };
+    for at in (18_000..26_000).step_by(1_000) {
+        let schedule = Schedule {
+            seed: 0,
+            settings: Settings {
+                replicas: 2,
+                routers: 1,
+                daemons: 1,
+                lease: false,
+                hold: 0,
+                approval: false,
+                no_data_rolls_back: false,
+                restore_template: true,
+            },
+            events: vec![
+                event(300, What::User(Act::Release(Kind::Good))),
+                event(
+                    16_000,
+                    What::Lag {
+                        daemon: 0,
+                        by: 6_000,
+                        lasts: 20_000,
+                    },
+                ),
+                event(at, What::User(Act::Release(Kind::Bad))),
+            ],
+        };
+        let outcome = play(&schedule);
+        assert_eq!(outcome.violations, [], "at {at} ms");
     }
 }
 
