@@ -159,7 +159,14 @@ fn canary_facts(scene: &Scene, plan: &Plan, run: Option<&Run>) -> Option<Canary>
     let status = deployment.status.as_ref();
     let observed =
         status.is_some_and(|status| status.observed_generation >= deployment.metadata.generation);
-    let ready = status.and_then(|status| status.ready_replicas).unwrap_or(0);
+    let ready = if observed {
+        status.and_then(|status| status.ready_replicas).unwrap_or(0)
+    } else {
+        // Its status is of another template, or only of other annotations: its ReplicaSets know.
+        let present = |set: &&std::sync::Arc<Set>| set.revision.same(&present.revision);
+        let sets = scene.canary_sets.iter().filter(present);
+        sets.map(|set| set.ready).sum()
+    };
     Some(Canary {
         revision: deployment
             .annotations()
@@ -167,7 +174,7 @@ fn canary_facts(scene: &Scene, plan: &Plan, run: Option<&Run>) -> Option<Canary>
             .cloned()
             .unwrap_or_default(),
         replicas: deployment.spec.replicas.unwrap_or(1),
-        ready: if observed { ready } else { 0 },
+        ready,
         fate: fate::fate(scene.canary_pods.iter().map(|pod| &**pod)),
         refused: fate::refused(deployment),
         differs: run.is_some_and(|run| canary_differs(scene, plan, deployment, run)),

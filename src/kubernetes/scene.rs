@@ -41,6 +41,7 @@ pub struct Scene {
     /// The target's `ReplicaSets`.
     pub sets: Vec<Arc<Set>>,
     pub canary: Option<Arc<Templated<Deployment>>>,
+    pub canary_sets: Vec<Arc<Set>>,
     pub canary_pods: Vec<Arc<Pod>>,
     pub services: Vec<Arc<Service>>,
     pub ingresses: Vec<Arc<Ingress>>,
@@ -119,6 +120,7 @@ impl Scene {
                 .collect(),
             sets: owned(&sets, target.as_ref()),
             canary_pods: pods(cache, namespace, &canary_sets),
+            canary_sets,
             config: target
                 .as_ref()
                 .map(|target| config(cache, namespace, target))
