@@ -63,8 +63,6 @@ pub struct Invariants {
     pub jumped: Option<u64>,
     /// Requests that the canary's image answered.
     pub served: BTreeMap<String, u64>,
-    /// Changes by daemons, Events apart.
-    pub writes: u64,
     phase: String,
 }
 
@@ -93,7 +91,6 @@ impl Invariants {
             reached: BTreeMap::new(),
             jumped: None,
             served: BTreeMap::new(),
-            writes: 0,
             phase: String::new(),
         }
     }
@@ -117,10 +114,6 @@ impl Invariants {
     /// A change was stored.
     pub fn see(&mut self, resource: &str, change: &Change) {
         let by = self.journal.acting();
-        let told = resource.contains("events");
-        if by.is_some() && !told && resource != "leases.coordination.k8s.io" {
-            self.writes += 1;
-        }
         self.tell(resource, change, by);
         let before = self.mirror.weight();
         let target = self.mirror.target().cloned();

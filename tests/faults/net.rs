@@ -66,6 +66,8 @@ struct State {
     /// Requests in this second, and what is to be told of a second with too many.
     second: (Option<Instant>, u32),
     busy: Option<String>,
+    /// Writes that were asked for, whether or not they changed anything.
+    asked: u64,
 }
 
 /// A request that got no answer.
@@ -138,6 +140,11 @@ impl Net {
         self.state().busy.take()
     }
 
+    /// Writes that were asked for; leases and Events apart.
+    pub fn asked(&self) -> u64 {
+        self.state().asked
+    }
+
     /// Counts a request. Whoever turns in circles waits, so that virtual time goes on.
     async fn count(&self, parts: &request::Parts) {
         let now = Instant::now();
@@ -148,6 +155,9 @@ impl Net {
                 state.second = (Some(now), 0);
             }
             state.second.1 += 1;
+            let path = parts.uri.path();
+            let told = path.contains("/leases") || path.contains("/events");
+            state.asked += u64::from(parts.method != Method::GET && !told);
             let over = state.second.1 > BUSY;
             if over {
                 state.busy = Some(format!(

@@ -244,6 +244,12 @@ impl World {
         }
     }
 
+    /// A change that means nothing to anybody, so that the daemons look.
+    pub async fn touch(&self) {
+        let patch = json!({"metadata": {"annotations": {"example.com/touched": "yes"}}});
+        self.patch(DEPLOYMENT, &patch).await;
+    }
+
     async fn patch(&self, path: &str, patch: &Value) -> u16 {
         self.send("PATCH", path, Some(patch)).await
     }
