@@ -2,6 +2,7 @@
 //! moments. Seconds to detection against Wald's bound, whose requests are then the same.
 
 use sluice::rollout::evidence::{ArmCounts, Evidence, Sample, Settings};
+use sluice::rollout::forecast::chance::Chance;
 
 use super::many::{Wanted, mean};
 use super::rates::{settings, wald};
@@ -45,7 +46,7 @@ fn row(
     wanted: &Wanted,
     part: &str,
     (stable, canary, rps, weight): (f64, f64, f64, u8),
-    seconds: impl Fn(super::chance::Chance, &Settings, Until) -> f64 + Sync,
+    seconds: impl Fn(Chance, &Settings, Until) -> f64 + Sync,
 ) -> Option<Row> {
     let (s, c) = (stable * 100.0, canary * 100.0);
     let name = format!("{part}: {s}% -> {c}%, {rps} rps, {weight}%");
@@ -69,7 +70,7 @@ fn row(
 }
 
 /// Each second the canary's counts come half a second before stable's.
-fn apart(chance: super::chance::Chance, settings: &Settings, until: Until) -> f64 {
+fn apart(chance: Chance, settings: &Settings, until: Until) -> f64 {
     let mut traffic = Traffic::plain(chance, 100.0, Damage::errors(0.001, 0.05));
     let mut evidence = Evidence::begin(settings);
     evidence.weight_changed(settings, 10, 100, at(-10.0));

@@ -8,7 +8,6 @@
 //! 1% (10,000 unless said), means and dependent errors take a tenth of it. `SEED=2` is fresh
 //! chance, `ROW="1000 rps"` only the rows with this in their name.
 
-mod chance;
 mod dependent;
 mod little;
 mod many;

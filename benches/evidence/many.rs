@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use super::chance::Chance;
+use sluice::rollout::forecast::chance::Chance;
 
 /// What was asked for on the command line.
 #[derive(Debug, Clone)]

@@ -9,8 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use sluice::rollout::evidence::{ArmCounts, Kind, Question, Sample, Settings};
 use statrs::function::erf::erfc;
 
-use super::chance::Chance;
 use super::world::{Noise, World};
+use sluice::rollout::forecast::chance::Chance;
 
 /// Prometheus's default boundaries in seconds.
 const BOUNDARIES: [f64; 11] = [

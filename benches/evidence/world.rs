@@ -4,7 +4,7 @@
 //! all, or of each pod's own, slow or in incidents. Rates are means: log-normal factors have mean 1.
 //! Not here: requests and their counts (`traffic`).
 
-use super::chance::Chance;
+use sluice::rollout::forecast::chance::Chance;
 
 /// Pods of both arms together.
 pub const PODS: usize = 10;

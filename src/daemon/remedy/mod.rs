@@ -168,14 +168,8 @@ impl Remedies {
         match due {
             Due::Nothing => Ok(()),
             Due::Keep(good) => {
-                self.write(
-                    rollout,
-                    &GitStatus {
-                        good: Some(good),
-                        ..git
-                    },
-                )
-                .await
+                let good = Some(good);
+                self.write(rollout, &GitStatus { good, ..git }).await
             }
             Due::AskGood(revision) => {
                 let commit = self.flux.kustomization(by).await?.applied;
@@ -221,8 +215,8 @@ impl Remedies {
         match done {
             Ok(done) => {
                 if done.commit.is_some() {
-                    let at = (by, &kustomization.repository);
-                    self.flux.reconcile_now(at.0, at.1, now).await?;
+                    let repository = &kustomization.repository;
+                    self.flux.reconcile_now(by, repository, now).await?;
                 }
                 Ok(GitRemedy { run, ..done })
             }

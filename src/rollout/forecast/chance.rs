@@ -1,4 +1,5 @@
-//! Seeded chance: a small generator and the draws that a forecast needs.
+//! Seeded chance: a small generator and the draws that a forecast and the bench of the
+//! evidence need.
 //!
 //! The generator (splitmix64) is written out, so that a plan is the same on every machine and in
 //! every version. Small means are drawn exactly, large Poisson numbers by Hörmann's transformed
@@ -37,7 +38,8 @@ impl Chance {
         ((self.bits() >> 11) as f64 + 0.5) / 9_007_199_254_740_992.0
     }
 
-    fn normal(&mut self) -> f64 {
+    /// A draw from the standard normal distribution.
+    pub fn normal(&mut self) -> f64 {
         let radius = (-2.0 * self.uniform().ln()).sqrt();
         radius * (std::f64::consts::TAU * self.uniform()).cos()
     }
