@@ -51,6 +51,7 @@ impl Apps {
                 "target": {"name": name},
                 "route": {"ingressNginx": {"ingress": name}},
                 "strategy": {"canary": {"steps": steps}},
+                "analysis": {"within": "1m", "blastMax": "5%"},
             },
         }))
         .await;
@@ -122,7 +123,7 @@ impl Apps {
     }
 
     /// What the Rollouts say.
-    async fn story(&self) -> String {
+    pub async fn story(&self) -> String {
         let api: Api<Rollout> = Api::all(self.admin.clone());
         let rollouts = api.list(&ListParams::default()).await.unwrap();
         let statuses = rollouts.items.into_iter().map(|rollout| rollout.status);
