@@ -92,7 +92,7 @@ kubectl:
 # The metrics servers of the tests, Debian's own. Where systemd runs, installing them starts
 # their services too; the tests start servers of their own.
 prometheus:
-	@for server in prometheus victoria-metrics; do \
+	@for server in prometheus victoria-metrics prometheus-alertmanager; do \
 		command -v $$server >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 			apt-get update -q && apt-get install -qy --no-install-recommends $$server; } || { \
 			echo "$$server is missing: the tests on it are NOT run." >&2; \

@@ -13,6 +13,7 @@ pub mod fuzzing;
 pub mod git;
 pub mod kubernetes;
 pub mod kustomize;
+pub mod people;
 pub mod prometheus;
 pub mod rollout;
 pub mod sandbox;

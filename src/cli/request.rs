@@ -10,15 +10,13 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use clap::Args;
-use kube::ResourceExt;
-use kube::api::{Patch, PatchParams};
-use serde_json::json;
-
 use super::connect::Cluster;
 use super::{Error, Format, Global, Screen, text};
 use crate::clock::Clock;
-use crate::kubernetes::crd::{Answer, REQUEST_PREFIX, Rollout, RolloutStatus};
+use crate::kubernetes::ask;
+use crate::kubernetes::crd::{Answer, RolloutStatus};
+use crate::rollout::observation::Request;
+use clap::Args;
 
 /// The field manager of requests.
 const MANAGER: &str = "sluice-cli";
@@ -88,18 +86,31 @@ pub async fn ask(
     let rollout = cluster.rollout(&arguments.name).await?;
     let status = rollout.status.clone().unwrap_or_default();
     let revision = arguments.revision.clone().or_else(|| meant(act, &status));
-    let words = [Some(act.to_string()), revision].into_iter().flatten();
-    let request = words.collect::<Vec<_>>().join(" ");
-    let id = id(act, clock);
-    annotate(&cluster, &rollout, &id, Some(&request)).await?;
+    let request = Request {
+        id: id(act, clock),
+        act: act.to_string(),
+        revision,
+        by: None,
+        why: None,
+    };
+    let id = &request.id;
+    let failed = |error| {
+        let (namespace, name) = (&cluster.namespace, &arguments.name);
+        let doing = format!("ask something of the Rollout {namespace}/{name}");
+        Error::api(doing, &error)
+    };
+    let asked = ask::ask(&cluster.client, &rollout, &request, MANAGER).await;
+    asked.map_err(failed)?;
     if arguments.no_wait {
+        let request = ask::written(&request);
         return screen.print(&format!("asked for {request} ({id})\n"));
     }
-    let waiting = answer(&cluster, &arguments.name, &id, clock);
+    let waiting = answer(&cluster, &arguments.name, id, clock);
     if let Ok(answer) = clock.timeout(arguments.timeout, waiting).await {
         return told(screen, &answer?);
     }
-    annotate(&cluster, &rollout, &id, None).await?;
+    let withdrawn = ask::withdraw(&cluster.client, &rollout, id, MANAGER).await;
+    withdrawn.map_err(failed)?;
     Err(Error::NoAnswer(arguments.timeout))
 }
 
@@ -121,29 +132,6 @@ fn id(act: Act, clock: Clock) -> String {
     let now = clock.now().as_millisecond();
     let salt = RandomState::new().hash_one(now) & 0xff_ffff;
     format!("{act}-{now}-{salt:06x}")
-}
-
-async fn annotate(
-    cluster: &Cluster,
-    rollout: &Rollout,
-    id: &str,
-    request: Option<&str>,
-) -> Result<(), Error> {
-    let name = rollout.name_any();
-    let key = format!("{REQUEST_PREFIX}{id}");
-    let patch = json!({"metadata": {"annotations": {key: request}}});
-    let parameters = PatchParams {
-        field_manager: Some(MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
-    let rollouts = cluster.rollouts();
-    let patched = rollouts
-        .patch_metadata(&name, &parameters, &Patch::Merge(&patch))
-        .await;
-    let doing = || format!("ask something of the Rollout {}/{name}", cluster.namespace);
-    patched
-        .map(drop)
-        .map_err(|error| Error::api(doing(), &error))
 }
 
 async fn answer(cluster: &Cluster, name: &str, id: &str, clock: Clock) -> Result<Answer, Error> {

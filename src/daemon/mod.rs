@@ -13,6 +13,7 @@ mod connect;
 mod context;
 mod entry;
 mod gate;
+mod hooks;
 mod leader;
 mod pass;
 mod publish;
@@ -33,10 +34,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use axum::Router;
 use conductor::{Conductor, Inputs, PassLost};
 pub use connect::{Clients, Error, prometheus};
 use context::Context;
 pub use context::Timing;
+use hooks::Hooks;
 use rules::Rules;
 use settings::Settings;
 use watchlist::Watchlist;
@@ -105,7 +108,8 @@ async fn serve_with(
     let stop = shutdown.child_token();
     let _ends_all = stop.clone().drop_guard();
     let ready = Readiness::waiting_for(&["cluster", "gate", "leader"]);
-    let web = web(&parts, &ready);
+    let hooks = Hooks::new(parts.settings.alerts.clone(), parts.metrics.clone());
+    let web = web(&parts, &ready, hooks.router());
     if let Some(listener) = parts.listener {
         tasks.spawn(page(listener, web, stop.clone()));
     }
@@ -118,6 +122,8 @@ async fn serve_with(
         &mut tasks,
     );
     let (events, outgoing) = events::channel();
+    // What others send is asked of the Rollout, so a daemon that does not lead takes it too.
+    hooks.begin(cache.clone(), parts.clients.writes.clone());
     let election = &parts.settings.election;
     let fence = Fence::shut(parts.clock);
     let writes = if election.enabled {
@@ -180,13 +186,14 @@ async fn serve_with(
     Box::pin(watch_over(conductor, tasks, &stop, free)).await
 }
 
-fn web(parts: &Parts, ready: &Readiness) -> Web {
+fn web(parts: &Parts, ready: &Readiness, hooks: Router) -> Web {
     Web {
         environment: parts.settings.environment.clone(),
         board: parts.board.clone(),
         readiness: ready.clone(),
         metrics: parts.metrics.clone(),
         clock: parts.clock,
+        hooks,
     }
 }
 

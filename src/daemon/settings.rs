@@ -14,11 +14,13 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
+mod alerts;
 mod election;
 mod git;
 mod layers;
 mod reader;
 
+pub use alerts::Alerts;
 pub use election::Election;
 pub use git::Git;
 use reader::{Reader, Section};
@@ -41,6 +43,8 @@ pub struct Settings {
     pub evidence: Evidence,
     /// How commits are undone.
     pub git: Git,
+    /// Which alerts count; `None`: none are taken.
+    pub alerts: Option<Alerts>,
     /// Folders with rule files, relative to the settings file. Default none: the shipped rules.
     pub rules: Vec<PathBuf>,
     /// Address of page, API, metrics and health. Default `127.0.0.1:8095`.
@@ -238,6 +242,8 @@ const KEYS: &[(&str, bool)] = &[
     ("git.signingKeyFile", false),
     ("git.timeout", false),
     ("git.maxDownload", false),
+    ("alerts.tokenFile", false),
+    ("alerts.matchers", true),
     ("rules", true),
     ("listen", false),
     ("log.format", false),
@@ -253,6 +259,7 @@ fn settings(reader: &mut Reader, root: &Section) -> Option<Settings> {
     let election = election::election(reader, root);
     let evidence = evidence(reader, root);
     let git = git::git(reader, root);
+    let alerts = alerts::alerts(reader, root);
     let rules = reader.paths(root, "rules");
     let listen = listen(reader, root);
     let log = log(reader, root);
@@ -263,6 +270,7 @@ fn settings(reader: &mut Reader, root: &Section) -> Option<Settings> {
         account,
         election,
         git,
+        alerts,
         evidence: evidence?,
         rules,
         listen: listen?,
@@ -483,6 +491,7 @@ mod tests {
             account: None,
             election: Election::default(),
             git: Git::default(),
+            alerts: None,
             evidence: Evidence {
                 every: seconds(2),
                 source: Source::Prometheus {
@@ -525,6 +534,7 @@ git:
   signingKeyFile: key
   timeout: 30s
   maxDownload: 64
+alerts: {tokenFile: alerts-token, matchers: ['severity=critical']}
 evidence:
   every: 5s
   block: 10s
@@ -560,6 +570,10 @@ log: {format: json, level: 'info,sluice=debug'}
                 timeout: seconds(30),
                 max_download: 64,
             },
+            alerts: Some(Alerts {
+                token_file: "etc/alerts-token".into(),
+                matchers: Some(vec!["severity=critical".parse().unwrap()]),
+            }),
             evidence: Evidence {
                 every: seconds(5),
                 source: Source::Scrape(Scrape::Pods {
@@ -639,7 +653,7 @@ log: {format: json, level: 'info,sluice=debug'}
             (
                 &format!("{LEAST}gates: auto\n"),
                 &[],
-                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, account, leaderElection, evidence, git, rules, listen, log",
+                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, account, leaderElection, evidence, git, alerts, rules, listen, log",
             ),
             (
                 "evidence: {prometheus: {url: 'http://a', token: x}}",
@@ -708,6 +722,16 @@ log: {format: json, level: 'info,sluice=debug'}
     }
 
     #[test]
+    fn alerts_need_a_token_and_matchers_that_can_be_read() {
+        let text = format!("{LEAST}alerts: {{matchers: [severity]}}\n");
+        let wanted = [
+            "etc/sluice.yaml:2:1: alerts.tokenFile: found nothing, wanted a file with the bearer token that Alertmanager sends",
+            "etc/sluice.yaml:2:10: alerts.matchers: found \"severity\" (no =, !=, =~ or !~), wanted matchers, e.g. severity=\"critical\"",
+        ];
+        assert_eq!(parse(&text, &[]).unwrap_err(), wanted);
+    }
+
+    #[test]
     fn labels_to_match_are_given_with_their_values() {
         let text =
             |label| format!("evidence: {{prometheus: {{url: 'http://a', match: ['{label}']}}}}");
@@ -764,7 +788,7 @@ log: {format: json, level: 'info,sluice=debug'}
 
     #[test]
     fn every_key_is_in_the_reference() {
-        let reference = include_str!("../../docs/reference/cli.md");
+        let reference = include_str!("../../docs/reference/settings.md");
         for (key, _) in KEYS {
             assert!(reference.contains(&format!("`{key}`")), "{key}");
         }

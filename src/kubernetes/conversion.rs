@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::crd::{self, Rollout};
 pub use super::problem::Problem;
 use super::problem::{Problems, quoted};
+use crate::rollout::alert::Matcher;
 use crate::rollout::plan::{
     Analysis, ConfigChanges, HeaderMatch, HeaderValue, Match, NoDataThen, Plan, Route, Step,
     UndecidedThen,
@@ -39,6 +40,17 @@ pub fn plan(rollout: &Rollout, known_rules: &BTreeSet<String>) -> Result<Plan, V
     }
 }
 
+/// The alerts that a Rollout says to count.
+pub fn alerts(rollout: &Rollout) -> Result<Vec<Vec<Matcher>>, Vec<Problem>> {
+    let mut problems = Problems::default();
+    let alerts = problems.alerts(&rollout.spec.alerts);
+    if problems.0.is_empty() {
+        Ok(alerts)
+    } else {
+        Err(problems.0)
+    }
+}
+
 /// Each method reads one part, notes its problems and goes on with a stand-in value, which nobody
 /// sees as the plan is then refused.
 impl Problems {
@@ -46,6 +58,7 @@ impl Problems {
         let spec = &rollout.spec;
         let meta = &rollout.metadata;
         let canary = self.canary(spec.strategy.as_ref());
+        self.alerts(&spec.alerts);
         Plan {
             namespace: meta
                 .namespace
@@ -78,6 +91,31 @@ impl Problems {
             suspended: spec.suspended,
             moved_to: None,
         }
+    }
+
+    fn alerts(&mut self, alerts: &[crd::AlertMatch]) -> Vec<Vec<Matcher>> {
+        let mut all = Vec::new();
+        for (index, alert) in alerts.iter().enumerate() {
+            let field = format!("spec.alerts[{index}].matchers");
+            if alert.matchers.is_empty() {
+                self.note(
+                    &field,
+                    "no matcher",
+                    "at least one, e.g. alertname=\"Slow\"",
+                );
+            }
+            let read = alert.matchers.iter().filter_map(|text| {
+                let matcher = text.parse::<Matcher>();
+                matcher
+                    .map_err(|error| {
+                        let found = format!("{} ({error})", quoted(text));
+                        self.note(&field, found, "a matcher, e.g. severity=\"critical\"");
+                    })
+                    .ok()
+            });
+            all.push(read.collect());
+        }
+        all
     }
 
     fn target(&mut self, target: &crd::Target) -> String {

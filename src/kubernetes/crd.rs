@@ -55,6 +55,10 @@ pub struct RolloutSpec {
     /// What is put back after a failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnFailure>,
+    /// Alerts that end a run at once when they begin to fire in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub alerts: Vec<AlertMatch>,
     /// Whether a changed `ConfigMap` or Secret is only reported or starts a run. Default `report`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_changes: Option<ConfigChanges>,
@@ -233,6 +237,15 @@ pub enum NoDataThen {
     Hold,
     /// Put everything back.
     Rollback,
+}
+
+/// Alerts that count, as Alertmanager's `matchers` say them.
+#[derive(Deserialize, Serialize, Clone, Debug, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AlertMatch {
+    /// All of them must fit, e.g. `alertname="CheckoutErrors"`, `severity=~"critical|page"`.
+    #[schemars(length(min = 1, max = 32))]
+    pub matchers: Vec<String>,
 }
 
 /// What is put back after a failure.
@@ -486,6 +499,9 @@ pub struct Answer {
     pub id: String,
     /// What was asked, e.g. `promote`.
     pub act: String,
+    /// Who asked, if that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
     /// Whether it was done.
     pub done: bool,
     /// What was done, or why not.
@@ -494,7 +510,7 @@ pub struct Answer {
     pub at: Time,
 }
 
-/// The annotation that asks something of the daemon: `request.sluice.dev/<id>: "<act> [revision]"`.
+/// The annotation that asks something of the daemon: `request.sluice.dev/<id>: "<act> [revision]"` (`ask`).
 ///
 /// A request is answered in `status.answers` and its annotation is removed then.
 pub const REQUEST_PREFIX: &str = "request.sluice.dev/";

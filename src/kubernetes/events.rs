@@ -161,6 +161,7 @@ mod tests {
     fn two_answers_at_one_time_are_two_events() {
         let answered = |message: &str| Reason::Answered {
             act: "retry".to_owned(),
+            by: None,
             done: false,
             message: message.to_owned(),
         };

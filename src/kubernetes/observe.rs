@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
 
+use super::ask;
 use super::canary;
 use super::crd::{FINALIZER, GUARDED, HELD_BY, OPEN, REQUEST_PREFIX};
 use super::entries::{Set, Templated};
@@ -62,12 +63,7 @@ fn custody(scene: &Scene, plan: &Plan) -> Custody {
 pub fn requests(annotations: &BTreeMap<String, String>) -> Vec<Request> {
     let requests = annotations.iter().filter_map(|(key, value)| {
         let id = key.strip_prefix(REQUEST_PREFIX)?;
-        let mut words = value.split_whitespace();
-        Some(Request {
-            id: id.to_owned(),
-            act: words.next().unwrap_or_default().to_owned(),
-            revision: words.next().map(str::to_owned),
-        })
+        Some(ask::read(id, value))
     });
     requests.collect()
 }

@@ -200,6 +200,7 @@ fn answer(answer: &crate::rollout::state::Answer) -> Answer {
     Answer {
         id: answer.id.clone(),
         act: answer.act.clone(),
+        by: answer.by.clone(),
         done: answer.done,
         message: answer.message.clone(),
         at: Time(answer.at),

@@ -54,6 +54,8 @@ pub enum Cause {
     NoData { why: String },
     /// A person ended it.
     Aborted,
+    /// An alert began to fire.
+    Alert { alert: String },
     /// A newer template is there.
     Superseded,
     /// The template is the stable one again.
@@ -77,6 +79,7 @@ impl Cause {
             | Self::Undecided { .. }
             | Self::NoData { .. }
             | Self::Aborted
+            | Self::Alert { .. }
             | Self::Superseded
             | Self::Returned
             | Self::WentOut
@@ -98,7 +101,8 @@ impl Cause {
             | Self::PromotionStuck { .. }
             | Self::Undecided { .. }
             | Self::NoData { .. }
-            | Self::Aborted => Outcome::RolledBack,
+            | Self::Aborted
+            | Self::Alert { .. } => Outcome::RolledBack,
         }
     }
 
@@ -117,6 +121,7 @@ impl Cause {
             Self::Undecided { .. } => "Undecided",
             Self::NoData { .. } => "NoData",
             Self::Aborted => "Aborted",
+            Self::Alert { .. } => "Alert",
             Self::Superseded => "Superseded",
             Self::Returned => "ReturnedToStable",
             Self::WentOut => "WentOut",
@@ -159,6 +164,7 @@ impl fmt::Display for Cause {
             Self::Undecided { after } => write!(out, "the evidence stayed undecided for {after}"),
             Self::NoData { why } => write!(out, "no metrics: {why}"),
             Self::Aborted => write!(out, "a person asked for it"),
+            Self::Alert { alert } => write!(out, "alert {alert}"),
             Self::Superseded => write!(out, "a newer template was applied"),
             Self::Returned => write!(out, "the template is the stable one again"),
             Self::WentOut => write!(out, "the revision went out past the gate"),

@@ -7,6 +7,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod action;
+pub mod alert;
 pub mod backtest;
 pub mod bound;
 mod cause;

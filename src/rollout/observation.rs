@@ -52,6 +52,10 @@ pub struct Request {
     pub act: String,
     /// The revision it was meant for.
     pub revision: Option<String>,
+    /// Who asks, if that is said.
+    pub by: Option<String>,
+    /// Why, if that is said.
+    pub why: Option<String>,
 }
 
 /// The guarded Deployment.

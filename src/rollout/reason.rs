@@ -138,6 +138,7 @@ pub enum Reason {
     Released,
     Answered {
         act: String,
+        by: Option<String>,
         done: bool,
         message: String,
     },
@@ -387,14 +388,17 @@ impl fmt::Display for Reason {
             Self::Released => write!(out, "the Deployment is released"),
             Self::Answered {
                 act,
-                done: true,
+                by,
+                done,
                 message,
-            } => write!(out, "{act}: {message}"),
-            Self::Answered {
-                act,
-                done: false,
-                message,
-            } => write!(out, "{act} refused: {message}"),
+            } => {
+                write!(out, "{act}")?;
+                if let Some(by) = by {
+                    write!(out, " by {by}")?;
+                }
+                let refused = if *done { "" } else { " refused" };
+                write!(out, "{refused}: {message}")
+            }
         }
     }
 }

@@ -326,6 +326,9 @@ pub struct Answer {
     pub id: String,
     /// What was asked.
     pub act: String,
+    /// Who asked, if that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
     /// Whether it was done.
     pub done: bool,
     /// What was done, or why not.

@@ -42,6 +42,7 @@ pub struct Metrics {
     reaction: Histogram,
     detection: Histogram,
     reloads: Counters,
+    alerts: Counters,
 }
 
 impl Default for Metrics {
@@ -74,6 +75,7 @@ impl Metrics {
             reaction: reaction(r),
             detection: detection(r),
             reloads: counters(r, "rules_reload", "Reloads of the rules, by outcome"),
+            alerts: counters(r, "alerts", "Alerts that concern a run, by what they did"),
             registry: Arc::new(registry),
         }
     }
@@ -103,6 +105,11 @@ impl Metrics {
     /// A revision reached pods past the gate.
     pub fn bypassed(&self) {
         self.bypassed.inc();
+    }
+
+    /// An alert that concerns a run was taken: `counts`, `older` or `resolved`.
+    pub fn alerted(&self, result: &str) {
+        count(&self.alerts, &[("result", result)]);
     }
 
     /// Whether the gate stands.
@@ -239,6 +246,7 @@ mod tests {
         metrics.rollout("shop", "backend", series("Stepping"));
         metrics.run_ended("RolledBack", "Worse");
         metrics.bypassed();
+        metrics.alerted("counts");
         metrics.gate_ready(true);
         metrics.leads(true);
         metrics.source_read("prometheus", "ok", Duration::from_millis(3));
@@ -256,6 +264,7 @@ mod tests {
             "sluice_evidence_bound_log{namespace=\"shop\",rollout=\"backend\",rule=\"error-rate\",witness=\"block\"} 5.3",
             "sluice_runs_total{outcome=\"RolledBack\",reason=\"Worse\"} 1",
             "sluice_bypassed_total 1",
+            "sluice_alerts_total{result=\"counts\"} 1",
             "sluice_gate_ready 1",
             "sluice_leader 1",
             "sluice_source_queries_total{source=\"prometheus\",outcome=\"ok\"} 1",

@@ -39,11 +39,15 @@ pub struct Web {
     pub metrics: Metrics,
     /// The daemon's clock.
     pub clock: Clock,
+    /// What others send, below `/hooks`.
+    pub hooks: Router,
 }
 
 /// All endpoints as a service.
 pub fn router(web: Web) -> Router {
+    let hooks = web.hooks.clone();
     Router::new()
+        .nest_service("/hooks", hooks)
         .route("/", get(index))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
@@ -141,6 +145,7 @@ mod tests {
             readiness: Readiness::waiting_for(&["caches"]),
             metrics: Metrics::new(),
             clock: Clock::machine(),
+            hooks: Router::new(),
         }
     }
 

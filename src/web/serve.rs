@@ -127,6 +127,7 @@ mod tests {
             readiness: Readiness::waiting_for(&[]),
             metrics: Metrics::new(),
             clock: crate::clock::Clock::machine(),
+            hooks: axum::Router::new(),
         }
     }
 

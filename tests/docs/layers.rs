@@ -10,7 +10,7 @@ use regex::Regex;
 use super::{files, none, root, text};
 
 /// What each folder may use of the crate besides itself.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("stats", &[]),
     ("git", &["causes"]),
     ("kustomize", &["yaml"]),
@@ -21,6 +21,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ),
     ("prometheus", &["rollout", "stats", "clock", "yaml"]),
     // The page shows a run in the words of the resource's status: its types, nothing that acts.
+    ("people", &["rollout"]),
     ("web", &["rollout", "telemetry", "clock", "kubernetes::crd"]),
     ("telemetry", &["clock"]),
     ("sandbox", &["clock", "yaml"]),
@@ -31,6 +32,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
             "kustomize",
             "kubernetes",
             "prometheus",
+            "people",
             "web",
             "telemetry",
             "rollout",

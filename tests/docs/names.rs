@@ -28,6 +28,7 @@ fn metrics() -> BTreeSet<String> {
     metrics.rollout("namespace", "name", series);
     metrics.run_ended("Promoted", "Promoted");
     metrics.bypassed();
+    metrics.alerted("counts");
     metrics.gate_ready(true);
     metrics.source_read("prometheus", "ok", Duration::ZERO);
     metrics.reconciled();

@@ -17,8 +17,11 @@ mod line;
 #[path = "../servers/ordeal.rs"]
 mod ordeal;
 #[path = "../servers/process.rs"]
+#[allow(dead_code)] // other tests use more of it
 mod process;
 mod processes;
 mod unreadable;
+#[path = "../servers/way.rs"]
 mod way;
+#[path = "../servers/world.rs"]
 mod world;

@@ -25,7 +25,7 @@ mod repository;
 #[path = "../git/server.rs"]
 #[allow(dead_code)]
 mod server;
-#[path = "../ha/world.rs"]
+#[path = "../servers/world.rs"]
 #[allow(dead_code)]
 mod world;
 

@@ -72,6 +72,11 @@ impl Process {
         self.server.told()
     }
 
+    /// Where its listener is.
+    pub fn address(&self) -> SocketAddr {
+        self.page
+    }
+
     /// A page of its listener, if it answers within a second.
     pub async fn page(&self, path: &str) -> Option<String> {
         let client = sluice::prometheus::http_client(Duration::from_secs(1)).expect("a client");

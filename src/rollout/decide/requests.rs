@@ -1,4 +1,5 @@
-//! What people ask for: promote, approve, hold, resume, abort, rollback, retry, restart.
+//! What people ask for: promote, approve, hold, resume, abort, rollback, retry, restart; and what
+//! an alert does.
 //!
 //! A request is answered once, by its id, and only for the revision it was meant for. Not here:
 //! who may ask. Requests are annotations, so the API server's RBAC has decided that.
@@ -41,12 +42,14 @@ fn note(pass: &mut Pass<'_>, request: &Request, result: Result<String, String>) 
     };
     pass.tell(Reason::Answered {
         act: request.act.clone(),
+        by: request.by.clone(),
         done,
         message: message.clone(),
     });
     pass.state.answers.push(Answer {
         id: request.id.clone(),
         act: request.act.clone(),
+        by: request.by.clone(),
         done,
         message,
         at: pass.now(),
@@ -69,10 +72,10 @@ fn serve(pass: &mut Pass<'_>, request: &Request) -> Result<String, String> {
     match request.act.as_str() {
         "retry" => return retry(pass),
         "restart" => return restart(pass, request),
-        "promote" | "approve" | "hold" | "resume" | "abort" | "rollback" => {}
+        "promote" | "approve" | "hold" | "resume" | "abort" | "rollback" | "alert" => {}
         other => {
             return Err(format!(
-                "unknown request {other:?}; known: promote, approve, hold, resume, abort, rollback, retry, restart"
+                "unknown request {other:?}; known: promote, approve, hold, resume, abort, rollback, retry, restart, alert"
             ));
         }
     }
@@ -81,7 +84,7 @@ fn serve(pass: &mut Pass<'_>, request: &Request) -> Result<String, String> {
     };
     meant(request, &run)?;
     let phase = pass.state.phase.clone();
-    let (next, message) = act(pass, &request.act, phase, run)?;
+    let (next, message) = act(pass, request, phase, run)?;
     pass.state.phase = next;
     Ok(message)
 }
@@ -97,7 +100,12 @@ fn meant(request: &Request, run: &Run) -> Result<(), String> {
     }
 }
 
-fn act(pass: &mut Pass<'_>, act: &str, phase: Phase, run: Run) -> Result<(Phase, String), String> {
+fn act(
+    pass: &mut Pass<'_>,
+    request: &Request,
+    phase: Phase,
+    run: Run,
+) -> Result<(Phase, String), String> {
     if let Phase::RollingBack { .. } = phase {
         return Err("the run is being rolled back".to_owned());
     }
@@ -111,8 +119,14 @@ fn act(pass: &mut Pass<'_>, act: &str, phase: Phase, run: Run) -> Result<(Phase,
         );
     }
     let promoting = matches!(phase, Phase::Promoting { .. });
-    match act {
+    match request.act.as_str() {
         "abort" | "rollback" => Ok((pass.roll_back(run, Cause::Aborted), "rolls back".to_owned())),
+        "alert" => {
+            let alert = request.why.clone();
+            let alert = alert.unwrap_or_else(|| "one that is not described".to_owned());
+            let cause = Cause::Alert { alert };
+            Ok((pass.roll_back(run, cause), "rolls back".to_owned()))
+        }
         _ if promoting => {
             Err("the promotion is under way; `sluice abort` takes it back".to_owned())
         }

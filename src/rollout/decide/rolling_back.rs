@@ -120,7 +120,8 @@ fn restore(pass: &mut Pass<'_>, run: &Run, cause: &Cause) -> bool {
         | Cause::PromotionStuck { .. }
         | Cause::Undecided { .. }
         | Cause::NoData { .. }
-        | Cause::Aborted => {
+        | Cause::Aborted
+        | Cause::Alert { .. } => {
             if pass.plan.restore_template {
                 restore_template(pass, target, run, |_, _| {})
             } else {
@@ -219,6 +220,7 @@ fn finish(pass: &mut Pass<'_>, run: &Run, cause: &Cause) -> Phase {
         | Cause::Undecided { .. }
         | Cause::NoData { .. }
         | Cause::Aborted
+        | Cause::Alert { .. }
         | Cause::Superseded
         | Cause::Returned
         | Cause::WentOut => Phase::Idle,

@@ -33,7 +33,9 @@ enum Happens {
     StripLabel,
 }
 
-const ACTS: [&str; 6] = ["hold", "resume", "abort", "retry", "approve", "nonsense"];
+const ACTS: [&str; 7] = [
+    "hold", "resume", "abort", "retry", "approve", "alert", "nonsense",
+];
 
 fn happens() -> impl Strategy<Value = Happens> {
     prop_oneof![

@@ -194,6 +194,8 @@ impl Model {
             id: format!("{act}-{}", self.requests.len() + self.told.len()),
             act: act.to_owned(),
             revision: None,
+            by: None,
+            why: None,
         });
     }
 

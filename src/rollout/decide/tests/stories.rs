@@ -193,6 +193,26 @@ fn a_person_holds_resumes_and_aborts() {
 }
 
 #[test]
+fn an_alert_ends_a_run_even_while_a_person_holds_it() {
+    for held in [false, true] {
+        let mut model = Model::idle();
+        model.apply("v2");
+        assert!(model.until(60, |model| model.weight() == 5));
+        if held {
+            model.ask("hold");
+            assert!(model.until(3, |model| model.state.phase.name() == "Held"));
+        }
+        model.ask("alert");
+        model.requests.last_mut().unwrap().why = Some("Slow fires: p99 3 s".to_owned());
+        model.pass();
+        assert_eq!(model.weight(), 0);
+        assert!(model.until(30, |model| ended(model, Outcome::RolledBack)));
+        let ended = model.state.last_run.clone().unwrap();
+        assert_eq!(ended.message, "alert Slow fires: p99 3 s");
+    }
+}
+
+#[test]
 fn a_newer_revision_waits_while_a_person_holds_the_run_and_is_tried_afterwards() {
     let mut model = Model::idle();
     model.apply("v2");

@@ -1,6 +1,6 @@
 //! An embedded cluster in virtual time or in real time, with applications to release (`apps`).
 //!
-//! Not here: daemons (`daemons`).
+//! Not here: daemons.
 
 use std::net::SocketAddr;
 use std::ops::Deref;

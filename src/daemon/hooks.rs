@@ -1,0 +1,375 @@
+//! What others send to the daemon: alerts.
+//!
+//! `POST /hooks/alertmanager` takes Alertmanager's webhook. An alert that counts is asked of the
+//! Rollout as a person would ask (`kubernetes::ask`), and only when that is stored is the sender
+//! told so: a crash loses nothing, Alertmanager sends again what was not taken, and what is sent
+//! again is the same request. The daemon that leads acts, whichever took the alert.
+//!
+//! Senders are known before anything of theirs is read. Not here: which alert counts
+//! (`rollout::alert`).
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use kube::{Client, ResourceExt};
+use serde::Serialize;
+
+use super::settings::Alerts;
+use crate::causes;
+use crate::kubernetes::cache::Cache;
+use crate::kubernetes::crd::{Rollout, RunStatus};
+use crate::kubernetes::{ask, conversion};
+use crate::people::alertmanager::{self, Group};
+use crate::people::bearer::{self, Stranger};
+use crate::rollout::alert::{Alert, Trial, Watched, Weight};
+use crate::rollout::observation;
+use crate::telemetry::Metrics;
+
+/// The field manager of what is asked.
+const MANAGER: &str = "sluice-hooks";
+/// For one request to be stored.
+const DEADLINE: Duration = Duration::from_secs(4);
+
+/// What is needed to act, once it is there.
+struct Live {
+    cache: Arc<Cache>,
+    client: Client,
+}
+
+struct Inner {
+    alerts: Option<Alerts>,
+    metrics: Metrics,
+    live: OnceLock<Live>,
+}
+
+/// The hooks. Cheap to clone.
+#[derive(Clone)]
+pub struct Hooks(Arc<Inner>);
+
+/// What became of an alert for one Rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Taken {
+    alert: String,
+    rollout: String,
+    result: Outcome,
+}
+
+/// What an alert did to a run that it concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Outcome {
+    /// It rolls the run back.
+    Counts,
+    /// Nothing: it fired before the run began.
+    Older,
+    /// Nothing: it does not fire any more.
+    Resolved,
+}
+
+impl Outcome {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Counts => "counts",
+            Self::Older => "older",
+            Self::Resolved => "resolved",
+        }
+    }
+}
+
+/// Why nothing was taken.
+struct Refusal(StatusCode, String);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let error = serde_json::json!({"error": self.1});
+        (self.0, Json(error)).into_response()
+    }
+}
+
+impl Hooks {
+    pub fn new(alerts: Option<Alerts>, metrics: Metrics) -> Self {
+        Self(Arc::new(Inner {
+            alerts,
+            metrics,
+            live: OnceLock::new(),
+        }))
+    }
+
+    /// From now on what is sent can be acted upon.
+    pub fn begin(&self, cache: Arc<Cache>, client: Client) {
+        // Set once, at the start.
+        let _ = self.0.live.set(Live { cache, client });
+    }
+
+    pub fn router(&self) -> Router {
+        Router::new()
+            .route("/alertmanager", post(alertmanager))
+            .with_state(self.clone())
+    }
+}
+
+async fn alertmanager(
+    State(hooks): State<Hooks>,
+    request: Request,
+) -> Result<Json<Vec<Taken>>, Refusal> {
+    let Some(alerts) = &hooks.0.alerts else {
+        let text = "no alerts are taken here: alerts.tokenFile is not set".to_owned();
+        return Err(Refusal(StatusCode::NOT_FOUND, text));
+    };
+    let (head, body) = request.into_parts();
+    let given = head.headers.get(header::AUTHORIZATION);
+    bearer::admit(given.map(HeaderValue::as_bytes), &alerts.token_file).map_err(stranger)?;
+    let group = read(body).await?;
+    let Some(live) = hooks.0.live.get() else {
+        let text = "not ready yet; send it again".to_owned();
+        return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, text));
+    };
+    if group.truncated > 0 {
+        let left = group.truncated;
+        tracing::warn!("Alertmanager left {left} alerts out of a message: raise max_alerts");
+    }
+    let mut all = Vec::new();
+    for alert in &group.alerts {
+        all.extend(take(&hooks, live, alerts, alert).await?);
+    }
+    Ok(Json(all))
+}
+
+fn stranger(stranger: Stranger) -> Refusal {
+    let text = causes::told(&stranger);
+    match stranger {
+        Stranger::NoToken | Stranger::WrongToken => Refusal(StatusCode::UNAUTHORIZED, text),
+        Stranger::Unreadable { .. } | Stranger::Empty(_) => {
+            tracing::error!("alerts are not taken: {text}");
+            let text = "the token to compare with cannot be read; see the log".to_owned();
+            Refusal(StatusCode::SERVICE_UNAVAILABLE, text)
+        }
+    }
+}
+
+async fn read(body: Body) -> Result<Group, Refusal> {
+    let bytes = to_bytes(body, alertmanager::BYTES).await.map_err(|error| {
+        let text = format!("at most {} bytes are read: {error}", alertmanager::BYTES);
+        Refusal(StatusCode::PAYLOAD_TOO_LARGE, text)
+    })?;
+    alertmanager::read(&bytes)
+        .map_err(|error| Refusal(StatusCode::BAD_REQUEST, causes::told(&error)))
+}
+
+/// What an alert means for each Rollout in a run.
+async fn take(
+    hooks: &Hooks,
+    live: &Live,
+    settings: &Alerts,
+    alert: &Alert,
+) -> Result<Vec<Taken>, Refusal> {
+    let mut all = Vec::new();
+    for rollout in live.cache.rollouts.all() {
+        let Some(run) = on_trial(&rollout) else {
+            continue;
+        };
+        let result = match weigh(live, settings, &rollout, run, alert) {
+            Weight::Foreign => continue,
+            _ if !alert.firing => Outcome::Resolved,
+            Weight::Older => Outcome::Older,
+            Weight::Counts => {
+                roll_back(live, &rollout, run, alert).await?;
+                Outcome::Counts
+            }
+        };
+        let namespace = rollout.namespace().unwrap_or_default();
+        let taken = Taken {
+            alert: alert.name().to_owned(),
+            rollout: format!("{namespace}/{}", rollout.name_any()),
+            result,
+        };
+        let (name, what) = (rollout.name_any(), result.name());
+        tracing::info!(namespace, rollout = name, result = what, "alert {alert}");
+        hooks.0.metrics.alerted(what);
+        all.push(taken);
+    }
+    Ok(all)
+}
+
+/// The run that an alert could end.
+fn on_trial(rollout: &Rollout) -> Option<&RunStatus> {
+    let status = rollout.status.as_ref()?;
+    let ending = status.phase.as_deref() == Some("RollingBack");
+    status.run.as_ref().filter(|_| !ending)
+}
+
+fn weigh(
+    live: &Live,
+    settings: &Alerts,
+    rollout: &Rollout,
+    run: &RunStatus,
+    alert: &Alert,
+) -> Weight {
+    // A Rollout whose matchers cannot be read is not accepted, and says so in its conditions.
+    let watched = Watched {
+        own: conversion::alerts(rollout).unwrap_or_default(),
+        environment: settings.matchers.clone(),
+    };
+    let namespace = rollout.namespace().unwrap_or_default();
+    let names = names(live, &namespace, rollout);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let trial = Trial {
+        namespace: &namespace,
+        names: &names,
+        began: run.started.0,
+    };
+    watched.weigh(alert, &trial)
+}
+
+/// The Rollout's name and those of its Deployment, its Ingress and the Services behind it.
+fn names(live: &Live, namespace: &str, rollout: &Rollout) -> Vec<String> {
+    let spec = &rollout.spec;
+    let mut names = vec![rollout.name_any(), spec.target.name.clone()];
+    let route = spec.route.as_ref();
+    if let Some(nginx) = route.and_then(|route| route.ingress_nginx.as_ref()) {
+        names.push(nginx.ingress.clone());
+        match (
+            &nginx.service,
+            live.cache.ingresses.get(namespace, &nginx.ingress),
+        ) {
+            (Some(service), _) => names.push(service.clone()),
+            (None, Some(ingress)) => names.extend(services(&ingress)),
+            (None, None) => {}
+        }
+    }
+    names
+}
+
+fn services(ingress: &k8s_openapi::api::networking::v1::Ingress) -> Vec<String> {
+    let rules = ingress
+        .spec
+        .iter()
+        .flat_map(|spec| spec.rules.iter().flatten());
+    let paths = rules.flat_map(|rule| rule.http.iter().flat_map(|http| &http.paths));
+    let named = paths.filter_map(|path| path.backend.service.as_ref());
+    named.map(|service| service.name.clone()).collect()
+}
+
+/// Asks for the end of the run; done when it is stored.
+async fn roll_back(
+    live: &Live,
+    rollout: &Rollout,
+    run: &RunStatus,
+    alert: &Alert,
+) -> Result<(), Refusal> {
+    let request = observation::Request {
+        id: id(alert),
+        act: "alert".to_owned(),
+        revision: Some(run.revision.hash.clone()),
+        by: Some("Alertmanager".to_owned()),
+        why: Some(alert.to_string()),
+    };
+    let asked = ask::ask(&live.client, rollout, &request, MANAGER);
+    let failed = match tokio::time::timeout(DEADLINE, asked).await {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => causes::told(&error),
+        Err(_) => format!("no answer within {DEADLINE:?}"),
+    };
+    let text = format!("alert {alert}: the rollback cannot be stored: {failed}");
+    tracing::error!("{text}");
+    Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, text))
+}
+
+/// The same each time that the alert is sent.
+fn id(alert: &Alert) -> String {
+    let plain = alert
+        .fingerprint
+        .chars()
+        .filter(char::is_ascii_alphanumeric);
+    let fingerprint: String = plain.take(32).collect();
+    format!("alert-{fingerprint}-{}", alert.since.as_second())
+}
+
+#[cfg(test)]
+mod tests {
+    use tower::ServiceExt;
+
+    use super::*;
+
+    fn hooks() -> (Hooks, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let token_file = folder.path().join("token");
+        std::fs::write(&token_file, "right").unwrap();
+        let alerts = Alerts {
+            token_file,
+            matchers: None,
+        };
+        (Hooks::new(Some(alerts), Metrics::new()), folder)
+    }
+
+    async fn send(hooks: &Hooks, token: &str, body: String) -> (u16, String) {
+        let request = Request::builder()
+            .method("POST")
+            .uri("/alertmanager")
+            .header(header::AUTHORIZATION, token)
+            .body(Body::from(body))
+            .unwrap();
+        let answer = hooks.router().oneshot(request).await.unwrap();
+        let status = answer.status().as_u16();
+        let body = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    const GOOD: &str = r#"{"version": "4", "alerts": []}"#;
+
+    #[tokio::test]
+    async fn strangers_are_not_read() {
+        let (hooks, _folder) = hooks();
+        for token in ["", "Bearer", "Bearer wrong", "Basic right", "right"] {
+            let (status, text) = send(&hooks, token, "not even JSON".to_owned()).await;
+            assert_eq!(status, 401, "{token}: {text}");
+            assert!(
+                !text.contains("right one") || token == "Bearer wrong",
+                "{text}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_refused_and_said() {
+        let (hooks, _folder) = hooks();
+        let long = format!(r#"{{"version": "{}"}}"#, "4".repeat(alertmanager::BYTES));
+        let cases = [
+            (String::new(), 400, "EOF"),
+            (GOOD[..20].to_owned(), 400, "EOF"),
+            (long, 413, "at most 1048576 bytes"),
+            (GOOD.to_owned(), 503, "not ready yet"),
+        ];
+        for (body, status, part) in cases {
+            let (found, text) = send(&hooks, "Bearer right", body).await;
+            assert_eq!(found, status, "{text}");
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn without_settings_no_alert_is_taken() {
+        let hooks = Hooks::new(None, Metrics::new());
+        let (status, text) = send(&hooks, "Bearer right", GOOD.to_owned()).await;
+        assert_eq!(status, 404);
+        assert!(text.contains("alerts.tokenFile is not set"), "{text}");
+    }
+
+    #[test]
+    fn an_alert_that_is_sent_again_is_the_same_request() {
+        let alert = Alert {
+            fingerprint: "89b1/c9 a1".to_owned(),
+            labels: std::collections::BTreeMap::new(),
+            summary: None,
+            since: jiff::Timestamp::from_second(1_700_000_000).unwrap(),
+            firing: true,
+        };
+        assert_eq!(id(&alert), "alert-89b1c9a1-1700000000");
+    }
+}

@@ -1,0 +1,153 @@
+//! Asking something of a Rollout's daemon: an annotation that names the act, the revision that is
+//! meant, and who asks why.
+//!
+//! `request.sluice.dev/ID: ACT [REVISION] [{"by": …, "why": …}]`. The API server's RBAC decides
+//! who may write it; the daemon answers in the status and clears it. An id that was asked before
+//! is the same request.
+//!
+//! Not here: what is answered (`rollout::decide`).
+
+use kube::Client;
+use kube::ResourceExt;
+use kube::api::{Api, Patch, PatchParams};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::crd::{REQUEST_PREFIX, Rollout};
+use crate::rollout::observation::Request;
+
+/// The most of a `by` or a `why`, in characters.
+const WORDS: usize = 400;
+
+/// What the annotation says beside act and revision.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Asker {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+}
+
+/// The annotation's value.
+pub fn written(request: &Request) -> String {
+    let cut = |text: &String| text.chars().take(WORDS).collect::<String>();
+    let asker = Asker {
+        by: request.by.as_ref().map(cut),
+        why: request.why.as_ref().map(cut),
+    };
+    let asker = (asker.by.is_some() || asker.why.is_some()).then(|| json!(asker).to_string());
+    let words = [Some(request.act.clone()), request.revision.clone(), asker];
+    words.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
+/// What an annotation's value asks. What follows the words and is no JSON is left out: people
+/// write such annotations by hand.
+pub fn read(id: &str, value: &str) -> Request {
+    let (words, asker) = match value.find('{') {
+        Some(at) => value.split_at(at),
+        None => (value, "{}"),
+    };
+    let asker: Asker = serde_json::from_str(asker).unwrap_or_default();
+    let mut words = words.split_whitespace().map(str::to_owned);
+    Request {
+        id: id.to_owned(),
+        act: words.next().unwrap_or_default(),
+        revision: words.next(),
+        by: asker.by,
+        why: asker.why,
+    }
+}
+
+/// Asks. The Rollout must be the one that was seen, not one made since under its name.
+pub async fn ask(
+    client: &Client,
+    rollout: &Rollout,
+    request: &Request,
+    manager: &str,
+) -> Result<(), kube::Error> {
+    let value = written(request);
+    annotate(client, rollout, &request.id, Some(&value), manager).await
+}
+
+/// Takes a request back that nobody answered.
+pub async fn withdraw(
+    client: &Client,
+    rollout: &Rollout,
+    id: &str,
+    manager: &str,
+) -> Result<(), kube::Error> {
+    annotate(client, rollout, id, None, manager).await
+}
+
+async fn annotate(
+    client: &Client,
+    rollout: &Rollout,
+    id: &str,
+    value: Option<&str>,
+    manager: &str,
+) -> Result<(), kube::Error> {
+    let namespace = rollout.namespace().unwrap_or_default();
+    let api: Api<Rollout> = Api::namespaced(client.clone(), &namespace);
+    let key = format!("{REQUEST_PREFIX}{id}");
+    let patch = json!({"metadata": {"uid": rollout.uid(), "annotations": {key: value}}});
+    let parameters = PatchParams {
+        field_manager: Some(manager.to_owned()),
+        ..PatchParams::default()
+    };
+    let (name, patch) = (rollout.name_any(), Patch::Merge(&patch));
+    api.patch_metadata(&name, &parameters, &patch)
+        .await
+        .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mut request = Request {
+            id: "promote-1".to_owned(),
+            act: "promote".to_owned(),
+            revision: None,
+            by: None,
+            why: None,
+        };
+        assert_eq!(written(&request), "promote");
+        assert_eq!(read("promote-1", "promote"), request);
+        request.revision = Some("91bc03aa17".to_owned());
+        assert_eq!(written(&request), "promote 91bc03aa17");
+        assert_eq!(read("promote-1", &written(&request)), request);
+        request.by = Some("alice {x}".to_owned());
+        request.why = Some("said \"go\"\n".to_owned());
+        assert_eq!(read("promote-1", &written(&request)), request);
+    }
+
+    #[test]
+    fn what_people_write_by_hand_is_read_as_far_as_it_goes() {
+        for (value, act, revision) in [
+            ("", "", None),
+            ("  hold  ", "hold", None),
+            ("abort 91 {oops", "abort", Some("91")),
+            ("abort 91 now please", "abort", Some("91")),
+        ] {
+            let request = read("x", value);
+            assert_eq!(request.act, act, "{value}");
+            assert_eq!(request.revision.as_deref(), revision, "{value}");
+            assert_eq!(request.by, None, "{value}");
+        }
+    }
+
+    #[test]
+    fn long_words_are_cut() {
+        let request = Request {
+            id: String::new(),
+            act: "alert".to_owned(),
+            revision: None,
+            by: None,
+            why: Some("ä".repeat(1000)),
+        };
+        let read = read("", &written(&request));
+        assert_eq!(read.why.unwrap().chars().count(), WORDS);
+    }
+}

@@ -1,0 +1,19 @@
+//! What people's tools send to the daemon, from the real tools.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's helpers may fail the test
+
+mod alertmanager;
+#[path = "../servers/apps.rs"]
+#[allow(dead_code)] // other tests use more of it
+mod apps;
+#[path = "../servers/child.rs"]
+#[allow(dead_code)] // other tests use more of it
+mod child;
+#[path = "../servers/process.rs"]
+#[allow(dead_code)] // other tests use more of it
+mod process;
+#[path = "../servers/way.rs"]
+mod way;
+#[path = "../servers/world.rs"]
+#[allow(dead_code)] // other tests use more of it
+mod world;
