@@ -11,6 +11,7 @@ pub mod daemon;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod git;
+pub mod history;
 pub mod kubernetes;
 pub mod kustomize;
 pub mod people;

@@ -1,10 +1,12 @@
-//! `sluice explain NAME`: why a Rollout is where it is, and what happens next.
+//! `sluice explain NAME`: why a Rollout is where it is, and what happens next. `sluice explain
+//! RUN`: how a run went.
 //!
-//! All of it is read from the API: the status that the daemon writes and the Events of the
-//! Rollout and its Deployment.
+//! The first is read from the API: the status that the daemon writes and the Events of the
+//! Rollout and its Deployment. The second is asked of the daemon, which keeps the history.
 //!
-//! Not here: how it looks (`report`).
+//! Not here: how it looks (`report`, `past`).
 
+mod past;
 pub(crate) mod report;
 
 use clap::Args;
@@ -15,8 +17,10 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::connect::Cluster;
-use super::{Error, Global, Screen};
+use super::daemon_api::Server;
+use super::{Error, Global, Screen, history};
 use crate::clock::Clock;
+use crate::history::Record;
 use crate::kubernetes::crd::Rollout;
 
 /// The most Events that are shown.
@@ -25,8 +29,13 @@ const EVENTS: usize = 10;
 /// Arguments.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The Rollout
+    /// The Rollout, or the id of a run
     name: String,
+    /// A run as a self-contained HTML report, with pictures
+    #[arg(long)]
+    html: bool,
+    #[command(flatten)]
+    server: Server,
 }
 
 /// Something that happened.
@@ -44,6 +53,14 @@ pub async fn explain(
     screen: &mut Screen,
     arguments: &Arguments,
 ) -> Result<(), Error> {
+    if past::is_run(&arguments.name) {
+        return run(global, screen, arguments).await;
+    }
+    if arguments.html {
+        let wanted = "the id of a run, as `sluice history` lists them";
+        let name = &arguments.name;
+        return Err(Error::Usage(format!("--html {name}: wanted {wanted}")));
+    }
     let cluster = Cluster::connect(global).await?;
     let mut rollout = cluster.rollout(&arguments.name).await?;
     rollout.managed_fields_mut().clear();
@@ -61,6 +78,20 @@ pub async fn explain(
     screen.value(&whole, |_| {
         report::text(&rollout, &events, Clock::machine().now())
     })
+}
+
+/// A run of the history.
+async fn run(global: &Global, screen: &mut Screen, arguments: &Arguments) -> Result<(), Error> {
+    let run = history::encoded(&arguments.name);
+    let path = match &global.namespace {
+        Some(namespace) => format!("/api/runs/{run}?namespace={}", history::encoded(namespace)),
+        None => format!("/api/runs/{run}"),
+    };
+    let record: Record = arguments.server.get(global, &path).await?;
+    if arguments.html {
+        return screen.print(&crate::web::report(&record).into_string());
+    }
+    screen.value(&record, past::text)
 }
 
 /// The newest Events of the Rollout and its Deployment, newest last.

@@ -10,10 +10,12 @@
 mod backtest;
 mod connect;
 mod crd;
+mod daemon_api;
 mod error;
 mod explain;
 mod gate;
 mod get;
+mod history;
 pub mod judge;
 pub(crate) mod lint;
 mod plan;
@@ -106,8 +108,10 @@ enum Command {
     Get(get::Arguments),
     /// Follow Rollouts, until one of them is where it should be
     Watch(watch::Arguments),
-    /// Say why a Rollout is where it is, and what happens next
+    /// Say why a Rollout is where it is, and what happens next; or how a run went
     Explain(explain::Arguments),
+    /// List the runs that ended
+    History(history::Arguments),
     /// Bring the revision under trial through now, whatever the evidence says
     Promote(request::Arguments),
     /// Keep the present weight until `resume`
@@ -194,6 +198,7 @@ async fn dispatch(arguments: Arguments) -> Result<(), Error> {
         Command::Get(arguments) => get::get(global, screen, &arguments).await,
         Command::Watch(arguments) => watch::watch(global, screen, &arguments).await,
         Command::Explain(arguments) => explain::explain(global, screen, &arguments).await,
+        Command::History(arguments) => history::history(global, screen, &arguments).await,
         Command::Promote(arguments) => request::ask(global, screen, Act::Promote, &arguments).await,
         Command::Hold(arguments) => request::ask(global, screen, Act::Hold, &arguments).await,
         Command::Resume(arguments) => request::ask(global, screen, Act::Resume, &arguments).await,

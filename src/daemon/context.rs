@@ -7,6 +7,7 @@ use super::rules::RuleSet;
 use super::settings;
 use super::watchlist::Watchlist;
 use crate::clock::Clock;
+use crate::history::History;
 use crate::kubernetes::cache::Cache;
 use crate::kubernetes::events::Events;
 use crate::kubernetes::execute::Executor;
@@ -29,6 +30,7 @@ pub struct Context {
     pub watchlist: Arc<Watchlist>,
     pub metrics: Metrics,
     pub board: Board,
+    pub history: History,
     /// The rules in force.
     pub rules: Arc<RwLock<RuleSet>>,
     /// How the gate stands.

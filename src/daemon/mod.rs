@@ -45,13 +45,14 @@ use settings::Settings;
 use watchlist::Watchlist;
 
 use crate::clock::Clock;
+use crate::history::{History, Telling};
 use crate::kubernetes::cache::{self, Filled};
 use crate::kubernetes::events;
 use crate::kubernetes::execute::Executor;
 use crate::kubernetes::fence::Fence;
 use crate::prometheus::Source;
 use crate::telemetry::Metrics;
-use crate::web::{self, Board, Check, Readiness, Web};
+use crate::web::{self, Board, Check, Readiness, Streams, Web};
 
 #[allow(missing_debug_implementations)] // kube's Client has none
 /// What a daemon is made of. The sandbox makes it by hand; [`run`] from settings.
@@ -109,7 +110,9 @@ async fn serve_with(
     let _ends_all = stop.clone().drop_guard();
     let ready = Readiness::waiting_for(&["cluster", "gate", "leader"]);
     let hooks = Hooks::new(parts.settings.alerts.clone(), parts.metrics.clone());
-    let web = web(&parts, &ready, hooks.router());
+    let history = history(&parts, &ready, &stop, &mut tasks);
+    let streams = Streams::until(stop.clone());
+    let web = web(&parts, &ready, (&history, streams), hooks.router());
     if let Some(listener) = parts.listener {
         tasks.spawn(page(listener, web, stop.clone()));
     }
@@ -140,6 +143,7 @@ async fn serve_with(
         watchlist: Arc::new(Watchlist::default()),
         metrics: parts.metrics,
         board: parts.board,
+        history,
         rules: Arc::new(RwLock::new(parts.rules.all().clone())),
         gate: Arc::default(),
         timing: Timing::from(&parts.settings.evidence),
@@ -186,12 +190,50 @@ async fn serve_with(
     Box::pin(watch_over(conductor, tasks, &stop, free)).await
 }
 
-fn web(parts: &Parts, ready: &Readiness, hooks: Router) -> Web {
+/// Starts the history of runs. How it stands is told; it keeps nobody from being ready.
+fn history(
+    parts: &Parts,
+    ready: &Readiness,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> History {
+    let (ready, metrics) = (ready.clone(), parts.metrics.clone());
+    let mut before = None;
+    let tell = move |telling: Telling| {
+        metrics.history_written(matches!(telling, Telling::Good(_)));
+        if before.as_ref() == Some(&telling) {
+            return;
+        }
+        before = Some(telling.clone());
+        match telling {
+            Telling::Good(words) => ready.set("history", Check::Good(words)),
+            Telling::Bad(why) => {
+                tracing::warn!(why, "the history of runs cannot be kept");
+                ready.set("history", Check::Bad(why));
+            }
+        }
+    };
+    let settings = &parts.settings.history;
+    let (place, keep) = (settings.place.clone(), settings.keep);
+    let environment = &parts.settings.environment;
+    let (history, keeper) = History::new(environment, place, keep, parts.clock, tell);
+    tasks.spawn(keeper.keep_up(stop.clone()));
+    history
+}
+
+fn web(
+    parts: &Parts,
+    ready: &Readiness,
+    (history, streams): (&History, Streams),
+    hooks: Router,
+) -> Web {
     Web {
         environment: parts.settings.environment.clone(),
         board: parts.board.clone(),
+        history: history.clone(),
         readiness: ready.clone(),
         metrics: parts.metrics.clone(),
+        streams,
         clock: parts.clock,
         hooks,
     }

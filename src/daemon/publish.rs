@@ -10,6 +10,7 @@ use kube::ResourceExt;
 
 use super::context::Context;
 use super::queue::Key;
+use crate::history::Seen;
 use crate::kubernetes::canary;
 use crate::kubernetes::crd::Rollout;
 use crate::kubernetes::scene::Scene;
@@ -41,6 +42,8 @@ pub fn tell(
             tracing::info!(namespace, rollout, run, reason = reason.name(), "{reason}");
         }
         context.events.tell(regarding, reason, now);
+        let key = (namespace.unwrap_or_default(), rollout.unwrap_or_default());
+        context.history.told(key, run, reason, now);
         count(context, reason);
     }
 }
@@ -69,12 +72,9 @@ pub fn publish(context: &Context, scene: &Scene, terms: &Terms, state: &State, n
     context
         .metrics
         .rollout(&plan.namespace, &plan.name, series(terms, state));
-    let last = scene
-        .rollout
-        .status
-        .as_ref()
-        .and_then(|status| status.last_run.clone());
-    context.board.set(BoardEntry {
+    let status = scene.rollout.status.as_ref();
+    let last = status.and_then(|status| status.last_run.clone());
+    let entry = BoardEntry {
         namespace: plan.namespace.clone(),
         name: plan.name.clone(),
         target: plan.target.clone(),
@@ -83,8 +83,11 @@ pub fn publish(context: &Context, scene: &Scene, terms: &Terms, state: &State, n
         stable: state.stable.as_ref().map(status::revision_status),
         run,
         last_run: status::last_run(state).or(last),
+        git: status.and_then(|status| status.git.clone()),
         updated: now,
-    });
+    };
+    remember(context, &entry, now);
+    context.board.set(entry);
     let key = prometheus::Key {
         namespace: plan.namespace.clone(),
         name: plan.name.clone(),
@@ -93,6 +96,20 @@ pub fn publish(context: &Context, scene: &Scene, terms: &Terms, state: &State, n
         Some(subject) => context.watchlist.enter(subject),
         None => context.watchlist.leave(&key),
     }
+}
+
+/// Hands the run that goes on, and the one that ended last, to the history.
+fn remember(context: &Context, entry: &BoardEntry, now: Timestamp) {
+    let seen = Seen {
+        namespace: &entry.namespace,
+        name: &entry.name,
+        target: &entry.target,
+        stable: entry.stable.as_ref(),
+        run: entry.run.as_ref(),
+        last_run: entry.last_run.as_ref(),
+        git: entry.git.as_ref(),
+    };
+    context.history.seen(seen, now);
 }
 
 fn series(terms: &Terms, state: &State) -> RolloutSeries {
@@ -161,6 +178,7 @@ pub fn show(context: &Context, rollout: &Rollout) {
         stable: status.stable,
         run: status.run,
         last_run: status.last_run,
+        git: status.git,
         updated: context.clock.now(),
     });
 }
@@ -169,6 +187,7 @@ pub fn show(context: &Context, rollout: &Rollout) {
 pub fn forget(context: &Context, key: &Key) {
     context.metrics.forget(&key.0, &key.1);
     context.board.forget(&key.0, &key.1);
+    context.history.forget(&key.0, &key.1);
     context.watchlist.leave(&prometheus::Key {
         namespace: key.0.clone(),
         name: key.1.clone(),

@@ -17,12 +17,14 @@ use tracing_subscriber::EnvFilter;
 mod alerts;
 mod election;
 mod git;
+mod history;
 mod layers;
 mod reader;
 
 pub use alerts::Alerts;
 pub use election::Election;
 pub use git::Git;
+pub use history::History;
 use reader::{Reader, Section};
 
 /// What one daemon is told.
@@ -45,6 +47,8 @@ pub struct Settings {
     pub git: Git,
     /// Which alerts count; `None`: none are taken.
     pub alerts: Option<Alerts>,
+    /// Where finished runs are kept.
+    pub history: History,
     /// Folders with rule files, relative to the settings file. Default none: the shipped rules.
     pub rules: Vec<PathBuf>,
     /// Address of page, API, metrics and health. Default `127.0.0.1:8095`.
@@ -244,6 +248,8 @@ const KEYS: &[(&str, bool)] = &[
     ("git.maxDownload", false),
     ("alerts.tokenFile", false),
     ("alerts.matchers", true),
+    ("history", false),
+    ("historyKeep", false),
     ("rules", true),
     ("listen", false),
     ("log.format", false),
@@ -260,6 +266,7 @@ fn settings(reader: &mut Reader, root: &Section) -> Option<Settings> {
     let evidence = evidence(reader, root);
     let git = git::git(reader, root);
     let alerts = alerts::alerts(reader, root);
+    let history = history::history(reader, root);
     let rules = reader.paths(root, "rules");
     let listen = listen(reader, root);
     let log = log(reader, root);
@@ -271,6 +278,7 @@ fn settings(reader: &mut Reader, root: &Section) -> Option<Settings> {
         election,
         git,
         alerts,
+        history,
         evidence: evidence?,
         rules,
         listen: listen?,
@@ -459,6 +467,7 @@ fn log(reader: &mut Reader, root: &Section) -> Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::Place;
 
     type Variables = &'static [(&'static str, &'static str)];
 
@@ -492,6 +501,7 @@ mod tests {
             election: Election::default(),
             git: Git::default(),
             alerts: None,
+            history: History::default(),
             evidence: Evidence {
                 every: seconds(2),
                 source: Source::Prometheus {
@@ -540,6 +550,8 @@ evidence:
   block: 10s
   settle: 0s
   scrape: {selector: 'a=b', namespace: ingress-nginx, port: 1234}
+history: sqlite:runs.db
+historyKeep: 30d
 rules: [rules, /etc/rules]
 listen: '[::1]:80'
 log: {format: json, level: 'info,sluice=debug'}
@@ -574,6 +586,10 @@ log: {format: json, level: 'info,sluice=debug'}
                 token_file: "etc/alerts-token".into(),
                 matchers: Some(vec!["severity=critical".parse().unwrap()]),
             }),
+            history: History {
+                place: Place::Sqlite("etc/runs.db".into()),
+                keep: seconds(30 * 86_400),
+            },
             evidence: Evidence {
                 every: seconds(5),
                 source: Source::Scrape(Scrape::Pods {
@@ -653,7 +669,7 @@ log: {format: json, level: 'info,sluice=debug'}
             (
                 &format!("{LEAST}gates: auto\n"),
                 &[],
-                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, account, leaderElection, evidence, git, alerts, rules, listen, log",
+                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, account, leaderElection, evidence, git, alerts, history, historyKeep, rules, listen, log",
             ),
             (
                 "evidence: {prometheus: {url: 'http://a', token: x}}",
@@ -689,6 +705,16 @@ log: {format: json, level: 'info,sluice=debug'}
                 "evidence: {every: 3s, block: 2s, prometheus: {url: 'http://a'}}",
                 &[],
                 "etc/sluice.yaml:1:23: evidence.block: found 2s, wanted at least evidence.every",
+            ),
+            (
+                &format!("{LEAST}history: sqlite\n"),
+                &[],
+                "etc/sluice.yaml:2:1: history: found \"sqlite\", wanted memory, off, or sqlite: and a file's path",
+            ),
+            (
+                &format!("{LEAST}historyKeep: long\n"),
+                &[],
+                "etc/sluice.yaml:2:1: historyKeep: found \"long\", wanted a duration such as 90d",
             ),
             (
                 &format!("{LEAST}rules: rules\n"),

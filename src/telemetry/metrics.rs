@@ -43,6 +43,8 @@ pub struct Metrics {
     detection: Histogram,
     reloads: Counters,
     alerts: Counters,
+    history_ready: Gauge,
+    history_errors: Counter,
 }
 
 impl Default for Metrics {
@@ -76,6 +78,12 @@ impl Metrics {
             detection: detection(r),
             reloads: counters(r, "rules_reload", "Reloads of the rules, by outcome"),
             alerts: counters(r, "alerts", "Alerts that concern a run, by what they did"),
+            history_ready: gauge(
+                r,
+                "history_ready",
+                "1 while the history of runs can be written",
+            ),
+            history_errors: counter(r, "history_errors", "Writes of the history that failed"),
             registry: Arc::new(registry),
         }
     }
@@ -154,6 +162,14 @@ impl Metrics {
     /// Time from the weight that showed the damage to the verdict.
     pub fn detected(&self, took: Duration) {
         self.detection.observe(took.as_secs_f64());
+    }
+
+    /// The history was written, or could not be.
+    pub fn history_written(&self, done: bool) {
+        self.history_ready.set(i64::from(done));
+        if !done {
+            self.history_errors.inc();
+        }
     }
 
     /// The rules were read again; `outcome` is `loaded` or `refused`.

@@ -3,7 +3,7 @@
 //! Handlers copy from memory and answer; none waits for anything. Bodies of requests are not
 //! read, and a request that takes longer than ten seconds is given up.
 //!
-//! Not here: connections (`serve`), the table's HTML (`page`).
+//! Not here: connections (`serve`), HTML (`view`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,17 +13,21 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
 
-use super::page;
-use super::{Board, Entry, Readiness};
+use super::events::{Streams, events};
+use super::view::frame::{ICON, SCRIPT, STYLE};
+use super::{Board, Entry, Readiness, archive, pages};
 use crate::clock::Clock;
+use crate::history::History;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::CONTENT_TYPE;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Nothing but our own files; no frame of anybody's.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 const BODY_BYTES: usize = 64 * 1024;
 
 /// What is shown.
@@ -33,10 +37,14 @@ pub struct Web {
     pub environment: String,
     /// The Rollouts.
     pub board: Board,
+    /// The runs that ended, and the curves of those that go on.
+    pub history: History,
     /// Whether the daemon can do its work.
     pub readiness: Readiness,
     /// The metrics.
     pub metrics: Metrics,
+    /// Open pages.
+    pub streams: Streams,
     /// The daemon's clock.
     pub clock: Clock,
     /// What others send, below `/hooks`.
@@ -48,12 +56,28 @@ pub fn router(web: Web) -> Router {
     let hooks = web.hooks.clone();
     Router::new()
         .nest_service("/hooks", hooks)
-        .route("/", get(index))
+        .route("/", get(pages::overview))
+        .route("/rollouts/{namespace}/{name}", get(pages::rollout))
+        .route("/events", get(events))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/api/rollouts", get(rollouts))
         .route("/api/rollouts/{namespace}/{name}", get(rollout))
+        .route("/api/history", get(archive::list))
+        .route("/api/runs/{run}", get(archive::one))
+        .route("/api/runs/{run}/report.html", get(archive::report))
+        .route("/history", get(archive::past_runs))
+        .route("/runs/{namespace}/{name}/{run}", get(archive::past_run))
+        .route(
+            "/style.css",
+            get(|| async { file("text/css; charset=utf-8", STYLE) }),
+        )
+        .route("/icon.svg", get(|| async { file("image/svg+xml", ICON) }))
+        .route(
+            "/live.js",
+            get(|| async { file("text/javascript; charset=utf-8", SCRIPT) }),
+        )
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page\n") })
         .layer(middleware::from_fn(bounded))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
@@ -69,15 +93,14 @@ async fn bounded(request: Request, next: Next) -> Response {
     let mut say = |name, value| headers.insert(name, header::HeaderValue::from_static(value));
     say(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     say(header::CACHE_CONTROL, "no-store");
-    say(
-        header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-    );
+    say(header::CONTENT_SECURITY_POLICY, POLICY);
+    say(header::REFERRER_POLICY, "same-origin");
     response
 }
 
-async fn index(State(web): State<Web>) -> Html<String> {
-    Html(page::table(&web.environment, &web.board.all()))
+/// A file that is part of the binary.
+fn file(kind: &'static str, text: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
 async fn ready(State(web): State<Web>) -> (StatusCode, String) {
@@ -137,13 +160,16 @@ mod tests {
             stable: None,
             run: None,
             last_run: None,
+            git: None,
             updated: Timestamp::UNIX_EPOCH,
         });
         Web {
             environment: "test".to_owned(),
             board,
+            history: crate::history::History::closed(),
             readiness: Readiness::waiting_for(&["caches"]),
             metrics: Metrics::new(),
+            streams: Streams::until(tokio_util::sync::CancellationToken::new()),
             clock: Clock::machine(),
             hooks: Router::new(),
         }
@@ -190,6 +216,30 @@ mod tests {
                 "no Rollout shop/front",
             ),
             ("/", 200, "text/html", "serves &lt;v1&gt; &amp; waits"),
+            (
+                "/rollouts/shop/backend",
+                200,
+                "text/html",
+                "<h1>shop/backend</h1>",
+            ),
+            ("/rollouts/shop/front", 404, "text/plain", "no Rollout"),
+            ("/style.css", 200, "text/css", "color-scheme: light dark"),
+            ("/live.js", 200, "text/javascript", "EventSource"),
+            ("/icon.svg", 200, "image/svg+xml", "<svg"),
+            ("/history", 404, "application/json", "no history is kept"),
+            (
+                "/api/history",
+                404,
+                "application/json",
+                "no history is kept",
+            ),
+            ("/api/history?since=soon", 400, "text/plain", "since"),
+            (
+                "/api/runs/one",
+                404,
+                "application/json",
+                "no history is kept",
+            ),
             ("/nowhere", 404, "text/plain", "no such page"),
         ];
         for (path, status, kind, part) in cases {

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::routes::{Web, router};
 
 /// The most connections at a time.
-pub const CONNECTIONS: usize = 256;
+pub const CONNECTIONS: usize = 1024;
 /// The time in which a request's head must be complete.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time that open requests have after shutdown.
@@ -124,8 +124,10 @@ mod tests {
         Web {
             environment: "test".to_owned(),
             board: Board::default(),
+            history: crate::history::History::closed(),
             readiness: Readiness::waiting_for(&[]),
             metrics: Metrics::new(),
+            streams: super::super::Streams::until(CancellationToken::new()),
             clock: crate::clock::Clock::machine(),
             hooks: axum::Router::new(),
         }

@@ -10,7 +10,7 @@ use regex::Regex;
 use super::{files, none, root, text};
 
 /// What each folder may use of the crate besides itself.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("stats", &[]),
     ("git", &["causes"]),
     ("kustomize", &["yaml"]),
@@ -22,13 +22,29 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("prometheus", &["rollout", "stats", "clock", "yaml"]),
     // The page shows a run in the words of the resource's status: its types, nothing that acts.
     ("people", &["rollout"]),
-    ("web", &["rollout", "telemetry", "clock", "kubernetes::crd"]),
+    // Runs that ended it asks of the history.
+    (
+        "web",
+        &[
+            "history",
+            "rollout",
+            "telemetry",
+            "clock",
+            "causes",
+            "kubernetes::crd",
+        ],
+    ),
+    (
+        "history",
+        &["rollout", "clock", "causes", "kubernetes::crd"],
+    ),
     ("telemetry", &["clock"]),
     ("sandbox", &["clock", "yaml"]),
     (
         "daemon",
         &[
             "git",
+            "history",
             "kustomize",
             "kubernetes",
             "prometheus",
@@ -46,6 +62,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
         "cli",
         &[
             "daemon",
+            "history",
             "sandbox",
             "kubernetes",
             "prometheus",

@@ -1,0 +1,400 @@
+//! Runs in `SQLite`: one file with a write-ahead log, or memory.
+//!
+//! Guarantees: a run is one row, whatever is written how often; a row of a run that ended is not
+//! replaced; the tables' version is in a table, and steps between versions are taken in a
+//! transaction each. Caveat: after a power failure the newest rows may be missing (`synchronous =
+//! NORMAL`); the file is not damaged by that.
+//!
+//! Not here: when it is asked (`keeper`).
+
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Transaction, named_params, params};
+
+use super::store::{Error, Found, Place, Work, Write};
+use super::{Filter, Record, Summary, Which};
+
+/// How long another process may hold the file.
+const BUSY: Duration = Duration::from_secs(2);
+
+/// Each step makes the tables one version newer. Steps are added, never changed.
+const STEPS: [&str; 1] = ["
+CREATE TABLE runs (
+    environment TEXT NOT NULL,
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    run TEXT NOT NULL,
+    started INTEGER NOT NULL,
+    ended INTEGER,
+    outcome TEXT,
+    summary TEXT NOT NULL,
+    record TEXT NOT NULL,
+    PRIMARY KEY (environment, namespace, name, run)
+);
+CREATE INDEX runs_ended ON runs (ended);
+CREATE INDEX runs_rollout ON runs (namespace, name, ended);
+CREATE INDEX runs_run ON runs (run);
+"];
+
+/// A database that is open.
+#[derive(Debug)]
+pub struct Sqlite(Connection);
+
+impl Sqlite {
+    /// Opens it and brings its tables up to date.
+    pub fn open(place: &Place) -> Result<Self, Error> {
+        let mut connection = match place {
+            Place::Off => return Err(Error::Off),
+            Place::Memory => Connection::open_in_memory().map_err(|source| Error::Open {
+                place: ":memory:".into(),
+                source,
+            })?,
+            Place::Sqlite(path) => open(path).map_err(|source| Error::Open {
+                place: path.clone(),
+                source,
+            })?,
+        };
+        migrate(&mut connection)?;
+        Ok(Self(connection))
+    }
+
+    /// Does one thing.
+    pub fn act(&mut self, work: &Work) -> Result<Found, Error> {
+        match work {
+            Work::Put(writes) => self.put(writes).map(|()| Found::Done),
+            Work::List(filter) => self.list(filter).map(Found::Runs),
+            Work::One(which) => self.one(which).map(|run| Found::One(run.map(Box::new))),
+            Work::Forget {
+                environment,
+                before,
+                newest,
+            } => self
+                .forget(environment, *before, *newest)
+                .map_err(Error::Write)
+                .map(|()| Found::Done),
+        }
+    }
+
+    fn put(&mut self, writes: &[Write]) -> Result<(), Error> {
+        let transaction = self.0.transaction().map_err(Error::Write)?;
+        for write in writes {
+            match write {
+                Write::Run(record) => put_run(&transaction, record)?,
+                Write::Git {
+                    environment,
+                    namespace,
+                    name,
+                    run,
+                    git,
+                } => {
+                    let key = [environment.as_str(), namespace, name, run];
+                    if let Some((Some(mut record), _)) = kept(&transaction, key)? {
+                        record.git = Some((**git).clone());
+                        write_row(&transaction, &record)?;
+                    }
+                }
+            }
+        }
+        transaction.commit().map_err(Error::Write)
+    }
+
+    fn list(&self, filter: &Filter) -> Result<Vec<Summary>, Error> {
+        let query = "SELECT summary FROM runs WHERE ended IS NOT NULL
+            AND (:namespace IS NULL OR namespace = :namespace)
+            AND (:name IS NULL OR name = :name)
+            AND ended >= :since AND ended < :before
+            ORDER BY ended DESC, run LIMIT :limit";
+        let mut statement = self.0.prepare(query).map_err(Error::Read)?;
+        let given = named_params! {
+            ":namespace": filter.namespace,
+            ":name": filter.name,
+            ":since": filter.since.map_or(i64::MIN, Timestamp::as_millisecond),
+            ":before": filter.before.map_or(i64::MAX, Timestamp::as_millisecond),
+            ":limit": i64::try_from(filter.limit).unwrap_or(i64::MAX),
+        };
+        let rows = statement.query_map(given, |row| row.get::<_, String>(0));
+        let mut runs = Vec::new();
+        for text in rows.map_err(Error::Read)? {
+            let text = text.map_err(Error::Read)?;
+            runs.push(serde_json::from_str(&text).map_err(Error::Decode)?);
+        }
+        Ok(runs)
+    }
+
+    fn one(&self, which: &Which) -> Result<Option<Record>, Error> {
+        let query = "SELECT record FROM runs WHERE run = :run
+            AND (:namespace IS NULL OR namespace = :namespace)
+            AND (:name IS NULL OR name = :name)
+            ORDER BY started DESC LIMIT 1";
+        let given = named_params! {
+            ":run": which.run,
+            ":namespace": which.namespace,
+            ":name": which.name,
+        };
+        let text = self
+            .0
+            .query_row(query, given, |row| row.get::<_, String>(0));
+        let text = text.optional().map_err(Error::Read)?;
+        text.map(|text| decode(&text)).transpose()
+    }
+
+    fn forget(
+        &mut self,
+        environment: &str,
+        before: Timestamp,
+        newest: Option<usize>,
+    ) -> Result<(), rusqlite::Error> {
+        let old = "DELETE FROM runs WHERE environment = ?1 AND coalesce(ended, started) < ?2";
+        self.0
+            .execute(old, params![environment, before.as_millisecond()])?;
+        if let Some(newest) = newest {
+            let surplus = "DELETE FROM runs WHERE rowid IN (SELECT rowid FROM runs
+                WHERE environment = ?1 ORDER BY coalesce(ended, started) DESC LIMIT -1 OFFSET ?2)";
+            let newest = i64::try_from(newest).unwrap_or(i64::MAX);
+            self.0.execute(surplus, params![environment, newest])?;
+        }
+        Ok(())
+    }
+}
+
+fn open(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    Ok(connection)
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), Error> {
+    let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
+    let found = version(connection).map_err(Error::Migrate)?;
+    if found > known {
+        return Err(Error::Newer { found, known });
+    }
+    for (step, version) in STEPS
+        .iter()
+        .zip(1_i64..)
+        .skip(found.unsigned_abs() as usize)
+    {
+        let transaction = connection.transaction().map_err(Error::Migrate)?;
+        let taken = transaction.execute_batch(step).and_then(|()| {
+            transaction.execute("DELETE FROM version", ())?;
+            transaction.execute("INSERT INTO version VALUES (?1)", [version])
+        });
+        taken.map_err(Error::Migrate)?;
+        transaction.commit().map_err(Error::Migrate)?;
+    }
+    Ok(())
+}
+
+fn version(connection: &Connection) -> Result<i64, rusqlite::Error> {
+    let table = "CREATE TABLE IF NOT EXISTS version (version INTEGER NOT NULL)";
+    connection.execute(table, ())?;
+    let version = connection.query_row("SELECT version FROM version", (), |row| row.get(0));
+    Ok(version.optional()?.unwrap_or(0))
+}
+
+fn put_run(transaction: &Transaction<'_>, record: &Record) -> Result<(), Error> {
+    let summary = &record.summary;
+    let key = [
+        summary.environment.as_str(),
+        &summary.namespace,
+        &summary.name,
+        &summary.run,
+    ];
+    match kept(transaction, key)? {
+        Some((_, true)) => Ok(()),
+        Some((Some(earlier), false)) => {
+            let mut record = record.clone();
+            record.absorb(&earlier);
+            write_row(transaction, &record)
+        }
+        Some((None, false)) | None => write_row(transaction, record),
+    }
+}
+
+/// The run of this key, if it can be read, and whether it has ended.
+fn kept(
+    transaction: &Transaction<'_>,
+    key: [&str; 4],
+) -> Result<Option<(Option<Record>, bool)>, Error> {
+    let query = "SELECT record, ended IS NOT NULL FROM runs
+        WHERE environment = ?1 AND namespace = ?2 AND name = ?3 AND run = ?4";
+    let mut statement = transaction.prepare(query).map_err(Error::Read)?;
+    let found = statement.query_row(key, |row| Ok((row.get::<_, String>(0)?, row.get(1)?)));
+    let found: Option<(String, bool)> = found.optional().map_err(Error::Read)?;
+    Ok(found.map(|(text, ended)| (decode(&text).ok(), ended)))
+}
+
+fn decode(text: &str) -> Result<Record, Error> {
+    let mut record: Record = serde_json::from_str(text).map_err(Error::Decode)?;
+    if !record.curve.is_whole() {
+        record.curve = super::Curve::default();
+    }
+    Ok(record)
+}
+
+fn write_row(transaction: &Transaction<'_>, record: &Record) -> Result<(), Error> {
+    let summary = &record.summary;
+    let statement = "INSERT OR REPLACE INTO runs
+        (environment, namespace, name, run, started, ended, outcome, summary, record)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    let mut statement = transaction.prepare(statement).map_err(Error::Write)?;
+    let values = params![
+        summary.environment,
+        summary.namespace,
+        summary.name,
+        summary.run,
+        summary.started.as_millisecond(),
+        summary.ended.map(Timestamp::as_millisecond),
+        summary.outcome,
+        serde_json::to_string(summary).map_err(Error::Encode)?,
+        serde_json::to_string(record).map_err(Error::Encode)?,
+    ];
+    statement.execute(values).map(drop).map_err(Error::Write)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::samples::record;
+    use super::*;
+    use crate::kubernetes::crd::{GitRemedy, GitStatus};
+
+    fn put(store: &mut Sqlite, records: Vec<Record>) {
+        let writes = records.into_iter().map(|r| Write::Run(Box::new(r)));
+        store.act(&Work::Put(writes.collect())).unwrap();
+    }
+
+    fn one(store: &mut Sqlite, run: &str) -> Option<Record> {
+        let which = Which {
+            run: run.to_owned(),
+            ..Which::default()
+        };
+        match store.act(&Work::One(which)).unwrap() {
+            Found::One(record) => record.map(|record| *record),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn list(store: &mut Sqlite, filter: Filter) -> Vec<String> {
+        match store.act(&Work::List(filter)).unwrap() {
+            Found::Runs(runs) => runs.into_iter().map(|run| run.run).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn all() -> Filter {
+        Filter {
+            limit: 100,
+            ..Filter::default()
+        }
+    }
+
+    #[test]
+    fn a_run_is_kept_once_and_the_fuller_record_stays() {
+        let mut store = Sqlite::open(&Place::Memory).unwrap();
+        let full = record("backend", "one", 60);
+        let mut bare = full.clone();
+        bare.decisions.clear();
+        bare.curve = crate::history::Curve::default();
+        put(&mut store, vec![full.clone(), bare.clone(), bare]);
+        assert_eq!(one(&mut store, "one"), Some(full));
+        assert_eq!(list(&mut store, all()), ["one"]);
+    }
+
+    #[test]
+    fn what_a_life_before_saw_of_a_run_is_joined_to_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::Sqlite(folder.path().join("runs.db"));
+        let mut draft = record("backend", "one", 60);
+        (draft.summary.outcome, draft.summary.ended) = (None, None);
+        let mut store = Sqlite::open(&place).unwrap();
+        put(&mut store, vec![draft.clone()]);
+        assert_eq!(list(&mut store, all()), Vec::<String>::new());
+        drop(store);
+        let mut store = Sqlite::open(&place).unwrap();
+        let mut bare = record("backend", "one", 60);
+        bare.decisions.clear();
+        bare.curve = crate::history::Curve::default();
+        put(&mut store, vec![bare]);
+        assert_eq!(one(&mut store, "one"), Some(record("backend", "one", 60)));
+    }
+
+    #[test]
+    fn a_remedy_is_added_to_the_run_that_it_belongs_to() {
+        let mut store = Sqlite::open(&Place::Memory).unwrap();
+        put(&mut store, vec![record("backend", "one", 60)]);
+        let remedy = GitRemedy::none("one", "Reverted", "reverted", Timestamp::UNIX_EPOCH);
+        let git = Write::Git {
+            environment: "test".to_owned(),
+            namespace: "shop".to_owned(),
+            name: "backend".to_owned(),
+            run: "one".to_owned(),
+            git: Box::new(GitStatus {
+                remedy: Some(remedy.clone()),
+                ..GitStatus::default()
+            }),
+        };
+        store.act(&Work::Put(vec![git])).unwrap();
+        let found = one(&mut store, "one").unwrap().git.unwrap();
+        assert_eq!(found.remedy, Some(remedy));
+    }
+
+    #[test]
+    fn runs_are_listed_newest_first_as_asked() {
+        let mut store = Sqlite::open(&Place::Memory).unwrap();
+        let runs = [
+            ("a", "1", 10),
+            ("b", "2", 20),
+            ("a", "3", 30),
+            ("a", "4", 40),
+        ];
+        put(
+            &mut store,
+            runs.map(|(name, run, end)| record(name, run, end)).into(),
+        );
+        assert_eq!(list(&mut store, all()), ["4", "3", "2", "1"]);
+        let a = Filter {
+            name: Some("a".to_owned()),
+            limit: 2,
+            ..Filter::default()
+        };
+        assert_eq!(list(&mut store, a), ["4", "3"]);
+        let at = |second| Some(Timestamp::from_second(1_700_000_000 + second).unwrap());
+        let middle = Filter {
+            since: at(20),
+            before: at(40),
+            ..all()
+        };
+        assert_eq!(list(&mut store, middle), ["3", "2"]);
+        let forget = |before: i64, newest| Work::Forget {
+            environment: "test".to_owned(),
+            before: at(before).unwrap(),
+            newest,
+        };
+        store.act(&forget(20, None)).unwrap();
+        assert_eq!(list(&mut store, all()), ["4", "3", "2"]);
+        store.act(&forget(0, Some(1))).unwrap();
+        assert_eq!(list(&mut store, all()), ["4"]);
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_or_a_newer_one_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("runs.db");
+        std::fs::write(&path, "no database".repeat(100)).unwrap();
+        let error = Sqlite::open(&Place::Sqlite(path.clone())).unwrap_err();
+        assert!(matches!(error, Error::Open { .. }), "{error}");
+        std::fs::remove_file(&path).unwrap();
+        let store = Sqlite::open(&Place::Sqlite(path.clone())).unwrap();
+        store
+            .0
+            .execute("UPDATE version SET version = 9", ())
+            .unwrap();
+        drop(store);
+        let error = Sqlite::open(&Place::Sqlite(path)).unwrap_err();
+        assert!(matches!(error, Error::Newer { found: 9, .. }), "{error}");
+    }
+}

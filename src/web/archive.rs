@@ -1,0 +1,161 @@
+//! Runs that ended: as JSON, as pages, and as a report that stands alone.
+//!
+//! `GET /api/history` takes `namespace`, `name`, `since` (RFC 3339) and `limit`; `GET
+//! /api/runs/{run}` takes `namespace` and `name` where a run's id alone is not enough. A history
+//! that does not answer is 503, and nothing else suffers from it.
+//!
+//! Not here: how a run looks (`view`).
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::routes::Web;
+use super::view::{frame, past, run};
+use crate::causes;
+use crate::history::{Error, Filter, Record, Which};
+
+/// Runs of one answer, unless fewer are asked for.
+const LIMIT: usize = 100;
+/// The most that can be asked for.
+const MOST: usize = 10_000;
+
+/// Which runs are asked for.
+#[derive(Debug, Default, Deserialize)]
+pub struct Asked {
+    namespace: Option<String>,
+    name: Option<String>,
+    since: Option<Timestamp>,
+    limit: Option<usize>,
+}
+
+impl Asked {
+    fn filter(&self) -> Filter {
+        Filter {
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            since: self.since,
+            before: None,
+            limit: self.limit.unwrap_or(LIMIT).min(MOST),
+        }
+    }
+
+    fn which(&self, run: String) -> Which {
+        Which {
+            run,
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+        }
+    }
+}
+
+/// The runs that ended, as JSON.
+pub async fn list(State(web): State<Web>, Query(asked): Query<Asked>) -> Response {
+    match web.history.list(asked.filter()).await {
+        Ok(runs) => Json(json!({"environment": web.environment, "runs": runs})).into_response(),
+        Err(error) => failed(&error),
+    }
+}
+
+/// One run, as JSON.
+pub async fn one(
+    State(web): State<Web>,
+    Path(run): Path<String>,
+    Query(asked): Query<Asked>,
+) -> Response {
+    match found(&web, asked.which(run)).await {
+        Ok(record) => Json(record).into_response(),
+        Err(response) => response,
+    }
+}
+
+/// One run, as a document that needs nothing else.
+pub async fn report(
+    State(web): State<Web>,
+    Path(run): Path<String>,
+    Query(asked): Query<Asked>,
+) -> Response {
+    let record = match found(&web, asked.which(run)).await {
+        Ok(record) => record,
+        Err(response) => return response,
+    };
+    let file = format!(
+        "attachment; filename=\"{}.html\"",
+        plain(&record.summary.run)
+    );
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),
+        (header::CONTENT_DISPOSITION, file),
+    ];
+    (headers, run::report(&record).into_string()).into_response()
+}
+
+/// What may stand in a header.
+fn plain(text: &str) -> String {
+    let plain = |c: &char| c.is_ascii_alphanumeric() || "-_.".contains(*c);
+    text.chars().filter(plain).collect()
+}
+
+/// The page of past runs.
+pub async fn past_runs(State(web): State<Web>, Query(asked): Query<Asked>) -> Response {
+    let page = frame::Page {
+        environment: &web.environment,
+        title: "History",
+        events: None,
+    };
+    match web.history.list(asked.filter()).await {
+        Ok(runs) => {
+            let list = past::list(&runs, web.clock.now());
+            Html(page.html(&list).into_string()).into_response()
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+/// The page of one run.
+pub async fn past_run(
+    State(web): State<Web>,
+    Path((namespace, name, run)): Path<(String, String, String)>,
+) -> Response {
+    let which = Which {
+        run,
+        namespace: Some(namespace),
+        name: Some(name),
+    };
+    let record = match found(&web, which).await {
+        Ok(record) => record,
+        Err(response) => return response,
+    };
+    let title = format!("{}/{}", record.summary.namespace, record.summary.name);
+    let page = frame::Page {
+        environment: &web.environment,
+        title: &title,
+        events: None,
+    };
+    Html(page.html(&past::one(&record)).into_string()).into_response()
+}
+
+async fn found(web: &Web, which: Which) -> Result<Record, Response> {
+    let run = which.run.clone();
+    match web.history.one(which).await {
+        Ok(Some(record)) => Ok(record),
+        Ok(None) => {
+            let error = json!({"error": format!("no run {run} is known here")});
+            Err((StatusCode::NOT_FOUND, Json(error)).into_response())
+        }
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+fn failed(error: &Error) -> Response {
+    let status = match error {
+        Error::Off => StatusCode::NOT_FOUND,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let error = json!({"error": causes::told(error)});
+    (status, Json(error)).into_response()
+}

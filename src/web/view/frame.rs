@@ -1,0 +1,78 @@
+//! The frame of every page: head, header, main, and the style sheet.
+//!
+//! Not here: what stands in the middle.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+/// The style sheet, served as a file and put into reports.
+pub const STYLE: &str = include_str!("style.css");
+/// What makes a page live; all of it works without.
+pub const SCRIPT: &str = include_str!("live.js");
+
+/// A sluice's gate, half open.
+pub const ICON: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 16 16\"><path d=\"M2 1v14M14 1v14\" stroke=\"#5b636b\" stroke-width=\"2\"/><rect x=\"4\" y=\"1\" width=\"8\" height=\"8\" fill=\"#1a56b0\"/><path d=\"M4 12h8M4 14.5h8\" stroke=\"#8ab4f8\" stroke-width=\"1.4\"/></svg>";
+
+/// A page of the daemon.
+#[derive(Debug, Clone, Copy)]
+pub struct Page<'a> {
+    /// The environment.
+    pub environment: &'a str,
+    /// The title, before the environment's.
+    pub title: &'a str,
+    /// What its events are asked with; none for a page that does not change.
+    pub events: Option<&'a str>,
+}
+
+impl Page<'_> {
+    /// The whole document.
+    pub fn html(&self, main: &Markup) -> Markup {
+        html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta name="color-scheme" content="light dark";
+                    title { (self.title) " · " (self.environment) " · Sluice" }
+                    link rel="icon" href="/icon.svg" type="image/svg+xml";
+                    link rel="stylesheet" href="/style.css";
+                    @if self.events.is_some() {
+                        script src="/live.js" defer {}
+                        noscript { meta http-equiv="refresh" content="10"; }
+                    }
+                }
+                body data-events=[self.events] {
+                    a.skip href="#main" { "Skip to content" }
+                    header {
+                        a.brand href="/" { "Sluice" }
+                        span.environment { (self.environment) }
+                        nav aria-label="Pages" {
+                            a href="/" { "Rollouts" }
+                            a href="/history" { "History" }
+                        }
+                        span #live role="status" {}
+                    }
+                    main #main tabindex="-1" { (main) }
+                }
+            }
+        }
+    }
+}
+
+/// A document that needs nothing but itself.
+pub fn alone(title: &str, main: &Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'";
+                title { (title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body { main { (main) } }
+        }
+    }
+}

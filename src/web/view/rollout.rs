@@ -1,0 +1,112 @@
+//! One Rollout as it is now: where it stands and why, what comes next, the run's curves and
+//! decisions, the last run, and past ones.
+//!
+//! Not here: what a run consists of (`run`), and who may act (`routes`).
+
+use jiff::Timestamp;
+use maud::{Markup, html};
+
+use super::words::{Tone, spaced, span};
+use super::{past, run};
+use crate::history::{Record, Summary};
+use crate::kubernetes::crd::{LastRun, RunStatus};
+use crate::web::Entry;
+
+/// What the page of a Rollout shows.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    /// The Rollout.
+    pub entry: &'a Entry,
+    /// The run that goes on, as far as it was watched.
+    pub live: Option<&'a Record>,
+    /// Past runs, newest first; none where the history does not answer.
+    pub past: Option<&'a [Summary]>,
+    /// The present time.
+    pub now: Timestamp,
+}
+
+impl Shown<'_> {
+    /// The page.
+    pub fn html(&self) -> Markup {
+        let entry = self.entry;
+        html! {
+            (self.banner())
+            @if let Some(run) = &entry.run { (self.facts(run)) }
+            @else {
+                @if let Some(stable) = &entry.stable { dl.facts { dt { "Serves" } dd { (run::revision(stable)) } } }
+            }
+            @if let Some(git) = &entry.git { (run::commits(git)) }
+            @if let Some(run) = &entry.run {
+                (run::rules(&run.rules))
+                @if let Some(live) = self.live {
+                    (run::charts(&live.curve, self.now))
+                    (run::decisions(&live.decisions))
+                }
+            } @else {
+                @if let Some(last) = &entry.last_run { (self.last(last)) }
+            }
+            section aria-labelledby="past" {
+                h2 #past { "Past runs" }
+                @match self.past {
+                    Some(runs) => { (past::table(runs, self.now)) },
+                    None => { p.none { "The history does not answer." } },
+                }
+            }
+        }
+    }
+
+    fn banner(&self) -> Markup {
+        let entry = self.entry;
+        let run = entry.run.as_ref();
+        html! {
+            section class={ "banner " (Tone::of(&entry.phase).class()) } aria-label="State" {
+                h1 { (entry.namespace) "/" (entry.name) }
+                p.state {
+                    strong { (spaced(&entry.phase)) }
+                    @if let Some(run) = run {
+                        " · " (run.weight) "%"
+                        @if let Some(step) = &run.step { " · step " (step) }
+                        " · for " (span(run.since.0, self.now))
+                    }
+                }
+                p { (entry.message) }
+                @if let Some(next) = run.and_then(|run| run.next.as_ref()) {
+                    p { strong { "Next: " } (next) }
+                }
+            }
+        }
+    }
+
+    fn facts(&self, status: &RunStatus) -> Markup {
+        html! {
+            dl.facts {
+                dt { "Tried" } dd { (run::revision(&status.revision)) }
+                @if let Some(stable) = &self.entry.stable { dt { "Stable" } dd { (run::revision(stable)) } }
+                dt { "Run" } dd { code { (status.id) } ", for " (span(status.started.0, self.now)) }
+                @if let Some(patience) = &status.patience { dt { "Can show" } dd { (patience) } }
+                dt { "Newest sample" }
+                dd {
+                    @match &status.sampled {
+                        Some(at) => { (span(at.0, self.now)) " ago" },
+                        None => { "none yet" },
+                    }
+                }
+            }
+        }
+    }
+
+    fn last(&self, last: &LastRun) -> Markup {
+        let entry = self.entry;
+        html! {
+            section aria-labelledby="last" {
+                h2 #last { "Last run" }
+                p {
+                    span class={ "badge " (Tone::of(&last.outcome).class()) } { (spaced(&last.outcome)) } " "
+                    a href={ "/runs/" (entry.namespace) "/" (entry.name) "/" (last.id) } { (span(last.ended.0, self.now)) " ago" }
+                    ", after " (span(last.started.0, last.ended.0)) ": " (last.message)
+                }
+                p { (run::revision(&last.revision)) }
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Pages as text: what is on them, and that nothing of what the cluster says becomes markup.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::rollout::Shown;
+use super::{overview, past, run};
+use crate::history::samples;
+use crate::web::Entry;
+
+const NASTY: &str = "<script>alert(1)</script>\"'&<img src=x onerror=alert(1)>";
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_767_225_720).unwrap()
+}
+
+fn entry(name: &str, phase: &str) -> Entry {
+    let mut run = samples::run("one");
+    run.next = Some("25% at the earliest in 1m".to_owned());
+    Entry {
+        namespace: "shop".to_owned(),
+        name: name.to_owned(),
+        target: name.to_owned(),
+        phase: phase.to_owned(),
+        message: "is tried at 5%".to_owned(),
+        stable: None,
+        run: (phase != "Idle").then_some(run),
+        last_run: None,
+        git: None,
+        updated: now(),
+    }
+}
+
+fn nothing_is_markup(html: &str) {
+    assert!(!html.contains("<script>"), "{html}");
+    assert!(!html.contains("<img"), "{html}");
+    assert!(html.contains("&lt;script&gt;"), "{html}");
+}
+
+#[test]
+fn who_needs_somebody_comes_first() {
+    let phases = ["Idle", "Stepping", "Held", "Failed"];
+    let entries = phases.map(|phase| Arc::new(entry(&phase.to_lowercase(), phase)));
+    let html = overview::overview(&entries, now()).into_string();
+    let place = |name: &str| html.find(&format!("shop/{name}<")).unwrap();
+    let places = ["failed", "held", "stepping", "idle"].map(place);
+    assert!(places.is_sorted(), "{places:?}");
+    for wanted in [
+        "5%",
+        "error-rate",
+        "Undecided",
+        "<strong>1</strong> under way",
+    ] {
+        assert!(html.contains(wanted), "{wanted}\n{html}");
+    }
+}
+
+#[test]
+fn a_rollout_tells_where_it_stands_why_and_what_comes_next() {
+    let record = samples::record("backend", "one", 60);
+    let entry = entry("backend", "Stepping");
+    let shown = Shown {
+        entry: &entry,
+        live: Some(&record),
+        past: Some(std::slice::from_ref(&record.summary)),
+        now: now(),
+    };
+    let html = shown.html().into_string();
+    for wanted in [
+        "<h1>shop/backend</h1>",
+        "Stepping",
+        "step 1/3",
+        "<strong>Next: </strong>25% at the earliest in 1m",
+        "shop:v2",
+        "canary 3 of 612",
+        "aria-label=\"Weight: at most 5%\"",
+        "Timeline",
+        "/runs/shop/backend/one",
+    ] {
+        assert!(html.contains(wanted), "{wanted}\n{html}");
+    }
+}
+
+#[test]
+fn nothing_that_the_cluster_says_becomes_markup() {
+    let mut record = samples::record(NASTY, NASTY, 60);
+    record.summary.message = NASTY.to_owned();
+    record.summary.environment = NASTY.to_owned();
+    record.summary.revision.images = vec![NASTY.to_owned()];
+    record.rules[0].name = NASTY.to_owned();
+    record.rules[0].sentence = NASTY.to_owned();
+    record.rules[0].verdict = NASTY.to_owned();
+    record.curve.rules[0].name = NASTY.to_owned();
+    record.decisions[0].message = NASTY.to_owned();
+    record.decisions[0].reason = NASTY.to_owned();
+    nothing_is_markup(&run::report(&record).into_string());
+    nothing_is_markup(&past::one(&record).into_string());
+    let mut entry = entry(NASTY, NASTY);
+    entry.message = NASTY.to_owned();
+    let run = entry.run.as_mut().unwrap();
+    run.rules[0].name = NASTY.to_owned();
+    (run.step, run.next) = (Some(NASTY.to_owned()), Some(NASTY.to_owned()));
+    let entries = [Arc::new(entry)];
+    nothing_is_markup(&overview::overview(&entries, now()).into_string());
+    let shown = Shown {
+        entry: &entries[0],
+        live: Some(&record),
+        past: None,
+        now: now(),
+    };
+    nothing_is_markup(&shown.html().into_string());
+}
+
+#[test]
+fn a_report_loads_nothing_and_runs_nothing() {
+    let html = run::report(&samples::record("backend", "one", 60)).into_string();
+    for absent in ["<script", "<link", " src=", "url(", "@import", " style="] {
+        assert!(!html.contains(absent), "{absent}");
+    }
+    assert!(html.contains("default-src 'none'"));
+}
+
+#[test]
+fn what_a_browser_loads_is_small() {
+    let files = super::frame::STYLE.len() + super::frame::SCRIPT.len();
+    assert!(files < 20_000, "{files}");
+}

@@ -1,0 +1,124 @@
+//! Words and classes for people: ages, times, shares, and how urgent a phase is.
+//!
+//! Not here: sentences; those come with the state.
+
+use jiff::Timestamp;
+
+use crate::clock::elapsed;
+
+/// How urgent something is; also the name of its class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tone {
+    /// Something failed or is being put back.
+    Bad,
+    /// A person is needed, or soon may be.
+    Attention,
+    /// A release is under way.
+    Moving,
+    /// All is well.
+    Calm,
+}
+
+impl Tone {
+    /// Of a phase, an outcome or a verdict.
+    pub fn of(word: &str) -> Self {
+        match word {
+            "Failed" | "RollingBack" | "RolledBack" | "Worse" => Self::Bad,
+            "Held" | "AwaitingApproval" | "Suspect" | "Suspended" | "Adopting" => Self::Attention,
+            "Preparing" | "Stepping" | "Promoting" | "Baking" | "Undecided" => Self::Moving,
+            _ => Self::Calm,
+        }
+    }
+
+    /// Its class.
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::Bad => "bad",
+            Self::Attention => "attention",
+            Self::Moving => "moving",
+            Self::Calm => "calm",
+        }
+    }
+}
+
+/// A name of the code's as people read it: `RolledBack` is `Rolled back`.
+pub fn spaced(word: &str) -> String {
+    let mut text = String::with_capacity(word.len() + 2);
+    for (index, letter) in word.chars().enumerate() {
+        if index > 0 && letter.is_uppercase() {
+            text.push(' ');
+            text.extend(letter.to_lowercase());
+        } else {
+            text.push(letter);
+        }
+    }
+    text
+}
+
+/// The time between two moments: `42s`, `5m`, `3h`, `12d`.
+pub fn span(from: Timestamp, to: Timestamp) -> String {
+    let seconds = elapsed(from, to).as_secs();
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7200 => format!("{}m", seconds / 60),
+        7200..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// A moment to the second, in UTC.
+pub fn moment(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// The time of the day to the second, in UTC.
+pub fn clock(at: Timestamp) -> String {
+    at.strftime("%H:%M:%S").to_string()
+}
+
+/// A count with its thousands apart.
+pub fn count(count: f64) -> String {
+    let digits = format!("{:.0}", count.max(0.0));
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A share in percent with as many digits as it needs.
+pub fn percent(share: f64) -> String {
+    let percent = 100.0 * share;
+    match percent {
+        p if p >= 10.0 => format!("{p:.0}%"),
+        p if p >= 1.0 => format!("{p:.1}%"),
+        p if p > 0.0 => format!("{p:.2}%"),
+        _ => "0%".to_owned(),
+    }
+}
+
+/// A share of counts, or a dash where nothing was counted.
+pub fn share(bad: f64, total: f64) -> String {
+    if total > 0.0 {
+        percent(bad / total)
+    } else {
+        "–".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_words() {
+        assert_eq!(spaced("RolledBack"), "Rolled back");
+        assert_eq!(spaced("Idle"), "Idle");
+        assert_eq!(count(11_590.0), "11,590");
+        let shares = [0.5, 0.025, 0.0049, 0.0].map(percent);
+        assert_eq!(shares, ["50%", "2.5%", "0.49%", "0%"]);
+    }
+}
