@@ -246,6 +246,10 @@ const KEYS: &[(&str, bool)] = &[
     ("git.signingKeyFile", false),
     ("git.timeout", false),
     ("git.maxDownload", false),
+    ("git.forge.kind", false),
+    ("git.forge.api", false),
+    ("git.forge.host", false),
+    ("git.forge.tokenFile", false),
     ("alerts.tokenFile", false),
     ("alerts.matchers", true),
     ("history", false),
@@ -467,6 +471,7 @@ fn log(reader: &mut Reader, root: &Section) -> Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::git::forge::{Account, Kind};
     use crate::history::Place;
 
     type Variables = &'static [(&'static str, &'static str)];
@@ -544,6 +549,7 @@ git:
   signingKeyFile: key
   timeout: 30s
   maxDownload: 64
+  forge: {kind: gitea, api: 'https://git.example/api/v1/', host: code.example, tokenFile: token}
 alerts: {tokenFile: alerts-token, matchers: ['severity=critical']}
 evidence:
   every: 5s
@@ -581,6 +587,12 @@ log: {format: json, level: 'info,sluice=debug'}
                 signing_key_file: Some("etc/key".into()),
                 timeout: seconds(30),
                 max_download: 64,
+                forge: Some(Account {
+                    kind: Some(Kind::Gitea),
+                    api: Some("https://git.example/api/v1".to_owned()),
+                    host: Some("code.example".to_owned()),
+                    token_file: "etc/token".into(),
+                }),
             },
             alerts: Some(Alerts {
                 token_file: "etc/alerts-token".into(),

@@ -179,6 +179,7 @@ impl Copy {
             at: self.remote.at.clone(),
             branch: branch.to_owned(),
             why,
+            found: Vec::new(),
         })
     }
 

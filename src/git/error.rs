@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use super::history::Change;
 use super::remote::Address;
 
 /// What went wrong, by what was being done.
@@ -75,6 +76,8 @@ pub enum Error {
         commit: Commit,
         /// The files.
         paths: Vec<String>,
+        /// All that is to be taken back, newest first.
+        found: Vec<Change>,
     },
     /// The server keeps the branch from being pushed to.
     #[error("{at} protects {branch}: {why}")]
@@ -85,6 +88,8 @@ pub enum Error {
         branch: String,
         /// Its answer.
         why: String,
+        /// What was to be taken back, newest first.
+        found: Vec<Change>,
     },
     /// Others pushed each time.
     #[error("{branch} moved in each of {tries} tries to push")]
@@ -117,6 +122,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The forge opens no pull request.
+    #[error(transparent)]
+    Forge(#[from] super::forge::Error),
     /// libgit2 says no.
     #[error("{doing}: {}", source.message())]
     Git {
@@ -130,13 +138,38 @@ pub enum Error {
 impl Error {
     /// Whether trying again later may help. A refusal may: credentials are mended and rotated.
     pub fn may_pass(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::Unreachable { .. }
-                | Self::Refused { .. }
-                | Self::Moved { .. }
-                | Self::TimedOut { .. }
-        )
+            | Self::Refused { .. }
+            | Self::Moved { .. }
+            | Self::TimedOut { .. } => true,
+            Self::Forge(error) => error.may_pass(),
+            _ => false,
+        }
+    }
+
+    /// How long the server wants to be left alone, if it says so.
+    pub fn wait(&self) -> Option<std::time::Duration> {
+        match self {
+            Self::Forge(error) => error.wait(),
+            _ => None,
+        }
+    }
+
+    /// What was to be taken back by hand now, newest first.
+    pub fn found(&self) -> &[Change] {
+        match self {
+            Self::Conflict { found, .. } | Self::Protected { found, .. } => found,
+            _ => &[],
+        }
+    }
+
+    /// With what was to be taken back.
+    pub(super) fn about(mut self, changes: &[Change]) -> Self {
+        if let Self::Protected { found, .. } = &mut self {
+            *found = changes.to_vec();
+        }
+        self
     }
 }
 

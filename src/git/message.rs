@@ -7,6 +7,7 @@
 use super::history::Change;
 
 const RUN: &str = "Sluice-Run: ";
+const ROLLOUT: &str = "Sluice-Rollout: ";
 
 /// The parts of a commit's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,12 +35,29 @@ impl Message {
             format!("{}\n\n{}\n\n", self.subject(undone), self.verdict),
             reverts.concat(),
             link.collect(),
-            format!("\n{RUN}{}\nSluice-Rollout: {}\n", self.run, self.rollout),
+            format!("\n{}\n", self.trailers()),
         ]
         .concat()
     }
 
-    fn subject(&self, undone: &[Change]) -> String {
+    /// The lines by which the remedy is known again.
+    pub fn trailers(&self) -> String {
+        format!("{RUN}{}\n{ROLLOUT}{}", self.run, self.rollout)
+    }
+
+    /// Whether a commit's message says that it is this remedy: the run alone does not do, since
+    /// two Rollouts may start the same template in the same second.
+    pub(super) fn is_of(&self, message: &str) -> bool {
+        let last = message.trim_end().rsplit("\n\n").next().unwrap_or_default();
+        let says = |key: &str, value: &str| {
+            let said = last.lines().find_map(|line| line.strip_prefix(key));
+            said.is_some_and(|said| said.trim() == value)
+        };
+        says(RUN, &self.run) && says(ROLLOUT, &self.rollout)
+    }
+
+    /// The first line.
+    pub fn subject(&self, undone: &[Change]) -> String {
         match undone {
             [only] => format!("Revert \"{}\"", only.summary),
             several => format!(
@@ -49,13 +67,6 @@ impl Message {
             ),
         }
     }
-}
-
-/// The run whose remedy a commit is, if it is one.
-pub fn run_of(message: &str) -> Option<&str> {
-    let last = message.trim_end().rsplit("\n\n").next()?;
-    let run = last.lines().find_map(|line| line.strip_prefix(RUN))?;
-    Some(run.trim())
 }
 
 #[cfg(test)]
@@ -94,15 +105,21 @@ mod tests {
              https://sluice.example/runs/backend-7\n\n\
              Sluice-Run: backend-7\nSluice-Rollout: shop/backend\n"
         );
-        assert_eq!(run_of(&text), Some("backend-7"));
+        assert!(message().is_of(&text));
     }
 
     #[test]
-    fn a_message_that_only_quotes_the_trailer_is_not_ours() {
-        assert_eq!(
-            run_of("Fix\n\nSluice-Run: a\nwas wrong\n\nSigned-off-by: me\n"),
-            None
+    fn a_message_that_only_quotes_the_trailers_or_is_another_rollouts_is_not_ours() {
+        let quoted = format!(
+            "Fix\n\n{}\nwas wrong\n\nSigned-off-by: me\n",
+            message().trailers()
         );
-        assert_eq!(run_of("Sluice"), None);
+        assert!(!message().is_of(&quoted));
+        let other = Message {
+            rollout: "europe/backend".to_owned(),
+            ..message()
+        };
+        assert!(!message().is_of(&other.text(&[])));
+        assert!(!message().is_of("Sluice"));
     }
 }

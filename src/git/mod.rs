@@ -6,13 +6,14 @@
 //!
 //! From the outside in: `undo` is the whole of it; `history` finds the commits, `revert` makes
 //! the tree, `message` and `sign` the commit, `copy` fetches and pushes, `transport` speaks to the
-//! server. Everything here blocks: call it from a thread that may.
+//! server. All of this blocks: call it from a thread that may. `forge` opens pull requests.
 //!
-//! Not here: what a path deploys (given as a `View`), pull requests, and when to undo.
+//! Not here: what a path deploys (given as a `View`), and when to undo.
 
 mod copy;
 mod credentials;
 mod error;
+pub mod forge;
 mod history;
 mod message;
 mod remote;
@@ -25,7 +26,7 @@ pub use copy::Copy;
 pub use credentials::Credentials;
 pub use error::{Commit, Error};
 pub use history::{Change, View};
-pub use message::{Message, run_of};
+pub use message::Message;
 pub use remote::{Address, Remote};
 pub use sign::Signer;
 pub use transport::Limits;

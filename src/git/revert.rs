@@ -17,7 +17,11 @@ pub(super) fn without(
 ) -> Result<Oid, Error> {
     let mut tree = tree_of(repository, head)?;
     for change in changes {
-        tree = undone(repository, tree, change)?;
+        tree = undone(repository, tree, change)?.map_err(|paths| Error::Conflict {
+            commit: change.commit,
+            paths,
+            found: changes.to_vec(),
+        })?;
     }
     Ok(tree)
 }
@@ -28,7 +32,12 @@ pub(super) fn tree_of(repository: &Repository, commit: Oid) -> Result<Oid, Error
     Ok(commit.tree_id())
 }
 
-fn undone(repository: &Repository, ours: Oid, change: &Change) -> Result<Oid, Error> {
+/// The tree without the change, or the files in which that conflicts.
+fn undone(
+    repository: &Repository,
+    ours: Oid,
+    change: &Change,
+) -> Result<Result<Oid, Vec<String>>, Error> {
     let tree = |oid| repository.find_tree(oid).doing("reading a tree");
     let base = tree(tree_of(repository, change.commit.0)?)?;
     let theirs = tree(tree_of(repository, change.parent)?)?;
@@ -36,12 +45,10 @@ fn undone(repository: &Repository, ours: Oid, change: &Change) -> Result<Oid, Er
         .merge_trees(&base, &tree(ours)?, &theirs, Some(&MergeOptions::new()))
         .doing("reverting")?;
     if index.has_conflicts() {
-        return Err(Error::Conflict {
-            commit: change.commit,
-            paths: conflicts(&index)?,
-        });
+        return conflicts(&index).map(Err);
     }
-    index.write_tree_to(repository).doing("writing the tree")
+    let tree = index.write_tree_to(repository);
+    tree.doing("writing the tree").map(Ok)
 }
 
 fn conflicts(index: &git2::Index) -> Result<Vec<String>, Error> {

@@ -2,13 +2,15 @@
 //!
 //! It is safe to do again: a commit of the same run is found on the branch instead of made twice,
 //! and nothing is done where the branch shows the good template already or a newer one.
+//! For a pull request the commit goes to a branch of its own; where it conflicts with the branch
+//! that is deployed, it can stand beside it, on top of the bad commit, for people to merge.
 
 use git2::{Oid, Signature};
 
 use super::copy::{Copy, Pushed};
 use super::error::{Commit, Doing, Error};
 use super::history::{self, Change, View};
-use super::message::{Message, run_of};
+use super::message::Message;
 use super::revert;
 use super::sign::Signer;
 
@@ -39,8 +41,10 @@ pub struct Order<'a> {
 pub enum Onto {
     /// The branch that is deployed.
     Branch,
-    /// A branch of its own, for a pull request.
+    /// A branch of its own on top of it, for a pull request.
     Own(String),
+    /// A branch of its own on top of the bad commit, where later changes conflict.
+    Apart(String),
 }
 
 /// How it ended.
@@ -80,26 +84,30 @@ pub enum Outcome {
 pub fn undo(copy: &mut Copy, order: &Order<'_>, view: &dyn View) -> Result<Outcome, Error> {
     for _ in 0..TRIES {
         let head = copy.fetch()?;
-        if let Some(commit) = done_before(copy, order, head)? {
-            let undone = Vec::new();
+        let after = history::changes(copy, order.bad, head)?;
+        let between = history::changes(copy, order.good, order.bad)?;
+        if order.onto == Onto::Branch
+            && let Some(commit) = ours_among(copy, order, &after)?
+        {
+            // Told if it can be seen: what counts is that it is there.
+            let undone = history::leading(copy.repository(), &between, view);
+            let undone = undone.unwrap_or_default();
             return Ok(Outcome::Pushed { commit, undone });
         }
-        let undone = match to_undo(copy, order, head, view)? {
+        let undone = match to_undo(copy, order, head, (&after, &between), view)? {
             Ok(undone) => undone,
             Err(outcome) => return Ok(outcome),
         };
-        let tree = revert::without(copy.repository(), head, &undone)?;
-        if !shows(copy, tree, order.good, view)? {
-            return Ok(Outcome::NotEnough { found: undone });
-        }
-        let commit = commit(copy, order, head, tree, &undone)?;
-        let branch = match &order.onto {
-            Onto::Branch => copy.branch(),
-            Onto::Own(branch) => branch,
-        };
-        if copy.push(commit, branch)? == Pushed::Done {
-            let commit = Commit(commit);
+        if let Some(commit) = ours_on_its_branch(copy, order)? {
             return Ok(Outcome::Pushed { commit, undone });
+        }
+        match made(copy, order, head, &undone, view)? {
+            None => return Ok(Outcome::NotEnough { found: undone }),
+            Some(commit) if pushed(copy, order, commit, &undone)? => {
+                let commit = Commit(commit);
+                return Ok(Outcome::Pushed { commit, undone });
+            }
+            Some(_) => {}
         }
     }
     Err(Error::Moved {
@@ -108,16 +116,39 @@ pub fn undo(copy: &mut Copy, order: &Order<'_>, view: &dyn View) -> Result<Outco
     })
 }
 
-/// Our commit of the same run, if an earlier try brought it there.
-fn done_before(copy: &mut Copy, order: &Order<'_>, head: Oid) -> Result<Option<Commit>, Error> {
-    if let Onto::Own(branch) = &order.onto {
-        let theirs = copy.fetch_other(branch)?;
-        return match theirs {
-            Some(commit) if is_ours(copy, order, commit)? => Ok(Some(Commit(commit))),
-            Some(_) | None => Ok(None),
-        };
+/// Our commit, if it gives the good template.
+fn made(
+    copy: &Copy,
+    order: &Order<'_>,
+    head: Oid,
+    undone: &[Change],
+    view: &dyn View,
+) -> Result<Option<Oid>, Error> {
+    let parent = match order.onto {
+        Onto::Branch | Onto::Own(_) => head,
+        Onto::Apart(_) => order.bad,
+    };
+    let tree = revert::without(copy.repository(), parent, undone)?;
+    if !shows(copy, tree, order.good, view)? {
+        return Ok(None);
     }
-    for change in history::changes(copy, order.bad, head)? {
+    commit(copy, order, parent, tree, undone).map(Some)
+}
+
+/// False if somebody else pushed first.
+fn pushed(copy: &Copy, order: &Order<'_>, commit: Oid, undone: &[Change]) -> Result<bool, Error> {
+    let branch = match &order.onto {
+        Onto::Branch => copy.branch(),
+        Onto::Own(branch) | Onto::Apart(branch) => branch,
+    };
+    let pushed = copy.push(commit, branch);
+    let pushed = pushed.map_err(|error| error.about(undone))?;
+    Ok(pushed == Pushed::Done)
+}
+
+/// Our commit of the same run, if an earlier try brought it to the branch.
+fn ours_among(copy: &Copy, order: &Order<'_>, after: &[Change]) -> Result<Option<Commit>, Error> {
+    for change in after {
         if is_ours(copy, order, change.commit.0)? {
             return Ok(Some(change.commit));
         }
@@ -125,23 +156,34 @@ fn done_before(copy: &mut Copy, order: &Order<'_>, head: Oid) -> Result<Option<C
     Ok(None)
 }
 
+/// The same on a branch of its own.
+fn ours_on_its_branch(copy: &Copy, order: &Order<'_>) -> Result<Option<Commit>, Error> {
+    let (Onto::Own(branch) | Onto::Apart(branch)) = &order.onto else {
+        return Ok(None);
+    };
+    match copy.fetch_other(branch)? {
+        Some(commit) if is_ours(copy, order, commit)? => Ok(Some(Commit(commit))),
+        Some(_) | None => Ok(None),
+    }
+}
+
 fn is_ours(copy: &Copy, order: &Order<'_>, commit: Oid) -> Result<bool, Error> {
     let commit = copy
         .repository()
         .find_commit(commit)
         .doing("reading a commit")?;
-    Ok(commit.message().ok().and_then(run_of) == Some(order.message.run.as_str()))
+    let message = commit.message().ok();
+    Ok(message.is_some_and(|message| order.message.is_of(message)))
 }
 
 /// The changes to take back, or why none.
 fn to_undo(
-    copy: &mut Copy,
+    copy: &Copy,
     order: &Order<'_>,
     head: Oid,
+    (after, between): (&[Change], &[Change]),
     view: &dyn View,
 ) -> Result<Result<Vec<Change>, Outcome>, Error> {
-    let after = history::changes(copy, order.bad, head)?;
-    let between = history::changes(copy, order.good, order.bad)?;
     let repository = copy.repository();
     let seen = |commit| history::seen(repository, commit, view);
     let (good, bad, now) = (seen(order.good)?, seen(order.bad)?, seen(head)?);
@@ -153,12 +195,12 @@ fn to_undo(
         return Ok(Err(Outcome::Restored { head }));
     }
     if now != bad {
-        let newer = history::leading(repository, &after, view)?;
+        let newer = history::leading(repository, after, view)?;
         if let Some(by) = newer.into_iter().next() {
             return Ok(Err(Outcome::Superseded { by }));
         }
     }
-    history::leading(repository, &between, view).map(Ok)
+    history::leading(repository, between, view).map(Ok)
 }
 
 fn shows(copy: &Copy, tree: Oid, good: Oid, view: &dyn View) -> Result<bool, Error> {

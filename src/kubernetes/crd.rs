@@ -264,7 +264,7 @@ pub struct OnFailure {
 #[derive(Deserialize, Serialize, Clone, Debug, PartialEq, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GitOnFailure {
-    /// `revert` commits to the branch that is deployed.
+    /// `revert` commits to the branch that is deployed; `pullRequest` asks people to merge that.
     pub mode: GitMode,
     /// The Flux Kustomization that applies the Deployment: `namespace/name`, or a name in the
     /// Rollout's namespace.
@@ -278,6 +278,8 @@ pub struct GitOnFailure {
 pub enum GitMode {
     /// One commit that takes back those that led to the failed template, pushed to the branch.
     Revert,
+    /// The same commit on a branch of its own, and a pull request for it.
+    PullRequest,
 }
 
 fn yes() -> bool {
@@ -463,13 +465,16 @@ pub struct GitPoint {
 pub struct GitRemedy {
     /// The run.
     pub run: String,
-    /// `Reverted`, `Restored`, `Superseded` or `NotReverted`.
+    /// `Reverted`, `PullRequested`, `Restored`, `Superseded` or `NotReverted`.
     pub outcome: String,
     /// What was done, or why not and what to do by hand.
     pub message: String,
-    /// Our commit.
+    /// Our commit; once a pull request is merged, the commit that brought it to the branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
+    /// The pull request for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_request: Option<GitPull>,
     /// When.
     pub at: Time,
     /// When Flux was seen to have applied it.
@@ -485,10 +490,25 @@ impl GitRemedy {
             outcome: outcome.to_owned(),
             message: message.to_owned(),
             commit: None,
+            pull_request: None,
             at: Time(now),
             applied: None,
         }
     }
+}
+
+/// A pull request, or a merge request.
+#[derive(Deserialize, Serialize, Clone, Debug, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GitPull {
+    /// Its number in the repository.
+    pub number: u64,
+    /// Where people read it.
+    pub url: String,
+    /// `Open`, `Merged` or `Closed`.
+    pub state: String,
+    /// When it was seen to be so first.
+    pub since: Time,
 }
 
 /// What became of a person's request.

@@ -123,6 +123,15 @@ pub enum Reason {
     GitNotReverted {
         why: String,
     },
+    GitProposed {
+        sentence: String,
+    },
+    GitMerged {
+        url: String,
+    },
+    GitClosed {
+        url: String,
+    },
     GitWaits {
         why: String,
     },
@@ -184,6 +193,9 @@ impl Reason {
             Self::StillFailed { .. } => "StillFailed",
             Self::GitReverted { .. } => "GitReverted",
             Self::GitNotReverted { .. } => "GitNotReverted",
+            Self::GitProposed { .. } => "GitProposed",
+            Self::GitMerged { .. } => "GitMerged",
+            Self::GitClosed { .. } => "GitClosed",
             Self::GitWaits { .. } => "GitWaits",
             Self::GitApplied { .. } => "GitApplied",
             Self::Restarted => "Restarted",
@@ -211,6 +223,7 @@ impl Reason {
             | Self::RollbackStarted { .. }
             | Self::RolledBack { .. }
             | Self::GitNotReverted { .. }
+            | Self::GitClosed { .. }
             | Self::GitWaits { .. }
             | Self::StillFailed { .. }
             | Self::SetAside { .. } => true,
@@ -236,6 +249,8 @@ impl Reason {
             | Self::Superseded { .. }
             | Self::Cancelled { .. }
             | Self::GitReverted { .. }
+            | Self::GitProposed { .. }
+            | Self::GitMerged { .. }
             | Self::GitApplied { .. }
             | Self::Restarted
             | Self::Suspended
@@ -369,13 +384,20 @@ impl fmt::Display for Reason {
                 out,
                 "{revision} failed before and is applied again: it stays held; a new template or `sluice retry` starts a run"
             ),
-            Self::GitReverted { sentence } => write!(out, "in Git: {sentence}"),
+            Self::GitReverted { sentence } | Self::GitProposed { sentence } => {
+                write!(out, "in Git: {sentence}")
+            }
             Self::GitNotReverted { why } => {
                 write!(
                     out,
                     "the commit stays in Git, and so does the failed template: {why}"
                 )
             }
+            Self::GitMerged { url } => write!(out, "{url} is merged: Flux is asked to apply it"),
+            Self::GitClosed { url } => write!(
+                out,
+                "{url} was closed without merging: the commit stays in Git, and so does the failed template"
+            ),
             Self::GitWaits { why } => {
                 write!(out, "the remedy in Git waits, and is tried again: {why}")
             }

@@ -117,6 +117,30 @@ impl Team {
         self.commit(summary, files)
     }
 
+    /// Has the server's repository at another path too.
+    pub fn serve_at(&self, path: &str) {
+        let path = self.served().join(path);
+        if !path.exists() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(self.bare(), path).unwrap();
+        }
+    }
+
+    /// Merges a branch of the server's, as a forge does it; the merge.
+    pub fn merge(&self, branch: &str) -> String {
+        let clone = self.clone();
+        git(&clone, &["fetch", "-q", "origin"]);
+        git(&clone, &["reset", "-q", "--hard", "origin/main"]);
+        let theirs = format!("origin/{branch}");
+        git(
+            &clone,
+            &[
+                "merge", "-q", "--no-ff", "-X", "theirs", "-m", "Merge", &theirs,
+            ],
+        );
+        self.push().to_string()
+    }
+
     /// Takes such commits in on the server.
     pub fn import(&self, commits: &str) {
         use std::io::Write;

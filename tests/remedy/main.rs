@@ -13,12 +13,14 @@ mod child;
 #[allow(dead_code)]
 mod daemons;
 mod flux;
+mod forge;
 #[path = "../ha/line.rs"]
 #[allow(dead_code)]
 mod line;
 #[path = "../servers/process.rs"]
 #[allow(dead_code)]
 mod process;
+mod pulls;
 #[path = "../git/repository.rs"]
 #[allow(dead_code)]
 mod repository;
@@ -51,14 +53,20 @@ struct Shop {
 
 impl Shop {
     async fn open() -> Self {
+        Self::with("revert", "shop.git").await
+    }
+
+    /// With a mode of remedies, and a repository that is served at this path too.
+    async fn with(mode: &str, path: &str) -> Self {
         let world = World::new().await;
         let team = Team::new();
+        team.serve_at(path);
         let http = Http::serve(&team.served()).await;
         team.commit("Begin", &files("1", "0"));
-        let url = format!("{}/shop.git", http.url);
+        let url = format!("{}/{path}", http.url);
         let flux = Flux::start(&world, &team, &url, "token").await;
         world.app("shop", 100, "20s").await;
-        let git = json!({"mode": "revert", "kustomization": "flux-system/shop"});
+        let git = json!({"mode": mode, "kustomization": "flux-system/shop"});
         world.apply(rollout(&json!({"git": git}))).await;
         Self {
             world,
@@ -69,8 +77,16 @@ impl Shop {
     }
 
     fn daemon(&self) -> Daemon {
-        let folder = self.team.folder.path().join("copies");
-        Daemon::start(&self.world, &json!({"git": {"folder": folder}}))
+        self.daemon_with(&json!({}))
+    }
+
+    /// With these settings of `git` too.
+    fn daemon_with(&self, more: &Value) -> Daemon {
+        let mut git = json!({"folder": self.team.folder.path().join("copies")});
+        for (key, value) in more.as_object().unwrap() {
+            git[key] = value.clone();
+        }
+        Daemon::start(&self.world, &json!({"git": git}))
     }
 
     async fn git(&self) -> GitStatus {
@@ -84,9 +100,35 @@ impl Shop {
 
     /// Commits a release; waits until its run ended so.
     async fn released(&self, version: &str, errors: &str, outcome: &str) -> git2::Oid {
-        let commit = self
-            .team
-            .commit_on_top(&format!("Release {version}"), &files(version, errors));
+        let commit = self.commit(version, errors);
+        self.ended(version, outcome).await;
+        commit
+    }
+
+    /// Commits a bad release; once its commit is known and before it is rolled back, people do
+    /// something.
+    async fn released_behind(
+        &self,
+        version: &str,
+        errors: &str,
+        people: impl FnOnce(&Team),
+    ) -> git2::Oid {
+        let commit = self.commit(version, errors);
+        let name = commit.to_string();
+        let known = || async { self.git().await.bad.is_some_and(|bad| bad.commit == name) };
+        self.world.until("its commit is known", MINUTE, known).await;
+        people(&self.team);
+        self.ended(version, "RolledBack").await;
+        commit
+    }
+
+    fn commit(&self, version: &str, errors: &str) -> git2::Oid {
+        let files = files(version, errors);
+        self.team
+            .commit_on_top(&format!("Release {version}"), &files)
+    }
+
+    async fn ended(&self, version: &str, outcome: &str) {
         let image = format!("shop:{version}");
         let ended = || async {
             let status = self.world.rollout("shop").await.status.unwrap_or_default();
@@ -95,7 +137,6 @@ impl Shop {
             })
         };
         self.world.until("the run ended", MINUTE * 5, ended).await;
-        commit
     }
 
     async fn good_is(&self, commit: git2::Oid) {
@@ -264,5 +305,11 @@ fn a_refusal_is_tried_again_and_a_protected_branch_is_told() {
         let remedy = shop.remedy().await.unwrap();
         assert_eq!(remedy.outcome, "NotReverted");
         assert!(remedy.message.contains("pull requests only"), "{remedy:?}");
+        assert!(
+            remedy
+                .message
+                .contains("git push origin HEAD:refs/heads/sluice/revert/default-shop-"),
+            "{remedy:?}"
+        );
     });
 }

@@ -3,12 +3,12 @@
 //!
 //! While all is well the commit is noted that the stable template came from. When a run begins,
 //! the commit that brought its template. When the run is rolled back, the commits between are to
-//! be undone; and when that is done, Flux's applying of it is awaited.
+//! be undone; and when that is done, a pull request's merging and Flux's applying are awaited.
 
 use jiff::Timestamp;
 
 use crate::clock::elapsed;
-use crate::kubernetes::crd::{GitPoint, GitRemedy, GitStatus, Rollout, RolloutStatus};
+use crate::kubernetes::crd::{GitPoint, GitPull, GitRemedy, GitStatus, Rollout, RolloutStatus};
 use crate::kubernetes::flux::Named;
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ pub enum Due {
     Undo { good: GitPoint, bad: GitPoint },
     /// It cannot be undone.
     Give { run: String, why: &'static str },
+    /// See whether people have decided on the pull request.
+    AskPull(GitPull, GitRemedy),
     /// See whether Flux has applied the commit.
     AskApplied(GitRemedy),
 }
@@ -124,14 +126,223 @@ fn idle(git: &GitStatus, stable: &str, now: Timestamp) -> Due {
 }
 
 fn awaited(git: &GitStatus, now: Timestamp) -> Due {
-    match &git.remedy {
-        Some(remedy) if remedy.commit.is_some() && remedy.applied.is_none() => {
-            if elapsed(remedy.at.0, now) > PATIENCE {
-                Due::Nothing
-            } else {
-                Due::AskApplied(remedy.clone())
-            }
+    let Some(remedy) = &git.remedy else {
+        return Due::Nothing;
+    };
+    let since = match &remedy.pull_request {
+        Some(pull) if pull.state == "Open" => {
+            return Due::AskPull(pull.clone(), remedy.clone());
         }
-        _ => Due::Nothing,
+        Some(pull) if pull.state == "Closed" => return Due::Nothing,
+        Some(merged) => merged.since.0,
+        None => remedy.at.0,
+    };
+    let pushed = remedy.commit.is_some() && remedy.applied.is_none();
+    if pushed && elapsed(since, now) <= PATIENCE {
+        Due::AskApplied(remedy.clone())
+    } else {
+        Due::Nothing
+    }
+}
+
+/// How long after a look at a pull request of this age the next one follows: a forge counts
+/// requests, and what was open for a day will not be merged within the minute.
+pub fn pull_wait(age: Duration) -> Duration {
+    (age / 20).clamp(Duration::from_secs(20), Duration::from_secs(1800))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kubernetes::crd::{LastRun, RevisionStatus, RunStatus};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use serde_json::{Value, from_value, json};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+    }
+
+    fn revision(hash: &str) -> RevisionStatus {
+        RevisionStatus {
+            hash: hash.to_owned(),
+            images: Vec::new(),
+        }
+    }
+
+    fn point(commit: &str, revision: &str, run: Option<&str>) -> GitPoint {
+        GitPoint {
+            commit: commit.to_owned(),
+            revision: revision.to_owned(),
+            run: run.map(str::to_owned),
+        }
+    }
+
+    fn good() -> GitPoint {
+        point("c1", "stable", None)
+    }
+
+    fn bad() -> GitPoint {
+        point("c2", "failed", Some("run"))
+    }
+
+    /// Stable serves; nothing is known of Git.
+    fn idle() -> RolloutStatus {
+        RolloutStatus {
+            phase: Some("Idle".to_owned()),
+            stable: Some(revision("stable")),
+            ..RolloutStatus::default()
+        }
+    }
+
+    /// The run `run` of `failed` ended so; these commits are known.
+    fn ended(outcome: &str, good: Option<GitPoint>, bad: Option<GitPoint>) -> RolloutStatus {
+        RolloutStatus {
+            last_run: Some(LastRun {
+                id: "run".to_owned(),
+                revision: revision("failed"),
+                outcome: outcome.to_owned(),
+                reason: "Worse".to_owned(),
+                message: "worse".to_owned(),
+                saved: None,
+                started: Time(at(0)),
+                ended: Time(at(60)),
+            }),
+            git: Some(GitStatus {
+                good,
+                bad,
+                remedy: None,
+            }),
+            ..idle()
+        }
+    }
+
+    /// The same, with this remedy of it.
+    fn remedied(remedy: GitRemedy) -> RolloutStatus {
+        let mut status = ended("RolledBack", Some(good()), Some(bad()));
+        if let Some(git) = &mut status.git {
+            git.remedy = Some(remedy);
+        }
+        status
+    }
+
+    fn remedy(commit: Option<&str>, pull: Option<&str>) -> GitRemedy {
+        GitRemedy {
+            commit: commit.map(str::to_owned),
+            pull_request: pull.map(|state| GitPull {
+                number: 7,
+                url: "u".to_owned(),
+                state: state.to_owned(),
+                since: Time(at(5000)),
+            }),
+            ..GitRemedy::none("run", "Reverted", "", at(100))
+        }
+    }
+
+    #[test]
+    fn while_all_is_well_the_commit_of_stable_is_asked_for_once() {
+        assert_eq!(due(&idle(), at(0)), Due::AskGood("stable".to_owned()));
+        let known = ended("Promoted", Some(good()), None);
+        assert_eq!(due(&known, at(0)), Due::Nothing);
+        // The commit of a run that was promoted is that of stable now.
+        let mut proven = ended("Promoted", Some(point("c0", "old", None)), Some(bad()));
+        proven.stable = Some(revision("failed"));
+        assert_eq!(due(&proven, at(0)), Due::Keep(point("c2", "failed", None)));
+    }
+
+    #[test]
+    fn when_a_run_begins_its_commit_is_asked_for_once() {
+        let run = |hash: &str| {
+            let run = json!({
+                "id": "run", "revision": {"hash": hash, "images": []}, "weight": 0, "verdict": "Undecided",
+                "started": at(0).to_string(), "since": at(0).to_string(),
+            });
+            from_value::<RunStatus>(run).ok()
+        };
+        let mut running = ended("Promoted", Some(good()), None);
+        running.run = run("failed");
+        let asked = Due::AskBad {
+            run: "run".to_owned(),
+            revision: "failed".to_owned(),
+        };
+        assert_eq!(due(&running, at(0)), asked);
+        // A restart of what serves has no commit.
+        running.run = run("stable");
+        assert_eq!(due(&running, at(0)), Due::Nothing);
+        let mut known = ended("Promoted", Some(good()), Some(bad()));
+        known.run = run("failed");
+        assert_eq!(due(&known, at(0)), Due::Nothing);
+    }
+
+    #[test]
+    fn a_run_that_was_rolled_back_is_undone_once() {
+        let undo = Due::Undo {
+            good: good(),
+            bad: bad(),
+        };
+        let rolled_back = ended("RolledBack", Some(good()), Some(bad()));
+        assert_eq!(due(&rolled_back, at(100)), undo);
+        assert_eq!(due(&remedied(remedy(None, None)), at(100)), Due::Nothing);
+        for outcome in ["Promoted", "Superseded", "Cancelled"] {
+            let ended = ended(outcome, Some(good()), Some(bad()));
+            assert_eq!(due(&ended, at(100)), Due::Nothing, "{outcome}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_asked_for_or_given_up() {
+        let before = point("c0", "old", Some("before"));
+        let seen_late = ended("RolledBack", Some(good()), Some(before));
+        assert!(matches!(due(&seen_late, at(100)), Due::AskBad { run, .. } if run == "run"));
+        let without = ended("RolledBack", None, Some(bad()));
+        assert!(matches!(due(&without, at(100)), Due::Give { run, .. } if run == "run"));
+    }
+
+    #[test]
+    fn flux_is_awaited_for_ten_minutes_from_the_push_or_the_merge() {
+        let waits = |pull: Option<&str>, seconds: i64| {
+            let status = remedied(remedy(Some("c3"), pull));
+            matches!(due(&status, at(seconds)), Due::AskApplied(_))
+        };
+        assert!(waits(None, 700) && !waits(None, 701));
+        assert!(waits(Some("Merged"), 5600) && !waits(Some("Merged"), 5601));
+        assert!(!waits(Some("Closed"), 5000));
+        let mut applied = remedy(Some("c3"), None);
+        applied.applied = Some(Time(at(200)));
+        assert_eq!(due(&remedied(applied), at(300)), Due::Nothing);
+    }
+
+    #[test]
+    fn an_open_pull_request_is_looked_at_ever_more_seldom() {
+        let status = remedied(remedy(Some("c3"), Some("Open")));
+        let month = 3600 * 24 * 30;
+        assert!(matches!(due(&status, at(month)), Due::AskPull(pull, _) if pull.number == 7));
+        let wait = |age: u64| pull_wait(Duration::from_secs(age)).as_secs();
+        assert_eq!([wait(0), wait(1200), wait(86_400)], [20, 60, 1800]);
+    }
+
+    #[test]
+    fn who_does_not_ask_for_it_or_is_suspended_is_left_alone() {
+        let rollout = |spec: Value| {
+            let meta = json!({"namespace": "shop", "name": "a"});
+            let kind = json!({"apiVersion": "sluice.dev/v1alpha1", "kind": "Rollout", "metadata": meta, "spec": spec});
+            from_value::<Rollout>(kind).unwrap()
+        };
+        let asks = |by: &str| {
+            let git = json!({"mode": "revert", "kustomization": by});
+            json!({"target": {"name": "a"}, "onFailure": {"git": git}})
+        };
+        let named = |namespace: &str| {
+            Some(Named {
+                namespace: namespace.to_owned(),
+                name: "apps".to_owned(),
+            })
+        };
+        assert_eq!(wanted(&rollout(asks("apps"))), named("shop"));
+        let elsewhere = asks("flux-system/apps");
+        assert_eq!(wanted(&rollout(elsewhere)), named("flux-system"));
+        let mut suspended = asks("apps");
+        suspended["suspended"] = true.into();
+        assert_eq!(wanted(&rollout(suspended)), None);
+        assert_eq!(wanted(&rollout(json!({"target": {"name": "a"}}))), None);
     }
 }

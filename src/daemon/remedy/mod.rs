@@ -12,6 +12,8 @@
 //! Not here: what is due (`due`), how commits are undone (`crate::git`).
 
 mod due;
+mod pull;
+mod told;
 mod undo;
 mod view;
 
@@ -37,13 +39,15 @@ use crate::kubernetes::crd::{GitPoint, GitRemedy, GitStatus, MANAGER, Rollout};
 use crate::kubernetes::events::reference;
 use crate::kubernetes::flux::{self, Flux, Named};
 use crate::rollout::reason::Reason;
-use due::{Due, due, wanted};
+use due::{Due, due, pull_wait, wanted};
 
 /// Time between two looks at what is due.
 const EVERY: Duration = Duration::from_secs(1);
 /// The first wait after something failed; doubles up to the longest.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 const LONGEST_RETRY: Duration = Duration::from_secs(300);
+/// A forge that wants to be left alone longer is asked all the same.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// A request that takes longer has failed.
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -66,6 +70,16 @@ enum Error {
     Silent,
 }
 
+impl Error {
+    /// How long the server wants to be left alone, if it says so.
+    fn wait(&self) -> Option<Duration> {
+        match self {
+            Self::Git(error) => error.wait(),
+            _ => None,
+        }
+    }
+}
+
 /// What was tried without success.
 #[derive(Debug, Default)]
 struct Trouble {
@@ -83,6 +97,8 @@ pub struct Remedies {
     means: Means,
     role: watch::Receiver<Role>,
     troubles: HashMap<Key, Trouble>,
+    /// When each pull request is looked at next.
+    looks: HashMap<Key, Timestamp>,
 }
 
 impl Remedies {
@@ -100,6 +116,7 @@ impl Remedies {
             means,
             role,
             troubles: HashMap::new(),
+            looks: HashMap::new(),
         }
     }
 
@@ -109,6 +126,7 @@ impl Remedies {
             self.context.clock.sleep(EVERY).await;
             if !self.role.borrow().leads() {
                 self.troubles.clear();
+                self.looks.clear();
                 continue;
             }
             for rollout in self.context.cache.rollouts.all() {
@@ -131,6 +149,13 @@ impl Remedies {
         if due == Due::Nothing || waits.is_some_and(|until| now < until) {
             return;
         }
+        if let Due::AskPull(pull, _) = &due {
+            if self.looks.get(&key).is_some_and(|next| now < *next) {
+                return;
+            }
+            let next = now.checked_add(pull_wait(elapsed(pull.since.0, now)));
+            self.looks.extend(next.ok().map(|next| (key.clone(), next)));
+        }
         match self.step(rollout, by, due, now).await {
             Ok(()) => drop(self.troubles.remove(&key)),
             Err(error) => self.failed(rollout, key, &error, now),
@@ -142,7 +167,8 @@ impl Remedies {
         let trouble = self.troubles.entry(key).or_default();
         let wait = FIRST_RETRY
             .saturating_mul(1 << trouble.times.min(10))
-            .min(LONGEST_RETRY);
+            .min(LONGEST_RETRY)
+            .max(error.wait().unwrap_or_default().min(LONGEST_WAIT));
         trouble.times = trouble.times.saturating_add(1);
         trouble.until = now.checked_add(wait).ok();
         // What passes by itself is told when it has lasted.
@@ -189,6 +215,10 @@ impl Remedies {
                 let remedy = self.undo(rollout, by, &good, &bad, now).await?;
                 self.conclude(rollout, git, remedy, now).await
             }
+            Due::AskPull(pull, remedy) => {
+                self.await_merged(rollout, by, git, (pull, remedy), now)
+                    .await
+            }
             Due::AskApplied(remedy) => self.await_applied(rollout, by, git, remedy, now).await,
         }
     }
@@ -209,12 +239,12 @@ impl Remedies {
         let means = self.means.clone();
         let runtime = tokio::runtime::Handle::current();
         let done = match job {
-            Ok(job) => tokio::task::spawn_blocking(move || job.done(&means, runtime)).await?,
+            Ok(job) => tokio::task::spawn_blocking(move || job.done(&means, &runtime)).await?,
             Err(error) => Err(error),
         };
         match done {
             Ok(done) => {
-                if done.commit.is_some() {
+                if done.outcome == "Reverted" {
                     let repository = &kustomization.repository;
                     self.flux.reconcile_now(by, repository, now).await?;
                 }
@@ -238,6 +268,7 @@ impl Remedies {
         let (run, sentence) = (remedy.run.clone(), remedy.message.clone());
         let reason = match remedy.outcome.as_str() {
             "NotReverted" => Reason::GitNotReverted { why: sentence },
+            "PullRequested" => Reason::GitProposed { sentence },
             _ => Reason::GitReverted { sentence },
         };
         let remedy = Some(remedy);
@@ -261,7 +292,17 @@ impl Remedies {
         if applied.is_none() || before.contains(&applied) {
             return Ok(());
         }
-        let took = elapsed(remedy.at.0, now);
+        // While a pull request was open, other commits may have been applied.
+        let phase = rollout
+            .status
+            .as_ref()
+            .map(|status| status.phase.as_deref());
+        let on_stable = phase == Some(Some("Idle"));
+        if remedy.pull_request.is_some() && applied != remedy.commit && !on_stable {
+            return Ok(());
+        }
+        let merged = remedy.pull_request.as_ref().map(|pull| pull.since.0);
+        let took = elapsed(merged.unwrap_or(remedy.at.0), now);
         let run = remedy.run.clone();
         let took = humantime::format_duration(Duration::from_secs(took.as_secs())).to_string();
         let remedy = Some(GitRemedy {

@@ -1,5 +1,10 @@
-//! One remedy in one repository: from what the status and Flux know to a pushed commit, and what
-//! is said of it.
+//! One remedy in one repository: from what the status and Flux know to a pushed commit or a pull
+//! request.
+//!
+//! A conflict and a branch that takes no pushes lead to a pull request where a forge is known, and
+//! else to the person who has to do it by hand.
+//!
+//! Not here: what is said of it (`told`), and what becomes of a pull request (`pull`).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,12 +16,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use tokio::runtime::Handle;
 
+use super::pull;
+use super::told::{by_hand, by_hand_beside, each, one, proposal};
 use super::view::{Naming, Template};
+use crate::causes;
+use crate::git::forge::{Account, Forge, Place, Proposal};
 use crate::git::{
-    self, Address, Change, Commit, Copy, Credentials, Error, Limits, Message, Onto, Order, Outcome,
-    Remote, Signer,
+    self, Address, Commit, Copy, Credentials, Error, Limits, Message, Onto, Order, Outcome, Remote,
+    Signer,
 };
-use crate::kubernetes::crd::{GitPoint, GitRemedy, Rollout};
+use crate::kubernetes::crd::{GitMode, GitPoint, GitRemedy, Rollout};
 use crate::kubernetes::flux::{Kustomization, Repository};
 
 /// What every remedy works with, from the settings.
@@ -34,6 +43,8 @@ pub struct Means {
     pub timeout: Duration,
     /// Bytes that are received for one.
     pub most: u64,
+    /// Where pull requests are opened, if anywhere.
+    pub forge: Option<Account>,
 }
 
 /// One remedy.
@@ -46,6 +57,7 @@ pub struct Job {
     good: Oid,
     bad: Oid,
     message: Message,
+    mode: GitMode,
     now: Timestamp,
 }
 
@@ -58,11 +70,6 @@ impl Job {
         (good, bad): (&GitPoint, &GitPoint),
         now: Timestamp,
     ) -> Result<Self, Error> {
-        let (at, within) = Address::parse(&repository.url)?;
-        let mut credentials = Credentials::from_secret(&repository.secret)?;
-        if let (Credentials::None, Some(within)) = (&credentials, within) {
-            credentials = within;
-        }
         let last = rollout
             .status
             .as_ref()
@@ -71,12 +78,7 @@ impl Job {
         let (verdict, images) = rolled_back.unwrap_or_default();
         let namespace = rollout.namespace().unwrap_or_default();
         Ok(Self {
-            remote: Remote {
-                at,
-                branch: repository.branch.clone(),
-                credentials,
-                authority: Credentials::authority(&repository.secret),
-            },
+            remote: remote(repository)?,
             path: kustomization.path.clone(),
             target: rollout.spec.target.name.clone(),
             images,
@@ -88,17 +90,54 @@ impl Job {
                 verdict,
                 link: None,
             },
+            mode: mode(rollout),
             now,
         })
     }
 
     /// Does it. Blocks.
-    pub fn done(&self, means: &Means, runtime: Handle) -> Result<GitRemedy, Error> {
+    ///
+    /// # Errors
+    /// Those that may pass; others are an outcome too.
+    pub fn done(&self, means: &Means, runtime: &Handle) -> Result<GitRemedy, Error> {
+        match self.tried(means, runtime) {
+            Err(error) if !error.may_pass() => Ok(self.not_done(&error)),
+            done => done,
+        }
+    }
+
+    fn tried(&self, means: &Means, runtime: &Handle) -> Result<GitRemedy, Error> {
         let limits = Limits {
             time: means.timeout,
             bytes: means.most,
         };
-        let mut copy = Copy::open(&means.folder, runtime, self.remote.clone(), limits)?;
+        let folder = &means.folder;
+        let mut copy = Copy::open(folder, runtime.clone(), self.remote.clone(), limits)?;
+        if self.mode == GitMode::PullRequest {
+            return match &means.forge {
+                Some(account) => self.proposed(&mut copy, means, account, runtime),
+                None => self.left_on_a_branch(&mut copy, means),
+            };
+        }
+        match (self.undone(&mut copy, means, Onto::Branch), &means.forge) {
+            (Err(Error::Conflict { .. } | Error::Protected { .. }), Some(account)) => {
+                self.proposed(&mut copy, means, account, runtime)
+            }
+            (done, _) => {
+                let (outcome, how) = done?;
+                Ok(self.told(outcome, &how))
+            }
+        }
+    }
+
+    /// By the template that the path deploys, else by the files that name its images; and a word
+    /// on which.
+    fn undone(
+        &self,
+        copy: &mut Copy,
+        means: &Means,
+        onto: Onto,
+    ) -> Result<(Outcome, String), Error> {
         let order = Order {
             good: self.good,
             bad: self.bad,
@@ -106,21 +145,95 @@ impl Job {
             committer: (&means.name, &means.email),
             now: self.now.as_second(),
             signer: means.signer.as_deref(),
-            onto: Onto::Branch,
+            onto,
         };
         let template = Template {
             path: self.path.clone(),
             name: self.target.clone(),
         };
-        match git::undo(&mut copy, &order, &template) {
+        match git::undo(copy, &order, &template) {
             Err(Error::View(why)) => {
                 let naming = Naming::new(&self.path, &self.images);
-                let outcome = git::undo(&mut copy, &order, &naming)?;
+                let outcome = git::undo(copy, &order, &naming)?;
                 let how = format!(" (by the files that name its images, since {why})");
-                Ok(self.told(outcome, &how))
+                Ok((outcome, how))
             }
-            outcome => Ok(self.told(outcome?, "")),
+            outcome => Ok((outcome?, String::new())),
         }
+    }
+
+    /// The commit on a branch of its own, and a pull request for it.
+    fn proposed(
+        &self,
+        copy: &mut Copy,
+        means: &Means,
+        account: &Account,
+        runtime: &Handle,
+    ) -> Result<GitRemedy, Error> {
+        let place = Place::of(&self.remote.at, account)?;
+        let branch = self.own_branch();
+        let on_top = self.undone(copy, means, Onto::Own(branch.clone()));
+        let (done, conflict) = match on_top {
+            Err(error @ Error::Conflict { .. }) => {
+                let apart = self.undone(copy, means, Onto::Apart(branch.clone()));
+                (apart?, Some(causes::told(&error)))
+            }
+            done => (done?, None),
+        };
+        let (Outcome::Pushed { commit, undone }, how) = done else {
+            return Ok(self.told(done.0, &done.1));
+        };
+        let (verdict, trailers) = (&self.message.verdict, self.message.trailers());
+        let wanted = Proposal {
+            branch,
+            onto: self.remote.branch.clone(),
+            title: self.message.subject(&undone),
+            text: proposal(verdict, &undone, conflict.as_deref(), &trailers),
+        };
+        let authority = self.remote.authority.as_deref();
+        let forge = Forge::new(place, account, authority, self.now)?;
+        let pull = runtime.block_on(forge.ensure(&wanted))?;
+        let conflict = conflict.map_or_else(String::new, |why| format!("; {why}"));
+        let message = format!("{} takes back {}{how}{conflict}", pull.url, each(&undone));
+        Ok(GitRemedy {
+            commit: Some(commit.0.to_string()),
+            pull_request: Some(pull::told(&pull, self.now)),
+            ..GitRemedy::none(&self.message.run, "PullRequested", &message, self.now)
+        })
+    }
+
+    /// The commit, where no forge is known to open a pull request on.
+    fn left_on_a_branch(&self, copy: &mut Copy, means: &Means) -> Result<GitRemedy, Error> {
+        let branch = self.own_branch();
+        match self.undone(copy, means, Onto::Own(branch.clone()))? {
+            (Outcome::Pushed { commit, undone }, how) => Ok(self.none(&format!(
+                "no forge is configured (git.forge in the settings): open a pull request for {branch}, where {commit} takes back {}{how}",
+                each(&undone)
+            ))),
+            (outcome, how) => Ok(self.told(outcome, &how)),
+        }
+    }
+
+    /// Known by the run, so that it is found again; and by the Rollout, since two may start the
+    /// same template in the same second.
+    fn own_branch(&self) -> String {
+        let rollout = self.message.rollout.replace('/', "-");
+        format!("sluice/revert/{rollout}-{}", self.message.run)
+    }
+
+    fn none(&self, why: &str) -> GitRemedy {
+        GitRemedy::none(&self.message.run, "NotReverted", why, self.now)
+    }
+
+    /// Why not, and what a person would run.
+    fn not_done(&self, error: &Error) -> GitRemedy {
+        let (why, branch) = (causes::told(error), &self.remote.branch);
+        let by_hand = match (error, error.found()) {
+            (_, []) => return self.none(&why),
+            (Error::Protected { .. }, found) => by_hand_beside(branch, &self.own_branch(), found),
+            (_, found) => by_hand(branch, found),
+        };
+        self.none(&format!("{why}. By hand: {by_hand}"))
     }
 
     fn told(&self, outcome: Outcome, how: &str) -> GitRemedy {
@@ -159,7 +272,7 @@ impl Job {
                 let message = format!(
                     "taking back {} does not give the stable template{how}; nothing is pushed. By hand: {}",
                     each(&found),
-                    by_hand(&found)
+                    by_hand(&self.remote.branch, &found)
                 );
                 ("NotReverted", None, message)
             }
@@ -169,10 +282,32 @@ impl Job {
             outcome: outcome.to_owned(),
             message,
             commit: commit.map(|commit| commit.0.to_string()),
+            pull_request: None,
             at: Time(self.now),
             applied: None,
         }
     }
+}
+
+/// Where a `GitRepository` leads, and as whom.
+pub(super) fn remote(repository: &Repository) -> Result<Remote, Error> {
+    let (at, within) = Address::parse(&repository.url)?;
+    let mut credentials = Credentials::from_secret(&repository.secret)?;
+    if let (Credentials::None, Some(within)) = (&credentials, within) {
+        credentials = within;
+    }
+    Ok(Remote {
+        at,
+        branch: repository.branch.clone(),
+        credentials,
+        authority: Credentials::authority(&repository.secret),
+    })
+}
+
+fn mode(rollout: &Rollout) -> GitMode {
+    let on_failure = rollout.spec.on_failure.as_ref();
+    let git = on_failure.and_then(|on_failure| on_failure.git.as_ref());
+    git.map_or(GitMode::Revert, |git| git.mode)
 }
 
 fn oid(commit: &str) -> Result<Oid, Error> {
@@ -180,26 +315,4 @@ fn oid(commit: &str) -> Result<Oid, Error> {
         doing: "reading the commit's name in status.git",
         source,
     })
-}
-
-fn one(change: &Change) -> String {
-    format!(
-        "{} \"{}\" by {}",
-        change.commit, change.summary, change.author
-    )
-}
-
-fn each(changes: &[Change]) -> String {
-    let told: Vec<String> = changes.iter().map(one).collect();
-    told.join(", ")
-}
-
-/// What a person would run.
-fn by_hand(changes: &[Change]) -> String {
-    let one = |change: &Change| {
-        let mainline = if change.merge { "-m 1 " } else { "" };
-        format!("git revert {mainline}{}", change.commit)
-    };
-    let commands: Vec<String> = changes.iter().map(one).collect();
-    commands.join(" && ")
 }

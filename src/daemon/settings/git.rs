@@ -10,6 +10,7 @@ use super::reader::{Reader, Section};
 use crate::daemon::connect::Error;
 use crate::daemon::remedy::Means;
 use crate::git::Signer;
+use crate::git::forge::{Account, Kind};
 
 /// How commits are undone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct Git {
     pub timeout: Duration,
     /// MiB that are received for one. Default 512.
     pub max_download: u16,
+    /// Where pull requests are opened. Default: nowhere.
+    pub forge: Option<Account>,
 }
 
 impl Default for Git {
@@ -38,6 +41,7 @@ impl Default for Git {
             signing_key_file: None,
             timeout: Duration::from_secs(120),
             max_download: 512,
+            forge: None,
         }
     }
 }
@@ -53,6 +57,7 @@ impl Git {
             signer,
             timeout: self.timeout,
             most: u64::from(self.max_download) << 20,
+            forge: self.forge.clone(),
         })
     }
 }
@@ -82,5 +87,33 @@ pub fn git(reader: &mut Reader, root: &Section) -> Git {
             usual.max_download,
             "MiB, 1 to 65535",
         ),
+        forge: forge(reader, &section),
     }
+}
+
+fn forge(reader: &mut Reader, git: &Section) -> Option<Account> {
+    let section = reader.section(git, "forge");
+    if !section.given() {
+        return None;
+    }
+    let wanted = "a file with the token by which pull requests are opened";
+    let token_file = reader.required(&section, "tokenFile", wanted)?;
+    let kind = reader.text(&section, "kind");
+    let api = reader.text(&section, "api");
+    Some(Account {
+        kind: kind.and_then(|kind| kind_named(reader, &section, &kind)),
+        api: api.and_then(|api| reader.url(&section, "api", &api)),
+        host: reader.text(&section, "host"),
+        token_file: reader.folder.join(token_file),
+    })
+}
+
+fn kind_named(reader: &mut Reader, section: &Section, name: &str) -> Option<Kind> {
+    let found = Kind::ALL.iter().find(|(known, _)| *known == name);
+    if found.is_none() {
+        let names = Kind::ALL.map(|(name, _)| name).join(", ");
+        let wanted = format!("one of: {names}");
+        reader.wrong(section, "kind", &format!("{name:?}"), &wanted);
+    }
+    found.map(|(_, kind)| *kind)
 }

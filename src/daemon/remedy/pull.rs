@@ -1,0 +1,90 @@
+//! What becomes of a pull request that was opened for a remedy: people merge it, and Flux applies
+//! that, or they close it.
+//!
+//! It is looked at while it is open, ever more seldom (`due::pull_wait`).
+//!
+//! Not here: how it is opened (`undo`).
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{Error, Remedies, undo};
+use crate::daemon::publish;
+use crate::git;
+use crate::git::forge::{Forge, Place, Pull, State};
+use crate::kubernetes::crd::{GitPull, GitRemedy, GitStatus, Rollout};
+use crate::kubernetes::events::reference;
+use crate::kubernetes::flux::{Named, Repository};
+use crate::rollout::reason::Reason;
+
+/// As the status has it.
+pub fn told(pull: &Pull, now: Timestamp) -> GitPull {
+    let state = match pull.state {
+        State::Open => "Open",
+        State::Merged(_) => "Merged",
+        State::Closed => "Closed",
+    };
+    GitPull {
+        number: pull.number,
+        url: pull.url.clone(),
+        state: state.to_owned(),
+        since: Time(now),
+    }
+}
+
+impl Remedies {
+    /// Looks whether people decided; what they decided is written down and told.
+    pub(super) async fn await_merged(
+        &self,
+        rollout: &Rollout,
+        by: &Named,
+        git: GitStatus,
+        (before, remedy): (GitPull, GitRemedy),
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let kustomization = self.flux.kustomization(by).await?;
+        let repository = self.flux.repository(&kustomization.repository).await?;
+        let (means, number) = (self.means.clone(), before.number);
+        let runtime = tokio::runtime::Handle::current();
+        // On a thread of its own, as everything that speaks with servers of Git.
+        let work = move || look(&means, &repository, number, &runtime, now);
+        let pull = tokio::task::spawn_blocking(work).await??;
+        let url = pull.url.clone();
+        let (reason, commit) = match &pull.state {
+            State::Open => return Ok(()),
+            State::Merged(commit) => {
+                let repository = &kustomization.repository;
+                self.flux.reconcile_now(by, repository, now).await?;
+                (Reason::GitMerged { url }, commit.clone())
+            }
+            State::Closed => (Reason::GitClosed { url }, None),
+        };
+        let run = remedy.run.clone();
+        let remedy = Some(GitRemedy {
+            commit: commit.or(remedy.commit.clone()),
+            pull_request: Some(told(&pull, now)),
+            ..remedy
+        });
+        self.write(rollout, &GitStatus { remedy, ..git }).await?;
+        let about = [reference(rollout)];
+        publish::tell(&self.context, &about, &run, &[reason], now);
+        Ok(())
+    }
+}
+
+/// What the forge says of it. Blocks.
+fn look(
+    means: &undo::Means,
+    repository: &Repository,
+    number: u64,
+    runtime: &tokio::runtime::Handle,
+    now: Timestamp,
+) -> Result<Pull, git::Error> {
+    let remote = undo::remote(repository)?;
+    let host = || remote.at.host().to_owned();
+    let account = means.forge.as_ref();
+    let account = account.ok_or_else(|| git::forge::Error::Unknown { host: host() })?;
+    let place = Place::of(&remote.at, account)?;
+    let forge = Forge::new(place, account, remote.authority.as_deref(), now)?;
+    Ok(runtime.block_on(forge.look(number))?)
+}

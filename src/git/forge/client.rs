@@ -1,0 +1,188 @@
+//! Sends what is asked of a forge, with our token, and nothing else.
+//!
+//! Redirects are not followed: a repository that moved is said, and the token stays where it is
+//! meant for. Answers are bounded in size and time.
+//!
+//! Not here: the requests (`ask`) and what the answers mean (`answer`).
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use reqwest::{Certificate, Client, RequestBuilder, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use super::ask::Ask;
+use super::error::Error;
+use super::{Account, Kind, Place, Proposal, Pull};
+
+/// A request that takes longer has failed.
+const DEADLINE: Duration = Duration::from_secs(15);
+/// The largest answer that is read, in bytes.
+const BODY_LIMIT: usize = 8 << 20;
+
+/// One repository's pull requests.
+pub struct Forge {
+    place: Place,
+    token_file: PathBuf,
+    client: Client,
+    now: Timestamp,
+}
+
+impl fmt::Debug for Forge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Forge").field(&self.place).finish()
+    }
+}
+
+impl Forge {
+    /// At `place`, trusting also the authority (PEM) of the repository's server.
+    pub fn new(
+        place: Place,
+        account: &Account,
+        authority: Option<&[u8]>,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        // Fails when a provider is installed already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut client = Client::builder()
+            .timeout(DEADLINE)
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")));
+        let failed = |error: &reqwest::Error| unreachable_at(&place, error);
+        if let Some(pem) = authority {
+            let trusted = Certificate::from_pem_bundle(pem).map_err(|error| failed(&error))?;
+            client = client.tls_certs_merge(trusted);
+        }
+        let client = client.build().map_err(|error| failed(&error))?;
+        Ok(Self {
+            client,
+            token_file: account.token_file.clone(),
+            place,
+            now,
+        })
+    }
+
+    /// The pull request for our branch: the one that is there, else a new one.
+    pub async fn ensure(&self, wanted: &Proposal) -> Result<Pull, Error> {
+        if let Some(pull) = self.find(wanted).await? {
+            return Ok(pull);
+        }
+        match self.send(self.place.open(wanted)?).await {
+            Ok(answer) => self.place.pull(&answer.unwrap_or_default()),
+            // Opened by a request whose answer was lost.
+            Err(refused @ Error::Refused { .. }) => {
+                let there = self.find(wanted).await?;
+                there.ok_or(refused)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What became of one.
+    pub async fn look(&self, number: u64) -> Result<Pull, Error> {
+        let answer = self.send(self.place.show(number)?).await?;
+        self.place.pull(&answer.unwrap_or_default())
+    }
+
+    async fn find(&self, wanted: &Proposal) -> Result<Option<Pull>, Error> {
+        match self.send(self.place.find(wanted)?).await? {
+            Some(answer) => self.place.found(&wanted.branch, &answer),
+            None => Ok(None),
+        }
+    }
+
+    /// The answer; `None` for one that may be absent and is.
+    async fn send(&self, ask: Ask) -> Result<Option<Value>, Error> {
+        let mut request = self.client.request(ask.method, ask.url);
+        if let Some(body) = &ask.body {
+            request = request
+                .header(CONTENT_TYPE, "application/json")
+                .body(body.to_string());
+        }
+        let mut answer = self
+            .signed(request)?
+            .send()
+            .await
+            .map_err(|error| unreachable_at(&self.place, &error))?;
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let mut body = Vec::new();
+        while let Some(chunk) = answer
+            .chunk()
+            .await
+            .map_err(|error| unreachable_at(&self.place, &error))?
+        {
+            if body.len() + chunk.len() > BODY_LIMIT {
+                return Err(self.unreadable("more than 8 MiB"));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        match status {
+            StatusCode::OK | StatusCode::CREATED => serde_json::from_slice(&body)
+                .map(Some)
+                .map_err(|error| self.unreadable(&error.to_string())),
+            StatusCode::NOT_FOUND if ask.may_be_absent => Ok(None),
+            status => Err(self.place.refused(status, &headers, &body, self.now)),
+        }
+    }
+
+    fn signed(&self, request: RequestBuilder) -> Result<RequestBuilder, Error> {
+        let token = self.token()?;
+        let with = |name: &str, before: &str| {
+            let value = HeaderValue::from_str(&format!("{before}{}", token.expose_secret()));
+            let mut value = value.map_err(|error| self.no_token(std::io::Error::other(error)))?;
+            value.set_sensitive(true);
+            Ok((name.to_owned(), value))
+        };
+        let (name, value) = match self.place.kind {
+            Kind::GitHub => with("authorization", "Bearer ")?,
+            Kind::GitLab => with("private-token", "")?,
+            Kind::Gitea => with("authorization", "token ")?,
+            Kind::AzureDevOps => {
+                return Ok(request.basic_auth("", Some(token.expose_secret())));
+            }
+        };
+        let request = request.header(name, value);
+        Ok(match self.place.kind {
+            Kind::GitHub => request
+                .header(ACCEPT, "application/vnd.github+json")
+                .header("x-github-api-version", "2022-11-28"),
+            Kind::GitLab | Kind::Gitea | Kind::AzureDevOps => request,
+        })
+    }
+
+    fn token(&self) -> Result<SecretString, Error> {
+        let read = std::fs::read_to_string(&self.token_file);
+        let token = read.map_err(|source| self.no_token(source))?;
+        Ok(SecretString::from(token.trim().to_owned()))
+    }
+
+    fn no_token(&self, source: std::io::Error) -> Error {
+        Error::Token {
+            path: self.token_file.clone(),
+            source,
+        }
+    }
+
+    fn unreadable(&self, why: &str) -> Error {
+        Error::Unreadable {
+            at: self.place.api.clone(),
+            why: why.to_owned(),
+        }
+    }
+}
+
+fn unreachable_at(place: &Place, error: &reqwest::Error) -> Error {
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    Error::Unreachable {
+        at: place.api.clone(),
+        why: innermost.to_string(),
+    }
+}
