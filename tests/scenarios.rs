@@ -93,6 +93,7 @@ scenarios! {
     gate_27_a_restart_in_mode_paused: "gate/27-a-restart-in-mode-paused.yaml",
     gate_27_a_restart_when_idle: "gate/27-a-restart-when-idle.yaml",
     gate_28_a_network_policy: "gate/28-a-network-policy.yaml",
+    gate_29_known_good_again: "gate/29-known-good-again.yaml",
     limits_a_switch_without_a_baseline: "limits/a-switch-without-a-baseline.yaml",
 }
 

@@ -17,7 +17,7 @@ use sluice::rollout::observation::{
     Target,
 };
 use sluice::rollout::plan::{
-    Analysis, ConfigChanges, NoDataThen, Plan, Route, Step, UndecidedThen,
+    Analysis, ConfigChanges, KnownGood, NoDataThen, Plan, Route, Step, UndecidedThen,
 };
 use sluice::rollout::revision::Revision;
 use sluice::rollout::state::{Phase, Run, State, Trigger};
@@ -123,6 +123,7 @@ fn terms() -> Terms {
         progress_deadline: Duration::from_secs(600),
         restore_template: true,
         config_changes: ConfigChanges::Report,
+        known_good: KnownGood::Canary,
         suspended: false,
         moved_to: None,
     };
@@ -167,6 +168,7 @@ fn state(evidence: Evidence, begun: Timestamp) -> State {
         patience: None,
         proof: None,
         waiting: None,
+        straight: false,
         forced: false,
     };
     State {

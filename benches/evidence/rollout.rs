@@ -15,7 +15,7 @@ use sluice::rollout::observation::{
     Target,
 };
 use sluice::rollout::plan::{
-    Analysis, ConfigChanges, NoDataThen, Plan, Route, Step, UndecidedThen,
+    Analysis, ConfigChanges, KnownGood, NoDataThen, Plan, Route, Step, UndecidedThen,
 };
 use sluice::rollout::revision::Revision;
 use sluice::rollout::state::{Phase, Run, State, Trigger};
@@ -196,6 +196,7 @@ fn terms(settings: &Settings) -> Terms {
         progress_deadline: DAYS,
         restore_template: true,
         config_changes: ConfigChanges::Report,
+        known_good: KnownGood::Canary,
         suspended: false,
         moved_to: None,
     };
@@ -224,6 +225,7 @@ fn state(evidence: Evidence, weight: u8, now: f64) -> State {
         patience: None,
         proof: None,
         waiting: None,
+        straight: false,
         forced: false,
     };
     State {

@@ -120,8 +120,8 @@ enum Command {
     Resume(request::Arguments),
     /// End the run: weight 0, canary removed, template put back
     Abort(request::Arguments),
-    /// The same as `abort`
-    Rollback(request::Arguments),
+    /// Go back: end the run as `abort` does; between runs, to the last good revision or to `--to`
+    Rollback(request::Rollback),
     /// Try a revision again that failed or was aborted
     Retry(request::Arguments),
     /// Restart the pods natively; after the run, where one goes on
@@ -203,9 +203,7 @@ async fn dispatch(arguments: Arguments) -> Result<(), Error> {
         Command::Hold(arguments) => request::ask(global, screen, Act::Hold, &arguments).await,
         Command::Resume(arguments) => request::ask(global, screen, Act::Resume, &arguments).await,
         Command::Abort(arguments) => request::ask(global, screen, Act::Abort, &arguments).await,
-        Command::Rollback(arguments) => {
-            request::ask(global, screen, Act::Rollback, &arguments).await
-        }
+        Command::Rollback(arguments) => request::roll_back(global, screen, &arguments).await,
         Command::Retry(arguments) => request::ask(global, screen, Act::Retry, &arguments).await,
         Command::Restart(arguments) => request::ask(global, screen, Act::Restart, &arguments).await,
         Command::Approve(arguments) => request::ask(global, screen, Act::Approve, &arguments).await,

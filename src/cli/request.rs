@@ -74,12 +74,49 @@ pub struct Arguments {
     timeout: Duration,
 }
 
+/// Arguments of `rollback`.
+#[derive(Debug, Args)]
+pub struct Rollback {
+    #[command(flatten)]
+    request: Arguments,
+    /// Between runs: the revision to go back to, by its number (`kubectl rollout history`), tag, image or hash
+    /// [default: the last good one]
+    #[arg(long, value_name = "REVISION|TAG", value_parser = one_word)]
+    to: Option<String>,
+}
+
+fn one_word(text: &str) -> Result<String, &'static str> {
+    let word = !text.is_empty() && !text.contains([' ', '\t', '\n', '{']);
+    word.then(|| text.to_owned())
+        .ok_or("a number, a tag, an image or a hash")
+}
+
+/// Asks for the way back.
+pub async fn roll_back(
+    global: &Global,
+    screen: &mut Screen,
+    arguments: &Rollback,
+) -> Result<(), Error> {
+    let to = arguments.to.as_deref();
+    ask_for(global, screen, Act::Rollback, &arguments.request, to).await
+}
+
 /// Asks, waits for the answer and prints it.
 pub async fn ask(
     global: &Global,
     screen: &mut Screen,
     act: Act,
     arguments: &Arguments,
+) -> Result<(), Error> {
+    ask_for(global, screen, act, arguments, None).await
+}
+
+async fn ask_for(
+    global: &Global,
+    screen: &mut Screen,
+    act: Act,
+    arguments: &Arguments,
+    to: Option<&str>,
 ) -> Result<(), Error> {
     let cluster = Cluster::connect(global).await?;
     let clock = Clock::machine();
@@ -90,6 +127,7 @@ pub async fn ask(
         id: id(act, clock),
         act: act.to_string(),
         revision,
+        goal: to.map(str::to_owned),
         by: None,
         why: None,
     };

@@ -267,6 +267,7 @@ async fn roll_back(
         id: id(alert),
         act: "alert".to_owned(),
         revision: Some(run.revision.hash.clone()),
+        goal: None,
         by: Some("Alertmanager".to_owned()),
         why: Some(alert.to_string()),
     };

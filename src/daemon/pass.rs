@@ -25,13 +25,13 @@ use crate::clock::elapsed;
 use crate::kubernetes::crd::Rollout;
 use crate::kubernetes::events::reference;
 use crate::kubernetes::execute::{self, Order};
-use crate::kubernetes::observe::observe;
+use crate::kubernetes::observe::{observe, requests};
 use crate::kubernetes::scene::Scene;
 use crate::kubernetes::status;
 use crate::prometheus::{self, Reading};
 use crate::rollout::action::Action;
 use crate::rollout::bound;
-use crate::rollout::decide::{Decision, decide};
+use crate::rollout::decide::{Decision, decide, needs_past};
 use crate::rollout::evidence::Verdict;
 use crate::rollout::observation::{Metrics, Observation};
 use crate::rollout::state::State;
@@ -122,7 +122,10 @@ async fn look(
     let other = bound::instead(&terms.plan, &before);
     let edited = other.is_some();
     let terms = other.map_or(terms.clone(), |plan| Arc::new(terms.with(plan)));
-    let scene = Scene::gather(&context.cache, rollout, &terms.plan);
+    let mut scene = Scene::gather(&context.cache, rollout, &terms.plan);
+    if needs_past(&before, &requests(scene.rollout.annotations())) {
+        scene.past = context.executor.past(&scene).await?;
+    }
     let seen = see(context, entry, &scene, &terms, &before);
     let decision = decide(&terms, &before, &seen);
     let done = act(context, entry, &scene, &terms, &before, &seen, &decision).await;

@@ -1,7 +1,7 @@
 //! Asking something of a Rollout's daemon: an annotation that names the act, the revision that is
 //! meant, and who asks why.
 //!
-//! `request.sluice.dev/ID: ACT [REVISION] [{"by": …, "why": …}]`. The API server's RBAC decides
+//! `request.sluice.dev/ID: ACT [REVISION] [to=GOAL] [{"by": …, "why": …}]`. The API server's RBAC decides
 //! who may write it; the daemon answers in the status and clears it. An id that was asked before
 //! is the same request.
 //!
@@ -18,6 +18,8 @@ use crate::rollout::observation::Request;
 
 /// The most of a `by` or a `why`, in characters.
 const WORDS: usize = 400;
+/// Before the word that says what to go back to.
+const GOAL: &str = "to=";
 
 /// What the annotation says beside act and revision.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -36,7 +38,13 @@ pub fn written(request: &Request) -> String {
         why: request.why.as_ref().map(cut),
     };
     let asker = (asker.by.is_some() || asker.why.is_some()).then(|| json!(asker).to_string());
-    let words = [Some(request.act.clone()), request.revision.clone(), asker];
+    let goal = request.goal.as_ref().map(|goal| format!("{GOAL}{goal}"));
+    let words = [
+        Some(request.act.clone()),
+        request.revision.clone(),
+        goal,
+        asker,
+    ];
     words.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
@@ -48,11 +56,15 @@ pub fn read(id: &str, value: &str) -> Request {
         None => (value, "{}"),
     };
     let asker: Asker = serde_json::from_str(asker).unwrap_or_default();
-    let mut words = words.split_whitespace().map(str::to_owned);
+    let mut words = words.split_whitespace();
+    let act = words.next().unwrap_or_default().to_owned();
+    let (goals, revisions): (Vec<&str>, Vec<&str>) = words.partition(|word| word.starts_with(GOAL));
+    let goal = goals.first().and_then(|goal| goal.strip_prefix(GOAL));
     Request {
         id: id.to_owned(),
-        act: words.next().unwrap_or_default(),
-        revision: words.next(),
+        act,
+        revision: revisions.first().copied().map(str::to_owned),
+        goal: goal.map(str::to_owned),
         by: asker.by,
         why: asker.why,
     }
@@ -110,6 +122,7 @@ mod tests {
             id: "promote-1".to_owned(),
             act: "promote".to_owned(),
             revision: None,
+            goal: None,
             by: None,
             why: None,
         };
@@ -117,6 +130,9 @@ mod tests {
         assert_eq!(read("promote-1", "promote"), request);
         request.revision = Some("91bc03aa17".to_owned());
         assert_eq!(written(&request), "promote 91bc03aa17");
+        assert_eq!(read("promote-1", &written(&request)), request);
+        request.goal = Some("v1.2.2".to_owned());
+        assert_eq!(written(&request), "promote 91bc03aa17 to=v1.2.2");
         assert_eq!(read("promote-1", &written(&request)), request);
         request.by = Some("alice {x}".to_owned());
         request.why = Some("said \"go\"\n".to_owned());
@@ -144,6 +160,7 @@ mod tests {
             id: String::new(),
             act: "alert".to_owned(),
             revision: None,
+            goal: None,
             by: None,
             why: Some("ä".repeat(1000)),
         };

@@ -15,8 +15,8 @@ pub use super::problem::Problem;
 use super::problem::{Problems, quoted};
 use crate::rollout::alert::Matcher;
 use crate::rollout::plan::{
-    Analysis, ConfigChanges, HeaderMatch, HeaderValue, Match, NoDataThen, Plan, Route, Step,
-    UndecidedThen,
+    Analysis, ConfigChanges, HeaderMatch, HeaderValue, KnownGood, Match, NoDataThen, Plan, Route,
+    Step, UndecidedThen,
 };
 
 /// The prefix of the annotations where none is given.
@@ -87,6 +87,10 @@ impl Problems {
             config_changes: match spec.config_changes {
                 None | Some(crd::ConfigChanges::Report) => ConfigChanges::Report,
                 Some(crd::ConfigChanges::Run) => ConfigChanges::Run,
+            },
+            known_good: match spec.known_good {
+                None | Some(crd::KnownGood::Promote) => KnownGood::Promote,
+                Some(crd::KnownGood::Canary) => KnownGood::Canary,
             },
             suspended: spec.suspended,
             moved_to: None,
@@ -444,6 +448,7 @@ mod tests {
             progress_deadline: minutes(10),
             restore_template: true,
             config_changes: ConfigChanges::Report,
+            known_good: KnownGood::Promote,
             suspended: false,
             moved_to: None,
         };
@@ -463,7 +468,7 @@ mod tests {
                     "rules": ["latency-p99"], "falseRollbackRate": 0.05, "within": "1h", "blast": "1 %", "blastMax": "1%",
                     "undecided": {"after": "1m", "then": "promote"}, "noData": {"then": "rollback"},
                 },
-                "progressDeadline": "2m", "onFailure": {"restoreTemplate": false}, "configChanges": "run", "suspended": true,
+                "progressDeadline": "2m", "onFailure": {"restoreTemplate": false}, "configChanges": "run", "knownGood": "canary", "suspended": true,
             })),
             &known(),
         )
@@ -490,6 +495,7 @@ mod tests {
         assert!(
             !plan.restore_template && plan.suspended && plan.config_changes == ConfigChanges::Run
         );
+        assert_eq!(plan.known_good, KnownGood::Canary);
     }
 
     #[test]

@@ -62,6 +62,10 @@ pub struct RolloutSpec {
     /// Whether a changed `ConfigMap` or Secret is only reported or starts a run. Default `report`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_changes: Option<ConfigChanges>,
+    /// Whether a template that was promoted here before goes through at once or is tried as a
+    /// canary again. Default `promote`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_good: Option<KnownGood>,
     /// Stops guarding: traffic and template go back to stable, the gate opens. Default `false`.
     #[serde(default)]
     pub suspended: bool,
@@ -294,6 +298,16 @@ pub enum ConfigChanges {
     Report,
     /// A run, whose promotion is a native restart.
     Run,
+}
+
+/// What a template that was promoted here before leads to.
+#[derive(Deserialize, Serialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum KnownGood {
+    /// It goes through at once, without a canary.
+    Promote,
+    /// A canary, as with any other template.
+    Canary,
 }
 
 /// Where a Rollout stands.

@@ -113,6 +113,7 @@ fn target(scene: &Scene, target: &Templated<Deployment>) -> Target {
         complete: complete(deployment),
         updated_ready: updated.map_or(0, |serving| serving.ready),
         serving,
+        past: scene.past.clone(),
         config: scene.config.clone(),
         restarted_for: annotations.get(RESTARTED_FOR).cloned(),
     }

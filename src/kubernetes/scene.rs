@@ -21,6 +21,7 @@ use super::entries::{Set, Templated};
 use super::labels;
 use super::preflight::{self, Found, Preflight, Seen};
 use super::template;
+use crate::rollout::observation::Past;
 use crate::rollout::plan::{Plan, Route};
 use crate::rollout::revision::Revision;
 
@@ -51,6 +52,8 @@ pub struct Scene {
     pub classes: Vec<Arc<IngressClass>>,
     /// Deployments of the namespace, for their selectors.
     pub neighbours: Vec<Arc<Templated<Deployment>>>,
+    /// What the target's `ReplicaSets` hold, those without pods too; only where somebody asks.
+    pub past: Vec<Past>,
     /// Templates that Sluice keeps for this Rollout.
     pub kept: Vec<Arc<ControllerRevision>>,
     /// Digest of the configuration that the target's template names.
@@ -121,6 +124,7 @@ impl Scene {
             sets: owned(&sets, target.as_ref()),
             canary_pods: pods(cache, namespace, &canary_sets),
             canary_sets,
+            past: Vec::new(),
             config: target
                 .as_ref()
                 .map(|target| config(cache, namespace, target))

@@ -56,6 +56,8 @@ pub struct Request {
     pub by: Option<String>,
     /// Why, if that is said.
     pub why: Option<String>,
+    /// What to go back to: a revision's number, a tag, an image or a hash.
+    pub goal: Option<String>,
 }
 
 /// The guarded Deployment.
@@ -81,6 +83,8 @@ pub struct Target {
     pub updated_ready: i32,
     /// Its `ReplicaSets` that have or want pods.
     pub serving: Vec<Serving>,
+    /// What its `ReplicaSets` hold, those without pods too; only looked up when a person asks to go back.
+    pub past: Vec<Past>,
     /// Digest of the `ConfigMaps` and Secrets that the template names.
     pub config: String,
     /// What the last restart by Sluice was for.
@@ -103,6 +107,15 @@ pub struct Serving {
     pub replicas: i32,
     /// Pods that are ready.
     pub ready: i32,
+}
+
+/// A revision that a `ReplicaSet` of the Deployment holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Past {
+    /// Its revision.
+    pub revision: Revision,
+    /// Its number, as `kubectl rollout history` shows it.
+    pub number: u64,
 }
 
 /// The canary's objects.

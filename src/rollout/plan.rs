@@ -38,6 +38,8 @@ pub struct Plan {
     pub restore_template: bool,
     /// What a changed `ConfigMap` or Secret leads to.
     pub config_changes: ConfigChanges,
+    /// What a revision that was promoted here before leads to.
+    pub known_good: KnownGood,
     /// Whether guarding is stopped.
     pub suspended: bool,
     /// The Deployment that the spec names by now; `target` is still to be let go for it.
@@ -144,4 +146,13 @@ pub enum ConfigChanges {
     Report,
     /// A run, whose promotion is a native restart.
     Run,
+}
+
+/// What a revision that was promoted here before leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KnownGood {
+    /// It goes through at once, without a canary.
+    Promote,
+    /// A canary, as with any other revision.
+    Canary,
 }

@@ -44,6 +44,14 @@ pub enum Reason {
         revision: Revision,
         stable: Revision,
     },
+    KnownGood {
+        revision: Revision,
+        stable: Revision,
+    },
+    GoesBack {
+        from: Revision,
+        to: Revision,
+    },
     PatienceSaid {
         sentence: String,
     },
@@ -169,6 +177,8 @@ impl Reason {
             Self::Healed { .. } => "Healed",
             Self::ConfigChanged => "ConfigChanged",
             Self::RunStarted { .. } => "RunStarted",
+            Self::KnownGood { .. } => "KnownGood",
+            Self::GoesBack { .. } => "GoesBack",
             Self::PatienceSaid { .. } => "Patience",
             Self::CanaryReady { .. } => "CanaryReady",
             Self::WeightRaised { .. } => "WeightRaised",
@@ -234,6 +244,8 @@ impl Reason {
             | Self::Healed { .. }
             | Self::ConfigChanged
             | Self::RunStarted { .. }
+            | Self::KnownGood { .. }
+            | Self::GoesBack { .. }
             | Self::PatienceSaid { .. }
             | Self::CanaryReady { .. }
             | Self::WeightRaised { .. }
@@ -293,6 +305,14 @@ impl fmt::Display for Reason {
             Self::RunStarted { revision, stable } => {
                 write!(out, "holds {revision} and tries it as a canary of {stable}")
             }
+            Self::KnownGood { revision, stable } => write!(
+                out,
+                "{revision} was promoted here before: it takes the place of {stable} at once, without a canary"
+            ),
+            Self::GoesBack { from, to } => write!(
+                out,
+                "goes back from {from} to {to}, without a canary; whatever applied {from} (Git, Helm) must follow: applied again, it stays held"
+            ),
             Self::PatienceSaid { sentence } => write!(out, "{sentence}"),
             Self::CanaryReady { replicas } => {
                 write!(out, "the canary is ready, {replicas} replicas")

@@ -29,6 +29,10 @@ pub struct State {
     /// The digest of the configuration that stable was adopted with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<String>,
+    /// Revisions that were promoted here, or served when the Deployment was adopted, and have not
+    /// failed since; newest last, bounded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known_good: Vec<Revision>,
     /// The revision that failed and is not tried again by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<Failure>,
@@ -204,6 +208,9 @@ pub struct Run {
     /// A newer template that waits while a person holds this run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Revision>,
+    /// It goes through without a canary: it was promoted here before, or a person goes back to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub straight: bool,
     /// A person let it through, whatever the evidence says.
     #[serde(default)]
     pub forced: bool,
@@ -227,7 +234,7 @@ impl Run {
     /// that is on trial.
     pub fn mark(&self) -> String {
         match &self.trigger {
-            Trigger::Template => self.revision.hash.clone(),
+            Trigger::Template | Trigger::Back { .. } => self.revision.hash.clone(),
             Trigger::Config { digest } => format!("{}-{digest}", self.revision.hash),
         }
     }
@@ -262,6 +269,8 @@ pub enum Trigger {
     Template,
     /// A `ConfigMap` or Secret changed; its new digest.
     Config { digest: String },
+    /// A person goes back from the revision that served.
+    Back { from: Revision },
 }
 
 /// How far a promotion is.

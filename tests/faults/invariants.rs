@@ -53,6 +53,8 @@ pub struct Invariants {
     pub exempt: BTreeSet<String>,
     /// Images whose promotion was decided, by record.
     decided: BTreeSet<String>,
+    /// Images that were promoted or adopted and have not failed since, by record.
+    good: BTreeSet<String>,
     /// Images that were tried and ended badly, by record.
     failed: BTreeSet<String>,
     /// Canary readiness not long ago: time, ready pods, replicas of the target.
@@ -86,6 +88,7 @@ impl Invariants {
             shuts: false,
             exempt: BTreeSet::new(),
             decided: BTreeSet::from([STABLE.to_owned()]),
+            good: BTreeSet::from([STABLE.to_owned()]),
             failed: BTreeSet::new(),
             readiness: Vec::new(),
             reached: BTreeMap::new(),
@@ -332,11 +335,13 @@ impl Invariants {
                     format!("{image}: {}", last["message"]),
                 );
             }
+            self.good.remove(&image);
             self.failed.insert(image);
         }
         if phase == before {
             return;
         }
+        self.note_good(status, &before);
         match phase.as_str() {
             "RollingBack" => {
                 self.failed.insert(tried);
@@ -348,8 +353,33 @@ impl Invariants {
                     );
                 }
             }
-            "Promoting" => self.promotes(&tried),
+            "Promoting" => {
+                self.straight(&tried, &before);
+                self.promotes(&tried);
+            }
             _ => {}
+        }
+    }
+
+    /// What is good is what a run promoted, and what served at adoption.
+    fn note_good(&mut self, status: &Value, before: &str) {
+        let image = |revision: &Value| revision["images"][0].as_str().map(str::to_owned);
+        if status["lastRun"]["outcome"] == "Promoted" {
+            self.good.extend(image(&status["lastRun"]["revision"]));
+        }
+        if before == "Adopting" {
+            self.good.extend(image(&status["stable"]));
+        }
+    }
+
+    /// Without a canary goes through only what is known to be good.
+    fn straight(&mut self, tried: &str, before: &str) {
+        let known = self.good.contains(tried) || self.exempt.contains(tried);
+        if matches!(before, "Idle" | "Failed") && !known {
+            self.broken(
+                "4 only what is known good needs no canary",
+                format!("{tried} after {before}"),
+            );
         }
     }
 

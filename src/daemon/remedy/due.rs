@@ -61,7 +61,10 @@ pub fn due(status: &RolloutStatus, now: Timestamp) -> Due {
         return undo;
     }
     match (status.phase.as_deref(), &status.stable) {
-        (Some("Idle"), Some(stable)) => idle(git, &stable.hash, now),
+        // What a person went back to came from no commit that is applied.
+        (Some("Idle"), Some(stable)) if !went_back(status, &stable.hash) => {
+            idle(git, &stable.hash, now)
+        }
         _ => awaited(git, now),
     }
 }
@@ -92,9 +95,17 @@ fn failed(status: &RolloutStatus, git: &GitStatus) -> Option<Due> {
     }
     let run = last.id.clone();
     Some(match (&git.good, &git.bad) {
-        (Some(good), Some(bad)) if bad.run.as_ref() == Some(&run) => Due::Undo {
-            good: good.clone(),
-            bad: bad.clone(),
+        (Some(good), Some(bad))
+            if bad.run.as_ref() == Some(&run) && good.revision == stable.hash =>
+        {
+            Due::Undo {
+                good: good.clone(),
+                bad: bad.clone(),
+            }
+        }
+        (Some(good), _) if good.revision != stable.hash => Due::Give {
+            run,
+            why: "no commit is known from which the stable template came",
         },
         (None, _) => Due::Give {
             run,
@@ -106,6 +117,12 @@ fn failed(status: &RolloutStatus, git: &GitStatus) -> Option<Due> {
             revision: last.revision.hash.clone(),
         },
     })
+}
+
+/// Whether stable serves since a person went back to it.
+fn went_back(status: &RolloutStatus, stable: &str) -> bool {
+    let last = status.last_run.as_ref();
+    last.is_some_and(|last| last.reason == "WentBack" && last.revision.hash == stable)
 }
 
 fn idle(git: &GitStatus, stable: &str, now: Timestamp) -> Due {

@@ -9,6 +9,7 @@
 
 mod canary;
 mod keep;
+mod past;
 mod target;
 
 use std::fmt::Debug;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Error, Executor, Order, RESTARTED_FOR, TRIES, forced, gone_is_done, manager, within};
 use crate::causes;
 use crate::kubernetes::crd::{GUARDED, HELD_BY};
-use crate::kubernetes::{ownership, scene, template};
+use crate::kubernetes::{ownership, template};
 use crate::rollout::revision::Revision;
 
 impl Executor {
@@ -74,10 +74,7 @@ impl Executor {
         expect: &Revision,
         paused: bool,
     ) -> Result<(), Error> {
-        let template = order
-            .scene
-            .template(&to.hash)
-            .ok_or_else(|| scene::Error::NoTemplate(to.hash.clone()))?;
+        let template = self.known_template(order, to).await?;
         let written = self
             .change("putting the template back", order, expect, |_| {
                 vec![

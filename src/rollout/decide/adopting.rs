@@ -2,6 +2,7 @@
 
 use super::guard::{detached, forget_overtaken, forget_target, held_by_us};
 use super::idle::{bring_up, keep_stable};
+use super::known;
 use super::pass::Pass;
 use super::rolling_back::clear_leftovers;
 use crate::rollout::action::Action;
@@ -107,6 +108,7 @@ fn adopt(pass: &mut Pass<'_>, stable: Revision) -> Phase {
     pass.state.config = Some(target.config.clone());
     pass.state.bypassed = None;
     keep_stable(pass, stable.clone());
+    known::note(pass, &stable);
     pass.tell(Reason::Adopted {
         stable,
         warnings: pass.seen.route.warnings.clone(),

@@ -70,6 +70,7 @@ pub(super) fn forget_target(pass: &mut Pass<'_>) {
     pass.state.target = None;
     pass.state.stable = None;
     pass.state.config = None;
+    pass.state.known_good.clear();
     pass.state.failed = None;
     pass.state.bypassed = None;
     pass.state.desired_gone = None;

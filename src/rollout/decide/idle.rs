@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::guard::detached;
+use super::known;
 use super::pass::Pass;
 use super::rolling_back::{canary_gone, clear_leftovers};
 use crate::rollout::action::Action;
@@ -58,6 +59,9 @@ pub(super) fn idle(pass: &mut Pass<'_>) -> Phase {
             revision: target.revision.clone(),
         });
         return Phase::Failed;
+    }
+    if known::goes_through(pass, &target.revision) {
+        return known::promote(pass, target.revision.clone(), stable);
     }
     start(pass, target.revision.clone(), stable, Trigger::Template)
 }
@@ -246,15 +250,20 @@ fn give_up_desired(pass: &mut Pass<'_>, desired: Revision) {
 }
 
 fn start(pass: &mut Pass<'_>, revision: Revision, stable: Revision, trigger: Trigger) -> Phase {
-    let now = pass.now();
-    pass.state.evidence = Some(Evidence::begin(&pass.terms.evidence));
-    pass.state.bookmark = None;
-    pass.state.failed = None;
     pass.tell(Reason::RunStarted {
         revision: revision.clone(),
         stable,
     });
-    Phase::Preparing(Run {
+    Phase::Preparing(begun(pass, revision, trigger))
+}
+
+/// A run that begins, without evidence yet.
+pub(super) fn begun(pass: &mut Pass<'_>, revision: Revision, trigger: Trigger) -> Run {
+    let now = pass.now();
+    pass.state.evidence = Some(Evidence::begin(&pass.terms.evidence));
+    pass.state.bookmark = None;
+    pass.state.failed = None;
+    Run {
         id: format!("{}-{}", revision.hash, now.as_second()),
         revision,
         trigger,
@@ -271,8 +280,9 @@ fn start(pass: &mut Pass<'_>, revision: Revision, stable: Revision, trigger: Tri
         patience: None,
         proof: None,
         waiting: None,
+        straight: false,
         forced: false,
-    })
+    }
 }
 
 /// Held with a revision that failed, until the template changes or somebody retries.

@@ -11,8 +11,10 @@
 //! and what follows from it happen in one pass.
 
 mod adopting;
+mod back;
 mod guard;
 mod idle;
+mod known;
 mod pass;
 mod promoting;
 mod requests;
@@ -29,6 +31,7 @@ use super::observation::Observation;
 use super::reason::Reason;
 use super::state::{Phase, State};
 use super::terms::Terms;
+pub use back::needs_past;
 use pass::Pass;
 
 /// What a pass leads to.

@@ -5,7 +5,9 @@
 //! has any pod it supersedes the run; afterwards it is kept, the proven one is finished, and
 //! the newer one is given back.
 
+use super::back;
 use super::idle::{drop_desired, keep_desired, keep_stable, settle_pause};
+use super::known;
 use super::pass::Pass;
 use super::rolling_back::{canary_gone, close, keep_off, take_away};
 use super::running::{bad, keep_canary, steer};
@@ -50,7 +52,10 @@ pub(super) fn promoting(pass: &mut Pass<'_>, mut run: Run, stage: Promotion) -> 
             Trigger::Template if !target.revision.same(&run.revision) => {
                 newer(pass, target, run, stage)
             }
-            Trigger::Template => rolling(pass, target, run, (ready, since)),
+            Trigger::Back { from } if !target.revision.same(&run.revision) => {
+                back::put_back(pass, target, run, stage, &from)
+            }
+            Trigger::Template | Trigger::Back { .. } => rolling(pass, target, run, (ready, since)),
             Trigger::Config { .. } => restarting(pass, target, run, (ready, since)),
         },
         Promotion::Draining { .. } | Promotion::Removing => clearing(pass, target, run),
@@ -102,6 +107,9 @@ fn finish_first(pass: &mut Pass<'_>, newer: &Revision, proven: &Revision) {
 
 /// While the Deployment rolls, the canary keeps its pods and its weight.
 fn keep_share(pass: &mut Pass<'_>, run: &mut Run) {
+    if run.straight {
+        return;
+    }
     keep_canary(pass, run);
     let route = pass.seen.route.canary.as_ref();
     let seen = route.and_then(|route| route.weight);
@@ -158,15 +166,8 @@ fn progress(
     } else {
         (ready, since)
     };
-    if pass.over(since, pass.plan.progress_deadline) {
-        let after = humantime::format_duration(pass.plan.progress_deadline).to_string();
-        return pass.roll_back(
-            run,
-            Cause::PromotionStuck {
-                after,
-                paused: target.paused,
-            },
-        );
+    if let Some(cause) = stuck(pass, target, since) {
+        return pass.roll_back(run, cause);
     }
     Phase::Promoting {
         run,
@@ -174,11 +175,24 @@ fn progress(
     }
 }
 
+/// Why the promotion is taken back: nothing came of it since `since`.
+pub(super) fn stuck(pass: &mut Pass<'_>, target: &Target, since: jiff::Timestamp) -> Option<Cause> {
+    let late = pass.over(since, pass.plan.progress_deadline);
+    late.then(|| Cause::PromotionStuck {
+        after: humantime::format_duration(pass.plan.progress_deadline).to_string(),
+        paused: target.paused,
+    })
+}
+
 /// The Deployment is complete: the weight goes, then the canary.
 fn drain(pass: &mut Pass<'_>, mut run: Run) -> Phase {
     run.weight = 0;
     run.weight_since = None;
     keep_stable(pass, run.revision.clone());
+    known::note_promoted(pass, &run);
+    if let Trigger::Back { from } = &run.trigger {
+        back::leave(pass, from);
+    }
     if let Trigger::Config { digest } = &run.trigger {
         pass.state.config = Some(digest.clone());
     } else if let Some(target) = pass.target() {
@@ -206,6 +220,15 @@ fn clearing(pass: &mut Pass<'_>, target: &Target, mut run: Run) -> Phase {
         revision: run.revision.clone(),
     });
     let proof = run.proof.clone().unwrap_or_default();
-    close(pass, &run, Outcome::Promoted, "Promoted", proof);
+    close(pass, &run, Outcome::Promoted, ended_as(&run), proof);
     Phase::Idle
+}
+
+/// The reason of a promotion: by evidence or a person's word, as known good, or as the way back.
+fn ended_as(run: &Run) -> &'static str {
+    match run.trigger {
+        Trigger::Back { .. } => "WentBack",
+        Trigger::Template | Trigger::Config { .. } if run.straight => "KnownGood",
+        Trigger::Template | Trigger::Config { .. } => "Promoted",
+    }
 }

@@ -4,6 +4,7 @@
 //! A request is answered once, by its id, and only for the revision it was meant for. Not here:
 //! who may ask. Requests are annotations, so the API server's RBAC has decided that.
 
+use super::back;
 use super::pass::Pass;
 use super::promoting;
 use super::running::{resume, stay};
@@ -71,6 +72,7 @@ fn forget_old(pass: &mut Pass<'_>) {
 fn serve(pass: &mut Pass<'_>, request: &Request) -> Result<String, String> {
     match request.act.as_str() {
         "retry" => return retry(pass),
+        "rollback" if pass.state.phase.run().is_none() => return back::go_back(pass, request),
         "restart" => return restart(pass, request),
         "promote" | "approve" | "hold" | "resume" | "abort" | "rollback" | "alert" => {}
         other => {
@@ -83,6 +85,12 @@ fn serve(pass: &mut Pass<'_>, request: &Request) -> Result<String, String> {
         return Err("there is no run".to_owned());
     };
     meant(request, &run)?;
+    if request.goal.is_some() {
+        return Err(
+            "a run goes on; without `--to` it is taken back, and then `--to` can be asked"
+                .to_owned(),
+        );
+    }
     let phase = pass.state.phase.clone();
     let (next, message) = act(pass, request, phase, run)?;
     pass.state.phase = next;

@@ -9,9 +9,10 @@ use jiff::Timestamp;
 
 use super::guard::forget_target;
 use super::idle::keep_desired;
+use super::known;
 use super::pass::Pass;
 use crate::rollout::action::Action;
-use crate::rollout::observation::Target;
+use crate::rollout::observation::{GateMode, Target};
 use crate::rollout::reason::{Cause, Outcome, Reason};
 use crate::rollout::revision::Revision;
 use crate::rollout::state::{Ended, Failure, Phase, Rollback, Run, Trigger};
@@ -156,7 +157,7 @@ fn restore_template(
         return true;
     };
     let ours = target.revision.same(&run.revision) && !stable.same(&run.revision);
-    if run.trigger != Trigger::Template || !ours {
+    if matches!(run.trigger, Trigger::Config { .. }) || !ours {
         return true;
     }
     let known = target.serving(&stable).is_some() || pass.seen.kept.is_stable(&stable);
@@ -167,14 +168,20 @@ fn restore_template(
     pass.act(Action::RestoreTemplate {
         to: stable,
         expect: run.revision.clone(),
-        paused: pass.seen.gate.mode == crate::rollout::observation::GateMode::Paused,
+        paused: pass.seen.gate.mode == GateMode::Paused && !rolled(target, &run.revision),
     });
     false
 }
 
+/// Whether pods of the revision are among stable's: they go only by a roll back, in any mode.
+fn rolled(target: &Target, revision: &Revision) -> bool {
+    target.serving(revision).is_some()
+}
+
 /// The template stays as it is, but no more pods of it are started.
 fn stop(pass: &mut Pass<'_>, target: &Target, run: &Run) -> bool {
-    let stays = run.trigger == Trigger::Template && target.revision.same(&run.revision);
+    let template = !matches!(run.trigger, Trigger::Config { .. });
+    let stays = template && target.revision.same(&run.revision);
     let rolls = stays && !target.paused;
     if rolls {
         pass.act(Action::Pause {
@@ -233,6 +240,7 @@ fn remember(pass: &mut Pass<'_>, run: &Run, cause: &Cause) {
         pass.state.config = Some(digest.clone());
         return;
     }
+    known::forget(pass, &run.revision);
     let mut message = cause.to_string();
     if let Some(pods) = stays(pass, run) {
         // What is left of it is known, and is said here.

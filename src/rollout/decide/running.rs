@@ -94,7 +94,7 @@ pub(super) fn bad(pass: &Pass<'_>, run: &Run, reports: &[RuleReport]) -> Option<
 /// A template that is no longer the one under trial.
 fn overtaken(pass: &Pass<'_>, target: &Target, run: &Run) -> Option<Cause> {
     let on_trial = match run.trigger {
-        Trigger::Template => &run.revision,
+        Trigger::Template | Trigger::Back { .. } => &run.revision,
         Trigger::Config { .. } => pass.state.stable.as_ref()?,
     };
     if target.revision.same(on_trial) {

@@ -11,7 +11,7 @@ use crate::rollout::evidence::{Kind, Question, Sample, Verdict};
 use crate::rollout::observation::{
     self, Canary, CanaryRoute, Custody, Gate, Kept, Metrics, Observation, Serving, Target,
 };
-use crate::rollout::plan::{Analysis, ConfigChanges, NoDataThen, Route, UndecidedThen};
+use crate::rollout::plan::{Analysis, ConfigChanges, KnownGood, NoDataThen, Route, UndecidedThen};
 use crate::rollout::reason::{Cause, HeldWhy};
 use crate::rollout::revision::Revision;
 use crate::rollout::state::{Phase, Run, State, Trigger};
@@ -48,6 +48,7 @@ pub(in crate::rollout) fn plan(steps: &[(u8, u64)]) -> Plan {
         progress_deadline: Duration::from_secs(600),
         restore_template: true,
         config_changes: ConfigChanges::Report,
+        known_good: KnownGood::Canary,
         suspended: false,
         moved_to: None,
     }
@@ -368,6 +369,7 @@ fn state(evidence: Evidence, weight: u8, now: Timestamp) -> State {
         patience: None,
         proof: None,
         waiting: None,
+        straight: false,
         forced: false,
     };
     State {

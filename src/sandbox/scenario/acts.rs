@@ -168,10 +168,9 @@ pub async fn ask(stage: &dyn Stage, ask: &Ask, id: &str) -> Result<(), String> {
             .await?
             .and_then(|rollout| text(&rollout, "/status/run/revision/hash").map(str::to_owned)),
     };
-    let request = match revision {
-        Some(revision) => format!("{} {revision}", ask.act),
-        None => ask.act.clone(),
-    };
+    let to = ask.to.as_ref().map(|to| format!("to={to}"));
+    let words = [Some(ask.act.clone()), revision, to].into_iter().flatten();
+    let request = words.collect::<Vec<_>>().join(" ");
     let note = json!({"metadata": {"annotations": {format!("request.sluice.dev/{id}"): request}}});
     merge(stage, "Rollout", &ask.namespace, &ask.rollout, note).await
 }

@@ -276,6 +276,8 @@ pub struct Ask {
     pub act: String,
     /// The revision meant. Default: the one under trial now.
     pub revision: Option<String>,
+    /// With `rollback` between runs: what to go back to. Default: the last good revision.
+    pub to: Option<String>,
     /// The daemon must refuse, with a message like this. Default: it must do it.
     #[serde(default, deserialize_with = "pattern")]
     pub refused: Option<Regex>,

@@ -33,8 +33,8 @@ enum Happens {
     StripLabel,
 }
 
-const ACTS: [&str; 7] = [
-    "hold", "resume", "abort", "retry", "approve", "alert", "nonsense",
+const ACTS: [&str; 8] = [
+    "hold", "resume", "abort", "rollback", "retry", "approve", "alert", "nonsense",
 ];
 
 fn happens() -> impl Strategy<Value = Happens> {

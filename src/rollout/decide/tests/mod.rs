@@ -6,6 +6,7 @@
 #![allow(clippy::wildcard_enum_match_arm)] // tests look at what concerns them
 
 mod between_runs;
+mod going_back;
 mod invariants;
 mod model;
 mod stories;

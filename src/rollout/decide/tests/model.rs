@@ -14,11 +14,11 @@ use crate::rollout::bound;
 use crate::rollout::decide::{Decision, decide};
 use crate::rollout::evidence::{self, ArmCounts, Kind, Question, Sample};
 use crate::rollout::observation::{
-    Canary, CanaryRoute, Custody, Fate, FateKind, Gate, Kept, Metrics, Observation, Request, Route,
-    Serving, Target,
+    Canary, CanaryRoute, Custody, Fate, FateKind, Gate, Kept, Metrics, Observation, Past, Request,
+    Route, Serving, Target,
 };
 use crate::rollout::plan::{
-    Analysis, ConfigChanges, NoDataThen, Plan, Route as PlanRoute, Step, UndecidedThen,
+    Analysis, ConfigChanges, KnownGood, NoDataThen, Plan, Route as PlanRoute, Step, UndecidedThen,
 };
 use crate::rollout::reason::Reason;
 use crate::rollout::revision::Revision;
@@ -86,6 +86,7 @@ pub fn terms() -> Terms {
             progress_deadline: Duration::from_secs(120),
             restore_template: true,
             config_changes: ConfigChanges::Report,
+            known_good: KnownGood::Promote,
             suspended: false,
             moved_to: None,
         },
@@ -196,7 +197,32 @@ impl Model {
             revision: None,
             by: None,
             why: None,
+            goal: None,
         });
+    }
+
+    /// Somebody asks to go back to what they name.
+    pub fn ask_for(&mut self, goal: &str) {
+        self.ask("rollback");
+        if let Some(request) = self.requests.last_mut() {
+            request.goal = Some(goal.to_owned());
+        }
+    }
+
+    /// A `ReplicaSet` stays, without pods, when another takes its place.
+    fn note_past(&mut self) {
+        for serving in &self.target.serving {
+            let past = &mut self.target.past;
+            if !past
+                .iter()
+                .any(|past| past.revision.same(&serving.revision))
+            {
+                past.push(Past {
+                    revision: serving.revision.clone(),
+                    number: past.len() as u64 + 1,
+                });
+            }
+        }
     }
 
     /// The weight that users' requests go by.
@@ -428,6 +454,7 @@ impl Model {
             self.target.complete = true;
             self.target.updated_ready = replicas;
         }
+        self.note_past();
     }
 
     /// The template's first pod comes up beside the others, and no more.
