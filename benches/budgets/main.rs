@@ -5,11 +5,12 @@
 //! against the embedded cluster that this process serves. Nothing fails by a figure; the table
 //! says which targets were missed.
 //!
-//! `cargo bench -- tick queries idle reaction active` chooses parts; `--trials N` sets how many
+//! `cargo bench -- tick queries history idle reaction active` chooses parts; `--trials N` sets how many
 //! bad releases are timed and `--namespaces N` over how many namespaces the fleet is spread.
 
 mod daemon;
 mod fleet;
+mod history;
 mod idle;
 mod pages;
 mod queries;
@@ -65,6 +66,9 @@ async fn main() -> Result<(), Error> {
     }
     if wanted.has("queries") {
         rows.extend(queries::measure().await?);
+    }
+    if wanted.has("history") {
+        rows.extend(history::measure().await?);
     }
     if ["idle", "reaction", "active"]
         .iter()

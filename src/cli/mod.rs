@@ -11,6 +11,7 @@ mod backtest;
 mod connect;
 mod crd;
 mod daemon_api;
+mod dora;
 mod error;
 mod explain;
 mod gate;
@@ -112,6 +113,8 @@ enum Command {
     Explain(explain::Arguments),
     /// List the runs that ended
     History(history::Arguments),
+    /// Measure delivery: frequency, lead time, failures, time to restore
+    Dora(dora::Arguments),
     /// Bring the revision under trial through now, whatever the evidence says
     Promote(request::Arguments),
     /// Keep the present weight until `resume`
@@ -199,6 +202,7 @@ async fn dispatch(arguments: Arguments) -> Result<(), Error> {
         Command::Watch(arguments) => watch::watch(global, screen, &arguments).await,
         Command::Explain(arguments) => explain::explain(global, screen, &arguments).await,
         Command::History(arguments) => history::history(global, screen, &arguments).await,
+        Command::Dora(arguments) => dora::dora(global, screen, &arguments).await,
         Command::Promote(arguments) => request::ask(global, screen, Act::Promote, &arguments).await,
         Command::Hold(arguments) => request::ask(global, screen, Act::Hold, &arguments).await,
         Command::Resume(arguments) => request::ask(global, screen, Act::Resume, &arguments).await,

@@ -6,57 +6,20 @@
 //!
 //! Not here: what an act does; the daemon decides.
 
-use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use super::connect::Cluster;
 use super::{Error, Format, Global, Screen, text};
 use crate::clock::Clock;
 use crate::kubernetes::ask;
-use crate::kubernetes::crd::{Answer, RolloutStatus};
+pub use crate::kubernetes::ask::Act;
+use crate::kubernetes::crd::Answer;
 use crate::rollout::observation::Request;
 use clap::Args;
 
 /// The field manager of requests.
 const MANAGER: &str = "sluice-cli";
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-
-/// What can be asked of the daemon.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Act {
-    /// Bring the revision through now.
-    Promote,
-    /// Keep the weight.
-    Hold,
-    /// Go on.
-    Resume,
-    /// End the run.
-    Abort,
-    /// The same.
-    Rollback,
-    /// Try a failed revision again.
-    Retry,
-    /// Restart the pods natively.
-    Restart,
-    /// Let a step pass.
-    Approve,
-}
-
-impl fmt::Display for Act {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(match self {
-            Self::Promote => "promote",
-            Self::Hold => "hold",
-            Self::Resume => "resume",
-            Self::Abort => "abort",
-            Self::Rollback => "rollback",
-            Self::Retry => "retry",
-            Self::Restart => "restart",
-            Self::Approve => "approve",
-        })
-    }
-}
 
 /// Arguments.
 #[derive(Debug, Args)]
@@ -122,9 +85,10 @@ async fn ask_for(
     let clock = Clock::machine();
     let rollout = cluster.rollout(&arguments.name).await?;
     let status = rollout.status.clone().unwrap_or_default();
-    let revision = arguments.revision.clone().or_else(|| meant(act, &status));
+    let revision = arguments.revision.clone();
+    let revision = revision.or_else(|| ask::meant(act, &status));
     let request = Request {
-        id: id(act, clock),
+        id: ask::id(act, clock),
         act: act.to_string(),
         revision,
         goal: to.map(str::to_owned),
@@ -152,26 +116,6 @@ async fn ask_for(
     Err(Error::NoAnswer(arguments.timeout))
 }
 
-/// The revision that a person who asks now has in mind.
-fn meant(act: Act, status: &RolloutStatus) -> Option<String> {
-    let running = status.run.as_ref().map(|run| run.revision.hash.clone());
-    let ended = status
-        .last_run
-        .as_ref()
-        .map(|last| last.revision.hash.clone());
-    match act {
-        Act::Retry => running.or(ended),
-        _ => running.or_else(|| status.revision.clone()),
-    }
-}
-
-/// Unique among the requests of a Rollout, and in their order.
-fn id(act: Act, clock: Clock) -> String {
-    let now = clock.now().as_millisecond();
-    let salt = RandomState::new().hash_one(now) & 0xff_ffff;
-    format!("{act}-{now}-{salt:06x}")
-}
-
 async fn answer(cluster: &Cluster, name: &str, id: &str, clock: Clock) -> Result<Answer, Error> {
     loop {
         let rollout = cluster.rollout(name).await?;
@@ -197,39 +141,5 @@ fn told(screen: &mut Screen, answer: &Answer) -> Result<(), Error> {
             "{} was refused: {}",
             answer.act, answer.message
         )))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cli::explain::tests::stepping;
-
-    #[test]
-    fn a_request_names_the_revision_that_the_person_saw() {
-        let running = stepping().status.unwrap();
-        let mut failed = running.clone();
-        failed.run = None;
-        let none = RolloutStatus::default();
-        let cases = [
-            (Act::Promote, &running, Some("91bc03aa17")),
-            (Act::Retry, &failed, Some("77aa77aa77")),
-            (Act::Restart, &failed, Some("91bc03aa17")),
-            (Act::Hold, &none, None),
-        ];
-        for (act, status, wanted) in cases {
-            assert_eq!(meant(act, status).as_deref(), wanted, "{act}");
-        }
-    }
-
-    #[test]
-    fn an_id_is_the_name_of_an_annotation() {
-        let id = id(Act::Rollback, Clock::machine());
-        assert!(id.len() <= 63, "{id}");
-        assert!(
-            id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'),
-            "{id}"
-        );
-        assert_ne!(id, super::id(Act::Rollback, Clock::machine()));
     }
 }

@@ -7,6 +7,7 @@
 //! Not here: any rule about rollouts (`rollout`), any request (`kubernetes`, `prometheus`).
 
 mod accept;
+mod acts;
 mod beside;
 mod conductor;
 mod connect;
@@ -34,6 +35,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use acts::Acts;
 use axum::Router;
 use conductor::{Conductor, Inputs, PassLost};
 pub use connect::{Clients, Error, prometheus};
@@ -112,7 +114,12 @@ async fn serve_with(
     let hooks = Hooks::new(parts.settings.alerts.clone(), parts.metrics.clone());
     let history = history(&parts, &ready, &stop, &mut tasks);
     let streams = Streams::until(stop.clone());
-    let web = web(&parts, &ready, (&history, streams), hooks.router());
+    let acts = Acts::new(
+        parts.settings.access.clone(),
+        &parts.settings.environment,
+        parts.clock,
+    );
+    let web = web(&parts, &ready, (&history, streams), (hooks.router(), &acts));
     if let Some(listener) = parts.listener {
         tasks.spawn(page(listener, web, stop.clone()));
     }
@@ -127,6 +134,9 @@ async fn serve_with(
     let (events, outgoing) = events::channel();
     // What others send is asked of the Rollout, so a daemon that does not lead takes it too.
     hooks.begin(cache.clone(), parts.clients.writes.clone());
+    let rollouts = Arc::clone(&cache);
+    let find = move |namespace: &str, name: &str| rollouts.rollouts.get(namespace, name);
+    acts.begin(find, parts.clients.writes.clone());
     let election = &parts.settings.election;
     let fence = Fence::shut(parts.clock);
     let writes = if election.enabled {
@@ -225,7 +235,7 @@ fn web(
     parts: &Parts,
     ready: &Readiness,
     (history, streams): (&History, Streams),
-    hooks: Router,
+    (hooks, acts): (Router, &Acts),
 ) -> Web {
     Web {
         environment: parts.settings.environment.clone(),
@@ -236,6 +246,8 @@ fn web(
         streams,
         clock: parts.clock,
         hooks,
+        sessions: acts.sessions(),
+        acts: acts.router(),
     }
 }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
+mod access;
 mod alerts;
 mod election;
 mod git;
@@ -21,6 +22,7 @@ mod history;
 mod layers;
 mod reader;
 
+pub use access::Access;
 pub use alerts::Alerts;
 pub use election::Election;
 pub use git::Git;
@@ -47,6 +49,8 @@ pub struct Settings {
     pub git: Git,
     /// Which alerts count; `None`: none are taken.
     pub alerts: Option<Alerts>,
+    /// Who may act at the page.
+    pub access: Access,
     /// Where finished runs are kept.
     pub history: History,
     /// Folders with rule files, relative to the settings file. Default none: the shipped rules.
@@ -252,6 +256,8 @@ const KEYS: &[(&str, bool)] = &[
     ("git.forge.tokenFile", false),
     ("alerts.tokenFile", false),
     ("alerts.matchers", true),
+    ("access.tokenReview", false),
+    ("access.tokenFile", false),
     ("history", false),
     ("historyKeep", false),
     ("rules", true),
@@ -270,6 +276,7 @@ fn settings(reader: &mut Reader, root: &Section) -> Option<Settings> {
     let evidence = evidence(reader, root);
     let git = git::git(reader, root);
     let alerts = alerts::alerts(reader, root);
+    let access = access::access(reader, root);
     let history = history::history(reader, root);
     let rules = reader.paths(root, "rules");
     let listen = listen(reader, root);
@@ -282,6 +289,7 @@ fn settings(reader: &mut Reader, root: &Section) -> Option<Settings> {
         election,
         git,
         alerts,
+        access,
         history,
         evidence: evidence?,
         rules,
@@ -506,6 +514,7 @@ mod tests {
             election: Election::default(),
             git: Git::default(),
             alerts: None,
+            access: Access::default(),
             history: History::default(),
             evidence: Evidence {
                 every: seconds(2),
@@ -556,6 +565,7 @@ evidence:
   block: 10s
   settle: 0s
   scrape: {selector: 'a=b', namespace: ingress-nginx, port: 1234}
+access: {tokenReview: true, tokenFile: token}
 history: sqlite:runs.db
 historyKeep: 30d
 rules: [rules, /etc/rules]
@@ -598,6 +608,10 @@ log: {format: json, level: 'info,sluice=debug'}
                 token_file: "etc/alerts-token".into(),
                 matchers: Some(vec!["severity=critical".parse().unwrap()]),
             }),
+            access: Access {
+                token_review: true,
+                token_file: Some("etc/token".into()),
+            },
             history: History {
                 place: Place::Sqlite("etc/runs.db".into()),
                 keep: seconds(30 * 86_400),
@@ -681,7 +695,7 @@ log: {format: json, level: 'info,sluice=debug'}
             (
                 &format!("{LEAST}gates: auto\n"),
                 &[],
-                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, account, leaderElection, evidence, git, alerts, history, historyKeep, rules, listen, log",
+                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, account, leaderElection, evidence, git, alerts, access, history, historyKeep, rules, listen, log",
             ),
             (
                 "evidence: {prometheus: {url: 'http://a', token: x}}",

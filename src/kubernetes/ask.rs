@@ -7,19 +7,98 @@
 //!
 //! Not here: what is answered (`rollout::decide`).
 
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+
 use kube::Client;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::crd::{REQUEST_PREFIX, Rollout};
+use super::crd::{REQUEST_PREFIX, Rollout, RolloutStatus};
+use crate::clock::Clock;
 use crate::rollout::observation::Request;
 
 /// The most of a `by` or a `why`, in characters.
 const WORDS: usize = 400;
 /// Before the word that says what to go back to.
 const GOAL: &str = "to=";
+
+/// What can be asked of the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// Bring the revision through now.
+    Promote,
+    /// Keep the weight.
+    Hold,
+    /// Go on.
+    Resume,
+    /// End the run.
+    Abort,
+    /// The same.
+    Rollback,
+    /// Try a failed revision again.
+    Retry,
+    /// Restart the pods natively.
+    Restart,
+    /// Let a step pass.
+    Approve,
+}
+
+impl Act {
+    /// All of them.
+    const ALL: [Self; 8] = [
+        Self::Promote,
+        Self::Hold,
+        Self::Resume,
+        Self::Abort,
+        Self::Rollback,
+        Self::Retry,
+        Self::Restart,
+        Self::Approve,
+    ];
+
+    /// The act of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|act| act.to_string() == name)
+    }
+}
+
+impl fmt::Display for Act {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::Promote => "promote",
+            Self::Hold => "hold",
+            Self::Resume => "resume",
+            Self::Abort => "abort",
+            Self::Rollback => "rollback",
+            Self::Retry => "retry",
+            Self::Restart => "restart",
+            Self::Approve => "approve",
+        })
+    }
+}
+
+/// The revision that a person who asks now has in mind.
+pub fn meant(act: Act, status: &RolloutStatus) -> Option<String> {
+    let running = status.run.as_ref().map(|run| run.revision.hash.clone());
+    let ended = status
+        .last_run
+        .as_ref()
+        .map(|last| last.revision.hash.clone());
+    match act {
+        Act::Retry => running.or(ended),
+        _ => running.or_else(|| status.revision.clone()),
+    }
+}
+
+/// Unique among the requests of a Rollout, and in their order.
+pub fn id(act: Act, clock: Clock) -> String {
+    let now = clock.now().as_millisecond();
+    let salt = RandomState::new().hash_one(now) & 0xff_ffff;
+    format!("{act}-{now}-{salt:06x}")
+}
 
 /// What the annotation says beside act and revision.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -166,5 +245,48 @@ mod tests {
         };
         let read = read("", &written(&request));
         assert_eq!(read.why.unwrap().chars().count(), WORDS);
+    }
+
+    #[test]
+    fn a_request_names_the_revision_that_the_person_saw() {
+        let running: RolloutStatus = serde_json::from_value(json!({
+            "revision": "91bc03aa17",
+            "run": {
+                "id": "one", "revision": {"hash": "91bc03aa17", "images": []}, "weight": 5,
+                "started": "2026-01-01T00:00:00Z", "since": "2026-01-01T00:00:00Z",
+                "verdict": "Undecided",
+            },
+            "lastRun": {
+                "id": "zero", "revision": {"hash": "77aa77aa77", "images": []},
+                "outcome": "RolledBack", "reason": "Worse", "message": "",
+                "started": "2026-01-01T00:00:00Z", "ended": "2026-01-01T00:00:00Z",
+            },
+        }))
+        .unwrap();
+        let mut failed = running.clone();
+        failed.run = None;
+        let none = RolloutStatus::default();
+        let cases = [
+            (Act::Promote, &running, Some("91bc03aa17")),
+            (Act::Retry, &failed, Some("77aa77aa77")),
+            (Act::Restart, &failed, Some("91bc03aa17")),
+            (Act::Hold, &none, None),
+        ];
+        for (act, status, wanted) in cases {
+            assert_eq!(meant(act, status).as_deref(), wanted, "{act}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_the_name_of_an_annotation() {
+        let id = id(Act::Rollback, Clock::machine());
+        assert!(id.len() <= 63, "{id}");
+        assert!(
+            id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'),
+            "{id}"
+        );
+        assert_ne!(id, super::id(Act::Rollback, Clock::machine()));
+        assert_eq!(Act::named("rollback"), Some(Act::Rollback));
+        assert_eq!(Act::named("Rollback"), None);
     }
 }

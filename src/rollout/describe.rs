@@ -154,8 +154,9 @@ fn next_step(plan: &Plan, run: &Run, reports: &[RuleReport]) -> String {
         (_, None) => format!("{goal}, once {}% is in force", run.weight),
         (true, Some(at)) => format!("{goal}, at {at} at the earliest"),
         (false, Some(at)) => format!(
-            "{goal}, when {} show it is not worse, at {at} at the earliest",
-            missing.join(" and ")
+            "{goal}, when {} {} it is not worse, at {at} at the earliest",
+            missing.join(" and "),
+            if missing.len() == 1 { "shows" } else { "show" }
         ),
     }
 }

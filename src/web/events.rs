@@ -2,7 +2,7 @@
 //!
 //! A page that hears of a change is read again, so a stream is a few hundred bytes of memory
 //! whatever is shown, and what is shown is made in one place. At most one event a second and
-//! stream; a line every 15 s keeps proxies from closing it. Streams are bounded in number, so that
+//! stream, and fewer where many are open; a line every 15 s keeps proxies from closing it. Streams are bounded in number, so that
 //! pages which nobody closed cannot keep probes and people out; they end at shutdown.
 //!
 //! Not here: what is shown (`view`).
@@ -25,8 +25,10 @@ use super::routes::Web;
 
 /// The most open streams.
 pub const STREAMS: usize = 640;
-/// The least time between two events.
+/// The least time between two events of one stream, while there are few.
 const EVERY: Duration = Duration::from_secs(1);
+/// Each page that hears of a change is read again: so many a second.
+const READS: usize = 50;
 /// The longest silence.
 const ALIVE: Duration = Duration::from_secs(15);
 
@@ -60,6 +62,7 @@ struct Stream {
     one: Option<(String, String)>,
     seen: u64,
     stop: CancellationToken,
+    permits: Arc<Semaphore>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -75,6 +78,7 @@ pub async fn events(State(web): State<Web>, Query(asked): Query<Asked>) -> Respo
         one: asked.one(),
         board: web.board.clone(),
         stop: web.streams.stop.clone(),
+        permits: Arc::clone(&web.streams.permits),
         _permit: permit,
     };
     let events = stream::unfold(start, |mut stream| async move {
@@ -93,13 +97,19 @@ impl Asked {
 }
 
 impl Stream {
+    /// The time from a change to its event.
+    fn pause(&self) -> Duration {
+        let open = STREAMS.saturating_sub(self.permits.available_permits());
+        EVERY.max(EVERY * u32::try_from(open / READS).unwrap_or(1))
+    }
+
     /// Waits for a change of what is looked at; none at the end.
     async fn changed(&mut self) -> Option<()> {
         loop {
-            let stop = self.stop.clone();
+            let (stop, pause) = (self.stop.clone(), self.pause());
             let waited = stop.run_until_cancelled(async {
                 self.changes.changed().await.ok()?;
-                tokio::time::sleep(EVERY).await;
+                tokio::time::sleep(pause).await;
                 Some(())
             });
             waited.await??;

@@ -2,7 +2,9 @@
 //!
 //! `GET /healthz` (the process is up), `/readyz` (a line a check), `/metrics` (`OpenMetrics`),
 //! `/api/rollouts`, `/api/rollouts/{namespace}/{name}`, `/api/history`, `/api/runs/{run}`; `/`
-//! and `/rollouts/{namespace}/{name}` for people, kept live by `/events`, past runs and reports. Nothing here changes anything, so nothing asks who one is; the default address is loopback.
+//! and `/rollouts/{namespace}/{name}` for people, kept live by `/events`, past runs and reports.
+//! All of that only reads, so nothing asks who one is; the default address is loopback. What acts
+//! is handed in by the daemon as services, which ask.
 //!
 //! Not here: what the daemon knows; it fills the [`Board`] and the [`Readiness`].
 
@@ -13,6 +15,7 @@ mod pages;
 mod readiness;
 mod routes;
 mod serve;
+pub mod session;
 mod view;
 
 pub use board::{Board, Entry};
@@ -21,3 +24,9 @@ pub use readiness::{Check, Readiness};
 pub use routes::{Web, router};
 pub use serve::serve;
 pub use view::run::report;
+
+/// Pages for those who act.
+pub mod acts {
+    pub use super::view::acts::{answered, login};
+    pub use super::view::frame::Page;
+}

@@ -2,11 +2,14 @@
 //!
 //! Not here: past runs (`archive`), and how it looks (`view`).
 
+use std::time::Duration;
+
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 
 use super::routes::Web;
+use super::view::acts::Viewer;
 use super::view::frame::Page;
 use super::view::overview;
 use super::view::rollout::Shown;
@@ -14,6 +17,8 @@ use crate::history::Filter;
 
 /// Past runs on the page of a Rollout.
 const PAST: usize = 10;
+/// How long the page waits for them: who looks at it is in a hurry.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// `GET /`.
 pub async fn overview(State(web): State<Web>) -> Html<String> {
@@ -30,6 +35,7 @@ pub async fn overview(State(web): State<Web>) -> Html<String> {
 pub async fn rollout(
     State(web): State<Web>,
     Path((namespace, name)): Path<(String, String)>,
+    headers: HeaderMap,
 ) -> Response {
     let Some(entry) = web.board.get(&namespace, &name) else {
         let words = format!("no Rollout {namespace}/{name} is known here\n");
@@ -41,13 +47,22 @@ pub async fn rollout(
         limit: PAST,
         ..Filter::default()
     });
-    let past = past.await.ok();
+    let past = tokio::time::timeout(PATIENCE, past).await;
+    let past = past.ok().and_then(Result::ok);
     let live = web.history.live(&namespace, &name);
+    let now = web.clock.now();
+    let sessions = web.sessions.as_ref();
+    let session = sessions.and_then(|sessions| sessions.of(&headers, now));
     let shown = Shown {
         entry: &entry,
         live: live.as_ref(),
         past: past.as_deref(),
-        now: web.clock.now(),
+        viewer: match (sessions, &session) {
+            (None, _) => Viewer::Reader,
+            (Some(_), None) => Viewer::Stranger,
+            (Some(_), Some(session)) => Viewer::Known(session),
+        },
+        now,
     };
     let title = format!("{} {namespace}/{name}", entry.phase);
     let events = format!("namespace={namespace}&name={name}");

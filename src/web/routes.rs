@@ -18,6 +18,7 @@ use axum::routing::get;
 use serde_json::json;
 
 use super::events::{Streams, events};
+use super::session::Sessions;
 use super::view::frame::{ICON, SCRIPT, STYLE};
 use super::{Board, Entry, Readiness, archive, pages};
 use crate::clock::Clock;
@@ -49,11 +50,15 @@ pub struct Web {
     pub clock: Clock,
     /// What others send, below `/hooks`.
     pub hooks: Router,
+    /// Who has signed in, where anybody may act.
+    pub sessions: Option<Sessions>,
+    /// What acts, and asks who one is.
+    pub acts: Router,
 }
 
 /// All endpoints as a service.
 pub fn router(web: Web) -> Router {
-    let hooks = web.hooks.clone();
+    let (hooks, acts) = (web.hooks.clone(), web.acts.clone());
     Router::new()
         .nest_service("/hooks", hooks)
         .route("/", get(pages::overview))
@@ -79,9 +84,10 @@ pub fn router(web: Web) -> Router {
             get(|| async { file("text/javascript; charset=utf-8", SCRIPT) }),
         )
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page\n") })
+        .with_state(web)
+        .merge(acts)
         .layer(middleware::from_fn(bounded))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
-        .with_state(web)
 }
 
 async fn bounded(request: Request, next: Next) -> Response {
@@ -94,6 +100,7 @@ async fn bounded(request: Request, next: Next) -> Response {
     say(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     say(header::CACHE_CONTROL, "no-store");
     say(header::CONTENT_SECURITY_POLICY, POLICY);
+    say(header::X_FRAME_OPTIONS, "DENY");
     say(header::REFERRER_POLICY, "same-origin");
     response
 }
@@ -172,6 +179,8 @@ mod tests {
             streams: Streams::until(tokio_util::sync::CancellationToken::new()),
             clock: Clock::machine(),
             hooks: Router::new(),
+            sessions: None,
+            acts: Router::new(),
         }
     }
 

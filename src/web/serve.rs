@@ -130,6 +130,8 @@ mod tests {
             streams: super::super::Streams::until(CancellationToken::new()),
             clock: crate::clock::Clock::machine(),
             hooks: axum::Router::new(),
+            sessions: None,
+            acts: axum::Router::new(),
         }
     }
 

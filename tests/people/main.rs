@@ -1,4 +1,4 @@
-//! What people's tools send to the daemon, from the real tools.
+//! What people and their tools ask of the daemon: from the real tools, and at its page.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's helpers may fail the test
 
@@ -9,6 +9,7 @@ mod apps;
 #[path = "../servers/child.rs"]
 #[allow(dead_code)] // other tests use more of it
 mod child;
+mod page;
 #[path = "../servers/process.rs"]
 #[allow(dead_code)] // other tests use more of it
 mod process;

@@ -59,6 +59,11 @@ impl Server {
         assert!(kill.status().expect("kill").success(), "kill -{name}");
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// Whether it has ended.
     pub fn ended(&self) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid));

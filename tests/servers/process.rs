@@ -57,6 +57,11 @@ impl Process {
         self.server.signal(name);
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
     /// Whether it has ended.
     pub fn ended(&self) -> bool {
         self.server.ended()

@@ -12,7 +12,7 @@ use super::words::clock;
 
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 150.0;
-const LEFT: f64 = 46.0;
+const LEFT: f64 = 56.0;
 const RIGHT: f64 = 8.0;
 const TOP: f64 = 8.0;
 const BOTTOM: f64 = 22.0;
@@ -43,6 +43,8 @@ pub struct Chart {
     pub to: i64,
     /// The greatest value that is shown.
     pub top: f64,
+    /// Up to which value the axis has marks.
+    pub marks: f64,
     /// How values are written at the axis.
     pub unit: fn(f64) -> String,
     /// The lines, drawn in this order.
@@ -76,7 +78,7 @@ impl Chart {
     }
 
     fn grid(&self) -> Markup {
-        let values = [0.0, self.top / 2.0, self.top];
+        let values = [0.0, self.marks / 2.0, self.marks];
         let moments = [(0.0, "start"), (0.5, "middle"), (1.0, "end")];
         html! {
             @for value in values {
@@ -154,6 +156,7 @@ mod tests {
             from: 0,
             to: 1000,
             top: 100.0,
+            marks: 100.0,
             unit: |value| format!("{value}%"),
             lines: vec![Line {
                 class: "weight",
@@ -163,7 +166,7 @@ mod tests {
             }],
         };
         let html = chart.html().into_string();
-        assert!(html.contains("d=\"M46 128L632 8\""), "{html}");
+        assert!(html.contains("d=\"M56 128L632 8\""), "{html}");
         assert!(html.contains("Weight: &lt;b&gt;"), "{html}");
     }
 }

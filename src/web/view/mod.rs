@@ -5,6 +5,7 @@
 //!
 //! Not here: who asks and how often (`routes`).
 
+pub mod acts;
 pub mod chart;
 pub mod frame;
 pub mod overview;

@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use maud::{Markup, html};
 
+use super::acts::{self, Viewer};
 use super::words::{Tone, spaced, span};
 use super::{past, run};
 use crate::history::{Record, Summary};
@@ -21,6 +22,8 @@ pub struct Shown<'a> {
     pub live: Option<&'a Record>,
     /// Past runs, newest first; none where the history does not answer.
     pub past: Option<&'a [Summary]>,
+    /// Who looks at it.
+    pub viewer: Viewer<'a>,
     /// The present time.
     pub now: Timestamp,
 }
@@ -31,6 +34,7 @@ impl Shown<'_> {
         let entry = self.entry;
         html! {
             (self.banner())
+            (acts::bar(entry, self.viewer))
             @if let Some(run) = &entry.run { (self.facts(run)) }
             @else {
                 @if let Some(stable) = &entry.stable { dl.facts { dt { "Serves" } dd { (run::revision(stable)) } } }

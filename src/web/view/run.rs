@@ -155,7 +155,7 @@ fn all(curve: &Curve, until: i64) -> Vec<Chart> {
     let mut charts = vec![weight(curve, range)];
     for index in 0..curve.rules.len() {
         charts.extend(rates(curve, index, range));
-        charts.push(evidence(curve, index, range));
+        charts.extend(evidence(curve, index, range));
     }
     charts
 }
@@ -176,6 +176,7 @@ fn weight(curve: &Curve, (from, to): (i64, i64)) -> Chart {
         from,
         to,
         top: 100.0,
+        marks: 100.0,
         unit: |value| format!("{value:.0}%"),
         lines: vec![Line {
             class: "weight",
@@ -208,6 +209,7 @@ fn rates(curve: &Curve, index: usize, (from, to): (i64, i64)) -> Option<Chart> {
         from,
         to,
         top: ceiling(top.max(0.001)),
+        marks: ceiling(top.max(0.001)),
         unit: percent,
         lines: vec![
             line("stable", "stable", stable),
@@ -238,8 +240,8 @@ fn rate_line(curve: &Curve, index: usize, arm: usize) -> Vec<(i64, f64)> {
     line
 }
 
-/// The evidence as a part of what it must reach.
-fn evidence(curve: &Curve, index: usize, (from, to): (i64, i64)) -> Chart {
+/// The evidence as a part of what it must reach; none where there is none.
+fn evidence(curve: &Curve, index: usize, (from, to): (i64, i64)) -> Option<Chart> {
     let rule = &curve.rules[index];
     let line = |column: usize, bound: f32| {
         let part = |value: f32| {
@@ -255,7 +257,10 @@ fn evidence(curve: &Curve, index: usize, (from, to): (i64, i64)) -> Chart {
     let worse = line(4, rule.bound);
     let not_worse = line(5, rule.not_worse_bound);
     let most = |line: &[(i64, f64)]| line.iter().map(|(_, value)| *value).fold(0.0, f64::max);
-    Chart {
+    if most(&worse).max(most(&not_worse)) <= 0.0 {
+        return None;
+    }
+    Some(Chart {
         title: format!("{}: evidence", rule.name),
         told: format!(
             "for worse it came to {} of its bound, for not worse to {}",
@@ -265,13 +270,8 @@ fn evidence(curve: &Curve, index: usize, (from, to): (i64, i64)) -> Chart {
         from,
         to,
         top: 1.25,
-        unit: |value| {
-            if value > 1.0 {
-                String::new()
-            } else {
-                format!("{:.0}%", value * 100.0)
-            }
-        },
+        marks: 1.0,
+        unit: |value| format!("{:.0}%", value * 100.0),
         lines: vec![
             Line {
                 class: "bound",
@@ -292,7 +292,7 @@ fn evidence(curve: &Curve, index: usize, (from, to): (i64, i64)) -> Chart {
                 steps: false,
             },
         ],
-    }
+    })
 }
 
 /// What was told, newest first.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::acts::Viewer;
 use super::rollout::Shown;
 use super::{overview, past, run};
 use crate::history::samples;
@@ -64,6 +65,7 @@ fn a_rollout_tells_where_it_stands_why_and_what_comes_next() {
         entry: &entry,
         live: Some(&record),
         past: Some(std::slice::from_ref(&record.summary)),
+        viewer: Viewer::Reader,
         now: now(),
     };
     let html = shown.html().into_string();
@@ -107,6 +109,7 @@ fn nothing_that_the_cluster_says_becomes_markup() {
         entry: &entries[0],
         live: Some(&record),
         past: None,
+        viewer: Viewer::Stranger,
         now: now(),
     };
     nothing_is_markup(&shown.html().into_string());

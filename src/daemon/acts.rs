@@ -1,0 +1,503 @@
+//! Acts of people at the page and its API: who they are, whether they may, and the request.
+//!
+//! `POST /api/rollouts/{namespace}/{name}/{act}` with a bearer token, for programs; `POST
+//! /rollouts/{namespace}/{name}/{act}` from the page's own forms, by a session. A token is the one
+//! of the settings' file, or the API server is asked whose it is and whether that user may patch
+//! the Rollout: the same right that the command line needs. What is allowed becomes the same
+//! annotation that the command line writes, with the user's name, and the daemon that leads
+//! answers it.
+//!
+//! Guarantees: nothing is read of a Rollout before the right is shown; a cookie alone does nothing:
+//! forms are taken from our own pages only, and repeat the session's secret; tokens are in no log.
+//!
+//! Not here: sessions and pages (`web`), what an act does (`rollout::decide`).
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{Form, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
+};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use super::settings::Access;
+use crate::causes;
+use crate::clock::Clock;
+use crate::kubernetes::ask::{self, Act};
+use crate::kubernetes::crd::{Answer, Rollout};
+use crate::people::bearer;
+use crate::rollout::observation::Request;
+use crate::web::acts::{Page, answered, login};
+use crate::web::session::{Session, Sessions, is_ours};
+
+/// The field manager of what is asked.
+const MANAGER: &str = "sluice-page";
+/// For one request to the API server.
+const DEADLINE: Duration = Duration::from_secs(4);
+/// How long the daemon that leads has for its answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Reviews at one time: strangers must not load the API server.
+const REVIEWS: usize = 4;
+/// The longest token; those of clusters are some thousand bytes.
+const TOKEN_BYTES: usize = 16 * 1024;
+
+type Find = dyn Fn(&str, &str) -> Option<Arc<Rollout>> + Send + Sync;
+
+/// What is needed to act, once it is there.
+struct Live {
+    find: Box<Find>,
+    client: Client,
+}
+
+struct Inner {
+    access: Access,
+    environment: String,
+    clock: Clock,
+    sessions: Sessions,
+    reviews: Semaphore,
+    live: OnceLock<Live>,
+}
+
+/// The acts. Cheap to clone.
+#[derive(Clone)]
+pub struct Acts(Arc<Inner>);
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq)]
+enum Asker {
+    /// Somebody with the token of the file.
+    Shared,
+    /// A user of the cluster.
+    User(Box<UserInfo>),
+}
+
+impl Asker {
+    fn name(&self) -> String {
+        match self {
+            Self::Shared => "the shared token".to_owned(),
+            Self::User(user) => user.username.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// Why nothing was done.
+#[derive(Debug, thiserror::Error)]
+enum Denial {
+    #[error("a bearer token is needed, and this one is not accepted")]
+    Stranger,
+    #[error("{who} may not patch the Rollout {rollout}")]
+    Forbidden { who: String, rollout: String },
+    #[error("the request was not made by a page of this daemon, or the session has ended")]
+    Foreign,
+    #[error("no Rollout {0} is known here")]
+    NoRollout(String),
+    #[error("there is no act {0:?}")]
+    NoAct(String),
+    #[error("the body is not understood: {0}")]
+    Body(String),
+    #[error("{0}")]
+    Away(String),
+}
+
+impl Denial {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Stranger => StatusCode::UNAUTHORIZED,
+            Self::Forbidden { .. } | Self::Foreign => StatusCode::FORBIDDEN,
+            Self::NoRollout(_) | Self::NoAct(_) => StatusCode::NOT_FOUND,
+            Self::Body(_) => StatusCode::BAD_REQUEST,
+            Self::Away(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+/// What a program sends.
+#[derive(Debug, Default, Deserialize)]
+struct Body {
+    revision: Option<String>,
+}
+
+/// What a form sends.
+#[derive(Debug, Deserialize)]
+struct Filled {
+    form: String,
+    revision: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct SignIn {
+    token: SecretString,
+    #[serde(default)]
+    back: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Back {
+    #[serde(default)]
+    back: String,
+}
+
+type Place = Path<(String, String, String)>;
+
+impl Acts {
+    pub fn new(access: Access, environment: &str, clock: Clock) -> Self {
+        Self(Arc::new(Inner {
+            access,
+            environment: environment.to_owned(),
+            clock,
+            sessions: Sessions::default(),
+            reviews: Semaphore::new(REVIEWS),
+            live: OnceLock::new(),
+        }))
+    }
+
+    /// From now on something can be asked; `find` looks a Rollout up.
+    pub fn begin(
+        &self,
+        find: impl Fn(&str, &str) -> Option<Arc<Rollout>> + Send + Sync + 'static,
+        client: Client,
+    ) {
+        let find = Box::new(find);
+        // Set once, at the start.
+        let _ = self.0.live.set(Live { find, client });
+    }
+
+    /// Who has signed in, where anybody may act.
+    pub fn sessions(&self) -> Option<Sessions> {
+        let given = self.0.access.is_given();
+        given.then(|| self.0.sessions.clone())
+    }
+
+    /// The endpoints; none where nobody may act.
+    pub fn router(&self) -> Router {
+        if !self.0.access.is_given() {
+            return Router::new();
+        }
+        Router::new()
+            .route("/api/rollouts/{namespace}/{name}/{act}", post(by_program))
+            .route("/rollouts/{namespace}/{name}/{act}", post(by_form))
+            .route("/login", get(show_login).post(sign_in))
+            .route("/logout", post(sign_out))
+            .with_state(self.clone())
+    }
+
+    fn live(&self) -> Result<&Live, Denial> {
+        let live = self.0.live.get();
+        live.ok_or_else(|| Denial::Away("not ready yet; try again".to_owned()))
+    }
+
+    /// Whose token this is.
+    async fn who(&self, token: &SecretString) -> Result<Asker, Denial> {
+        let text = token.expose_secret();
+        if text.is_empty() || text.len() > TOKEN_BYTES {
+            return Err(Denial::Stranger);
+        }
+        if let Some(file) = &self.0.access.token_file {
+            let header = format!("Bearer {text}");
+            match bearer::admit(Some(header.as_bytes()), file) {
+                Ok(()) => return Ok(Asker::Shared),
+                Err(bearer::Stranger::NoToken | bearer::Stranger::WrongToken) => {}
+                Err(error) => tracing::error!(error = causes::told(&error), "access.tokenFile"),
+            }
+        }
+        if !self.0.access.token_review {
+            return Err(Denial::Stranger);
+        }
+        self.review(text).await
+    }
+
+    async fn review(&self, token: &str) -> Result<Asker, Denial> {
+        let review = TokenReview {
+            spec: TokenReviewSpec {
+                token: token.to_owned(),
+                ..TokenReviewSpec::default()
+            },
+            ..TokenReview::default()
+        };
+        let reviewed = self.create("whose token this is", &review).await?;
+        let status = reviewed.status.unwrap_or_default();
+        let user = status.user.filter(|user| {
+            let name = user.username.as_deref().unwrap_or_default();
+            !name.is_empty() && name != "system:anonymous"
+        });
+        match user {
+            Some(user) if status.authenticated == Some(true) => Ok(Asker::User(Box::new(user))),
+            _ => Err(Denial::Stranger),
+        }
+    }
+
+    /// Whether the user may patch the Rollout.
+    async fn may(&self, asker: &Asker, namespace: &str, name: &str) -> Result<(), Denial> {
+        let Asker::User(user) = asker else {
+            return Ok(());
+        };
+        let review = SubjectAccessReview {
+            spec: access_review(user, namespace, name),
+            ..SubjectAccessReview::default()
+        };
+        let reviewed = self.create("who may patch the Rollout", &review).await?;
+        if reviewed.status.is_some_and(|status| status.allowed) {
+            return Ok(());
+        }
+        Err(Denial::Forbidden {
+            who: asker.name(),
+            rollout: format!("{namespace}/{name}"),
+        })
+    }
+
+    async fn create<K>(&self, what: &str, review: &K) -> Result<K, Denial>
+    where
+        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::ClusterResourceScope>
+            + serde::Serialize
+            + serde::de::DeserializeOwned
+            + Clone
+            + std::fmt::Debug,
+    {
+        let reviews: Api<K> = Api::all(self.live()?.client.clone());
+        let (parameters, away) = (PostParams::default(), |why: String| {
+            Denial::Away(format!("the API server does not say {what}: {why}"))
+        });
+        let asked = async {
+            let permit = self.0.reviews.acquire().await;
+            let reviewed = reviews.create(&parameters, review).await;
+            drop(permit);
+            reviewed
+        };
+        match tokio::time::timeout(DEADLINE, asked).await {
+            Ok(Ok(reviewed)) => Ok(reviewed),
+            Ok(Err(error)) => Err(away(causes::told(&error))),
+            Err(_) => Err(away("no answer in time".to_owned())),
+        }
+    }
+
+    /// Asks, and waits for the answer.
+    async fn act(
+        &self,
+        token: &SecretString,
+        (namespace, name, act): (&str, &str, &str),
+        revision: Option<String>,
+    ) -> Result<Answer, Denial> {
+        let asker = self.who(token).await?;
+        self.may(&asker, namespace, name).await?;
+        let act = Act::named(act).ok_or_else(|| Denial::NoAct(act.to_owned()))?;
+        let live = self.live()?;
+        let missing = || Denial::NoRollout(format!("{namespace}/{name}"));
+        let rollout = (live.find)(namespace, name).ok_or_else(missing)?;
+        let status = rollout.status.clone().unwrap_or_default();
+        let request = Request {
+            id: ask::id(act, self.0.clock),
+            act: act.to_string(),
+            revision: revision.or_else(|| ask::meant(act, &status)),
+            by: Some(asker.name()),
+            why: None,
+            goal: None,
+        };
+        let user = asker.name();
+        tracing::info!(namespace, rollout = name, %act, user, "asked for at the page");
+        let asked = ask::ask(&live.client, &rollout, &request, MANAGER);
+        let away = |why: String| Denial::Away(format!("the request was not stored: {why}"));
+        match tokio::time::timeout(DEADLINE, asked).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(away(causes::told(&error))),
+            Err(_) => return Err(away("no answer in time".to_owned())),
+        }
+        let waiting = self.answer(live, namespace, name, &request.id);
+        if let Ok(answer) = tokio::time::timeout(PATIENCE, waiting).await {
+            return Ok(answer);
+        }
+        // A request that nobody answered must not act hours later.
+        let withdrawn = ask::withdraw(&live.client, &rollout, &request.id, MANAGER);
+        let withdrawn = tokio::time::timeout(DEADLINE, withdrawn).await;
+        let how = if matches!(withdrawn, Ok(Ok(()))) {
+            "and the request was withdrawn"
+        } else {
+            "and the request stands"
+        };
+        Err(Denial::Away(format!("no daemon answered in time, {how}")))
+    }
+
+    async fn answer(&self, live: &Live, namespace: &str, name: &str, id: &str) -> Answer {
+        loop {
+            let rollout = (live.find)(namespace, name);
+            let status = rollout.and_then(|rollout| rollout.status.clone());
+            let answers = status.unwrap_or_default().answers;
+            if let Some(answer) = answers.into_iter().find(|answer| answer.id == id) {
+                return answer;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn page(&self, status: StatusCode, title: &str, main: &maud::Markup) -> Response {
+        let page = Page {
+            environment: &self.0.environment,
+            title,
+            events: None,
+        };
+        (status, Html(page.html(main).into_string())).into_response()
+    }
+
+    /// The session of a form that one of our own pages sent.
+    fn session(&self, headers: &HeaderMap, form: &str) -> Result<Session, Denial> {
+        let session = self.0.sessions.of(headers, self.0.clock.now());
+        let own = session.filter(|session| is_ours(headers) && session.is_own(form));
+        own.ok_or(Denial::Foreign)
+    }
+}
+
+fn access_review(user: &UserInfo, namespace: &str, name: &str) -> SubjectAccessReviewSpec {
+    SubjectAccessReviewSpec {
+        user: user.username.clone(),
+        uid: user.uid.clone(),
+        groups: user.groups.clone(),
+        extra: user.extra.clone(),
+        resource_attributes: Some(ResourceAttributes {
+            group: Some("sluice.dev".to_owned()),
+            resource: Some("rollouts".to_owned()),
+            verb: Some("patch".to_owned()),
+            namespace: Some(namespace.to_owned()),
+            name: Some(name.to_owned()),
+            ..ResourceAttributes::default()
+        }),
+        ..SubjectAccessReviewSpec::default()
+    }
+}
+
+/// The token of `Authorization: Bearer TOKEN`.
+fn token(headers: &HeaderMap) -> Result<SecretString, Denial> {
+    let given = headers.get(header::AUTHORIZATION);
+    let text = given.and_then(|value| value.to_str().ok());
+    let token = text.and_then(|text| {
+        let (scheme, token) = text.split_at_checked(7)?;
+        scheme.eq_ignore_ascii_case("bearer ").then(|| token.trim())
+    });
+    token.map(SecretString::from).ok_or(Denial::Stranger)
+}
+
+async fn by_program(
+    State(acts): State<Acts>,
+    Path((namespace, name, act)): Place,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let done = async {
+        let token = token(&headers)?;
+        let body: Body = match body.trim_ascii() {
+            [] => Body::default(),
+            body => {
+                serde_json::from_slice(body).map_err(|error| Denial::Body(error.to_string()))?
+            }
+        };
+        acts.act(&token, (&namespace, &name, &act), body.revision)
+            .await
+    };
+    match done.await {
+        Ok(answer) if answer.done => Json(answer).into_response(),
+        Ok(answer) => (StatusCode::CONFLICT, Json(answer)).into_response(),
+        Err(denial) => {
+            let error = json!({"error": denial.to_string()});
+            (denial.status(), Json(error)).into_response()
+        }
+    }
+}
+
+async fn by_form(
+    State(acts): State<Acts>,
+    Path((namespace, name, act)): Place,
+    headers: HeaderMap,
+    Form(filled): Form<Filled>,
+) -> Response {
+    let done = async {
+        let session = acts.session(&headers, &filled.form)?;
+        acts.act(&session.token, (&namespace, &name, &act), filled.revision)
+            .await
+    };
+    let back = local(&format!("/rollouts/{namespace}/{name}"));
+    match done.await {
+        Ok(answer) => {
+            let words = format!("{}: {}", answer.act, answer.message);
+            let status = if answer.done {
+                StatusCode::OK
+            } else {
+                StatusCode::CONFLICT
+            };
+            acts.page(status, &answer.act, &answered(&back, answer.done, &words))
+        }
+        Err(denial) => {
+            let words = denial.to_string();
+            acts.page(denial.status(), "Not done", &answered(&back, false, &words))
+        }
+    }
+}
+
+async fn show_login(State(acts): State<Acts>, Query(asked): Query<Back>) -> Response {
+    let main = login(&local(&asked.back), None);
+    acts.page(StatusCode::OK, "Sign in", &main)
+}
+
+async fn sign_in(
+    State(acts): State<Acts>,
+    headers: HeaderMap,
+    Form(given): Form<SignIn>,
+) -> Response {
+    let back = local(&given.back);
+    let token = SecretString::from(given.token.expose_secret().trim());
+    let who = if is_ours(&headers) {
+        acts.who(&token).await
+    } else {
+        Err(Denial::Foreign)
+    };
+    let begun = who.and_then(|who| {
+        let begun = acts
+            .0
+            .sessions
+            .begin(&who.name(), token, acts.0.clock.now());
+        begun.ok_or_else(|| Denial::Away("no session can be begun".to_owned()))
+    });
+    match begun {
+        Ok(cookie) => ([(header::SET_COOKIE, cookie)], Redirect::to(&back)).into_response(),
+        Err(denial) => {
+            let main = login(&back, Some(&denial.to_string()));
+            acts.page(denial.status(), "Sign in", &main)
+        }
+    }
+}
+
+async fn sign_out(
+    State(acts): State<Acts>,
+    headers: HeaderMap,
+    Form(filled): Form<Filled>,
+) -> Response {
+    if let Err(denial) = acts.session(&headers, &filled.form) {
+        return (denial.status(), denial.to_string()).into_response();
+    }
+    let cookie = acts.0.sessions.end(&headers);
+    ([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response()
+}
+
+/// A path of ours: nobody is led elsewhere, and nothing gets into a header.
+fn local(path: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-._".contains(c);
+    let ours = path.starts_with('/') && !path.starts_with("//") && path.chars().all(plain);
+    if ours {
+        path.to_owned()
+    } else {
+        "/".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,222 @@
+//! The page of a real daemon: acts, the history over a kill, and many open pages.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use sluice::clock::Clock;
+use sluice::sandbox::cluster::Options;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::process::{self, Process};
+use crate::world::World;
+
+const SECOND: Duration = Duration::from_secs(1);
+const TOKEN: &str = "the-token-of-this-test";
+
+async fn world() -> World {
+    // Fails only when another test of this process was first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let any = ([127, 0, 0, 1], 0).into();
+    let options = Options {
+        api: Some(any),
+        metrics: Some(any),
+        reload: Duration::from_millis(20),
+        ..Options::in_process(Clock::at_speed(1.0), 7)
+    };
+    World::with(options).await
+}
+
+/// A daemon with a shared token, whose history lies in this file.
+fn daemon(world: &World, name: &str, history: &Path) -> Process {
+    let token = process::file(name, "token");
+    std::fs::write(&token, format!("{TOKEN}\n")).unwrap();
+    let settings = format!(
+        "access: {{tokenFile: \"{}\"}}\nhistory: \"sqlite:{}\"",
+        token.display(),
+        history.display()
+    );
+    world.process(name, world.cluster.api_address.unwrap(), &settings)
+}
+
+/// The application `shop` whose new version gets its first share, and stays there.
+async fn in_a_run(world: &World) {
+    world.app("shop", 50, "3600s").await;
+    let guarded = || world.guarded("shop");
+    world.until("shop is guarded", SECOND * 60, guarded).await;
+    world.release("shop", "2", "0").await;
+    let steps = || async { world.weight("shop").await == 5 };
+    let what = "the canary gets traffic";
+    world.until(what, SECOND * 60, steps).await;
+}
+
+async fn ask(daemon: &Process, act: &str, token: Option<&str>) -> (StatusCode, Value) {
+    let client = sluice::prometheus::http_client(SECOND * 15).unwrap();
+    let path = format!("api/rollouts/default/shop/{act}");
+    let mut request = client.post(format!("http://{}/{path}", daemon.address()));
+    if let Some(token) = token {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    let answer = request.send().await.unwrap();
+    let status = answer.status();
+    let text = answer.text().await.unwrap();
+    (status, serde_json::from_str(&text).unwrap_or(json!(text)))
+}
+
+async fn json(daemon: &Process, path: &str) -> Value {
+    let text = daemon.page(path).await.unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+/// What the command line says of the daemon's history.
+fn sluice(daemon: &Process, arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
+    command.args(arguments);
+    command.args(["--server", &format!("http://{}", daemon.address())]);
+    let output = command.output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Whether the file holds a run that goes on.
+fn has_draft(history: &Path) -> bool {
+    let Ok(file) = rusqlite::Connection::open(history) else {
+        return false;
+    };
+    let query = "SELECT count(*) FROM runs WHERE ended IS NULL";
+    let drafts: Result<i64, _> = file.query_row(query, (), |row| row.get(0));
+    drafts.is_ok_and(|drafts| drafts == 1)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_at_the_page_is_done_and_a_run_is_kept_once_over_a_kill() {
+    let world = world().await;
+    let folder = tempfile::tempdir().unwrap();
+    let history = folder.path().join("history.db");
+    let first = daemon(&world, "page", &history);
+    in_a_run(&world).await;
+    let page = first.page("rollouts/default/shop").await.unwrap();
+    for wanted in [
+        "Sign in to act",
+        "<h1>default/shop</h1>",
+        "shop:2",
+        "Weight",
+    ] {
+        assert!(page.contains(wanted), "{wanted}\n{page}");
+    }
+    assert_eq!(ask(&first, "hold", None).await.0, 401);
+    assert_eq!(ask(&first, "hold", Some("guess")).await.0, 401);
+    let (status, answer) = ask(&first, "hold", Some(TOKEN)).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["by"], "the shared token");
+    assert_eq!(world.phase("shop").await, "Held");
+    let (status, answer) = ask(&first, "approve", Some(TOKEN)).await;
+    assert_eq!(
+        (status.as_u16(), &answer["done"]),
+        (409, &json!(false)),
+        "{answer}"
+    );
+
+    let drafted = || async { has_draft(&history) };
+    world
+        .until("the run is in the file", SECOND * 60, drafted)
+        .await;
+    drop(first);
+    let second = daemon(&world, "page-2", &history);
+    let up = || async { second.page("rollouts/default/shop").await.is_some() };
+    world.until("the next daemon is up", SECOND * 60, up).await;
+    let aborted = || async { ask(&second, "abort", Some(TOKEN)).await.0 == 200 };
+    world
+        .until("the run is aborted", SECOND * 60, aborted)
+        .await;
+    let ended = || async {
+        let runs = json(&second, "api/history").await;
+        runs["runs"][0]["outcome"] == "RolledBack"
+    };
+    world.until("the run is kept", SECOND * 60, ended).await;
+
+    let runs = json(&second, "api/history").await;
+    assert_eq!(runs["runs"].as_array().unwrap().len(), 1, "{runs}");
+    let run = runs["runs"][0]["run"].as_str().unwrap();
+    let record = json(&second, &format!("api/runs/{run}")).await;
+    let told: Vec<&str> = record["decisions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|told| told["reason"].as_str().unwrap())
+        .collect();
+    for (reason, life) in [("RunStarted", 1), ("Held", 1), ("RolledBack", 2)] {
+        assert!(told.contains(&reason), "{reason} of life {life}: {told:?}");
+    }
+    assert!(
+        record["curve"]["at"].as_array().unwrap().len() > 5,
+        "{record}"
+    );
+
+    assert!(sluice(&second, &["history"]).contains("RolledBack"));
+    assert!(sluice(&second, &["explain", run]).contains("Timeline"));
+    let report = sluice(&second, &["explain", run, "--html"]);
+    assert!(report.contains("<svg") && report.contains("shop:2"));
+    assert!(sluice(&second, &["dora"]).contains("shop"));
+}
+
+/// The resident memory of a process, in KiB.
+fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.unwrap().trim().trim_end_matches(" kB");
+    number.parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_hundred_open_pages_cost_little_and_hear_of_changes() {
+    const PAGES: usize = 500;
+    let world = world().await;
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = daemon(&world, "pages", &folder.path().join("history.db"));
+    world.app("shop", 10, "3600s").await;
+    let guarded = || world.guarded("shop");
+    world.until("shop is guarded", SECOND * 60, guarded).await;
+    let before = resident(daemon.pid());
+    let mut pages = Vec::new();
+    for _ in 0..PAGES {
+        let mut page = TcpStream::connect(daemon.address()).await.unwrap();
+        let head = b"GET /events HTTP/1.1\r\nhost: a\r\n\r\n";
+        page.write_all(head).await.unwrap();
+        pages.push(page);
+    }
+    for page in &mut pages {
+        heard(page, "text/event-stream").await;
+    }
+    let cost = resident(daemon.pid()).saturating_sub(before);
+    eprintln!("{PAGES} open pages: {cost} KiB");
+    assert!(cost < 32 * 1024, "{cost} KiB");
+    assert!(daemon.page("healthz").await.is_some());
+    world.release("shop", "2", "0").await;
+    for page in &mut pages {
+        heard(page, "data: changed").await;
+    }
+    daemon.signal("TERM");
+    let ended = || async { daemon.ended() };
+    world.until("it ends", SECOND * 5, ended).await;
+    assert_eq!(daemon.code(), 0);
+}
+
+/// Waits until this is heard on a stream.
+async fn heard(page: &mut TcpStream, wanted: &str) {
+    let mut text = String::new();
+    let mut buffer = [0; 4096];
+    let hear = async {
+        while !text.contains(wanted) {
+            let count = page.read(&mut buffer).await.unwrap();
+            assert!(count > 0, "the stream ended: {text}");
+            text.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
+    };
+    let heard = tokio::time::timeout(SECOND * 60, hear).await;
+    assert!(heard.is_ok(), "{wanted} was not heard");
+}
