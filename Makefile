@@ -26,6 +26,14 @@ test-kill: controlplane tools
 test-real: controlplane tools
 	$(CARGO) test --locked --test real_scenarios -- --ignored --nocapture
 
+.PHONY: test-page
+# The pages in a real browser.
+test-page: tools
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+		apt-get update -q && apt-get install -qy --no-install-recommends chromium; } || { \
+		echo "chromium is missing: apt-get install chromium" >&2; exit 1; }
+	$(CARGO) test --locked --test people -- --ignored --nocapture a_real_browser
+
 .PHONY: soak
 # The fault simulation for long: SEEDS schedules from FROM, or one of them (SEED) with its story.
 soak: tools

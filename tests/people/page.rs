@@ -220,3 +220,56 @@ async fn heard(page: &mut TcpStream, wanted: &str) {
     let heard = tokio::time::timeout(SECOND * 60, hear).await;
     assert!(heard.is_ok(), "{wanted} was not heard");
 }
+
+/// What Chromium makes of a page after some seconds, and what it complains of.
+fn browsed(url: &str) -> (String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let profile = format!("--user-data-dir={}", folder.path().display());
+    let output = Command::new("timeout")
+        .args([
+            "60",
+            "chromium",
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+        ])
+        .args([
+            &profile,
+            "--enable-logging=stderr",
+            "--timeout=5000",
+            "--dump-dom",
+            url,
+        ])
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    let said = text(&output.stderr);
+    let console: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains("CONSOLE"))
+        .collect();
+    (text(&output.stdout), console.join("\n"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Chromium: make test-page"]
+async fn a_real_browser_shows_the_pages_live_and_complains_of_nothing() {
+    let world = world().await;
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = daemon(&world, "browser", &folder.path().join("history.db"));
+    in_a_run(&world).await;
+    for (path, wanted) in [
+        ("", "default/shop"),
+        ("rollouts/default/shop", "Sign in to act"),
+        ("history", "Past runs"),
+        ("login?back=/", "Token"),
+    ] {
+        let url = format!("http://{}/{path}", daemon.address());
+        let browse = tokio::task::spawn_blocking(move || browsed(&url));
+        let (page, complaints) = browse.await.unwrap();
+        assert!(page.contains(wanted), "{path}: {page}");
+        assert_eq!(complaints, "", "{path}");
+        let live = page.contains("data-events=");
+        assert_eq!(page.contains("class=\"on\">live<"), live, "{path}: {page}");
+    }
+}

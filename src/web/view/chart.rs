@@ -11,11 +11,11 @@ use maud::{Markup, html};
 use super::words::clock;
 
 const WIDTH: f64 = 640.0;
-const HEIGHT: f64 = 150.0;
+const HEIGHT: f64 = 160.0;
 const LEFT: f64 = 56.0;
 const RIGHT: f64 = 8.0;
-const TOP: f64 = 8.0;
-const BOTTOM: f64 = 22.0;
+const TOP: f64 = 14.0;
+const BOTTOM: f64 = 28.0;
 
 /// One line.
 #[derive(Debug, Clone)]
@@ -166,7 +166,7 @@ mod tests {
             }],
         };
         let html = chart.html().into_string();
-        assert!(html.contains("d=\"M56 128L632 8\""), "{html}");
+        assert!(html.contains("d=\"M56 132L632 14\""), "{html}");
         assert!(html.contains("Weight: &lt;b&gt;"), "{html}");
     }
 }

@@ -129,3 +129,64 @@ fn what_a_browser_loads_is_small() {
     let files = super::frame::STYLE.len() + super::frame::SCRIPT.len();
     assert!(files < 20_000, "{files}");
 }
+
+/// The relative luminance of a colour such as `#1b1f23`, by WCAG 2.2.
+fn luminance(colour: &str) -> f64 {
+    let part = |at: usize| {
+        let value = f64::from(u8::from_str_radix(&colour[at..at + 2], 16).unwrap()) / 255.0;
+        if value <= 0.04045 {
+            value / 12.92
+        } else {
+            ((value + 0.055) / 1.055).powf(2.4)
+        }
+    };
+    0.2126 * part(1) + 0.7152 * part(3) + 0.0722 * part(5)
+}
+
+#[test]
+fn text_has_enough_contrast_in_both_themes() {
+    let pair =
+        regex::Regex::new(r"--([a-z]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\)").unwrap();
+    let colours: std::collections::BTreeMap<&str, [&str; 2]> = pair
+        .captures_iter(super::frame::STYLE)
+        .map(|found| {
+            let (_, [name, light, dark]) = found.extract();
+            (name, [light, dark])
+        })
+        .collect();
+    for name in ["front", "faint", "bad", "attention", "moving", "calm"] {
+        for behind in ["back", "card"] {
+            for theme in [0, 1] {
+                let [a, b] = [colours[name][theme], colours[behind][theme]].map(luminance);
+                let contrast = (a.max(b) + 0.05) / (a.min(b) + 0.05);
+                assert!(
+                    contrast >= 4.5,
+                    "{name} on {behind}, theme {theme}: {contrast:.2}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn pictures_and_fields_have_names_for_those_who_do_not_see_them() {
+    let record = samples::record("backend", "one", 60);
+    let pages = [
+        run::report(&record).into_string(),
+        super::acts::login("/", Some("no")).into_string(),
+    ];
+    let tag = regex::Regex::new(r"<(svg|input|table|th)\b[^>]*>").unwrap();
+    for page in &pages {
+        for found in tag.find_iter(page) {
+            let tag = found.as_str();
+            let named = match &tag[1..4] {
+                "svg" => tag.contains("aria-label=") || tag.contains("aria-hidden"),
+                "inp" => tag.contains("hidden") || page.contains("<label for=\"token\""),
+                "th " => tag.contains("scope="),
+                _ => true,
+            };
+            assert!(named, "{tag}");
+        }
+        assert_eq!(page.matches("<h1").count(), 1);
+    }
+}
