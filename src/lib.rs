@@ -18,6 +18,7 @@ pub mod people;
 pub mod prometheus;
 pub mod rollout;
 pub mod sandbox;
+pub mod smoke;
 pub mod stats;
 pub mod telemetry;
 pub mod web;

@@ -124,6 +124,7 @@ fn terms() -> Terms {
         restore_template: true,
         config_changes: ConfigChanges::Report,
         known_good: KnownGood::Canary,
+        smoke: Vec::new(),
         suspended: false,
         moved_to: None,
     };
@@ -169,6 +170,8 @@ fn state(evidence: Evidence, begun: Timestamp) -> State {
         proof: None,
         waiting: None,
         straight: false,
+        smoked: false,
+        smoke_hindered: None,
         forced: false,
     };
     State {
@@ -225,6 +228,7 @@ fn observation(samples: &[Sample]) -> Observation {
             bookmark: Some(json!({"error-rate": read, "latency-p99": read})),
             absent: None,
         },
+        smoked: None,
         gate: Gate::default(),
         kept: Kept {
             stable: Some(revision("v1")),

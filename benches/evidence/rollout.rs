@@ -197,6 +197,7 @@ fn terms(settings: &Settings) -> Terms {
         restore_template: true,
         config_changes: ConfigChanges::Report,
         known_good: KnownGood::Canary,
+        smoke: Vec::new(),
         suspended: false,
         moved_to: None,
     };
@@ -226,6 +227,8 @@ fn state(evidence: Evidence, weight: u8, now: f64) -> State {
         proof: None,
         waiting: None,
         straight: false,
+        smoked: false,
+        smoke_hindered: None,
         forced: false,
     };
     State {
@@ -282,6 +285,7 @@ fn observation(now: f64, samples: Vec<Sample>, weight: u8, canary: i32) -> Obser
             stable: Some(revision("v1")),
             desired: None,
         },
+        smoked: None,
         gate: Gate::default(),
     }
 }

@@ -111,6 +111,7 @@ impl Error {
                 | daemon::Error::Source(_)
                 | daemon::Error::Listen { .. }
                 | daemon::Error::Rules(_)
+                | daemon::Error::Smoke(_)
                 | daemon::Error::SigningKey { .. }
                 | daemon::Error::Signer(_) => 2,
             },

@@ -74,6 +74,8 @@ pub enum Error {
     },
     #[error("reading the rules: {}", each(.0))]
     Rules(Vec<Problem>),
+    #[error("reading the smoke tests:\n{}", .0.join("\n"))]
+    Smoke(Vec<String>),
     #[error("reading git.signingKeyFile {}", path.display())]
     SigningKey {
         path: PathBuf,

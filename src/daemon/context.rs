@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::rules::RuleSet;
 use super::settings;
+use super::smoke::Desk;
 use super::watchlist::Watchlist;
 use crate::clock::Clock;
 use crate::history::History;
@@ -31,6 +32,8 @@ pub struct Context {
     pub metrics: Metrics,
     pub board: Board,
     pub history: History,
+    /// Where smoke tests are asked for.
+    pub smoke: Desk,
     /// The rules in force.
     pub rules: Arc<RwLock<RuleSet>>,
     /// How the gate stands.

@@ -1,17 +1,21 @@
-//! What others send to the daemon: alerts.
+//! What others send to the daemon: alerts, and that Flux has done something.
 //!
 //! `POST /hooks/alertmanager` takes Alertmanager's webhook. An alert that counts is asked of the
 //! Rollout as a person would ask (`kubernetes::ask`), and only when that is stored is the sender
 //! told so: a crash loses nothing, Alertmanager sends again what was not taken, and what is sent
 //! again is the same request. The daemon that leads acts, whichever took the alert.
 //!
+//! `POST /hooks/flux` takes Flux's notifications: whatever they say, what Flux applied is looked at at
+//! once (`smoke::sync`).
+//!
 //! Senders are known before anything of theirs is read. Not here: which alert counts
 //! (`rollout::alert`).
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -20,13 +24,15 @@ use axum::{Json, Router};
 use kube::{Client, ResourceExt};
 use serde::Serialize;
 
-use super::settings::Alerts;
+use super::settings::{Alerts, Settings};
+use super::smoke::sync::Poke;
 use crate::causes;
 use crate::kubernetes::cache::Cache;
 use crate::kubernetes::crd::{Rollout, RunStatus};
 use crate::kubernetes::{ask, conversion};
 use crate::people::alertmanager::{self, Group};
 use crate::people::bearer::{self, Stranger};
+use crate::people::signature;
 use crate::rollout::alert::{Alert, Trial, Watched, Weight};
 use crate::rollout::observation;
 use crate::telemetry::Metrics;
@@ -44,6 +50,9 @@ struct Live {
 
 struct Inner {
     alerts: Option<Alerts>,
+    /// The key of Flux's signatures.
+    flux: Option<PathBuf>,
+    poke: Poke,
     metrics: Metrics,
     live: OnceLock<Live>,
 }
@@ -93,9 +102,20 @@ impl IntoResponse for Refusal {
 }
 
 impl Hooks {
-    pub fn new(alerts: Option<Alerts>, metrics: Metrics) -> Self {
+    pub fn new(settings: &Settings, metrics: Metrics, poke: Poke) -> Self {
+        let secrets = (settings.alerts.clone(), settings.flux_secret_file.clone());
+        Self::knowing(secrets, metrics, poke)
+    }
+
+    fn knowing(
+        (alerts, flux): (Option<Alerts>, Option<PathBuf>),
+        metrics: Metrics,
+        poke: Poke,
+    ) -> Self {
         Self(Arc::new(Inner {
             alerts,
+            flux,
+            poke,
             metrics,
             live: OnceLock::new(),
         }))
@@ -110,6 +130,7 @@ impl Hooks {
     pub fn router(&self) -> Router {
         Router::new()
             .route("/alertmanager", post(alertmanager))
+            .route("/flux", post(flux))
             .with_state(self.clone())
     }
 }
@@ -141,25 +162,44 @@ async fn alertmanager(
     Ok(Json(all))
 }
 
+async fn flux(State(hooks): State<Hooks>, request: Request) -> Result<StatusCode, Refusal> {
+    let Some(key) = &hooks.0.flux else {
+        let text = "no notifications are taken here: flux.secretFile is not set".to_owned();
+        return Err(Refusal(StatusCode::NOT_FOUND, text));
+    };
+    let (head, body) = request.into_parts();
+    let given = head.headers.get("x-signature");
+    let body = bytes(body).await?;
+    signature::admit(given.map(HeaderValue::as_bytes), &body, key).map_err(stranger)?;
+    hooks.0.poke.poke();
+    Ok(StatusCode::NO_CONTENT)
+}
+
 fn stranger(stranger: Stranger) -> Refusal {
     let text = causes::told(&stranger);
     match stranger {
-        Stranger::NoToken | Stranger::WrongToken => Refusal(StatusCode::UNAUTHORIZED, text),
+        Stranger::NoToken
+        | Stranger::WrongToken
+        | Stranger::NoSignature
+        | Stranger::WrongSignature => Refusal(StatusCode::UNAUTHORIZED, text),
         Stranger::Unreadable { .. } | Stranger::Empty(_) => {
-            tracing::error!("alerts are not taken: {text}");
-            let text = "the token to compare with cannot be read; see the log".to_owned();
+            tracing::error!("what is sent is not taken: {text}");
+            let text = "the secret to compare with cannot be read; see the log".to_owned();
             Refusal(StatusCode::SERVICE_UNAVAILABLE, text)
         }
     }
 }
 
 async fn read(body: Body) -> Result<Group, Refusal> {
-    let bytes = to_bytes(body, alertmanager::BYTES).await.map_err(|error| {
+    alertmanager::read(&bytes(body).await?)
+        .map_err(|error| Refusal(StatusCode::BAD_REQUEST, causes::told(&error)))
+}
+
+async fn bytes(body: Body) -> Result<Bytes, Refusal> {
+    to_bytes(body, alertmanager::BYTES).await.map_err(|error| {
         let text = format!("at most {} bytes are read: {error}", alertmanager::BYTES);
         Refusal(StatusCode::PAYLOAD_TOO_LARGE, text)
-    })?;
-    alertmanager::read(&bytes)
-        .map_err(|error| Refusal(StatusCode::BAD_REQUEST, causes::told(&error)))
+    })
 }
 
 /// What an alert means for each Rollout in a run.
@@ -306,14 +346,27 @@ mod tests {
             token_file,
             matchers: None,
         };
-        (Hooks::new(Some(alerts), Metrics::new()), folder)
+        let settings = (Some(alerts), Some(folder.path().join("token")));
+        (
+            Hooks::knowing(settings, Metrics::new(), Poke::default()),
+            folder,
+        )
     }
 
     async fn send(hooks: &Hooks, token: &str, body: String) -> (u16, String) {
+        send_to(hooks, "/alertmanager", ("authorization", token), body).await
+    }
+
+    async fn send_to(
+        hooks: &Hooks,
+        path: &str,
+        header: (&str, &str),
+        body: String,
+    ) -> (u16, String) {
         let request = Request::builder()
             .method("POST")
-            .uri("/alertmanager")
-            .header(header::AUTHORIZATION, token)
+            .uri(path)
+            .header(header.0, header.1)
             .body(Body::from(body))
             .unwrap();
         let answer = hooks.router().oneshot(request).await.unwrap();
@@ -356,10 +409,27 @@ mod tests {
 
     #[tokio::test]
     async fn without_settings_no_alert_is_taken() {
-        let hooks = Hooks::new(None, Metrics::new());
+        let hooks = Hooks::knowing((None, None), Metrics::new(), Poke::default());
         let (status, text) = send(&hooks, "Bearer right", GOOD.to_owned()).await;
         assert_eq!(status, 404);
         assert!(text.contains("alerts.tokenFile is not set"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn flux_is_known_by_its_signature() {
+        let (hooks, _folder) = hooks();
+        // By `openssl dgst -sha256 -hmac right`.
+        let right = "sha256=604cfe6182421c4ca50fb9ef5a44b85265f965dbb0a8f409317ccdfd747891c8";
+        let header = ("x-signature", right);
+        let (status, text) = send_to(&hooks, "/flux", header, "{}".to_owned()).await;
+        assert_eq!(status, 204, "{text}");
+        let (status, text) = send_to(&hooks, "/flux", header, "{ }".to_owned()).await;
+        assert_eq!(status, 401, "{text}");
+        let nobody = Hooks::knowing((None, None), Metrics::new(), Poke::default());
+        assert_eq!(
+            send_to(&nobody, "/flux", header, String::new()).await.0,
+            404
+        );
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod recall;
 mod remedy;
 pub mod rules;
 pub mod settings;
+mod smoke;
 mod ticks;
 mod watchlist;
 
@@ -42,8 +43,11 @@ pub use connect::{Clients, Error, prometheus};
 use context::Context;
 pub use context::Timing;
 use hooks::Hooks;
+use kube::Client;
 use rules::Rules;
-use settings::Settings;
+use settings::{Election, Settings};
+use smoke::Smoke;
+use smoke::sync::Poke;
 use watchlist::Watchlist;
 
 use crate::clock::Clock;
@@ -111,7 +115,8 @@ async fn serve_with(
     let stop = shutdown.child_token();
     let _ends_all = stop.clone().drop_guard();
     let ready = Readiness::waiting_for(&["cluster", "gate", "leader"]);
-    let hooks = Hooks::new(parts.settings.alerts.clone(), parts.metrics.clone());
+    let poke = Poke::default();
+    let hooks = Hooks::new(&parts.settings, parts.metrics.clone(), poke.clone());
     let history = history(&parts, &ready, &stop, &mut tasks);
     let streams = Streams::until(stop.clone());
     let acts = Acts::new(
@@ -145,6 +150,7 @@ async fn serve_with(
         parts.clients.writes
     };
     tasks.spawn(outgoing.send_all(writes.clone(), stop.clone()));
+    let smoke = Smoke::load(parts.settings.smoke).map_err(Error::Smoke)?;
     let context = Context {
         clock: parts.clock,
         cache,
@@ -154,6 +160,7 @@ async fn serve_with(
         metrics: parts.metrics,
         board: parts.board,
         history,
+        smoke: smoke.desk(),
         rules: Arc::new(RwLock::new(parts.rules.all().clone())),
         gate: Arc::default(),
         timing: Timing::from(&parts.settings.evidence),
@@ -161,38 +168,39 @@ async fn serve_with(
     if !fill(filled.clone(), &ready, &stop).await {
         return Ok(());
     }
-    let reach = reach::follow(
-        parts.clients.watches.clone(),
-        parts.clock,
-        filled,
-        ready.clone(),
-    );
+    let watches = parts.clients.watches.clone();
+    let reach = reach::follow(watches, parts.clock, filled, ready.clone());
     until(&mut tasks, &stop, reach);
     let free = CancellationToken::new();
-    let needs = leader::Needs {
-        client: parts.clients.lease,
-        clock: parts.clock,
-        fence,
-        ready: ready.clone(),
-        metrics: context.metrics.clone(),
-        events: context.events.clone(),
-        tasks: &mut tasks,
-        end: free.clone(),
-    };
-    let role = leader::begin(election, needs);
+    let lease = (parts.clients.lease, fence);
+    let role = elect(election, lease, &context, (&ready, &free), &mut tasks);
     let remedies = remedy::Remedies::new(
         context.clone(),
-        (parts.clients.watches.clone(), writes),
+        (parts.clients.watches.clone(), writes.clone()),
         parts.settings.git.means()?,
         role.clone(),
     );
     until(&mut tasks, &stop, remedies.keep_up());
-    let kind = parts.settings.evidence.source.name();
-    let source = (parts.source, kind);
-    let (fresh, rules) = tick(&mut tasks, &stop, &context, source, parts.rules, &ready);
+    let source = (parts.source, parts.settings.evidence.source.name());
+    let (fresh, fresh_out) = mpsc::unbounded_channel();
+    let means = smoke::Means {
+        clients: (parts.clients.watches, writes),
+        poke,
+        role: role.clone(),
+        touched: fresh.clone(),
+    };
+    until(&mut tasks, &stop, smoke.keep_up(context.clone(), means));
+    let rules = tick(
+        &mut tasks,
+        &stop,
+        &context,
+        source,
+        parts.rules,
+        (fresh, &ready),
+    );
     let inputs = Inputs {
         touched,
-        fresh,
+        fresh: fresh_out,
         rules,
         role,
     };
@@ -251,24 +259,42 @@ fn web(
     }
 }
 
-/// Starts the looks at the metrics and at the rule files; gives back what they bring.
+/// Begins the election; tells whether this daemon leads.
+fn elect(
+    election: &Election,
+    (client, fence): (Client, Fence),
+    context: &Context,
+    (ready, end): (&Readiness, &CancellationToken),
+    tasks: &mut JoinSet<()>,
+) -> watch::Receiver<leader::Role> {
+    let needs = leader::Needs {
+        client,
+        clock: context.clock,
+        fence,
+        ready: ready.clone(),
+        metrics: context.metrics.clone(),
+        events: context.events.clone(),
+        tasks,
+        end: end.clone(),
+    };
+    leader::begin(election, needs)
+}
+
+/// Starts the looks at the metrics, which go to `fresh`, and at the rule files; gives back what these
+/// bring.
 fn tick(
     tasks: &mut JoinSet<()>,
     stop: &CancellationToken,
     context: &Context,
     (source, kind): (Source, &'static str),
     rules: Rules,
-    ready: &Readiness,
-) -> (
-    mpsc::UnboundedReceiver<queue::Key>,
-    mpsc::UnboundedReceiver<()>,
-) {
-    let (fresh, fresh_out) = mpsc::unbounded_channel();
+    (fresh, ready): (mpsc::UnboundedSender<queue::Key>, &Readiness),
+) -> mpsc::UnboundedReceiver<()> {
     let (changed, changed_out) = mpsc::unbounded_channel();
     let metrics = ticks::metrics(context.clone(), source, kind, fresh, ready.clone());
     until(tasks, stop, metrics);
     until(tasks, stop, ticks::rules(context.clone(), rules, changed));
-    (fresh_out, changed_out)
+    changed_out
 }
 
 /// Serves page, API, metrics and health.

@@ -20,6 +20,7 @@ use super::entry::{Entry, mark};
 use super::publish;
 use super::queue::Key;
 use super::recall;
+use super::smoke;
 use crate::causes;
 use crate::clock::elapsed;
 use crate::kubernetes::crd::Rollout;
@@ -34,6 +35,7 @@ use crate::rollout::bound;
 use crate::rollout::decide::{Decision, decide, needs_past};
 use crate::rollout::evidence::Verdict;
 use crate::rollout::observation::{Metrics, Observation};
+use crate::rollout::smoke::Words;
 use crate::rollout::state::State;
 use crate::rollout::terms::Terms;
 
@@ -155,8 +157,12 @@ fn see(
         context.watchlist.rewind(&key, publish::cursor(before));
     }
     let metrics = metrics(context, &key, &entry.unread);
+    let name = (key.namespace, key.name);
+    let run = before.phase.run();
+    let smoked = run.and_then(|run| context.smoke.came_to(&name, &run.id));
     let now = context.clock.now();
-    observe(scene, &terms.plan, before, context.gate(), metrics, now)
+    let gate = context.gate();
+    observe(scene, &terms.plan, before, gate, metrics, smoked, now)
 }
 
 /// What readings say that no pass has folded yet.
@@ -229,6 +235,27 @@ fn regarding(scene: &Scene) -> Vec<k8s_openapi::api::core::v1::ObjectReference> 
         .collect()
 }
 
+/// Smoke tests against the canary's Service.
+fn order_of(order: Order<'_>, tests: &[String]) -> smoke::Order {
+    let plan = order.plan;
+    let mut words = Words::from([
+        ("namespace", plan.namespace.clone()),
+        ("rollout", plan.name.clone()),
+        ("revision", order.mark.to_owned()),
+    ]);
+    if let Some(names) = order.scene.names(plan) {
+        words.insert("service", names.canary_service);
+        words.insert("stable", names.service);
+        words.insert("port", names.port);
+    }
+    smoke::Order {
+        key: (plan.namespace.clone(), plan.name.clone()),
+        run: order.run.to_owned(),
+        tests: tests.to_vec(),
+        words,
+    }
+}
+
 async fn execute(
     context: &Context,
     order: Order<'_>,
@@ -241,6 +268,9 @@ async fn execute(
         ?action,
         "acts"
     );
+    if let Action::Smoke { tests } = action {
+        context.smoke.ask(order_of(order, tests));
+    }
     Ok(context.executor.execute(order, action).await?)
 }
 

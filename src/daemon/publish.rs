@@ -185,6 +185,7 @@ pub fn show(context: &Context, rollout: &Rollout) {
 
 /// Forgets a Rollout that is gone.
 pub fn forget(context: &Context, key: &Key) {
+    context.smoke.forget(key);
     context.metrics.forget(&key.0, &key.1);
     context.board.forget(&key.0, &key.1);
     context.history.forget(&key.0, &key.1);

@@ -68,7 +68,8 @@ pub async fn stand_still(
     let scene = Scene::gather(&context.cache, rollout.clone(), &terms.plan);
     let (now, gate) = (context.clock.now(), context.gate());
     let nothing = State::default();
-    let seen = observe(&scene, &terms.plan, &nothing, gate, Metrics::default(), now);
+    let metrics = Metrics::default();
+    let seen = observe(&scene, &terms.plan, &nothing, gate, metrics, None, now);
     if seen
         .route
         .canary

@@ -68,7 +68,7 @@ impl Rules {
     /// Loads the rules of `folders`, or the shipped ones if there are none. All mistakes of all
     /// files at once.
     pub fn load(folders: Vec<PathBuf>) -> Result<Self, Vec<Problem>> {
-        let texts = read(&folders);
+        let texts = texts(&folders);
         let current = parse(&texts)?;
         Ok(Self {
             folders,
@@ -89,7 +89,7 @@ impl Rules {
 
     /// Looks at the folders again. Reads files; call it every few seconds at most.
     pub fn reload(&mut self) -> Reload {
-        let texts = read(&self.folders);
+        let texts = texts(&self.folders);
         if texts == self.texts {
             return Reload::Unchanged;
         }
@@ -160,13 +160,18 @@ fn whole_file(file: &str, message: String) -> Problem {
 }
 
 /// The texts of all rule files, or why one could not be read.
-fn read(folders: &[PathBuf]) -> BTreeMap<String, Result<String, String>> {
+fn texts(folders: &[PathBuf]) -> BTreeMap<String, Result<String, String>> {
     if folders.is_empty() {
         return SHIPPED
             .iter()
             .map(|(name, text)| ((*name).to_owned(), Ok((*text).to_owned())))
             .collect();
     }
+    read(folders)
+}
+
+/// The texts of all YAML files of folders, or why one could not be read.
+pub(super) fn read(folders: &[PathBuf]) -> BTreeMap<String, Result<String, String>> {
     let mut texts = BTreeMap::new();
     for folder in folders {
         match files(folder) {

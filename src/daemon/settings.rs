@@ -53,6 +53,10 @@ pub struct Settings {
     pub access: Access,
     /// Where finished runs are kept.
     pub history: History,
+    /// A file with the key by which Flux signs its notifications; `None`: none are taken.
+    pub flux_secret_file: Option<PathBuf>,
+    /// Folders with smoke tests, relative to the settings file. Default none.
+    pub smoke: Vec<PathBuf>,
     /// Folders with rule files, relative to the settings file. Default none: the shipped rules.
     pub rules: Vec<PathBuf>,
     /// Address of page, API, metrics and health. Default `127.0.0.1:8095`.
@@ -260,7 +264,9 @@ const KEYS: &[(&str, bool)] = &[
     ("access.tokenFile", false),
     ("history", false),
     ("historyKeep", false),
+    ("flux.secretFile", false),
     ("rules", true),
+    ("smoke", true),
     ("listen", false),
     ("log.format", false),
     ("log.level", false),
@@ -278,7 +284,10 @@ fn settings(reader: &mut Reader, root: &Section) -> Option<Settings> {
     let alerts = alerts::alerts(reader, root);
     let access = access::access(reader, root);
     let history = history::history(reader, root);
+    let flux = reader.section(root, "flux");
+    let flux_secret_file = reader.path(&flux, "secretFile");
     let rules = reader.paths(root, "rules");
+    let smoke = reader.paths(root, "smoke");
     let listen = listen(reader, root);
     let log = log(reader, root);
     Some(Settings {
@@ -292,7 +301,9 @@ fn settings(reader: &mut Reader, root: &Section) -> Option<Settings> {
         access,
         history,
         evidence: evidence?,
+        flux_secret_file,
         rules,
+        smoke,
         listen: listen?,
         log,
     })
@@ -526,7 +537,9 @@ mod tests {
                 block: seconds(2),
                 settle: seconds(3),
             },
+            flux_secret_file: None,
             rules: Vec::new(),
+            smoke: Vec::new(),
             listen: "127.0.0.1:8095".parse().unwrap(),
             log: Log {
                 format: LogFormat::Text,
@@ -568,7 +581,9 @@ evidence:
 access: {tokenReview: true, tokenFile: token}
 history: sqlite:runs.db
 historyKeep: 30d
+flux: {secretFile: flux-key}
 rules: [rules, /etc/rules]
+smoke: [smoke]
 listen: '[::1]:80'
 log: {format: json, level: 'info,sluice=debug'}
 ";
@@ -626,7 +641,9 @@ log: {format: json, level: 'info,sluice=debug'}
                 block: seconds(10),
                 settle: seconds(0),
             },
+            flux_secret_file: Some("etc/flux-key".into()),
             rules: vec!["etc/rules".into(), "/etc/rules".into()],
+            smoke: vec!["etc/smoke".into()],
             listen: "[::1]:80".parse().unwrap(),
             log: Log {
                 format: LogFormat::Json,
@@ -695,7 +712,7 @@ log: {format: json, level: 'info,sluice=debug'}
             (
                 &format!("{LEAST}gates: auto\n"),
                 &[],
-                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, account, leaderElection, evidence, git, alerts, access, history, historyKeep, rules, listen, log",
+                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, account, leaderElection, evidence, git, alerts, access, history, historyKeep, flux, rules, smoke, listen, log",
             ),
             (
                 "evidence: {prometheus: {url: 'http://a', token: x}}",

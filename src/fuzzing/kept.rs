@@ -190,6 +190,7 @@ pub fn look(now: Timestamp) -> Observation {
         canary: None,
         route: Route::default(),
         metrics: Metrics::default(),
+        smoked: None,
         gate: Gate::default(),
         kept: Kept::default(),
     }

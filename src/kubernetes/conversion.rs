@@ -92,6 +92,10 @@ impl Problems {
                 None | Some(crd::KnownGood::Promote) => KnownGood::Promote,
                 Some(crd::KnownGood::Canary) => KnownGood::Canary,
             },
+            smoke: spec
+                .smoke
+                .as_ref()
+                .map_or_else(Vec::new, |smoke| smoke.before_traffic.clone()),
             suspended: spec.suspended,
             moved_to: None,
         }
@@ -449,6 +453,7 @@ mod tests {
             restore_template: true,
             config_changes: ConfigChanges::Report,
             known_good: KnownGood::Promote,
+            smoke: Vec::new(),
             suspended: false,
             moved_to: None,
         };

@@ -55,6 +55,9 @@ pub struct RolloutSpec {
     /// What is put back after a failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnFailure>,
+    /// Smoke tests, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smoke: Option<Smoke>,
     /// Alerts that end a run at once when they begin to fire in it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
@@ -241,6 +244,15 @@ pub enum NoDataThen {
     Hold,
     /// Put everything back.
     Rollback,
+}
+
+/// Smoke tests, by the names that they have in the daemon's files.
+#[derive(Deserialize, Serialize, Clone, Debug, Default, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Smoke {
+    /// Those that a canary must pass, in this order, before it gets any traffic.
+    #[schemars(length(max = 32))]
+    pub before_traffic: Vec<String>,
 }
 
 /// Alerts that count, as Alertmanager's `matchers` say them.

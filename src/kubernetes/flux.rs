@@ -11,12 +11,13 @@ use std::future::Future;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use super::crd::MANAGER;
+use crate::rollout::smoke::{Synced, SyncedKind};
 
 /// A request that takes longer has failed.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -73,6 +74,15 @@ pub struct Kustomization {
     pub repository: Named,
 }
 
+/// What an object of Flux has applied.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Applied {
+    /// The revision, as Flux says it.
+    pub revision: String,
+    /// The object, for Events.
+    pub object: ObjectReference,
+}
+
 /// Where commits come from.
 #[derive(Debug, Clone)]
 pub struct Repository {
@@ -96,6 +106,33 @@ impl Flux {
     /// By these clients.
     pub fn new(reads: Client, writes: Client) -> Self {
         Self { reads, writes }
+    }
+
+    /// The revision that an object has applied, once it is ready with it.
+    pub async fn applied(&self, synced: &Synced) -> Result<Option<Applied>, Error> {
+        let kind = match synced.kind {
+            SyncedKind::Kustomization => KUSTOMIZATION,
+            SyncedKind::HelmRelease => HELM_RELEASE,
+        };
+        let at = Named {
+            namespace: synced.namespace.clone(),
+            name: synced.name.clone(),
+        };
+        let what = told(kind.2, &at);
+        let found = within(&what, api(&self.reads, kind, &at).get(&at.name)).await?;
+        let generation = found.metadata.generation.unwrap_or_default();
+        let revision = applied(&found.data["status"], generation);
+        Ok(revision.map(|revision| Applied {
+            revision,
+            object: ObjectReference {
+                api_version: Some(format!("{}/{}", kind.0, kind.1)),
+                kind: Some(kind.2.to_owned()),
+                namespace: Some(at.namespace),
+                name: Some(at.name),
+                uid: found.metadata.uid,
+                ..ObjectReference::default()
+            },
+        }))
     }
 
     /// A Kustomization.
@@ -173,6 +210,32 @@ const REPOSITORY: Kind = (
     "GitRepository",
     "gitrepositories",
 );
+
+const HELM_RELEASE: Kind = (
+    "helm.toolkit.fluxcd.io",
+    "v2",
+    "HelmRelease",
+    "helmreleases",
+);
+
+/// What is applied, of an object that is ready and has looked at its newest spec: a Kustomization's
+/// revision, or a release's version and digest.
+fn applied(status: &Value, generation: i64) -> Option<String> {
+    let conditions = status["conditions"].as_array()?;
+    let ready = conditions
+        .iter()
+        .any(|one| one["type"] == "Ready" && one["status"] == "True");
+    if !ready || status["observedGeneration"].as_i64() != Some(generation) {
+        return None;
+    }
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    text(&status["lastAppliedRevision"]).or_else(|| {
+        let newest = status["history"].as_array()?.first()?;
+        let chart = text(&newest["chartVersion"])?;
+        let version = newest["version"].as_i64()?;
+        Some(format!("{chart} (release {version})"))
+    })
+}
 
 fn api(client: &Client, (group, version, kind, plural): Kind, at: &Named) -> Api<DynamicObject> {
     let kind = GroupVersionKind::gvk(group, version, kind);
@@ -253,6 +316,27 @@ mod tests {
             namespace: "flux-system".to_owned(),
             name: "apps".to_owned(),
         }
+    }
+
+    #[test]
+    fn a_revision_counts_once_flux_is_ready_with_the_newest_spec() {
+        let status = |ready: &str, observed: i64| {
+            json!({
+                "conditions": [{"type": "Ready", "status": ready}],
+                "observedGeneration": observed, "lastAppliedRevision": "main@sha1:01",
+            })
+        };
+        assert_eq!(
+            applied(&status("True", 2), 2).as_deref(),
+            Some("main@sha1:01")
+        );
+        assert_eq!(applied(&status("Unknown", 2), 2), None);
+        assert_eq!(applied(&status("True", 1), 2), None);
+        assert_eq!(applied(&json!({}), 1), None);
+        let mut release = status("True", 1);
+        release["lastAppliedRevision"] = json!(null);
+        release["history"] = json!([{"chartVersion": "1.2.3", "version": 7}, {"version": 6}]);
+        assert_eq!(applied(&release, 1).as_deref(), Some("1.2.3 (release 7)"));
     }
 
     #[test]

@@ -17,7 +17,8 @@ use super::execute::RESTARTED_FOR;
 use super::fate;
 use super::scene::{DESIRED, KEEPS, Mark, STABLE, Scene, kept_revision};
 use crate::rollout::observation::{
-    Canary, CanaryRoute, Custody, Gate, Kept, Metrics, Observation, Request, Route, Serving, Target,
+    Canary, CanaryRoute, Custody, Gate, Kept, Metrics, Observation, Request, Route, Serving,
+    Smoked, Target,
 };
 use crate::rollout::plan::{self, Plan};
 use crate::rollout::state::{Run, State};
@@ -29,6 +30,7 @@ pub fn observe(
     state: &State,
     gate: Gate,
     metrics: Metrics,
+    smoked: Option<Smoked>,
     now: Timestamp,
 ) -> Observation {
     Observation {
@@ -41,6 +43,7 @@ pub fn observe(
         canary: canary_facts(scene, plan, state.phase.run()),
         route: route(scene, plan, state),
         metrics,
+        smoked,
         gate,
         kept: kept(scene),
     }

@@ -1,4 +1,4 @@
-//! A sender that is known by a bearer token.
+//! A sender that is known by a bearer token, and why a sender is not let in.
 //!
 //! The token lies in a file and is read anew each time, so that a rotated Secret counts at once.
 //! Comparison takes the same time whatever was sent.
@@ -16,8 +16,14 @@ pub enum Stranger {
     /// Another token.
     #[error("the bearer token is not the right one")]
     WrongToken,
+    /// No signature, or none by SHA-256.
+    #[error("an X-Signature header with sha256=HEX is needed")]
+    NoSignature,
+    /// Another signature.
+    #[error("the signature does not fit the body")]
+    WrongSignature,
     /// Ours cannot be read.
-    #[error("the token file {path} cannot be read")]
+    #[error("the secret file {path} cannot be read")]
     Unreadable {
         /// The file.
         path: String,
@@ -25,27 +31,32 @@ pub enum Stranger {
         source: std::io::Error,
     },
     /// Ours is empty: anybody would fit.
-    #[error("the token file {0} is empty")]
+    #[error("the secret file {0} is empty")]
     Empty(String),
 }
 
 /// Whether what an `Authorization` header says is the token of this file.
 pub fn admit(header: Option<&[u8]>, file: &Path) -> Result<(), Stranger> {
     let given = header.and_then(token).ok_or(Stranger::NoToken)?;
-    let path = || file.display().to_string();
-    let text = std::fs::read_to_string(file).map_err(|source| Stranger::Unreadable {
-        path: path(),
-        source,
-    })?;
-    let wanted = text.trim();
-    if wanted.is_empty() {
-        return Err(Stranger::Empty(path()));
-    }
+    let wanted = secret(file)?;
     // Digests of one length, so that nothing is told by when the comparison ends.
     if Sha256::digest(given) == Sha256::digest(wanted.as_bytes()) {
         Ok(())
     } else {
         Err(Stranger::WrongToken)
+    }
+}
+
+/// What a file holds that only we and the sender know.
+pub fn secret(file: &Path) -> Result<String, Stranger> {
+    let path = || file.display().to_string();
+    let text = std::fs::read_to_string(file).map_err(|source| Stranger::Unreadable {
+        path: path(),
+        source,
+    })?;
+    match text.trim() {
+        "" => Err(Stranger::Empty(path())),
+        secret => Ok(secret.to_owned()),
     }
 }
 

@@ -5,3 +5,4 @@
 
 pub mod alertmanager;
 pub mod bearer;
+pub mod signature;

@@ -54,6 +54,8 @@ pub enum Action {
         /// What it is for; noted on the Deployment, so that it is done once.
         id: String,
     },
+    /// Makes these smoke tests against the canary's Service, once a run.
+    Smoke { tests: Vec<String> },
     /// Takes an answered request's annotation away.
     ClearRequest { id: String },
     /// Lets the Rollout go.

@@ -56,6 +56,8 @@ pub enum Cause {
     Aborted,
     /// An alert began to fire.
     Alert { alert: String },
+    /// A smoke test failed.
+    Smoke { sentence: String },
     /// A newer template is there.
     Superseded,
     /// The template is the stable one again.
@@ -80,6 +82,7 @@ impl Cause {
             | Self::NoData { .. }
             | Self::Aborted
             | Self::Alert { .. }
+            | Self::Smoke { .. }
             | Self::Superseded
             | Self::Returned
             | Self::WentOut
@@ -102,7 +105,8 @@ impl Cause {
             | Self::Undecided { .. }
             | Self::NoData { .. }
             | Self::Aborted
-            | Self::Alert { .. } => Outcome::RolledBack,
+            | Self::Alert { .. }
+            | Self::Smoke { .. } => Outcome::RolledBack,
         }
     }
 
@@ -122,6 +126,7 @@ impl Cause {
             Self::NoData { .. } => "NoData",
             Self::Aborted => "Aborted",
             Self::Alert { .. } => "Alert",
+            Self::Smoke { .. } => "Smoke",
             Self::Superseded => "Superseded",
             Self::Returned => "ReturnedToStable",
             Self::WentOut => "WentOut",
@@ -165,6 +170,7 @@ impl fmt::Display for Cause {
             Self::NoData { why } => write!(out, "no metrics: {why}"),
             Self::Aborted => write!(out, "a person asked for it"),
             Self::Alert { alert } => write!(out, "alert {alert}"),
+            Self::Smoke { sentence } => write!(out, "smoke test {sentence}"),
             Self::Superseded => write!(out, "a newer template was applied"),
             Self::Returned => write!(out, "the template is the stable one again"),
             Self::WentOut => write!(out, "the revision went out past the gate"),

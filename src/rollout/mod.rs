@@ -20,6 +20,7 @@ pub mod plan;
 pub mod reason;
 pub mod revision;
 pub mod rule;
+pub mod smoke;
 pub mod state;
 pub mod terms;
 

@@ -24,6 +24,8 @@ pub struct Observation {
     pub route: Route,
     /// What the metrics say.
     pub metrics: Metrics,
+    /// What the smoke tests of this run came to, once they have.
+    pub smoked: Option<Smoked>,
     /// The gate.
     pub gate: Gate,
     /// Templates that Sluice keeps, by hash.
@@ -177,6 +179,26 @@ pub struct CanaryRoute {
     pub weight: Option<u8>,
     /// Anything else in it differs from what we would make.
     pub differs: bool,
+}
+
+/// What smoke tests came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Smoked {
+    /// All are good.
+    Passed {
+        /// How each went.
+        sentence: String,
+    },
+    /// One is bad.
+    Failed {
+        /// How it went.
+        sentence: String,
+    },
+    /// One cannot be made.
+    Hindered {
+        /// Why.
+        why: String,
+    },
 }
 
 /// What the metrics say.

@@ -40,6 +40,8 @@ pub struct Plan {
     pub config_changes: ConfigChanges,
     /// What a revision that was promoted here before leads to.
     pub known_good: KnownGood,
+    /// Names of the smoke tests that a canary must pass before it gets traffic.
+    pub smoke: Vec<String>,
     /// Whether guarding is stopped.
     pub suspended: bool,
     /// The Deployment that the spec names by now; `target` is still to be let go for it.

@@ -58,6 +58,12 @@ pub enum Reason {
     CanaryReady {
         replicas: i32,
     },
+    SmokePassed {
+        sentence: String,
+    },
+    SmokeHindered {
+        why: String,
+    },
     WeightRaised {
         from: u8,
         to: u8,
@@ -181,6 +187,8 @@ impl Reason {
             Self::GoesBack { .. } => "GoesBack",
             Self::PatienceSaid { .. } => "Patience",
             Self::CanaryReady { .. } => "CanaryReady",
+            Self::SmokePassed { .. } => "SmokePassed",
+            Self::SmokeHindered { .. } => "SmokeHindered",
             Self::WeightRaised { .. } => "WeightRaised",
             Self::WeightMended { .. } => "WeightMended",
             Self::CanaryMended => "CanaryMended",
@@ -236,6 +244,7 @@ impl Reason {
             | Self::GitClosed { .. }
             | Self::GitWaits { .. }
             | Self::StillFailed { .. }
+            | Self::SmokeHindered { .. }
             | Self::SetAside { .. } => true,
             Self::Answered { done, .. } => !done,
             Self::Adopted { .. }
@@ -248,6 +257,7 @@ impl Reason {
             | Self::GoesBack { .. }
             | Self::PatienceSaid { .. }
             | Self::CanaryReady { .. }
+            | Self::SmokePassed { .. }
             | Self::WeightRaised { .. }
             | Self::ShareRight { .. }
             | Self::SuspicionOver { .. }
@@ -314,6 +324,8 @@ impl fmt::Display for Reason {
                 "goes back from {from} to {to}, without a canary; whatever applied {from} (Git, Helm) must follow: applied again, it stays held"
             ),
             Self::PatienceSaid { sentence } => write!(out, "{sentence}"),
+            Self::SmokePassed { sentence } => write!(out, "smoke tests passed: {sentence}"),
+            Self::SmokeHindered { why } => write!(out, "no traffic yet: {why}"),
             Self::CanaryReady { replicas } => {
                 write!(out, "the canary is ready, {replicas} replicas")
             }

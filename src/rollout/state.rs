@@ -211,6 +211,12 @@ pub struct Run {
     /// It goes through without a canary: it was promoted here before, or a person goes back to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub straight: bool,
+    /// It passed its smoke tests.
+    #[serde(default)]
+    pub smoked: bool,
+    /// Why a smoke test cannot be made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smoke_hindered: Option<String>,
     /// A person let it through, whatever the evidence says.
     #[serde(default)]
     pub forced: bool,

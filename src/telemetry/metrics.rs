@@ -45,6 +45,7 @@ pub struct Metrics {
     alerts: Counters,
     history_ready: Gauge,
     history_errors: Counter,
+    smoke: Counters,
 }
 
 impl Default for Metrics {
@@ -84,6 +85,11 @@ impl Metrics {
                 "1 while the history of runs can be written",
             ),
             history_errors: counter(r, "history_errors", "Writes of the history that failed"),
+            smoke: counters(
+                r,
+                "smoke_tests",
+                "Smoke tests after a sync of Flux, by outcome",
+            ),
             registry: Arc::new(registry),
         }
     }
@@ -118,6 +124,11 @@ impl Metrics {
     /// An alert that concerns a run was taken: `counts`, `older` or `resolved`.
     pub fn alerted(&self, result: &str) {
         count(&self.alerts, &[("result", result)]);
+    }
+
+    /// Smoke tests after a sync ended: `passed` or `failed`.
+    pub fn smoked(&self, outcome: &str) {
+        count(&self.smoke, &[("outcome", outcome)]);
     }
 
     /// Whether the gate stands.
@@ -263,6 +274,7 @@ mod tests {
         metrics.run_ended("RolledBack", "Worse");
         metrics.bypassed();
         metrics.alerted("counts");
+        metrics.smoked("failed");
         metrics.gate_ready(true);
         metrics.leads(true);
         metrics.source_read("prometheus", "ok", Duration::from_millis(3));
@@ -281,6 +293,7 @@ mod tests {
             "sluice_runs_total{outcome=\"RolledBack\",reason=\"Worse\"} 1",
             "sluice_bypassed_total 1",
             "sluice_alerts_total{result=\"counts\"} 1",
+            "sluice_smoke_tests_total{outcome=\"failed\"} 1",
             "sluice_gate_ready 1",
             "sluice_leader 1",
             "sluice_source_queries_total{source=\"prometheus\",outcome=\"ok\"} 1",

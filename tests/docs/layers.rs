@@ -10,7 +10,7 @@ use regex::Regex;
 use super::{files, none, root, text};
 
 /// What each folder may use of the crate besides itself.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("stats", &[]),
     ("git", &["causes"]),
     ("kustomize", &["yaml"]),
@@ -22,6 +22,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("prometheus", &["rollout", "stats", "clock", "yaml"]),
     // The page shows a run in the words of the resource's status: its types, nothing that acts.
     ("people", &["rollout"]),
+    ("smoke", &["rollout", "clock", "yaml", "causes"]),
     // Runs that ended it asks of the history.
     (
         "web",
@@ -49,6 +50,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
             "kubernetes",
             "prometheus",
             "people",
+            "smoke",
             "web",
             "telemetry",
             "rollout",

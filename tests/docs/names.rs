@@ -29,6 +29,7 @@ fn metrics() -> BTreeSet<String> {
     metrics.run_ended("Promoted", "Promoted");
     metrics.bypassed();
     metrics.alerted("counts");
+    metrics.smoked("passed");
     metrics.gate_ready(true);
     metrics.source_read("prometheus", "ok", Duration::ZERO);
     metrics.reconciled();

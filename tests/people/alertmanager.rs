@@ -94,7 +94,7 @@ impl Alertmanager {
     }
 }
 
-async fn world() -> World {
+pub async fn world() -> World {
     // Fails only when another test of this process was first.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let any = ([127, 0, 0, 1], 0).into();

@@ -13,6 +13,7 @@ mod page;
 #[path = "../servers/process.rs"]
 #[allow(dead_code)] // other tests use more of it
 mod process;
+mod smoke;
 #[path = "../servers/way.rs"]
 mod way;
 #[path = "../servers/world.rs"]

@@ -149,6 +149,8 @@ impl Executor {
             Action::RemoveCanary => self.remove_canary(order).await.map(|()| None),
             Action::TakeCustody => self.take_custody(order).await,
             Action::ReleaseCustody => self.release_custody(order).await,
+            // Made beside the passes; nothing of it is written.
+            Action::Smoke { .. } => Ok(None),
             Action::ClearRequest { id } => self.clear_request(order, id).await,
             Action::Guard => self.guard(order).await.map(|()| None),
             Action::Unguard => self.unguard(order).await.map(|()| None),

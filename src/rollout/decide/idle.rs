@@ -281,6 +281,8 @@ pub(super) fn begun(pass: &mut Pass<'_>, revision: Revision, trigger: Trigger) -
         proof: None,
         waiting: None,
         straight: false,
+        smoked: false,
+        smoke_hindered: None,
         forced: false,
     }
 }

@@ -20,6 +20,7 @@ mod promoting;
 mod requests;
 mod rolling_back;
 mod running;
+mod smoke;
 mod stepping;
 #[cfg(test)]
 mod tests;

@@ -74,10 +74,10 @@ fn serve(pass: &mut Pass<'_>, request: &Request) -> Result<String, String> {
         "retry" => return retry(pass),
         "rollback" if pass.state.phase.run().is_none() => return back::go_back(pass, request),
         "restart" => return restart(pass, request),
-        "promote" | "approve" | "hold" | "resume" | "abort" | "rollback" | "alert" => {}
+        "promote" | "approve" | "hold" | "resume" | "abort" | "rollback" | "alert" | "smoke" => {}
         other => {
             return Err(format!(
-                "unknown request {other:?}; known: promote, approve, hold, resume, abort, rollback, retry, restart, alert"
+                "unknown request {other:?}; known: promote, approve, hold, resume, abort, rollback, retry, restart, alert, smoke"
             ));
         }
     }
@@ -133,6 +133,12 @@ fn act(
             let alert = request.why.clone();
             let alert = alert.unwrap_or_else(|| "one that is not described".to_owned());
             let cause = Cause::Alert { alert };
+            Ok((pass.roll_back(run, cause), "rolls back".to_owned()))
+        }
+        "smoke" => {
+            let sentence = request.why.clone();
+            let sentence = sentence.unwrap_or_else(|| "that is not described".to_owned());
+            let cause = Cause::Smoke { sentence };
             Ok((pass.roll_back(run, cause), "rolls back".to_owned()))
         }
         _ if promoting => {

@@ -122,7 +122,8 @@ fn restore(pass: &mut Pass<'_>, run: &Run, cause: &Cause) -> bool {
         | Cause::Undecided { .. }
         | Cause::NoData { .. }
         | Cause::Aborted
-        | Cause::Alert { .. } => {
+        | Cause::Alert { .. }
+        | Cause::Smoke { .. } => {
             if pass.plan.restore_template {
                 restore_template(pass, target, run, |_, _| {})
             } else {
@@ -228,6 +229,7 @@ fn finish(pass: &mut Pass<'_>, run: &Run, cause: &Cause) -> Phase {
         | Cause::NoData { .. }
         | Cause::Aborted
         | Cause::Alert { .. }
+        | Cause::Smoke { .. }
         | Cause::Superseded
         | Cause::Returned
         | Cause::WentOut => Phase::Idle,

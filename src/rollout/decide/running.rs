@@ -7,6 +7,7 @@
 use super::idle::bring_up;
 use super::pass::Pass;
 use super::rolling_back::keep_off;
+use super::smoke;
 use crate::rollout::action::Action;
 use crate::rollout::evidence::{Evidence, RuleReport, Verdict};
 use crate::rollout::observation::Target;
@@ -223,6 +224,9 @@ pub(super) fn preparing(pass: &mut Pass<'_>, mut run: Run) -> Phase {
     keep_canary(pass, &run);
     if !canary_ready(pass, &run) {
         return unready(pass, run);
+    }
+    if let Some(next) = smoke::before_traffic(pass, &mut run) {
+        return next;
     }
     if !pass.fresh() {
         return silent(pass, &run).unwrap_or(Phase::Preparing(run));

@@ -49,6 +49,7 @@ pub(in crate::rollout) fn plan(steps: &[(u8, u64)]) -> Plan {
         restore_template: true,
         config_changes: ConfigChanges::Report,
         known_good: KnownGood::Canary,
+        smoke: Vec::new(),
         suspended: false,
         moved_to: None,
     }
@@ -370,6 +371,8 @@ fn state(evidence: Evidence, weight: u8, now: Timestamp) -> State {
         proof: None,
         waiting: None,
         straight: false,
+        smoked: false,
+        smoke_hindered: None,
         forced: false,
     };
     State {
@@ -425,6 +428,7 @@ fn observation(now: Timestamp, samples: Vec<Sample>, weight: u8) -> Observation 
             stable: Some(revision("v1")),
             desired: None,
         },
+        smoked: None,
         gate: Gate::default(),
     }
 }

@@ -24,7 +24,7 @@ pub struct Transport {
 #[derive(Debug)]
 enum Way {
     Direct(Vec<Router>),
-    Http(Client<HttpConnector, Empty<Bytes>>, Vec<SocketAddr>),
+    Http(Box<Client<HttpConnector, Empty<Bytes>>>, Vec<SocketAddr>),
 }
 
 impl Transport {
@@ -40,7 +40,7 @@ impl Transport {
     pub fn http(routers: Vec<SocketAddr>) -> Self {
         let client = Client::builder(TokioExecutor::new()).build_http();
         Self {
-            way: Way::Http(client, routers),
+            way: Way::Http(Box::new(client), routers),
             turn: AtomicUsize::new(0),
         }
     }

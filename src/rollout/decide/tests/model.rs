@@ -15,7 +15,7 @@ use crate::rollout::decide::{Decision, decide};
 use crate::rollout::evidence::{self, ArmCounts, Kind, Question, Sample};
 use crate::rollout::observation::{
     Canary, CanaryRoute, Custody, Fate, FateKind, Gate, Kept, Metrics, Observation, Past, Request,
-    Route, Serving, Target,
+    Route, Serving, Smoked, Target,
 };
 use crate::rollout::plan::{
     Analysis, ConfigChanges, KnownGood, NoDataThen, Plan, Route as PlanRoute, Step, UndecidedThen,
@@ -87,6 +87,7 @@ pub fn terms() -> Terms {
             restore_template: true,
             config_changes: ConfigChanges::Report,
             known_good: KnownGood::Promote,
+            smoke: Vec::new(),
             suspended: false,
             moved_to: None,
         },
@@ -119,6 +120,9 @@ pub struct Model {
     pub guarded_by_rollout: bool,
     pub deleting: bool,
     pub requests: Vec<Request>,
+    /// What the smoke tests came to, and those that were asked for.
+    pub smoked: Option<Smoked>,
+    pub smoke_asked: Vec<String>,
     /// Whether metrics come.
     pub metrics: bool,
     /// Whether stable gets requests; if not, all go to the canary.
@@ -165,6 +169,8 @@ impl Model {
             guarded_by_rollout: false,
             deleting: false,
             requests: Vec::new(),
+            smoked: None,
+            smoke_asked: Vec::new(),
             metrics: true,
             baseline: true,
             canary_health: Health::Good,
@@ -251,6 +257,7 @@ impl Model {
                 canary: self.route.clone(),
             },
             metrics: self.metrics(),
+            smoked: self.smoked.clone(),
             gate: Gate::default(),
             kept: self.kept.clone(),
         }
@@ -403,6 +410,7 @@ impl Model {
             Action::KeepDesired { revision } => self.kept.desired = Some(revision.clone()),
             Action::DropDesired => self.kept.desired = None,
             Action::Restart { id } => self.target.restarted_for = Some(id.clone()),
+            Action::Smoke { tests } => self.smoke_asked.clone_from(tests),
             Action::ClearRequest { id } => self.requests.retain(|request| request.id != *id),
         }
     }

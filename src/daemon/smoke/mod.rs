@@ -1,0 +1,218 @@
+//! Smoke tests beside the passes: asked for by a pass before a canary gets traffic, and made after
+//! each sync of Flux (`sync`).
+//!
+//! Guarantees: the same tests of one run are made once at a time; what they came to is kept until
+//! the Rollout begins another run; a test that cannot be made (unknown, a word that is not known)
+//! holds the run and is tried again. A daemon that starts again makes them again, which asks the
+//! application once more and changes nothing.
+//!
+//! Not here: the tests themselves (`crate::smoke`).
+
+mod in_force;
+pub mod sync;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use in_force::InForce;
+use in_force::Tests;
+use sync::{Poke, Syncs};
+
+use super::context::Context;
+use super::leader::Role;
+use super::queue::Key;
+use crate::clock::Clock;
+use crate::rollout::observation::Smoked;
+use crate::rollout::smoke::Words;
+
+/// After a test that could not be made: the time until it is tried again.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// Tests that a pass asks for.
+#[derive(Debug)]
+pub struct Order {
+    /// Whose.
+    pub key: Key,
+    /// In which run.
+    pub run: String,
+    /// Their names.
+    pub tests: Vec<String>,
+    /// What is filled in.
+    pub words: Words,
+}
+
+/// What became of an order.
+#[derive(Debug, Clone)]
+struct Made {
+    run: String,
+    /// `None` while they are made.
+    came_to: Option<Smoked>,
+}
+
+/// Where passes ask, and see what came of it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Desk {
+    made: Arc<Mutex<BTreeMap<Key, Made>>>,
+    orders: mpsc::UnboundedSender<Order>,
+}
+
+/// The other side of a [`Desk`].
+#[derive(Debug)]
+struct Orders(mpsc::UnboundedReceiver<Order>);
+
+impl Desk {
+    /// A desk and where its orders come out.
+    fn new() -> (Self, Orders) {
+        let (orders, out) = mpsc::unbounded_channel();
+        let made = Arc::default();
+        (Self { made, orders }, Orders(out))
+    }
+
+    /// Asks, unless that was done.
+    pub fn ask(&self, order: Order) {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if made
+            .get(&order.key)
+            .is_some_and(|made| made.run == order.run)
+        {
+            return;
+        }
+        let begun = Made {
+            run: order.run.clone(),
+            came_to: None,
+        };
+        made.insert(order.key.clone(), begun);
+        // Without a receiver the daemon is ending.
+        let _ = self.orders.send(order);
+    }
+
+    /// What the tests of a run came to.
+    pub fn came_to(&self, key: &Key, run: &str) -> Option<Smoked> {
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = made.get(key).filter(|made| made.run == run)?;
+        made.came_to.clone()
+    }
+
+    /// Forgets a Rollout that is gone, or tests that are to be made again.
+    pub fn forget(&self, key: &Key) {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.remove(key);
+    }
+
+    fn note(&self, key: &Key, run: &str, came_to: Smoked) {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = made.get_mut(key).filter(|made| made.run == run) {
+            made.came_to = Some(came_to);
+        }
+    }
+}
+
+#[allow(missing_debug_implementations)] // kube's Client has none
+/// What a daemon makes them with.
+pub struct Means {
+    /// For reads and for writes.
+    pub clients: (kube::Client, kube::Client),
+    pub poke: Poke,
+    pub role: watch::Receiver<Role>,
+    /// Told of each Rollout whose tests are made.
+    pub touched: mpsc::UnboundedSender<Key>,
+}
+
+/// The tests, and where they are asked for.
+#[derive(Debug)]
+pub struct Smoke {
+    folders: Vec<PathBuf>,
+    tests: InForce,
+    desk: Desk,
+    orders: Orders,
+}
+
+impl Smoke {
+    /// The tests of these folders, or everything that is wrong with them.
+    pub fn load(folders: Vec<PathBuf>) -> Result<Self, Vec<String>> {
+        let tests = InForce::load(&folders)?;
+        let (desk, orders) = Desk::new();
+        Ok(Self {
+            folders,
+            tests,
+            desk,
+            orders,
+        })
+    }
+
+    /// Where passes ask.
+    pub fn desk(&self) -> Desk {
+        self.desk.clone()
+    }
+
+    /// Makes what is asked and what follows a sync, for ever.
+    pub async fn keep_up(self, context: Context, means: Means) {
+        let (clock, tests) = (context.clock, self.tests);
+        let asked = make(clock, self.desk, self.orders, tests.clone(), means.touched);
+        let files = tests.clone().keep_up(self.folders, clock);
+        let syncs = Syncs::new(context, means.clients, tests, means.role, means.poke);
+        futures::join!(asked, files, syncs.keep_up());
+    }
+}
+
+/// Makes what is asked, for ever; each that is made touches its Rollout.
+async fn make(
+    clock: Clock,
+    desk: Desk,
+    mut orders: Orders,
+    tests: InForce,
+    touched: mpsc::UnboundedSender<Key>,
+) {
+    let mut going = JoinSet::new();
+    loop {
+        let order = tokio::select! {
+            Some(order) = orders.0.recv() => order,
+            Some(_) = going.join_next() => continue,
+            else => return,
+        };
+        let (desk, tests, touched) = (desk.clone(), tests.clone(), touched.clone());
+        going.spawn(async move {
+            let came_to = all(&order, &tests.now(), clock).await;
+            let hindered = matches!(came_to, Smoked::Hindered { .. });
+            desk.note(&order.key, &order.run, came_to);
+            let told = touched.send(order.key.clone()).is_ok();
+            if hindered && told {
+                clock.sleep(AGAIN).await;
+                desk.forget(&order.key);
+                let _ = touched.send(order.key);
+            }
+        });
+    }
+}
+
+/// Makes the tests in their order, until one fails.
+async fn all(order: &Order, known: &Tests, clock: Clock) -> Smoked {
+    let mut passed = Vec::new();
+    for name in &order.tests {
+        let Some(test) = known.get(name) else {
+            let names: Vec<&str> = known.keys().map(String::as_str).collect();
+            let known = names.join(", ");
+            let why = format!("there is no smoke test {name:?}; known: {known}");
+            return Smoked::Hindered { why };
+        };
+        match crate::smoke::make(test, &order.words, clock).await {
+            Ok(report) if report.passed => passed.push(report.to_string()),
+            Ok(report) => {
+                let sentence = report.to_string();
+                return Smoked::Failed { sentence };
+            }
+            Err(why) => {
+                let why = format!("smoke test {name}: {why}");
+                return Smoked::Hindered { why };
+            }
+        }
+    }
+    Smoked::Passed {
+        sentence: passed.join("; "),
+    }
+}

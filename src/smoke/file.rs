@@ -1,0 +1,332 @@
+//! Files with smoke tests: a list of tests as YAML.
+//!
+//! Each mistake names file, test, field, what was found and what would be right; all of a file's
+//! are told at once, save that of a test which is of the wrong shape only the first is.
+
+use std::time::Duration;
+
+use regex::Regex;
+use serde::Deserialize;
+
+use crate::rollout::smoke::{Http, Probe, Synced, SyncedKind, Test};
+use crate::yaml;
+
+/// Tries at most, of all tests.
+const ATTEMPTS: u32 = 100;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Wire {
+    name: String,
+    http: Option<WireHttp>,
+    tcp: Option<WireTcp>,
+    grpc: Option<WireGrpc>,
+    attempts: Option<u32>,
+    successes: Option<u32>,
+    timeout: Option<String>,
+    backoff: Option<String>,
+    after: Option<WireAfter>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct WireHttp {
+    url: String,
+    method: Option<String>,
+    #[serde(default)]
+    headers: std::collections::BTreeMap<String, String>,
+    body: Option<String>,
+    status: Option<Statuses>,
+    matches: Option<String>,
+    within: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Statuses {
+    One(u16),
+    Some(Vec<u16>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireTcp {
+    address: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireGrpc {
+    address: String,
+    #[serde(default)]
+    service: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireAfter {
+    kind: String,
+    namespace: String,
+    name: String,
+}
+
+/// The tests of a file, or everything that is wrong with it.
+pub fn read(file: &str, text: &str) -> Result<Vec<Test>, Vec<String>> {
+    let documents = yaml::documents(text).map_err(|error| vec![format!("{file}: {error}")])?;
+    let mut tests = Vec::new();
+    let mut problems = Vec::new();
+    for document in &documents {
+        let json = document.to_json();
+        let Some(items) = json.as_array() else {
+            problems.push(format!(
+                "{file}: found {}, wanted a list of tests",
+                kind(&json)
+            ));
+            continue;
+        };
+        for (index, item) in items.iter().enumerate() {
+            let name = item["name"].as_str().map(str::to_owned);
+            let place = match name {
+                Some(name) => format!("{file}: {name}"),
+                None => format!("{file}: test {}", index + 1),
+            };
+            let mut reader = Reader {
+                place,
+                problems: &mut problems,
+            };
+            match serde_json::from_value::<Wire>(item.clone()) {
+                Ok(wire) => tests.extend(reader.test(wire)),
+                Err(error) => reader.problems.push(format!("{}: {error}", reader.place)),
+            }
+        }
+    }
+    if problems.is_empty() {
+        Ok(tests)
+    } else {
+        Err(problems)
+    }
+}
+
+fn kind(json: &serde_json::Value) -> &'static str {
+    match json {
+        serde_json::Value::Null => "nothing",
+        serde_json::Value::Object(_) => "a mapping",
+        _ => "a value",
+    }
+}
+
+struct Reader<'a> {
+    place: String,
+    problems: &'a mut Vec<String>,
+}
+
+impl Reader<'_> {
+    fn wrong(&mut self, field: &str, found: &str, wanted: &str) {
+        let place = &self.place;
+        let problem = format!("{place}: {field}: found {found}, wanted {wanted}");
+        self.problems.push(problem);
+    }
+
+    fn test(&mut self, wire: Wire) -> Option<Test> {
+        if wire.name.trim().is_empty() {
+            self.wrong("name", "nothing", "a name");
+        }
+        let attempts = wire.attempts.unwrap_or(3);
+        if !(1..=ATTEMPTS).contains(&attempts) {
+            self.wrong("attempts", &attempts.to_string(), "1 to 100");
+        }
+        let successes = wire.successes.unwrap_or(1);
+        if !(1..=attempts.max(1)).contains(&successes) {
+            let wanted = format!("1 to attempts, {attempts}");
+            self.wrong("successes", &successes.to_string(), &wanted);
+        }
+        let timeout = self.duration("timeout", wire.timeout.as_deref(), Duration::from_secs(5));
+        let backoff = self.duration("backoff", wire.backoff.as_deref(), Duration::from_secs(1));
+        let after = wire.after.and_then(|after| self.after(after));
+        let probe = match (wire.http, wire.tcp, wire.grpc) {
+            (Some(http), None, None) => self.http(http),
+            (None, Some(tcp), None) => Probe::Tcp {
+                address: tcp.address,
+            },
+            (None, None, Some(grpc)) => Probe::Grpc {
+                address: grpc.address,
+                service: grpc.service,
+            },
+            (http, tcp, grpc) => {
+                let given = [http.is_some(), tcp.is_some(), grpc.is_some()];
+                let given = given.into_iter().filter(|given| *given).count();
+                let found = format!("{given} of them");
+                self.wrong("probe", &found, "exactly one of: http, tcp, grpc");
+                return None;
+            }
+        };
+        Some(Test {
+            name: wire.name,
+            probe,
+            attempts,
+            successes,
+            timeout,
+            backoff,
+            after,
+        })
+    }
+
+    fn http(&mut self, http: WireHttp) -> Probe {
+        if !http.url.starts_with("http://") && !http.url.starts_with("https://") {
+            self.wrong(
+                "http.url",
+                &format!("{:?}", http.url),
+                "an http or https URL",
+            );
+        }
+        let method = http.method.unwrap_or_else(|| "GET".to_owned());
+        if !method.bytes().all(|byte| byte.is_ascii_uppercase()) || method.is_empty() {
+            self.wrong(
+                "http.method",
+                &format!("{method:?}"),
+                "a method such as GET",
+            );
+        }
+        let status = match http.status {
+            None => vec![200],
+            Some(Statuses::One(status)) => vec![status],
+            Some(Statuses::Some(all)) => all,
+        };
+        if status.is_empty() || status.iter().any(|status| !(100..600).contains(status)) {
+            self.wrong(
+                "http.status",
+                &format!("{status:?}"),
+                "statuses, 100 to 599",
+            );
+        }
+        let matches = http.matches.and_then(|text| {
+            let pattern = Regex::new(&text);
+            pattern
+                .map_err(|error| {
+                    let found = format!("{text:?} ({error})");
+                    self.wrong("http.matches", &found, "a regular expression");
+                })
+                .ok()
+        });
+        let within = http.within.as_deref();
+        let within = within.map(|text| self.duration("http.within", Some(text), Duration::ZERO));
+        Probe::Http(Http {
+            method,
+            url: http.url,
+            headers: http.headers.into_iter().collect(),
+            body: http.body,
+            status,
+            matches,
+            within,
+        })
+    }
+
+    fn after(&mut self, after: WireAfter) -> Option<Synced> {
+        let kind = match after.kind.as_str() {
+            "Kustomization" => SyncedKind::Kustomization,
+            "HelmRelease" => SyncedKind::HelmRelease,
+            other => {
+                let wanted = "Kustomization or HelmRelease";
+                self.wrong("after.kind", &format!("{other:?}"), wanted);
+                return None;
+            }
+        };
+        Some(Synced {
+            kind,
+            namespace: after.namespace,
+            name: after.name,
+        })
+    }
+
+    fn duration(&mut self, field: &str, text: Option<&str>, usual: Duration) -> Duration {
+        let Some(text) = text else {
+            return usual;
+        };
+        let read = humantime::parse_duration(text).ok();
+        let read = read.filter(|read| *read > Duration::ZERO && *read <= Duration::from_secs(600));
+        read.unwrap_or_else(|| {
+            let wanted = "a duration such as 5s, above 0 and at most 10m";
+            self.wrong(field, &format!("{text:?}"), wanted);
+            usual
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_gives_its_tests_with_what_is_usual() {
+        let text = r#"
+- name: health
+  http: {url: "http://{{service}}.{{namespace}}:{{port}}/healthz"}
+- name: shop
+  after: {kind: Kustomization, namespace: flux-system, name: shop}
+  http:
+    url: https://shop.example.com/
+    method: HEAD
+    headers: {x-probe: sluice}
+    status: [200, 204]
+    matches: "up"
+    within: 800ms
+  attempts: 5
+  successes: 3
+  timeout: 2s
+  backoff: 500ms
+- {name: db, tcp: {address: "db:5432"}}
+- {name: cart, grpc: {address: "cart:9000", service: shop.Cart}}
+"#;
+        let tests = read("smoke/shop.yaml", text).unwrap();
+        let names: Vec<&str> = tests.iter().map(|test| test.name.as_str()).collect();
+        assert_eq!(names, ["health", "shop", "db", "cart"]);
+        let seconds = Duration::from_secs;
+        let health = &tests[0];
+        assert_eq!((health.attempts, health.successes), (3, 1));
+        assert_eq!((health.timeout, health.backoff), (seconds(5), seconds(1)));
+        let shop = &tests[1];
+        let after = shop.after.as_ref().map(ToString::to_string);
+        assert_eq!(after.as_deref(), Some("Kustomization flux-system/shop"));
+        let Probe::Http(http) = &shop.probe else {
+            panic!("{:?}", shop.probe);
+        };
+        assert_eq!(http.status, [200, 204]);
+        assert_eq!(http.within, Some(Duration::from_millis(800)));
+    }
+
+    #[test]
+    fn all_mistakes_are_told_with_their_test() {
+        let text = r"
+- name: a
+  http: {url: 'ftp://x', method: get, status: 42, matches: '(', within: 0s}
+  attempts: 2
+  successes: 3
+- name: b
+  after: {kind: GitRepository, namespace: a, name: b}
+  tcp: {address: a}
+  grpc: {address: b}
+- name: c
+  ping: {}
+- {tcp: {address: a}}
+";
+        let found = read("f.yaml", text).unwrap_err();
+        let wanted = [
+            "f.yaml: a: successes: found 3, wanted 1 to attempts, 2",
+            "f.yaml: a: http.url: found \"ftp://x\", wanted an http or https URL",
+            "f.yaml: a: http.method: found \"get\", wanted a method such as GET",
+            "f.yaml: a: http.status: found [42], wanted statuses, 100 to 599",
+            "f.yaml: a: http.matches: found \"(\"",
+            "f.yaml: a: http.within: found \"0s\", wanted a duration",
+            "f.yaml: b: after.kind: found \"GitRepository\", wanted Kustomization or HelmRelease",
+            "f.yaml: b: probe: found 2 of them, wanted exactly one of: http, tcp, grpc",
+            "f.yaml: c: unknown field `ping`",
+            "f.yaml: test 4: missing field `name`",
+        ];
+        assert_eq!(found.len(), wanted.len(), "{found:#?}");
+        for (found, wanted) in found.iter().zip(wanted) {
+            assert!(found.starts_with(wanted), "{found}\nwanted {wanted}");
+        }
+        assert!(read("f.yaml", "a: b").unwrap_err()[0].contains("a mapping, wanted a list"));
+        assert!(read("f.yaml", "- [").is_err());
+    }
+}

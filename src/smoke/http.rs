@@ -1,0 +1,197 @@
+//! An HTTP request.
+//!
+//! One connection for one request; HTTPS certificates are checked as the system's roots say.
+
+use reqwest::Method;
+use reqwest::redirect::Policy;
+
+use super::{Failure, excerpt, is_link_local};
+use crate::causes;
+use crate::clock::{Clock, elapsed};
+use crate::rollout::smoke::Http;
+
+/// What is read of an answer, in bytes.
+const BYTES: usize = 1 << 20;
+
+/// Asks, and compares the answer.
+pub async fn ask(http: &Http, clock: Clock) -> Result<(), Failure> {
+    let began = clock.now();
+    let method = Method::from_bytes(http.method.as_bytes());
+    let method = method.map_err(|_| format!("{:?} is no method", http.method))?;
+    let url = reqwest::Url::parse(&http.url).map_err(|error| format!("{}: {error}", http.url))?;
+    refuse_link_local(&url).await?;
+    let client = client().map_err(|error| causes::told(&error))?;
+    let mut request = client.request(method, url);
+    for (name, value) in &http.headers {
+        request = request.header(name, value);
+    }
+    if let Some(body) = &http.body {
+        request = request.body(body.clone());
+    }
+    let answer = request.send().await;
+    let mut answer = answer.map_err(|error| causes::told(&error.without_url()))?;
+    let status = answer.status().as_u16();
+    let mut body = Vec::new();
+    while let Some(part) = answer.chunk().await.map_err(|error| causes::told(&error))? {
+        body.extend_from_slice(&part);
+        if body.len() > BYTES {
+            return Err(format!("answered {status} with more than {BYTES} bytes"));
+        }
+    }
+    compare(http, status, &body)?;
+    let took = elapsed(began, clock.now());
+    match http.within {
+        Some(within) if took > within => {
+            let within = humantime::format_duration(within);
+            Err(format!(
+                "answered {status} after {took:.0?}, wanted within {within}"
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn client() -> Result<reqwest::Client, reqwest::Error> {
+    reqwest::Client::builder()
+        .redirect(Policy::none())
+        .pool_max_idle_per_host(0)
+        .no_proxy()
+        .build()
+}
+
+/// What the name stands for is asked once more by the client: this keeps mistakes away, not someone
+/// who can change what a name stands for between the two.
+async fn refuse_link_local(url: &reqwest::Url) -> Result<(), Failure> {
+    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
+        return Err(format!("{url} has no host"));
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let found = tokio::net::lookup_host((host, port)).await;
+    let mut found = found.map_err(|error| format!("{host} is not found: {error}"))?;
+    match found.find(|address| is_link_local(address.ip())) {
+        Some(address) => Err(format!(
+            "{address} is a link-local address, which is not asked"
+        )),
+        None => Ok(()),
+    }
+}
+
+fn compare(http: &Http, status: u16, body: &[u8]) -> Result<(), Failure> {
+    if !http.status.contains(&status) {
+        let wanted: Vec<String> = http.status.iter().map(u16::to_string).collect();
+        let wanted = wanted.join(" or ");
+        return Err(format!(
+            "answered {status}, wanted {wanted}: {}",
+            excerpt(body)
+        ));
+    }
+    let Some(pattern) = &http.matches else {
+        return Ok(());
+    };
+    if pattern.is_match(&String::from_utf8_lossy(body)) {
+        return Ok(());
+    }
+    let said = excerpt(body);
+    Err(format!("answered {status} without {pattern}: {said}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::Router;
+    use axum::extract::Request;
+    use axum::routing::any;
+
+    use super::*;
+
+    async fn server() -> (String, tokio::task::JoinSet<()>) {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let say = |request: Request| async move {
+            let from = request.headers().get("x-from").cloned();
+            let from = from.map_or(String::new(), |from| from.to_str().unwrap().to_owned());
+            format!("{} says\n{from} is \"up\"", request.method())
+        };
+        let slow = || async {
+            tokio::time::sleep(Duration::from_millis(60)).await;
+            "late"
+        };
+        let moved = || async { axum::response::Redirect::to("/") };
+        let routes = Router::new()
+            .route("/", any(say))
+            .route("/slow", any(slow))
+            .route("/moved", any(moved));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        (format!("http://{address}"), tasks)
+    }
+
+    fn http(url: String) -> Http {
+        Http {
+            method: "GET".to_owned(),
+            url,
+            headers: vec![("x-from".to_owned(), "shop".to_owned())],
+            body: None,
+            status: vec![200],
+            matches: None,
+            within: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_compared_with_what_is_wanted() {
+        let (base, _tasks) = server().await;
+        let pattern = |text: &str| Some(regex::Regex::new(text).unwrap());
+        let cases = [
+            (http(format!("{base}/")), None),
+            (
+                Http {
+                    matches: pattern("POST says\\s+shop is \"up\""),
+                    method: "POST".to_owned(),
+                    ..http(format!("{base}/"))
+                },
+                None,
+            ),
+            (
+                Http {
+                    matches: pattern("down"),
+                    ..http(format!("{base}/"))
+                },
+                Some("answered 200 without down: GET says shop is \"up\""),
+            ),
+            (
+                http(format!("{base}/nowhere")),
+                Some("answered 404, wanted 200"),
+            ),
+            (
+                http(format!("{base}/moved")),
+                Some("answered 303, wanted 200"),
+            ),
+            (
+                Http {
+                    within: Some(Duration::from_millis(5)),
+                    ..http(format!("{base}/slow"))
+                },
+                Some("wanted within 5ms"),
+            ),
+            (
+                http("http://169.254.169.254/latest".to_owned()),
+                Some("link-local"),
+            ),
+            (http("http://[fe80::1]/".to_owned()), Some("link-local")),
+            (http("nonsense".to_owned()), Some("nonsense: relative URL")),
+        ];
+        for (http, wanted) in cases {
+            let found = ask(&http, Clock::machine()).await;
+            match wanted {
+                None => assert_eq!(found, Ok(()), "{}", http.url),
+                Some(part) => {
+                    let failure = found.unwrap_err();
+                    assert!(failure.contains(part), "{}: {failure}", http.url);
+                }
+            }
+        }
+    }
+}

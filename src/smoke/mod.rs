@@ -1,0 +1,138 @@
+//! Smoke tests are made: HTTP requests, TCP connections, gRPC health checks.
+//!
+//! Answers are bounded in size and time, redirects are not followed, and nothing is sent to
+//! link-local addresses, where clouds keep their machines' credentials. Not here: when a test is
+//! made (`daemon::smoke`), and what its tries come to (`rollout::smoke`).
+
+pub mod file;
+mod grpc;
+mod http;
+mod tcp;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::net::{TcpStream, lookup_host};
+
+use crate::clock::{Clock, elapsed};
+use crate::rollout::smoke::{Attempt, Next, Probe, Report, Test, Words};
+
+/// Why a try is bad, in words.
+type Failure = String;
+
+/// Makes a test to its end; the error says why it cannot be made at all.
+pub async fn make(test: &Test, words: &Words, clock: Clock) -> Result<Report, String> {
+    let probe = test.probe.filled(words)?;
+    let mut attempts = Vec::new();
+    let passed = loop {
+        match test.next(&attempts) {
+            Next::Passed => break true,
+            Next::Failed => break false,
+            Next::Try(pause) => {
+                clock.sleep(pause).await;
+                attempts.push(attempt(&probe, test.timeout, clock).await);
+            }
+        }
+    };
+    Ok(Report {
+        test: test.name.clone(),
+        asked: probe.to_string(),
+        passed,
+        attempts,
+    })
+}
+
+async fn attempt(probe: &Probe, timeout: Duration, clock: Clock) -> Attempt {
+    let began = clock.now();
+    let asked = clock.timeout(timeout, ask(probe, clock)).await;
+    let result = asked.unwrap_or_else(|_| {
+        let timeout = humantime::format_duration(timeout);
+        Err(format!("no answer within {timeout}"))
+    });
+    Attempt {
+        took: elapsed(began, clock.now()),
+        failure: result.err(),
+    }
+}
+
+async fn ask(probe: &Probe, clock: Clock) -> Result<(), Failure> {
+    match probe {
+        Probe::Http(http) => http::ask(http, clock).await,
+        Probe::Tcp { address } => tcp::ask(address).await,
+        Probe::Grpc { address, service } => grpc::ask(address, service).await,
+    }
+}
+
+/// Opens a connection to `host:port`.
+async fn connect(address: &str) -> Result<TcpStream, Failure> {
+    let found = lookup_host(address).await;
+    let found = found.map_err(|error| format!("{address} is not found: {error}"))?;
+    let mut last = format!("{address} has no address");
+    for address in found {
+        if is_link_local(address.ip()) {
+            last = format!("{address} is a link-local address, which is not asked");
+            continue;
+        }
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = format!("connecting to {address}: {error}"),
+        }
+    }
+    Err(last)
+}
+
+/// Whether an address belongs to the link, as those of clouds' metadata servers do.
+fn is_link_local(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
+}
+
+/// The beginning of what was answered, in one line.
+fn excerpt(bytes: &[u8]) -> String {
+    const CHARACTERS: usize = 120;
+    let text = String::from_utf8_lossy(bytes);
+    let mut short = String::new();
+    for word in text.split_whitespace() {
+        if short.chars().count() > CHARACTERS {
+            break;
+        }
+        if !short.is_empty() {
+            short.push(' ');
+        }
+        short.extend(word.chars().filter(|c| !c.is_control()));
+    }
+    let cut = short.chars().count() > CHARACTERS;
+    let mut text: String = short.chars().take(CHARACTERS).collect();
+    if cut {
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excerpt_is_one_short_line() {
+        assert_eq!(excerpt(b" a\n\tb \x00\xff "), "a b \u{fffd}");
+        let long = excerpt("ä".repeat(500).as_bytes());
+        assert_eq!(long.chars().count(), 121);
+    }
+
+    #[test]
+    fn metadata_servers_are_link_local() {
+        for (ip, wanted) in [
+            ("169.254.169.254", true),
+            ("::ffff:169.254.169.254", true),
+            ("fe80::1", true),
+            ("10.0.0.1", false),
+            ("127.0.0.1", false),
+            ("fd00::1", false),
+        ] {
+            assert_eq!(is_link_local(ip.parse().unwrap()), wanted, "{ip}");
+        }
+    }
+}
