@@ -264,6 +264,7 @@ const KEYS: &[(&str, bool)] = &[
     ("access.tokenFile", false),
     ("history", false),
     ("historyKeep", false),
+    ("historyPasswordFile", false),
     ("flux.secretFile", false),
     ("rules", true),
     ("smoke", true),
@@ -712,7 +713,7 @@ log: {format: json, level: 'info,sluice=debug'}
             (
                 &format!("{LEAST}gates: auto\n"),
                 &[],
-                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, account, leaderElection, evidence, git, alerts, access, history, historyKeep, flux, rules, smoke, listen, log",
+                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, account, leaderElection, evidence, git, alerts, access, history, historyKeep, historyPasswordFile, flux, rules, smoke, listen, log",
             ),
             (
                 "evidence: {prometheus: {url: 'http://a', token: x}}",
@@ -752,7 +753,12 @@ log: {format: json, level: 'info,sluice=debug'}
             (
                 &format!("{LEAST}history: sqlite\n"),
                 &[],
-                "etc/sluice.yaml:2:1: history: found \"sqlite\", wanted memory, off, or sqlite: and a file's path",
+                "etc/sluice.yaml:2:1: history: found \"sqlite\", wanted memory, off, sqlite: and a file's path, or a postgres:// URL",
+            ),
+            (
+                &format!("{LEAST}history: 'postgres://me:secret@db/sluice'\n"),
+                &[],
+                "etc/sluice.yaml:2:1: history: found a URL with a password, wanted a URL without one, and historyPasswordFile",
             ),
             (
                 &format!("{LEAST}historyKeep: long\n"),

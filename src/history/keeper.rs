@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::recorder::{Recorder, Seen};
-use super::store::{Error, Found, Place, Work, Write};
-use super::{Filter, Record, Sqlite, Summary, Which};
+use super::store::{Error, Found, Place, Server, Work, Write};
+use super::{Filter, Postgres, Record, Sqlite, Summary, Which};
 use crate::causes;
 use crate::clock::Clock;
 use crate::rollout::reason::Reason;
@@ -67,11 +67,41 @@ pub struct Keeper {
     clock: Clock,
     asks: mpsc::Receiver<Ask>,
     recorder: Arc<Mutex<Recorder>>,
-    store: Option<Sqlite>,
+    store: Option<Database>,
     waiting: Vec<Write>,
     /// The last write failed: the next is tried after a while.
     failing: bool,
     tell: Box<dyn FnMut(Telling) + Send>,
+}
+
+/// A database that is open.
+#[derive(Debug)]
+enum Database {
+    Sqlite(Sqlite),
+    Postgres(Postgres),
+}
+
+type Done = Result<(Found, Database), Error>;
+
+fn in_sqlite(place: &Place, store: Option<Database>, work: Work) -> (Done, Work) {
+    let store = match store {
+        Some(Database::Sqlite(store)) => Ok(store),
+        Some(Database::Postgres(_)) | None => Sqlite::open(place),
+    };
+    let done = store.and_then(|mut store| {
+        let found = store.act(&work)?;
+        Ok((found, Database::Sqlite(store)))
+    });
+    (done, work)
+}
+
+async fn in_postgres(server: &Server, store: Option<Database>, work: &Work) -> Done {
+    let mut store = match store {
+        Some(Database::Postgres(store)) => store,
+        Some(Database::Sqlite(_)) | None => Postgres::open(server).await?,
+    };
+    let found = store.act(work).await?;
+    Ok((found, Database::Postgres(store)))
 }
 
 impl History {
@@ -256,7 +286,7 @@ impl Keeper {
 
     /// Runs that go on are of use after a crash only.
     fn take_drafts(&mut self) {
-        if !matches!(self.place, Place::Sqlite(_)) {
+        if !matches!(self.place, Place::Sqlite(_) | Place::Postgres(_)) {
             return;
         }
         let recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
@@ -311,25 +341,19 @@ impl Keeper {
         (self.tell)(Telling::Bad(causes::told(error)));
     }
 
-    /// Does one thing beside the runtime, since a disk may hang; in memory, at once. After a
-    /// failure the database is opened anew.
+    /// Does one thing; after a failure the database is opened anew.
     async fn act(&mut self, work: Work) -> Result<(Found, Work), (Error, Work)> {
-        let (place, store) = (self.place.clone(), self.store.take());
-        let inline = place == Place::Memory;
-        let act = move || {
-            let opened = store.map_or_else(|| Sqlite::open(&place), Ok);
-            let done = opened.and_then(|mut store| {
-                let found = store.act(&work)?;
-                Ok((found, store))
-            });
-            (done, work)
-        };
-        let (done, work) = if inline {
-            act()
-        } else {
-            match tokio::task::spawn_blocking(act).await {
-                Ok(done) => done,
-                Err(_) => return Err((Error::Silent, Work::Put(Vec::new()))),
+        let (done, work) = match (&self.place, self.store.take()) {
+            (Place::Postgres(server), store) => (in_postgres(server, store, &work).await, work),
+            (Place::Memory, store) => in_sqlite(&Place::Memory, store, work),
+            (Place::Off | Place::Sqlite(_), store) => {
+                // Beside the runtime, since a disk may hang.
+                let place = self.place.clone();
+                let act = move || in_sqlite(&place, store, work);
+                match tokio::task::spawn_blocking(act).await {
+                    Ok(done) => done,
+                    Err(_) => return Err((Error::Silent, Work::Put(Vec::new()))),
+                }
             }
         };
         match done {

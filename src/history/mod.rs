@@ -9,6 +9,7 @@
 
 mod curve;
 mod keeper;
+mod postgres;
 mod record;
 mod recorder;
 mod sqlite;
@@ -16,9 +17,10 @@ mod store;
 
 pub use curve::{Curve, POINTS, Values};
 pub use keeper::{History, Keeper, Telling};
+pub use postgres::Postgres;
 #[cfg(test)]
 pub(crate) use record::samples;
 pub use record::{Filter, Record, Summary, Told, Which};
 pub use recorder::Seen;
 pub use sqlite::Sqlite;
-pub use store::{Error, Found, Place, Work, Write};
+pub use store::{Cause, Error, Found, Place, Server, Work, Write};

@@ -13,30 +13,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params, params};
 
-use super::store::{Error, Found, Place, Work, Write};
+use super::store::{Error, Found, Place, Work, Write, decode, steps};
 use super::{Filter, Record, Summary, Which};
 
 /// How long another process may hold the file.
 const BUSY: Duration = Duration::from_secs(2);
-
-/// Each step makes the tables one version newer. Steps are added, never changed.
-const STEPS: [&str; 1] = ["
-CREATE TABLE runs (
-    environment TEXT NOT NULL,
-    namespace TEXT NOT NULL,
-    name TEXT NOT NULL,
-    run TEXT NOT NULL,
-    started INTEGER NOT NULL,
-    ended INTEGER,
-    outcome TEXT,
-    summary TEXT NOT NULL,
-    record TEXT NOT NULL,
-    PRIMARY KEY (environment, namespace, name, run)
-);
-CREATE INDEX runs_ended ON runs (ended);
-CREATE INDEX runs_rollout ON runs (namespace, name, ended);
-CREATE INDEX runs_run ON runs (run);
-"];
 
 /// A database that is open.
 #[derive(Debug)]
@@ -46,14 +27,14 @@ impl Sqlite {
     /// Opens it and brings its tables up to date.
     pub fn open(place: &Place) -> Result<Self, Error> {
         let mut connection = match place {
-            Place::Off => return Err(Error::Off),
+            Place::Off | Place::Postgres(_) => return Err(Error::Off),
             Place::Memory => Connection::open_in_memory().map_err(|source| Error::Open {
                 place: ":memory:".into(),
-                source,
+                source: source.into(),
             })?,
             Place::Sqlite(path) => open(path).map_err(|source| Error::Open {
                 place: path.clone(),
-                source,
+                source: source.into(),
             })?,
         };
         migrate(&mut connection)?;
@@ -72,41 +53,29 @@ impl Sqlite {
                 newest,
             } => self
                 .forget(environment, *before, *newest)
-                .map_err(Error::Write)
+                .map_err(written)
                 .map(|()| Found::Done),
         }
     }
 
     fn put(&mut self, writes: &[Write]) -> Result<(), Error> {
-        let transaction = self.0.transaction().map_err(Error::Write)?;
+        let transaction = self.0.transaction().map_err(written)?;
         for write in writes {
-            match write {
-                Write::Run(record) => put_run(&transaction, record)?,
-                Write::Git {
-                    environment,
-                    namespace,
-                    name,
-                    run,
-                    git,
-                } => {
-                    let key = [environment.as_str(), namespace, name, run];
-                    if let Some((Some(mut record), _)) = kept(&transaction, key)? {
-                        record.git = Some((**git).clone());
-                        write_row(&transaction, &record)?;
-                    }
-                }
+            let kept = kept(&transaction, write.key())?;
+            if let Some(record) = write.joined(kept) {
+                write_row(&transaction, &record)?;
             }
         }
-        transaction.commit().map_err(Error::Write)
+        transaction.commit().map_err(written)
     }
 
     fn list(&self, filter: &Filter) -> Result<Vec<Summary>, Error> {
-        let query = "SELECT summary FROM runs WHERE ended IS NOT NULL
+        let query = "SELECT summary FROM sluice_runs WHERE ended IS NOT NULL
             AND (:namespace IS NULL OR namespace = :namespace)
             AND (:name IS NULL OR name = :name)
             AND ended >= :since AND ended < :before
             ORDER BY ended DESC, run LIMIT :limit";
-        let mut statement = self.0.prepare(query).map_err(Error::Read)?;
+        let mut statement = self.0.prepare(query).map_err(read)?;
         let given = named_params! {
             ":namespace": filter.namespace,
             ":name": filter.name,
@@ -116,15 +85,15 @@ impl Sqlite {
         };
         let rows = statement.query_map(given, |row| row.get::<_, String>(0));
         let mut runs = Vec::new();
-        for text in rows.map_err(Error::Read)? {
-            let text = text.map_err(Error::Read)?;
+        for text in rows.map_err(read)? {
+            let text = text.map_err(read)?;
             runs.push(serde_json::from_str(&text).map_err(Error::Decode)?);
         }
         Ok(runs)
     }
 
     fn one(&self, which: &Which) -> Result<Option<Record>, Error> {
-        let query = "SELECT record FROM runs WHERE run = :run
+        let query = "SELECT record FROM sluice_runs WHERE run = :run
             AND (:namespace IS NULL OR namespace = :namespace)
             AND (:name IS NULL OR name = :name)
             ORDER BY started DESC LIMIT 1";
@@ -136,7 +105,7 @@ impl Sqlite {
         let text = self
             .0
             .query_row(query, given, |row| row.get::<_, String>(0));
-        let text = text.optional().map_err(Error::Read)?;
+        let text = text.optional().map_err(read)?;
         text.map(|text| decode(&text)).transpose()
     }
 
@@ -146,17 +115,26 @@ impl Sqlite {
         before: Timestamp,
         newest: Option<usize>,
     ) -> Result<(), rusqlite::Error> {
-        let old = "DELETE FROM runs WHERE environment = ?1 AND coalesce(ended, started) < ?2";
+        let old =
+            "DELETE FROM sluice_runs WHERE environment = ?1 AND coalesce(ended, started) < ?2";
         self.0
             .execute(old, params![environment, before.as_millisecond()])?;
         if let Some(newest) = newest {
-            let surplus = "DELETE FROM runs WHERE rowid IN (SELECT rowid FROM runs
+            let surplus = "DELETE FROM sluice_runs WHERE rowid IN (SELECT rowid FROM sluice_runs
                 WHERE environment = ?1 ORDER BY coalesce(ended, started) DESC LIMIT -1 OFFSET ?2)";
             let newest = i64::try_from(newest).unwrap_or(i64::MAX);
             self.0.execute(surplus, params![environment, newest])?;
         }
         Ok(())
     }
+}
+
+fn written(error: rusqlite::Error) -> Error {
+    Error::Write(error.into())
+}
+
+fn read(error: rusqlite::Error) -> Error {
+    Error::Read(error.into())
 }
 
 fn open(path: &Path) -> Result<Connection, rusqlite::Error> {
@@ -168,51 +146,25 @@ fn open(path: &Path) -> Result<Connection, rusqlite::Error> {
 }
 
 fn migrate(connection: &mut Connection) -> Result<(), Error> {
-    let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
-    let found = version(connection).map_err(Error::Migrate)?;
-    if found > known {
-        return Err(Error::Newer { found, known });
-    }
-    for (step, version) in STEPS
-        .iter()
-        .zip(1_i64..)
-        .skip(found.unsigned_abs() as usize)
-    {
-        let transaction = connection.transaction().map_err(Error::Migrate)?;
+    let failed = |error: rusqlite::Error| Error::Migrate(error.into());
+    let found = version(connection).map_err(failed)?;
+    for (step, version) in steps(found)? {
+        let transaction = connection.transaction().map_err(failed)?;
         let taken = transaction.execute_batch(step).and_then(|()| {
-            transaction.execute("DELETE FROM version", ())?;
-            transaction.execute("INSERT INTO version VALUES (?1)", [version])
+            transaction.execute("DELETE FROM sluice_version", ())?;
+            transaction.execute("INSERT INTO sluice_version VALUES (?1)", [version])
         });
-        taken.map_err(Error::Migrate)?;
-        transaction.commit().map_err(Error::Migrate)?;
+        taken.map_err(failed)?;
+        transaction.commit().map_err(failed)?;
     }
     Ok(())
 }
 
 fn version(connection: &Connection) -> Result<i64, rusqlite::Error> {
-    let table = "CREATE TABLE IF NOT EXISTS version (version INTEGER NOT NULL)";
+    let table = "CREATE TABLE IF NOT EXISTS sluice_version (version INTEGER NOT NULL)";
     connection.execute(table, ())?;
-    let version = connection.query_row("SELECT version FROM version", (), |row| row.get(0));
+    let version = connection.query_row("SELECT version FROM sluice_version", (), |row| row.get(0));
     Ok(version.optional()?.unwrap_or(0))
-}
-
-fn put_run(transaction: &Transaction<'_>, record: &Record) -> Result<(), Error> {
-    let summary = &record.summary;
-    let key = [
-        summary.environment.as_str(),
-        &summary.namespace,
-        &summary.name,
-        &summary.run,
-    ];
-    match kept(transaction, key)? {
-        Some((_, true)) => Ok(()),
-        Some((Some(earlier), false)) => {
-            let mut record = record.clone();
-            record.absorb(&earlier);
-            write_row(transaction, &record)
-        }
-        Some((None, false)) | None => write_row(transaction, record),
-    }
 }
 
 /// The run of this key, if it can be read, and whether it has ended.
@@ -220,28 +172,20 @@ fn kept(
     transaction: &Transaction<'_>,
     key: [&str; 4],
 ) -> Result<Option<(Option<Record>, bool)>, Error> {
-    let query = "SELECT record, ended IS NOT NULL FROM runs
+    let query = "SELECT record, ended IS NOT NULL FROM sluice_runs
         WHERE environment = ?1 AND namespace = ?2 AND name = ?3 AND run = ?4";
-    let mut statement = transaction.prepare(query).map_err(Error::Read)?;
+    let mut statement = transaction.prepare(query).map_err(read)?;
     let found = statement.query_row(key, |row| Ok((row.get::<_, String>(0)?, row.get(1)?)));
-    let found: Option<(String, bool)> = found.optional().map_err(Error::Read)?;
+    let found: Option<(String, bool)> = found.optional().map_err(read)?;
     Ok(found.map(|(text, ended)| (decode(&text).ok(), ended)))
-}
-
-fn decode(text: &str) -> Result<Record, Error> {
-    let mut record: Record = serde_json::from_str(text).map_err(Error::Decode)?;
-    if !record.curve.is_whole() {
-        record.curve = super::Curve::default();
-    }
-    Ok(record)
 }
 
 fn write_row(transaction: &Transaction<'_>, record: &Record) -> Result<(), Error> {
     let summary = &record.summary;
-    let statement = "INSERT OR REPLACE INTO runs
+    let statement = "INSERT OR REPLACE INTO sluice_runs
         (environment, namespace, name, run, started, ended, outcome, summary, record)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-    let mut statement = transaction.prepare(statement).map_err(Error::Write)?;
+    let mut statement = transaction.prepare(statement).map_err(written)?;
     let values = params![
         summary.environment,
         summary.namespace,
@@ -253,7 +197,7 @@ fn write_row(transaction: &Transaction<'_>, record: &Record) -> Result<(), Error
         serde_json::to_string(summary).map_err(Error::Encode)?,
         serde_json::to_string(record).map_err(Error::Encode)?,
     ];
-    statement.execute(values).map(drop).map_err(Error::Write)
+    statement.execute(values).map(drop).map_err(written)
 }
 
 #[cfg(test)]
@@ -391,7 +335,7 @@ mod tests {
         let store = Sqlite::open(&Place::Sqlite(path.clone())).unwrap();
         store
             .0
-            .execute("UPDATE version SET version = 9", ())
+            .execute("UPDATE sluice_version SET version = 9", ())
             .unwrap();
         drop(store);
         let error = Sqlite::open(&Place::Sqlite(path)).unwrap_err();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use super::{Filter, Record, Summary, Which};
+use super::{Curve, Filter, Record, Summary, Which};
 use crate::kubernetes::crd::GitStatus;
 
 /// Where runs are kept.
@@ -18,6 +18,17 @@ pub enum Place {
     Memory,
     /// In a file.
     Sqlite(PathBuf),
+    /// In a `PostgreSQL` database.
+    Postgres(Server),
+}
+
+/// A `PostgreSQL` database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Its URL, without a password.
+    pub url: String,
+    /// The file with the password, if one is needed.
+    pub password_file: Option<PathBuf>,
 }
 
 impl Place {
@@ -30,6 +41,7 @@ impl Place {
             Self::Off => "off".to_owned(),
             Self::Memory => format!("in memory, the newest {} runs", Self::NEWEST),
             Self::Sqlite(path) => format!("in {}", path.display()),
+            Self::Postgres(server) => format!("in {}", server.url),
         }
     }
 }
@@ -57,13 +69,87 @@ pub enum Write {
 impl Write {
     /// The Rollout that it speaks of.
     pub fn rollout(&self) -> (&str, &str) {
+        let [_, namespace, name, _] = self.key();
+        (namespace, name)
+    }
+
+    /// Environment, namespace, Rollout and run.
+    pub fn key(&self) -> [&str; 4] {
         match self {
-            Self::Run(record) => (&record.summary.namespace, &record.summary.name),
+            Self::Run(record) => {
+                let summary = &record.summary;
+                [
+                    &summary.environment,
+                    &summary.namespace,
+                    &summary.name,
+                    &summary.run,
+                ]
+            }
             Self::Git {
-                namespace, name, ..
-            } => (namespace, name),
+                environment,
+                namespace,
+                name,
+                run,
+                git: _,
+            } => [environment, namespace, name, run],
         }
     }
+
+    /// What the run's row becomes, if it changes: `kept` is what it is, if it can be read, and
+    /// whether that has ended.
+    pub(super) fn joined(&self, kept: Option<(Option<Record>, bool)>) -> Option<Record> {
+        match (self, kept) {
+            (Self::Run(_), Some((_, true))) | (Self::Git { .. }, None | Some((None, _))) => None,
+            (Self::Run(record), Some((Some(earlier), false))) => {
+                let mut record = (**record).clone();
+                record.absorb(&earlier);
+                Some(record)
+            }
+            (Self::Run(record), None | Some((None, false))) => Some((**record).clone()),
+            (Self::Git { git, .. }, Some((Some(mut record), _))) => {
+                record.git = Some((**git).clone());
+                Some(record)
+            }
+        }
+    }
+}
+
+/// Each makes the tables one version newer, in either database. Steps are added, never changed.
+const STEPS: [&str; 1] = ["
+CREATE TABLE sluice_runs (
+    environment TEXT NOT NULL,
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    run TEXT NOT NULL,
+    started BIGINT NOT NULL,
+    ended BIGINT,
+    outcome TEXT,
+    summary TEXT NOT NULL,
+    record TEXT NOT NULL,
+    PRIMARY KEY (environment, namespace, name, run)
+);
+CREATE INDEX sluice_runs_ended ON sluice_runs (ended);
+CREATE INDEX sluice_runs_rollout ON sluice_runs (namespace, name, ended);
+CREATE INDEX sluice_runs_run ON sluice_runs (run);
+"];
+
+/// The steps that tables of this version lack, with the versions that they lead to.
+pub(super) fn steps(found: i64) -> Result<impl Iterator<Item = (&'static str, i64)>, Error> {
+    let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
+    if found > known {
+        return Err(Error::Newer { found, known });
+    }
+    let taken = usize::try_from(found).unwrap_or(0);
+    Ok(STEPS.into_iter().zip(1..).skip(taken))
+}
+
+/// A run as it was written; a curve that is broken is left out.
+pub(super) fn decode(text: &str) -> Result<Record, Error> {
+    let mut record: Record = serde_json::from_str(text).map_err(Error::Decode)?;
+    if !record.curve.is_whole() {
+        record.curve = Curve::default();
+    }
+    Ok(record)
 }
 
 /// One thing that a database does.
@@ -98,20 +184,39 @@ pub enum Found {
     One(Option<Box<Record>>),
 }
 
+/// What a database says.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// `SQLite`.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// `PostgreSQL`.
+    #[error(transparent)]
+    Postgres(#[from] tokio_postgres::Error),
+    /// A file that is needed.
+    #[error("its password file cannot be read")]
+    File(#[from] std::io::Error),
+    /// No certificate can be checked.
+    #[error(
+        "the system has no certificate authorities: name them by SSL_CERT_FILE, or say sslmode=disable"
+    )]
+    Authorities,
+}
+
 /// Why a database did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It cannot be opened.
     #[error("opening the history {}", place.display())]
     Open {
-        /// The file.
+        /// The file, or the URL.
         place: PathBuf,
         /// Why.
-        source: rusqlite::Error,
+        source: Cause,
     },
     /// Its tables cannot be made or changed.
     #[error("preparing the history's tables")]
-    Migrate(#[source] rusqlite::Error),
+    Migrate(#[source] Cause),
     /// It was written by a newer version.
     #[error("the history has version {found} of its tables; this daemon knows up to {known}")]
     Newer {
@@ -122,10 +227,10 @@ pub enum Error {
     },
     /// It cannot be written.
     #[error("writing the history")]
-    Write(#[source] rusqlite::Error),
+    Write(#[source] Cause),
     /// It cannot be read.
     #[error("reading the history")]
-    Read(#[source] rusqlite::Error),
+    Read(#[source] Cause),
     /// A run is not what this version writes.
     #[error("a run in the history cannot be read")]
     Decode(#[source] serde_json::Error),

@@ -10,6 +10,7 @@ mod apps;
 #[allow(dead_code)] // other tests use more of it
 mod child;
 mod page;
+mod postgres;
 #[path = "../servers/process.rs"]
 #[allow(dead_code)] // other tests use more of it
 mod process;

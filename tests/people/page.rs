@@ -87,7 +87,7 @@ fn has_draft(history: &Path) -> bool {
     let Ok(file) = rusqlite::Connection::open(history) else {
         return false;
     };
-    let query = "SELECT count(*) FROM runs WHERE ended IS NULL";
+    let query = "SELECT count(*) FROM sluice_runs WHERE ended IS NULL";
     let drafts: Result<i64, _> = file.query_row(query, (), |row| row.get(0));
     drafts.is_ok_and(|drafts| drafts == 1)
 }
@@ -265,11 +265,14 @@ async fn a_real_browser_shows_the_pages_live_and_complains_of_nothing() {
         ("login?back=/", "Token"),
     ] {
         let url = format!("http://{}/{path}", daemon.address());
-        let browse = tokio::task::spawn_blocking(move || browsed(&url));
-        let (page, complaints) = browse.await.unwrap();
-        assert!(page.contains(wanted), "{path}: {page}");
-        assert_eq!(complaints, "", "{path}");
-        let live = page.contains("data-events=");
-        assert_eq!(page.contains("class=\"on\">live<"), live, "{path}: {page}");
+        let shown = || async {
+            let url = url.clone();
+            let browse = tokio::task::spawn_blocking(move || browsed(&url));
+            let (page, complaints) = browse.await.unwrap();
+            assert_eq!(complaints, "", "{path}");
+            let live = page.contains("data-events=");
+            page.contains(wanted) && page.contains("class=\"on\">live<") == live
+        };
+        world.until(path, SECOND * 60, shown).await;
     }
 }

@@ -1,9 +1,10 @@
 //! The settings of the history of runs.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::reader::{Reader, Section};
-use crate::history::Place;
+use crate::history::{Place, Server};
 
 /// Where finished runs are kept, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,25 +27,52 @@ impl Default for History {
 /// Reads `history` and `historyKeep`.
 pub fn history(reader: &mut Reader, root: &Section) -> History {
     let usual = History::default();
+    let password_file = reader.path(root, "historyPasswordFile");
     History {
-        place: place(reader, root).unwrap_or(usual.place),
+        place: place(reader, root, password_file).unwrap_or(usual.place),
         keep: keep(reader, root).unwrap_or(usual.keep),
     }
 }
 
-fn place(reader: &mut Reader, root: &Section) -> Option<Place> {
+fn place(reader: &mut Reader, root: &Section, password_file: Option<PathBuf>) -> Option<Place> {
     let text = reader.text(root, "history")?;
     let file = text.strip_prefix("sqlite:").filter(|path| !path.is_empty());
+    if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+        return postgres(reader, root, text, password_file);
+    }
     match (text.as_str(), file) {
         ("off", _) => Some(Place::Off),
         ("memory", _) => Some(Place::Memory),
         (_, Some(path)) => Some(Place::Sqlite(reader.folder.join(path))),
         (_, None) => {
-            let wanted = "memory, off, or sqlite: and a file's path";
+            let wanted = "memory, off, sqlite: and a file's path, or a postgres:// URL";
             reader.wrong(root, "history", &format!("{text:?}"), wanted);
             None
         }
     }
+}
+
+fn postgres(
+    reader: &mut Reader,
+    root: &Section,
+    url: String,
+    password_file: Option<PathBuf>,
+) -> Option<Place> {
+    let (found, wanted) = match url.parse::<tokio_postgres::Config>() {
+        Ok(config) if config.get_password().is_none() => {
+            return Some(Place::Postgres(Server { url, password_file }));
+        }
+        Ok(_) => (
+            "a URL with a password".to_owned(),
+            "a URL without one, and historyPasswordFile",
+        ),
+        Err(_) => (
+            "a URL that cannot be read".to_owned(),
+            "a URL such as postgres://sluice@db/sluice",
+        ),
+    };
+    reader.wrong(root, "history", &found, wanted);
+    None
 }
 
 fn keep(reader: &mut Reader, root: &Section) -> Option<Duration> {

@@ -1,0 +1,264 @@
+//! The history in a real `PostgreSQL`: Debian's, started by the test, with a password.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::json;
+use sluice::clock::Clock;
+use sluice::history::{Filter, History, Place, Record, Seen, Server as Database, Which};
+use sluice::kubernetes::crd::{LastRun, RunStatus};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::child::{Server, free_ports};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Where the newest installed server is. If there is none, it is said aloud, and in CI it is a failure.
+#[allow(clippy::disallowed_methods)] // whether this is CI is known from the environment only
+fn programs() -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten();
+    let folders = versions.flatten().map(|version| version.path().join("bin"));
+    let newest = folders.filter(|bin| bin.join("postgres").exists()).max();
+    if newest.is_none() {
+        eprintln!("postgresql is missing: the tests on it are NOT run");
+        let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+        assert!(!ci, "with CI=true nothing may be left out");
+    }
+    newest
+}
+
+/// A server of this test, which refuses to run as root.
+struct Postgres {
+    folder: tempfile::TempDir,
+    programs: PathBuf,
+    port: u16,
+    server: Option<Server>,
+}
+
+impl Postgres {
+    fn new(programs: PathBuf) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("password"), "s3cret\n").unwrap();
+        let [port] = free_ports();
+        let made = Self {
+            folder,
+            programs,
+            port,
+            server: None,
+        };
+        if is_root() {
+            run(
+                "chown",
+                &[
+                    "-R".as_ref(),
+                    "postgres".as_ref(),
+                    made.folder.path().as_os_str(),
+                ],
+            );
+        }
+        let password = format!("--pwfile={}", made.folder.path().join("password").display());
+        let data = made.folder.path().join("data");
+        let mut words = made.command("initdb");
+        let more = [
+            "-A",
+            "scram-sha-256",
+            "-U",
+            "sluice",
+            "--locale=C",
+            "-E",
+            "UTF8",
+            "--no-sync",
+        ];
+        words.extend(more.map(str::to_owned));
+        words.extend([password, "-D".to_owned(), data.display().to_string()]);
+        let words: Vec<&std::ffi::OsStr> = words.iter().map(AsRef::as_ref).collect();
+        run(words[0], &words[1..]);
+        made
+    }
+
+    /// The program as the user who may run it.
+    fn command(&self, program: &str) -> Vec<String> {
+        let program = self.programs.join(program).display().to_string();
+        let mut words = Vec::new();
+        if is_root() {
+            let drop = [
+                "setpriv",
+                "--reuid=postgres",
+                "--regid=postgres",
+                "--clear-groups",
+            ];
+            words.extend(drop.map(str::to_owned));
+        }
+        words.push(program);
+        words
+    }
+
+    fn start(&mut self) {
+        let folder = self.folder.path().display();
+        let mut words = self.command("postgres");
+        words.extend([
+            "-D".to_owned(),
+            format!("{folder}/data"),
+            format!("-p{}", self.port),
+            format!("-k{folder}"),
+            "-clisten_addresses=127.0.0.1".to_owned(),
+            "-cfsync=off".to_owned(),
+        ]);
+        let log = self.folder.path().join("log");
+        self.server = Some(Server::start(&words[0], &words[1..], &log));
+    }
+
+    fn stop(&mut self) {
+        self.server = None;
+    }
+
+    fn place(&self) -> Place {
+        let port = self.port;
+        Place::Postgres(Database {
+            url: format!("postgres://sluice@127.0.0.1:{port}/postgres?sslmode=disable"),
+            password_file: Some(self.folder.path().join("password")),
+        })
+    }
+}
+
+fn is_root() -> bool {
+    let status = std::fs::metadata("/proc/self").unwrap();
+    std::os::unix::fs::MetadataExt::uid(&status) == 0
+}
+
+fn run(program: impl AsRef<std::ffi::OsStr>, arguments: &[&std::ffi::OsStr]) {
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(Path::new("/"))
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+}
+
+struct Life {
+    history: History,
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Life {
+    fn begin(place: Place) -> Self {
+        let origin = "2026-01-01T00:02:00Z".parse().unwrap();
+        // Ten times as fast: what failed is tried again after a second.
+        let clock = Clock::scaled(origin, 10.0);
+        let keep = SECOND * 86_400;
+        let (history, keeper) = History::new("test", place, keep, clock, drop);
+        let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
+        tasks.spawn(keeper.keep_up(stop.clone()));
+        Self {
+            history,
+            stop,
+            tasks,
+        }
+    }
+
+    async fn end(mut self) {
+        self.stop.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    fn pass(&self, running: Option<&str>, ended: Option<&str>) {
+        let revision = json!({"hash": "91bc03aa17", "images": ["shop:v2"]});
+        let (started, end) = ("2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z");
+        let run: Option<RunStatus> = running.map(|id| {
+            let run = json!({
+                "id": id, "revision": revision, "weight": 5, "started": started, "since": started,
+                "verdict": "Undecided",
+            });
+            serde_json::from_value(run).unwrap()
+        });
+        let last: Option<LastRun> = ended.map(|id| {
+            let last = json!({
+                "id": id, "revision": revision, "outcome": "RolledBack", "reason": "Worse",
+                "message": "49 times worse", "started": started, "ended": end,
+            });
+            serde_json::from_value(last).unwrap()
+        });
+        let seen = Seen {
+            namespace: "shop",
+            name: "backend",
+            target: "backend",
+            stable: None,
+            run: run.as_ref(),
+            last_run: last.as_ref(),
+            git: None,
+        };
+        self.history
+            .seen(seen, "2026-01-01T00:00:30Z".parse().unwrap());
+    }
+
+    /// The ids of the runs, once so many are there.
+    async fn runs(&self, wanted: usize) -> Vec<String> {
+        let all = || Filter {
+            limit: 100,
+            ..Filter::default()
+        };
+        let look = async {
+            loop {
+                match self.history.list(all()).await {
+                    Ok(runs) if runs.len() >= wanted => {
+                        return runs.into_iter().map(|run| run.run).collect();
+                    }
+                    _ => tokio::time::sleep(SECOND / 10).await,
+                }
+            }
+        };
+        tokio::time::timeout(SECOND * 60, look)
+            .await
+            .expect("the runs")
+    }
+
+    async fn one(&self, run: &str) -> Record {
+        let which = Which {
+            run: run.to_owned(),
+            namespace: None,
+            name: None,
+        };
+        self.history.one(which).await.unwrap().unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_keeps_each_run_once_over_lives_and_outages() {
+    let Some(programs) = programs() else {
+        return;
+    };
+    let mut server = Postgres::new(programs);
+    let life = Life::begin(server.place());
+    // The server is not up yet: what is handed in waits.
+    life.pass(Some("one"), None);
+    server.start();
+    life.pass(Some("one"), Some("zero"));
+    assert_eq!(life.runs(1).await, ["zero"]);
+    life.end().await;
+    for _ in 0..2 {
+        let life = Life::begin(server.place());
+        life.pass(None, Some("one"));
+        let mut runs = life.runs(2).await;
+        runs.sort();
+        assert_eq!(runs, ["one", "zero"]);
+        assert_eq!(
+            life.one("one").await.curve.len(),
+            1,
+            "what the first life saw"
+        );
+        life.end().await;
+    }
+    let life = Life::begin(server.place());
+    assert_eq!(life.runs(2).await.len(), 2);
+    server.stop();
+    life.pass(None, Some("two"));
+    server.start();
+    assert_eq!(life.runs(3).await.len(), 3);
+    life.end().await;
+}
