@@ -34,6 +34,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Seeds that `cargo test` plays.
 const SEEDS: u64 = 500;
+/// Schedules between two lines on how far it has come.
+const TELL_EVERY: u64 = 200;
 /// Failures that are told in full.
 const TOLD: usize = 1;
 
@@ -52,8 +54,17 @@ fn play_all(from: u64, seeds: u64, most: usize) -> Vec<(Schedule, Outcome)> {
                     }
                     let schedule = Schedule::of(seed);
                     let outcome = play(&schedule);
-                    if !outcome.violations.is_empty() {
+                    let failed = !outcome.violations.is_empty();
+                    if failed {
+                        println!("seed {seed} failed");
                         lock(&failures).push((schedule, outcome));
+                    }
+                    let played = seed + 1 - from;
+                    if played.is_multiple_of(TELL_EVERY) {
+                        println!(
+                            "{played} of {seeds} begun, {} failed",
+                            lock(&failures).len()
+                        );
                     }
                 }
             });
