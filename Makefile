@@ -3,7 +3,7 @@
 CARGO ?= cargo
 SLUICE = target/release/sluice
 
-.PHONY: build test test-kill lint demo bench bench-evidence fuzz tools kubectl controlplane prometheus test-prometheus
+.PHONY: build test test-kill crashes lint demo bench bench-evidence bench-git fuzz tools kubectl controlplane prometheus test-prometheus
 
 # A release binary.
 build: tools
@@ -81,6 +81,16 @@ fuzz: tools
 bench-evidence: tools
 	$(CARGO) bench --locked --bench evidence -- $(ONLY) $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(ROW),--row "$(ROW)")
+
+# What remedies in Git cost: the waits from verdict to applied, and the work in a large repository.
+bench-git: tools
+	$(CARGO) test --locked --test remedy -- --ignored --nocapture measured
+	$(CARGO) test --locked --test git -- --ignored --nocapture large
+
+# CRASHES daemons killed at each effect between the verdict and the last remedy.
+CRASHES ?= 200
+crashes: tools
+	SLUICE_CRASHES=$(CRASHES) $(CARGO) test --locked --test remedy -- --nocapture crashes
 
 # Rust, and a C compiler for the allocator and the TLS primitives.
 tools:

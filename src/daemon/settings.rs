@@ -254,6 +254,7 @@ const KEYS: &[(&str, bool)] = &[
     ("git.signingKeyFile", false),
     ("git.timeout", false),
     ("git.maxDownload", false),
+    ("git.imageAutomation", false),
     ("git.forge.kind", false),
     ("git.forge.api", false),
     ("git.forge.host", false),
@@ -491,6 +492,7 @@ fn log(reader: &mut Reader, root: &Section) -> Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::daemon::remedy::ImageAutomation;
     use crate::git::forge::{Account, Kind};
     use crate::history::Place;
 
@@ -550,6 +552,25 @@ mod tests {
         assert_eq!(parse(LEAST, &[]), Ok(wanted));
     }
 
+    /// Every key of `git`, as below.
+    fn git_in_full() -> Git {
+        Git {
+            folder: "etc/copies".into(),
+            name: "Bot".to_owned(),
+            email: "bot@a".to_owned(),
+            signing_key_file: Some("etc/key".into()),
+            timeout: Duration::from_secs(30),
+            max_download: 64,
+            forge: Some(Account {
+                kind: Some(Kind::Gitea),
+                api: Some("https://git.example/api/v1".to_owned()),
+                host: Some("code.example".to_owned()),
+                token_file: "etc/token".into(),
+            }),
+            image_automation: ImageAutomation::Suspend,
+        }
+    }
+
     #[test]
     fn every_key_can_be_set_in_the_file() {
         let text = "
@@ -572,6 +593,7 @@ git:
   signingKeyFile: key
   timeout: 30s
   maxDownload: 64
+  imageAutomation: suspend
   forge: {kind: gitea, api: 'https://git.example/api/v1/', host: code.example, tokenFile: token}
 alerts: {tokenFile: alerts-token, matchers: ['severity=critical']}
 evidence:
@@ -606,20 +628,7 @@ log: {format: json, level: 'info,sluice=debug'}
                 renew: seconds(6),
                 retry: Duration::from_millis(500),
             },
-            git: Git {
-                folder: "etc/copies".into(),
-                name: "Bot".to_owned(),
-                email: "bot@a".to_owned(),
-                signing_key_file: Some("etc/key".into()),
-                timeout: seconds(30),
-                max_download: 64,
-                forge: Some(Account {
-                    kind: Some(Kind::Gitea),
-                    api: Some("https://git.example/api/v1".to_owned()),
-                    host: Some("code.example".to_owned()),
-                    token_file: "etc/token".into(),
-                }),
-            },
+            git: git_in_full(),
             alerts: Some(Alerts {
                 token_file: "etc/alerts-token".into(),
                 matchers: Some(vec!["severity=critical".parse().unwrap()]),

@@ -51,19 +51,29 @@ pub(super) fn changes(copy: &mut Copy, good: Oid, tip: Oid) -> Result<Vec<Change
     }
 }
 
-/// The changes, newest first, whose tree shows another view than their parent's.
+/// The changes, newest first, whose tree shows another view than their parent's, back to the
+/// newest tree that shows the good one: what was before that is taken back already, or was never
+/// bad.
 pub(super) fn leading(
     repository: &Repository,
     changes: &[Change],
+    good: &str,
     view: &dyn View,
 ) -> Result<Vec<Change>, Error> {
     let mut leading = Vec::new();
+    let Some(newest) = changes.first() else {
+        return Ok(leading);
+    };
+    let mut now = seen_or_why_not(repository, newest.commit.0, view)?;
     for change in changes {
-        let now = seen_or_why_not(repository, change.commit.0, view)?;
         let before = seen_or_why_not(repository, change.parent, view)?;
         if now != before {
             leading.push(change.clone());
         }
+        if before.as_deref() == Ok(good) {
+            break;
+        }
+        now = before;
     }
     Ok(leading)
 }

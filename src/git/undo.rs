@@ -90,8 +90,10 @@ pub fn undo(copy: &mut Copy, order: &Order<'_>, view: &dyn View) -> Result<Outco
             && let Some(commit) = ours_among(copy, order, &after)?
         {
             // Told if it can be seen: what counts is that it is there.
-            let undone = history::leading(copy.repository(), &between, view);
-            let undone = undone.unwrap_or_default();
+            let repository = copy.repository();
+            let undone = history::seen(repository, order.good, view)
+                .and_then(|good| history::leading(repository, &between, &good, view))
+                .unwrap_or_default();
             return Ok(Outcome::Pushed { commit, undone });
         }
         let undone = match to_undo(copy, order, head, (&after, &between), view)? {
@@ -195,12 +197,12 @@ fn to_undo(
         return Ok(Err(Outcome::Restored { head }));
     }
     if now != bad {
-        let newer = history::leading(repository, after, view)?;
+        let newer = history::leading(repository, after, &bad, view)?;
         if let Some(by) = newer.into_iter().next() {
             return Ok(Err(Outcome::Superseded { by }));
         }
     }
-    history::leading(repository, between, view).map(Ok)
+    history::leading(repository, between, &good, view).map(Ok)
 }
 
 fn shows(copy: &Copy, tree: Oid, good: Oid, view: &dyn View) -> Result<bool, Error> {

@@ -501,6 +501,9 @@ pub struct GitRemedy {
     /// The pull request for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull_request: Option<GitPull>,
+    /// Flux's `ImageUpdateAutomation`s that are suspended for it, `namespace/name`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suspended: Vec<String>,
     /// When.
     pub at: Time,
     /// When Flux was seen to have applied it.
@@ -517,6 +520,7 @@ impl GitRemedy {
             message: message.to_owned(),
             commit: None,
             pull_request: None,
+            suspended: Vec::new(),
             at: Time(now),
             applied: None,
         }

@@ -19,6 +19,10 @@ use serde_json::{Value, json};
 use super::crd::MANAGER;
 use crate::rollout::smoke::{Synced, SyncedKind};
 
+mod automation;
+
+pub use automation::{Reach, SUSPENDED_FOR};
+
 /// A request that takes longer has failed.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// By which Flux is asked to look at once.
@@ -263,7 +267,7 @@ fn kustomization(object: &Value, at: &Named) -> Result<Kustomization, String> {
     let kind = source["kind"].as_str().unwrap_or_default();
     if kind != "GitRepository" {
         return Err(format!(
-            "its source is a {kind}, which has no commit to revert"
+            "its source is a {kind}, which has no commit to revert: publish the last good artifact again"
         ));
     }
     let text = |value: &Value| value.as_str().map(str::to_owned);

@@ -152,6 +152,9 @@ pub enum Reason {
     GitApplied {
         took: String,
     },
+    AutomationResumed {
+        names: String,
+    },
     Restarted,
     Suspended,
     SetAside {
@@ -216,6 +219,7 @@ impl Reason {
             Self::GitClosed { .. } => "GitClosed",
             Self::GitWaits { .. } => "GitWaits",
             Self::GitApplied { .. } => "GitApplied",
+            Self::AutomationResumed { .. } => "AutomationResumed",
             Self::Restarted => "Restarted",
             Self::Suspended => "Suspended",
             Self::SetAside { .. } => "SetAside",
@@ -274,6 +278,7 @@ impl Reason {
             | Self::GitProposed { .. }
             | Self::GitMerged { .. }
             | Self::GitApplied { .. }
+            | Self::AutomationResumed { .. }
             | Self::Restarted
             | Self::Suspended
             | Self::Released => false,
@@ -433,6 +438,10 @@ impl fmt::Display for Reason {
             Self::GitWaits { why } => {
                 write!(out, "the remedy in Git waits, and is tried again: {why}")
             }
+            Self::AutomationResumed { names } => write!(
+                out,
+                "a newer template has passed: ImageUpdateAutomation {names} is no longer suspended for this Rollout"
+            ),
             Self::GitApplied { took } => write!(out, "Flux applied the revert after {took}"),
             Self::Restarted => write!(out, "the queued restart is done natively"),
             Self::Suspended => write!(out, "suspended: the gate is open, nothing is guarded"),

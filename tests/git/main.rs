@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's helpers may fail the test
 
+mod large;
 #[allow(dead_code)] // some of it is for tests/remedy
 mod repository;
 mod server;
@@ -145,6 +146,22 @@ async fn the_commit_that_led_to_the_bad_template_is_reverted_and_nothing_else() 
          Sluice-Run: backend-7\nSluice-Rollout: shop/backend"
     );
     assert_eq!(text, wanted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_was_taken_back_before_is_not_taken_back_again() {
+    let (team, _http, url, good, _) = released().await;
+    team.commit("Revert v3", &[(BACKEND, "a: 1\nimage: v2\nb: 1\nc: 1\n")]);
+    let bad = team.commit("Release v4", &[(BACKEND, "a: 1\nimage: v4\nb: 1\nc: 1\n")]);
+    let outcome = undone(&team, &url, bot(), Case::new(good, bad)).await;
+    let Ok(Outcome::Pushed { undone, .. }) = outcome else {
+        panic!("{outcome:?}");
+    };
+    let summaries: Vec<&str> = undone
+        .iter()
+        .map(|change| change.summary.as_str())
+        .collect();
+    assert_eq!(summaries, ["Release v4"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -33,10 +33,15 @@ pub struct Http {
 impl Http {
     /// Serves the repositories under `folder`.
     pub async fn serve(folder: &Path) -> Self {
+        Self::serve_behind(folder, |router| router).await
+    }
+
+    /// The same behind something.
+    pub async fn serve_behind(folder: &Path, behind: impl FnOnce(Router) -> Router) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let folder: Arc<Path> = Arc::from(folder);
-        let router = Router::new().fallback(answer).with_state(folder);
+        let router = behind(Router::new().fallback(answer).with_state(folder));
         let mut task = JoinSet::new();
         task.spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self { url, _task: task }

@@ -1,7 +1,7 @@
 //! The line between one daemon and the API server: it can be cut, and notes what was sent over it.
 //!
 //! While it is cut, requests get no answer; those that nobody gave up meanwhile go through when it
-//! is mended. Watches that are open stay open.
+//! is mended. Watches that are open stay open. A trip holds what comes at a chosen effect.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,6 +12,8 @@ use kube::Client;
 use kube::client::Body;
 use sluice::clock::Clock;
 use tokio::sync::watch;
+
+use crate::trip::Trip;
 
 /// A request that left.
 #[derive(Debug, Clone)]
@@ -33,6 +35,7 @@ pub struct Line {
     clock: Clock,
     cut: watch::Sender<bool>,
     sent: Arc<Mutex<Vec<Sent>>>,
+    trip: Arc<Mutex<Option<Trip>>>,
 }
 
 impl Line {
@@ -41,6 +44,20 @@ impl Line {
             clock,
             cut: watch::Sender::new(false),
             sent: Arc::default(),
+            trip: Arc::default(),
+        }
+    }
+
+    /// Each write is an effect before and after it is done.
+    pub fn effects_on(&self, trip: &Trip) {
+        *self.trip.lock().unwrap() = Some(trip.clone());
+    }
+
+    async fn effect(&self, is_write: bool) -> Result<(), tower::BoxError> {
+        let trip = self.trip.lock().unwrap().clone();
+        match trip {
+            Some(trip) if is_write && trip.here().await => Err("killed".into()),
+            _ => Ok(()),
         }
     }
 
@@ -76,9 +93,12 @@ impl Line {
             method: request.method().to_string(),
             path: request.uri().path().to_owned(),
         });
+        let is_write = request.method() != "GET";
+        self.effect(is_write).await?;
         let mut cut = self.cut.subscribe();
         cut.wait_for(|cut| !cut).await?;
         let answer = client.send(request).await?;
+        self.effect(is_write).await?;
         // The answer gets lost as well.
         cut.wait_for(|cut| !cut).await?;
         Ok(answer.map(Answer::new))

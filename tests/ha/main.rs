@@ -13,6 +13,7 @@ mod child;
 mod daemons;
 mod election;
 mod kills;
+#[allow(dead_code)] // tests/remedy counts effects
 mod line;
 #[path = "../servers/ordeal.rs"]
 mod ordeal;
@@ -20,6 +21,9 @@ mod ordeal;
 #[allow(dead_code)] // other tests use more of it
 mod process;
 mod processes;
+#[path = "../servers/trip.rs"]
+#[allow(dead_code)] // tests/remedy trips
+mod trip;
 mod unreadable;
 #[path = "../servers/way.rs"]
 mod way;

@@ -1,11 +1,14 @@
 //! A stand-in for Flux: a `GitRepository` and a Kustomization whose branch is looked at every few
 //! seconds, or at once when asked, and applied as kustomize-controller does it.
 //!
+//! Its image automation writes the tag that its policy says into `apps/shop` whenever the branch has
+//! another one, unless it is suspended.
+//!
 //! As with `wait: true`, a revision counts as applied once the Deployment is healthy.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use k8s_openapi::ByteString;
@@ -26,6 +29,7 @@ const INTERVAL: Duration = Duration::from_secs(10);
 pub struct Flux {
     client: Client,
     asked: Arc<AtomicBool>,
+    tag: Arc<Mutex<Option<String>>>,
     _task: JoinSet<()>,
 }
 
@@ -46,21 +50,31 @@ impl Flux {
             "spec": {"path": "./apps/shop", "interval": "1m", "prune": true, "wait": true,
                      "sourceRef": {"kind": "GitRepository", "name": "fleet"}},
         })).await;
+        world.apply(json!({
+            "apiVersion": "image.toolkit.fluxcd.io/v1", "kind": "ImageUpdateAutomation", "metadata": meta("all"),
+            "spec": {"interval": "1m", "sourceRef": {"kind": "GitRepository", "name": "fleet"},
+                     "update": {"path": "./apps", "strategy": "Setters"},
+                     "git": {"checkout": {"ref": {"branch": "main"}}, "commit": {"author": {"email": "flux@shop.example"}}}},
+        })).await;
         let client = world
             .cluster
             .client("system:serviceaccount:flux-system:kustomize-controller");
         let asked = Arc::new(AtomicBool::new(false));
+        let tag = Arc::<Mutex<Option<String>>>::default();
         let controller = Controller {
             client: client.clone(),
             bare: team.bare(),
             clock: world.clock,
             asked: asked.clone(),
+            tag: tag.clone(),
+            clone: team.clone(),
             seen: None,
         };
         let mut task = JoinSet::new();
         let flux = Self {
             client,
             asked,
+            tag,
             _task: JoinSet::new(),
         };
         flux.token(token).await;
@@ -89,6 +103,16 @@ impl Flux {
             .unwrap();
     }
 
+    /// The newest tag that image automation knows of.
+    pub fn newest(&self, tag: &str) {
+        *self.tag.lock().unwrap() = Some(tag.to_owned());
+    }
+
+    /// Its object.
+    pub async fn automation(&self) -> DynamicObject {
+        automations(&self.client).get("all").await.unwrap()
+    }
+
     /// Whether somebody asked for a look at once.
     pub fn asked_at_once(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
@@ -100,12 +124,15 @@ struct Controller {
     bare: PathBuf,
     clock: Clock,
     asked: Arc<AtomicBool>,
+    tag: Arc<Mutex<Option<String>>>,
+    clone: PathBuf,
     seen: Option<String>,
 }
 
 impl Controller {
     async fn reconcile(mut self) {
         loop {
+            self.automate().await;
             let head = git(&self.bare, &["rev-parse", "main"]);
             self.status(json!({"lastAttemptedRevision": format!("main@sha1:{head}")}))
                 .await;
@@ -116,6 +143,28 @@ impl Controller {
             }
             self.wait().await;
         }
+    }
+
+    /// Writes the newest tag, if it is not suspended.
+    async fn automate(&self) {
+        let Some(tag) = self.tag.lock().unwrap().clone() else {
+            return;
+        };
+        let automation = automations(&self.client).get("all").await.unwrap();
+        let file = "apps/shop/kustomization.yaml";
+        let now = git(&self.bare, &["show", &format!("main:{file}")]);
+        let wanted = format!("newTag: '{tag}'");
+        if automation.data["spec"]["suspend"] == true || now.contains(&wanted) {
+            return;
+        }
+        git(&self.clone, &["pull", "-q", "--ff-only", "origin", "main"]);
+        let text = format!("resources: [deployment.yaml]\nimages: [{{name: shop, {wanted}}}]\n");
+        std::fs::write(self.clone.join(file), text).unwrap();
+        git(
+            &self.clone,
+            &["commit", "-q", "-am", &format!("Automation {tag}")],
+        );
+        git(&self.clone, &["push", "-q", "origin", "main"]);
     }
 
     /// Until the interval is over, or somebody asks.
@@ -175,6 +224,12 @@ impl Controller {
     }
 }
 
+fn automations(client: &Client) -> Api<DynamicObject> {
+    let kind = GroupVersionKind::gvk("image.toolkit.fluxcd.io", "v1", "ImageUpdateAutomation");
+    let resource = ApiResource::from_gvk_with_plural(&kind, "imageupdateautomations");
+    Api::namespaced_with(client.clone(), "flux-system", &resource)
+}
+
 /// The files of a commit.
 struct Bare {
     bare: PathBuf,
@@ -197,10 +252,11 @@ impl Files for Bare {
     }
 }
 
-fn crds() -> [Value; 2] {
+fn crds() -> [Value; 3] {
     [
         ("kustomize.toolkit.fluxcd.io", "Kustomization", "kustomizations"),
         ("source.toolkit.fluxcd.io", "GitRepository", "gitrepositories"),
+        ("image.toolkit.fluxcd.io", "ImageUpdateAutomation", "imageupdateautomations"),
     ]
     .map(|(group, kind, plural)| {
         let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});

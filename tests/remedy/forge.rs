@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use super::trip::{Trip, counted};
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     GitHub,
@@ -99,13 +101,14 @@ pub struct Forge {
 
 impl Forge {
     /// Whose token's file lies in `folder`.
-    pub async fn start(kind: Kind, folder: &Path) -> Self {
+    pub async fn start(kind: Kind, folder: &Path, trip: &Trip) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let memory = Arc::<Mutex<Memory>>::default();
         let router = Router::new()
             .fallback(answer)
-            .with_state((kind, memory.clone()));
+            .with_state((kind, memory.clone()))
+            .layer(axum::middleware::from_fn_with_state(trip.clone(), counted));
         let mut task = JoinSet::new();
         task.spawn(async move { axum::serve(listener, router).await.unwrap() });
         let token = folder.join("forge-token");
@@ -137,9 +140,10 @@ impl Forge {
         self.memory.lock().unwrap().seen.clone()
     }
 
-    /// People decide on the only one.
+    /// People decide on the newest one.
     pub fn decide(&self, state: &str) {
-        state.clone_into(&mut self.memory.lock().unwrap().pulls[0].state);
+        let mut memory = self.memory.lock().unwrap();
+        state.clone_into(&mut memory.pulls.last_mut().unwrap().state);
     }
 
     /// What the next request is answered.

@@ -6,9 +6,11 @@
 #[path = "../servers/apps.rs"]
 #[allow(dead_code)]
 mod apps;
+mod automation;
 #[path = "../servers/child.rs"]
 #[allow(dead_code)]
 mod child;
+mod crashes;
 #[path = "../ha/daemons.rs"]
 #[allow(dead_code)]
 mod daemons;
@@ -17,6 +19,7 @@ mod forge;
 #[path = "../ha/line.rs"]
 #[allow(dead_code)]
 mod line;
+mod measured;
 #[path = "../servers/process.rs"]
 #[allow(dead_code)]
 mod process;
@@ -27,6 +30,8 @@ mod repository;
 #[path = "../git/server.rs"]
 #[allow(dead_code)]
 mod server;
+#[path = "../servers/trip.rs"]
+mod trip;
 #[path = "../servers/world.rs"]
 #[allow(dead_code)]
 mod world;
@@ -39,6 +44,7 @@ use repository::Team;
 use serde_json::{Value, json};
 use server::Http;
 use sluice::kubernetes::crd::{GitRemedy, GitStatus};
+use trip::Trip;
 use world::{World, virtually};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -48,6 +54,7 @@ struct Shop {
     world: World,
     team: Team,
     _http: Http,
+    trip: Trip,
     flux: Flux,
 }
 
@@ -61,7 +68,9 @@ impl Shop {
         let world = World::new().await;
         let team = Team::new();
         team.serve_at(path);
-        let http = Http::serve(&team.served()).await;
+        let trip = Trip::new();
+        let layer = axum::middleware::from_fn_with_state(trip.clone(), trip::counted);
+        let http = Http::serve_behind(&team.served(), |router| router.layer(layer)).await;
         team.commit("Begin", &files("1", "0"));
         let url = format!("{}/{path}", http.url);
         let flux = Flux::start(&world, &team, &url, "token").await;
@@ -72,6 +81,7 @@ impl Shop {
             world,
             team,
             _http: http,
+            trip,
             flux,
         }
     }
@@ -244,43 +254,6 @@ fn the_commit_of_a_failed_release_is_reverted_and_flux_applies_that() {
             shop.flux.asked_at_once(),
             "Flux was not asked to look at once"
         );
-    });
-}
-
-#[test]
-fn a_daemon_killed_at_any_moment_reverts_once() {
-    virtually(async {
-        for seed in 0..12_u32 {
-            let shop = Shop::open().await;
-            let daemon = shop.daemon();
-            let good = shop.released("2", "0", "Promoted").await;
-            shop.good_is(good).await;
-            shop.released("3", "0.3", "RolledBack").await;
-            // The remedy is done within some seconds: kills in the midst of it, and after.
-            let mut daemon = Some(daemon);
-            for kill in 0..4 {
-                shop.world
-                    .clock
-                    .sleep(Duration::from_millis(u64::from(370 * (seed + kill) % 2900)))
-                    .await;
-                drop(daemon.take());
-                daemon = Some(shop.daemon());
-            }
-            let applied = || async {
-                shop.remedy()
-                    .await
-                    .is_some_and(|remedy| remedy.applied.is_some())
-            };
-            shop.world
-                .until("Flux applied the revert", MINUTE * 3, applied)
-                .await;
-            let log = shop.team.says(&["log", "--format=%s", "main"]);
-            let once = "Revert \"Release 3\"
-Release 3
-Release 2
-Begin";
-            assert_eq!(log, once, "seed {seed}");
-        }
     });
 }
 

@@ -1,8 +1,6 @@
 //! Where the branch that is deployed takes no pushes, or must not be pushed to: pull requests, on
 //! a stand-in for each forge.
 
-use std::time::Duration;
-
 use sluice::kubernetes::crd::GitRemedy;
 
 use super::daemons::Daemon;
@@ -14,26 +12,21 @@ use super::{MINUTE, Shop};
 struct Place {
     shop: Shop,
     forge: Forge,
-    daemon: Option<Daemon>,
+    _daemon: Daemon,
 }
 
 impl Place {
     async fn open(kind: Kind, mode: &str) -> Self {
         let shop = Shop::with(mode, kind.path()).await;
-        let forge = Forge::start(kind, shop.team.folder.path()).await;
+        let forge = Forge::start(kind, shop.team.folder.path(), &shop.trip).await;
         let daemon = shop.daemon_with(&forge.settings());
         let good = shop.released("2", "0", "Promoted").await;
         shop.good_is(good).await;
         Self {
             shop,
             forge,
-            daemon: Some(daemon),
+            _daemon: daemon,
         }
-    }
-
-    fn restart(&mut self) {
-        drop(self.daemon.take());
-        self.daemon = Some(self.shop.daemon_with(&self.forge.settings()));
     }
 
     /// The remedy, once it fits.
@@ -190,29 +183,6 @@ fn a_forge_that_limits_or_refuses_is_asked_again_when_it_wants() {
         assert_eq!(place.forge.seen().len(), 3, "it was not left alone");
         place.requested().await;
         assert_eq!(place.forge.pulls().len(), 1);
-    });
-}
-
-#[test]
-fn a_daemon_killed_at_any_moment_opens_one_pull_request() {
-    virtually(async {
-        for seed in 0..6_u32 {
-            let kind = Kind::ALL[seed as usize % 4];
-            let mut place = Place::open(kind, "pullRequest").await;
-            place.shop.released("3", "0.3", "RolledBack").await;
-            for kill in 0..4 {
-                let wait = Duration::from_millis(u64::from(370 * (seed + kill) % 2900));
-                place.shop.world.clock.sleep(wait).await;
-                place.restart();
-            }
-            place.requested().await;
-            assert_eq!(place.forge.pulls().len(), 1, "seed {seed}");
-            let branches = place
-                .shop
-                .team
-                .says(&["branch", "--format=%(refname:short)"]);
-            assert_eq!(branches.lines().count(), 2, "{branches}");
-        }
     });
 }
 

@@ -32,6 +32,8 @@ pub enum Due {
     Give { run: String, why: &'static str },
     /// See whether people have decided on the pull request.
     AskPull(GitPull, GitRemedy),
+    /// Let image automation go that was suspended for it: a newer template has passed.
+    Lift(GitRemedy),
     /// See whether Flux has applied the commit.
     AskApplied(GitRemedy),
 }
@@ -63,7 +65,7 @@ pub fn due(status: &RolloutStatus, now: Timestamp) -> Due {
     match (status.phase.as_deref(), &status.stable) {
         // What a person went back to came from no commit that is applied.
         (Some("Idle"), Some(stable)) if !went_back(status, &stable.hash) => {
-            idle(git, &stable.hash, now)
+            idle(git, &stable.hash, passed(status), now)
         }
         _ => awaited(git, now),
     }
@@ -125,7 +127,13 @@ fn went_back(status: &RolloutStatus, stable: &str) -> bool {
     last.is_some_and(|last| last.reason == "WentBack" && last.revision.hash == stable)
 }
 
-fn idle(git: &GitStatus, stable: &str, now: Timestamp) -> Due {
+/// The run that was promoted last, if that was the newest one.
+fn passed(status: &RolloutStatus) -> Option<&str> {
+    let last = status.last_run.as_ref()?;
+    (last.outcome == "Promoted").then_some(last.id.as_str())
+}
+
+fn idle(git: &GitStatus, stable: &str, passed: Option<&str>, now: Timestamp) -> Due {
     let is = |point: &Option<GitPoint>| {
         point
             .as_ref()
@@ -133,7 +141,14 @@ fn idle(git: &GitStatus, stable: &str, now: Timestamp) -> Due {
             .cloned()
     };
     match (is(&git.good), is(&git.bad)) {
-        (Some(_), _) => awaited(git, now),
+        (Some(_), _) => match &git.remedy {
+            Some(remedy)
+                if !remedy.suspended.is_empty() && passed.is_some_and(|run| run != remedy.run) =>
+            {
+                Due::Lift(remedy.clone())
+            }
+            _ => awaited(git, now),
+        },
         (None, Some(proven)) => Due::Keep(GitPoint {
             run: None,
             ..proven
@@ -326,6 +341,26 @@ mod tests {
         let mut applied = remedy(Some("c3"), None);
         applied.applied = Some(Time(at(200)));
         assert_eq!(due(&remedied(applied), at(300)), Due::Nothing);
+    }
+
+    #[test]
+    fn image_automation_is_let_go_when_a_newer_template_has_passed() {
+        let suspended = GitRemedy {
+            suspended: vec!["flux-system/all".to_owned()],
+            applied: Some(Time(at(200))),
+            ..remedy(Some("c3"), None)
+        };
+        let mut status = remedied(suspended.clone());
+        assert_eq!(due(&status, at(300)), Due::Nothing);
+        if let Some(last) = &mut status.last_run {
+            "newer".clone_into(&mut last.id);
+        }
+        // It may have been rolled back too.
+        assert!(!matches!(due(&status, at(300)), Due::Lift(_)));
+        if let Some(last) = &mut status.last_run {
+            "Promoted".clone_into(&mut last.outcome);
+        }
+        assert_eq!(due(&status, at(300)), Due::Lift(suspended));
     }
 
     #[test]

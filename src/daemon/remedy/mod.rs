@@ -11,6 +11,7 @@
 //!
 //! Not here: what is due (`due`), how commits are undone (`crate::git`).
 
+mod automation;
 mod due;
 mod pull;
 mod told;
@@ -27,7 +28,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tokio::sync::watch;
 
-pub use undo::Means;
+pub use undo::{ImageAutomation, Means};
 
 use super::context::Context;
 use super::leader::Role;
@@ -219,6 +220,7 @@ impl Remedies {
                 self.await_merged(rollout, by, git, (pull, remedy), now)
                     .await
             }
+            Due::Lift(remedy) => self.lift_automations(rollout, git, remedy, now).await,
             Due::AskApplied(remedy) => self.await_applied(rollout, by, git, remedy, now).await,
         }
     }
@@ -236,26 +238,30 @@ impl Remedies {
         let repository = self.flux.repository(&kustomization.repository).await?;
         let run = bad.run.clone().unwrap_or_default();
         let job = undo::Job::new(rollout, &kustomization, &repository, (good, bad), now);
+        let suspended = self
+            .suspend_automations(rollout, &run, &kustomization, &repository)
+            .await;
         let means = self.means.clone();
         let runtime = tokio::runtime::Handle::current();
         let done = match job {
             Ok(job) => tokio::task::spawn_blocking(move || job.done(&means, &runtime)).await?,
             Err(error) => Err(error),
         };
-        match done {
+        let remedy = match done {
             Ok(done) => {
                 if done.outcome == "Reverted" {
                     let repository = &kustomization.repository;
                     self.flux.reconcile_now(by, repository, now).await?;
                 }
-                Ok(GitRemedy { run, ..done })
+                GitRemedy { run, ..done }
             }
-            Err(error) if error.may_pass() => Err(error.into()),
+            Err(error) if error.may_pass() => return Err(error.into()),
             Err(error) => {
                 let why = causes::told(&error);
-                Ok(GitRemedy::none(&run, "NotReverted", &why, now))
+                GitRemedy::none(&run, "NotReverted", &why, now)
             }
-        }
+        };
+        self.with_suspended(rollout, remedy, suspended).await
     }
 
     async fn conclude(

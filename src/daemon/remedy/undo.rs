@@ -45,6 +45,17 @@ pub struct Means {
     pub most: u64,
     /// Where pull requests are opened, if anywhere.
     pub forge: Option<Account>,
+    /// What becomes of image automation that would write the bad tag again.
+    pub image_automation: ImageAutomation,
+}
+
+/// What becomes of Flux's image automation during a remedy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageAutomation {
+    /// It goes on.
+    Leave,
+    /// It is suspended until a newer template has passed.
+    Suspend,
 }
 
 /// One remedy.
@@ -283,6 +294,7 @@ impl Job {
             message,
             commit: commit.map(|commit| commit.0.to_string()),
             pull_request: None,
+            suspended: Vec::new(),
             at: Time(self.now),
             applied: None,
         }

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use super::reader::{Reader, Section};
 use crate::daemon::connect::Error;
-use crate::daemon::remedy::Means;
+use crate::daemon::remedy::{ImageAutomation, Means};
 use crate::git::Signer;
 use crate::git::forge::{Account, Kind};
 
@@ -30,6 +30,8 @@ pub struct Git {
     pub max_download: u16,
     /// Where pull requests are opened. Default: nowhere.
     pub forge: Option<Account>,
+    /// What becomes of image automation that would write the bad tag again. Default: it is left.
+    pub image_automation: ImageAutomation,
 }
 
 impl Default for Git {
@@ -42,6 +44,7 @@ impl Default for Git {
             timeout: Duration::from_secs(120),
             max_download: 512,
             forge: None,
+            image_automation: ImageAutomation::Leave,
         }
     }
 }
@@ -58,6 +61,7 @@ impl Git {
             timeout: self.timeout,
             most: u64::from(self.max_download) << 20,
             forge: self.forge.clone(),
+            image_automation: self.image_automation,
         })
     }
 }
@@ -88,6 +92,19 @@ pub fn git(reader: &mut Reader, root: &Section) -> Git {
             "MiB, 1 to 65535",
         ),
         forge: forge(reader, &section),
+        image_automation: image_automation(reader, &section),
+    }
+}
+
+fn image_automation(reader: &mut Reader, git: &Section) -> ImageAutomation {
+    match reader.text(git, "imageAutomation").as_deref() {
+        None | Some("leave") => ImageAutomation::Leave,
+        Some("suspend") => ImageAutomation::Suspend,
+        Some(other) => {
+            let found = format!("{other:?}");
+            reader.wrong(git, "imageAutomation", &found, "leave or suspend");
+            ImageAutomation::Leave
+        }
     }
 }
 

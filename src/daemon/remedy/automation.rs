@@ -1,0 +1,126 @@
+//! Image automation beside a remedy: without this, Flux would commit the bad tag again as soon as
+//! it is reverted.
+//!
+//! It is suspended before the commit is pushed, and let go when a newer template has passed, or at
+//! once if nothing came of the remedy. What cannot be suspended does not hold up the remedy: it is
+//! said.
+//!
+//! Not here: which automations matter (`kubernetes::flux::automation`).
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::undo::ImageAutomation;
+use super::{Error, Remedies};
+use crate::causes;
+use crate::daemon::publish;
+use crate::kubernetes::crd::{GitRemedy, GitStatus, Rollout};
+use crate::kubernetes::events::reference;
+use crate::kubernetes::flux::{Kustomization, Named, Reach, Repository};
+use crate::rollout::reason::Reason;
+
+/// What was suspended for a remedy.
+#[derive(Debug, Default)]
+pub struct Suspended {
+    automations: Vec<Named>,
+    why_not: Option<String>,
+}
+
+impl Remedies {
+    /// Suspends what would write the bad tag again, if the settings say so.
+    pub(super) async fn suspend_automations(
+        &self,
+        rollout: &Rollout,
+        run: &str,
+        kustomization: &Kustomization,
+        repository: &Repository,
+    ) -> Suspended {
+        if self.means.image_automation == ImageAutomation::Leave {
+            return Suspended::default();
+        }
+        let reach = Reach {
+            repository: kustomization.repository.clone(),
+            branch: repository.branch.clone(),
+            path: kustomization.path.clone(),
+        };
+        let named = named(rollout);
+        match self.flux.suspend_automations(&reach, &named, run).await {
+            Ok(automations) => Suspended {
+                automations,
+                why_not: None,
+            },
+            Err(error) => Suspended {
+                automations: Vec::new(),
+                why_not: Some(causes::told(&error)),
+            },
+        }
+    }
+
+    /// The remedy with what was suspended for it; what it does not need is let go.
+    pub(super) async fn with_suspended(
+        &self,
+        rollout: &Rollout,
+        remedy: GitRemedy,
+        suspended: Suspended,
+    ) -> Result<GitRemedy, Error> {
+        let needed = ["Reverted", "PullRequested", "Restored"];
+        if !needed.contains(&remedy.outcome.as_str()) {
+            for at in &suspended.automations {
+                self.flux.lift_automation(at, &named(rollout)).await?;
+            }
+            return Ok(remedy);
+        }
+        let told: String = suspended.automations.iter().map(told).collect();
+        let why_not = suspended.why_not.map(|why| {
+            format!("; image automation is not suspended and may write the tag again: {why}")
+        });
+        let message = [remedy.message, told, why_not.unwrap_or_default()].concat();
+        let names = suspended.automations.iter();
+        let names = names.map(|at| format!("{}/{}", at.namespace, at.name));
+        Ok(GitRemedy {
+            message,
+            suspended: names.collect(),
+            ..remedy
+        })
+    }
+
+    /// Lets go what was suspended for a remedy: a newer template has passed.
+    pub(super) async fn lift_automations(
+        &self,
+        rollout: &Rollout,
+        git: GitStatus,
+        mut remedy: GitRemedy,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let names = std::mem::take(&mut remedy.suspended);
+        for name in &names {
+            let (namespace, name) = name.split_once('/').unwrap_or_default();
+            let at = Named {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            };
+            self.flux.lift_automation(&at, &named(rollout)).await?;
+        }
+        let run = remedy.run.clone();
+        let remedy = Some(remedy);
+        self.write(rollout, &GitStatus { remedy, ..git }).await?;
+        let reason = [Reason::AutomationResumed {
+            names: names.join(", "),
+        }];
+        let about = [reference(rollout)];
+        publish::tell(&self.context, &about, &run, &reason, now);
+        Ok(())
+    }
+}
+
+fn named(rollout: &Rollout) -> String {
+    let namespace = rollout.namespace().unwrap_or_default();
+    format!("{namespace}/{}", rollout.name_any())
+}
+
+fn told(at: &Named) -> String {
+    let Named { namespace, name } = at;
+    format!(
+        "; ImageUpdateAutomation {namespace}/{name} is suspended until a newer template has passed (or: flux resume image update {name} -n {namespace})"
+    )
+}

@@ -1,0 +1,64 @@
+//! Flux's image automation writes the bad tag again as soon as it is reverted, unless it is
+//! suspended.
+
+use serde_json::json;
+use sluice::kubernetes::flux::SUSPENDED_FOR;
+
+use super::world::virtually;
+use super::{MINUTE, Shop};
+
+#[test]
+fn image_automation_is_suspended_until_a_newer_release_passes() {
+    virtually(async {
+        for (mode, commits) in [("leave", 5), ("suspend", 4)] {
+            let shop = Shop::open().await;
+            let _daemon = shop.daemon_with(&json!({"imageAutomation": mode}));
+            let good = shop.released("2", "0", "Promoted").await;
+            shop.good_is(good).await;
+            shop.commit("3", "0.3");
+            shop.flux.newest("3");
+            shop.ended("3", "RolledBack").await;
+            let applied = || async {
+                shop.remedy()
+                    .await
+                    .is_some_and(|remedy| remedy.outcome == "Reverted")
+            };
+            shop.world
+                .until("it is reverted", MINUTE * 3, applied)
+                .await;
+            shop.world.clock.sleep(MINUTE * 2).await;
+            let log = shop.team.says(&["log", "--format=%s", "main"]);
+            assert_eq!(log.lines().count(), commits, "{mode}: {log}");
+            if mode == "leave" {
+                continue;
+            }
+            let remedy = shop.remedy().await.unwrap();
+            assert_eq!(remedy.suspended, ["flux-system/all"]);
+            assert!(
+                remedy
+                    .message
+                    .contains("flux resume image update all -n flux-system")
+            );
+            let automation = shop.flux.automation().await;
+            let mark = format!("default/shop {}", remedy.run);
+            assert_eq!(automation.data["spec"]["suspend"], true);
+            assert_eq!(
+                automation.metadata.annotations.unwrap()[SUSPENDED_FOR],
+                mark
+            );
+
+            shop.flux.newest("4");
+            shop.released("4", "0", "Promoted").await;
+            let resumed = || async {
+                shop.remedy()
+                    .await
+                    .is_some_and(|remedy| remedy.suspended.is_empty())
+            };
+            shop.world.until("it goes on", MINUTE * 3, resumed).await;
+            let automation = shop.flux.automation().await;
+            assert!(automation.data["spec"]["suspend"].is_null());
+            let annotations = automation.metadata.annotations.unwrap_or_default();
+            assert_eq!(annotations.get(SUSPENDED_FOR), None);
+        }
+    });
+}
