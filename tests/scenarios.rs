@@ -24,6 +24,7 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    bake_damage_after_the_promotion: "bake/damage-after-the-promotion.yaml",
     bad_days_a_bad_release_while_the_api_server_fails: "bad-days/a-bad-release-while-the-api-server-fails.yaml",
     bad_days_a_spec_that_turns_bad: "bad-days/a-spec-that-turns-bad.yaml",
     bad_days_another_target_during_the_run: "bad-days/another-target-during-the-run.yaml",

@@ -121,6 +121,7 @@ fn terms() -> Terms {
             no_data: (Duration::from_secs(300), NoDataThen::Hold),
         },
         progress_deadline: Duration::from_secs(600),
+        bake: None,
         restore_template: true,
         config_changes: ConfigChanges::Report,
         known_good: KnownGood::Canary,
@@ -172,6 +173,8 @@ fn state(evidence: Evidence, begun: Timestamp) -> State {
         straight: false,
         smoked: false,
         smoke_hindered: None,
+        bakes: false,
+        limits: Vec::new(),
         forced: false,
     };
     State {

@@ -194,6 +194,7 @@ fn terms(settings: &Settings) -> Terms {
             no_data: (DAYS, NoDataThen::Hold),
         },
         progress_deadline: DAYS,
+        bake: None,
         restore_template: true,
         config_changes: ConfigChanges::Report,
         known_good: KnownGood::Canary,
@@ -229,6 +230,8 @@ fn state(evidence: Evidence, weight: u8, now: f64) -> State {
         straight: false,
         smoked: false,
         smoke_hindered: None,
+        bakes: false,
+        limits: Vec::new(),
         forced: false,
     };
     State {

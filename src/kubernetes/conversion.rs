@@ -80,6 +80,7 @@ impl Problems {
                 spec.progress_deadline.as_deref(),
                 minutes(10),
             ),
+            bake: self.bake(spec),
             restore_template: spec
                 .on_failure
                 .as_ref()
@@ -124,6 +125,17 @@ impl Problems {
             all.push(read.collect());
         }
         all
+    }
+
+    fn bake(&mut self, spec: &crd::RolloutSpec) -> Option<Duration> {
+        let text = spec.bake.as_deref()?;
+        let stays = spec.on_failure.as_ref();
+        if stays.is_some_and(|then| !then.restore_template) {
+            let wanted =
+                "no bake where `onFailure.restoreTemplate` is false: nothing could be put back";
+            self.note("spec.bake", quoted(text), wanted);
+        }
+        Some(self.positive("spec.bake", Some(text), minutes(10)))
     }
 
     fn target(&mut self, target: &crd::Target) -> String {
@@ -450,6 +462,7 @@ mod tests {
                 no_data: (minutes(5), NoDataThen::Hold),
             },
             progress_deadline: minutes(10),
+            bake: None,
             restore_template: true,
             config_changes: ConfigChanges::Report,
             known_good: KnownGood::Promote,

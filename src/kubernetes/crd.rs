@@ -52,6 +52,10 @@ pub struct RolloutSpec {
     /// Canary pods that are not ready by then fail the run. Default `10m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress_deadline: Option<String>,
+    /// How long a promoted revision is watched on, and taken back if it does worse than what served
+    /// before, e.g. `10m`. Default: not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bake: Option<String>,
     /// What is put back after a failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnFailure>,

@@ -141,6 +141,7 @@ pub fn run_status(terms: &Terms, state: &State, run: &Run) -> RunStatus {
         .as_ref()
         .map(|evidence| evidence.report(&terms.evidence))
         .unwrap_or_default();
+    let after = run.bakes && !matches!(state.phase, Phase::Promoting { .. });
     RunStatus {
         id: run.id.clone(),
         revision: revision_status(&run.revision),
@@ -149,7 +150,10 @@ pub fn run_status(terms: &Terms, state: &State, run: &Run) -> RunStatus {
         started: Time(run.started),
         since: Time(run.since),
         verdict: format!("{:?}", run.verdict),
-        rules: reports.iter().map(rule_status).collect(),
+        rules: reports
+            .iter()
+            .map(|report| rule_status(report, after))
+            .collect(),
         patience: run.patience.clone(),
         next: Some(describe::next(&terms.plan, state, &reports)),
         sampled: state
@@ -159,7 +163,13 @@ pub fn run_status(terms: &Terms, state: &State, run: &Run) -> RunStatus {
     }
 }
 
-fn rule_status(report: &RuleReport) -> RuleStatus {
+/// `after` says that it is about what serves alone since the promotion.
+fn rule_status(report: &RuleReport, after: bool) -> RuleStatus {
+    let sentence = if after {
+        report.sentence_after()
+    } else {
+        report.sentence()
+    };
     let (exact, block, not_worse) = report.reached();
     RuleStatus {
         name: report.rule.clone(),
@@ -173,7 +183,7 @@ fn rule_status(report: &RuleReport) -> RuleStatus {
         bound: rounded(report.bound),
         not_worse: rounded(not_worse),
         not_worse_bound: rounded(report.bound_not_worse),
-        sentence: report.sentence(),
+        sentence,
     }
 }
 
@@ -227,6 +237,7 @@ fn conditions(
         | Phase::Stepping(_)
         | Phase::AwaitingApproval(_)
         | Phase::Promoting { .. }
+        | Phase::Baking(_)
         | Phase::RollingBack { .. } => (false, true, false),
     };
     let (ready, reason, why) = match &state.gate_problem {

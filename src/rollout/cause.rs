@@ -37,6 +37,8 @@ pub enum Cause {
         /// Bad answers that the step down saved, if there was one.
         saved: Option<u64>,
     },
+    /// After its promotion it did worse than what served before.
+    Baked { rule: String, sentence: String },
     /// The canary's pods fail for good.
     Pods(Fate),
     /// The canary's pods were not ready in time.
@@ -75,7 +77,8 @@ impl Cause {
     pub fn saved(&self) -> Option<u64> {
         match self {
             Self::Worse { saved, .. } => *saved,
-            Self::Pods(_)
+            Self::Baked { .. }
+            | Self::Pods(_)
             | Self::Deadline { .. }
             | Self::PromotionStuck { .. }
             | Self::Undecided { .. }
@@ -99,6 +102,7 @@ impl Cause {
                 Outcome::Cancelled
             }
             Self::Worse { .. }
+            | Self::Baked { .. }
             | Self::Pods(_)
             | Self::Deadline { .. }
             | Self::PromotionStuck { .. }
@@ -114,6 +118,7 @@ impl Cause {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Worse { .. } => "Worse",
+            Self::Baked { .. } => "BakeFailed",
             Self::Pods(fate) => match fate.kind {
                 FateKind::CrashLoop => "CrashLoop",
                 FateKind::ImagePull => "ImagePull",
@@ -151,6 +156,9 @@ impl fmt::Display for Cause {
                     }
                     None => Ok(()),
                 }
+            }
+            Self::Baked { rule, sentence } => {
+                write!(out, "{rule} is worse than before the promotion: {sentence}")
             }
             Self::Pods(fate) => write!(out, "{}", fate.detail),
             Self::Deadline { after } => {

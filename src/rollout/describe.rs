@@ -26,6 +26,7 @@ pub fn message(state: &State) -> String {
         }
         Phase::Held { run, why } => held(run, why),
         Phase::Promoting { run, stage } => promoting(run, stage),
+        Phase::Baking(run) => baking(state, run),
         Phase::RollingBack { run, rollback } => {
             format!("{} is put back: {}", run.revision, rollback.cause)
         }
@@ -89,6 +90,19 @@ fn promoting(run: &Run, stage: &Promotion) -> String {
     }
 }
 
+fn baking(state: &State, run: &Run) -> String {
+    let before = state.stable.as_ref();
+    let told = format!(
+        "{} serves and is watched; {} is kept to go back to",
+        run.revision,
+        before.map(ToString::to_string).unwrap_or_default()
+    );
+    match &run.waiting {
+        Some(waiting) => format!("{told}; {waiting} waits"),
+        None => told,
+    }
+}
+
 fn failed(state: &State) -> String {
     let Some(failure) = &state.failed else {
         return "a failed revision is held".to_owned();
@@ -120,6 +134,14 @@ pub fn next(plan: &Plan, state: &State, reports: &[RuleReport]) -> String {
         Phase::Held { .. } => "it goes on by itself when the cause is gone".to_owned(),
         Phase::Promoting { .. } => {
             "when the Deployment is complete the canary is removed".to_owned()
+        }
+        Phase::Baking(run) => {
+            let over = run.since.checked_add(plan.bake.unwrap_or_default());
+            let over = over.unwrap_or(jiff::Timestamp::MAX);
+            format!(
+                "at {} the watch is over and it is promoted; `sluice promote` ends it now, `sluice abort` goes back",
+                over.strftime("%H:%M:%S UTC")
+            )
         }
         Phase::RollingBack { .. } => "when the canary is gone the run is over".to_owned(),
         Phase::Adopting { .. } => "the Deployment is guarded as soon as it is complete".to_owned(),

@@ -34,6 +34,8 @@ pub struct Plan {
     pub analysis: Analysis,
     /// Time in which canary pods must become ready.
     pub progress_deadline: Duration,
+    /// How long a promoted revision is watched on, able to be taken back.
+    pub bake: Option<Duration>,
     /// Whether the template goes back to stable after a failure.
     pub restore_template: bool,
     /// What a changed `ConfigMap` or Secret leads to.

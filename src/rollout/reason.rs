@@ -104,6 +104,13 @@ pub enum Reason {
     PromotionStarted {
         sentence: String,
     },
+    BakeStarted {
+        revision: Revision,
+        sentence: String,
+    },
+    BakeAwaited {
+        revision: Revision,
+    },
     DesiredKept {
         kept: Revision,
         finished: Revision,
@@ -204,6 +211,8 @@ impl Reason {
             Self::Waiting { .. } => "Waiting",
             Self::Resumed => "Resumed",
             Self::PromotionStarted { .. } => "PromotionStarted",
+            Self::BakeStarted { .. } => "BakeStarted",
+            Self::BakeAwaited { .. } => "BakeAwaited",
             Self::DesiredKept { .. } => "DesiredKept",
             Self::DesiredGiven { .. } => "DesiredGiven",
             Self::Promoted { .. } => "Promoted",
@@ -269,6 +278,8 @@ impl Reason {
             | Self::Waiting { .. }
             | Self::Resumed
             | Self::PromotionStarted { .. }
+            | Self::BakeStarted { .. }
+            | Self::BakeAwaited { .. }
             | Self::DesiredKept { .. }
             | Self::DesiredGiven { .. }
             | Self::Promoted { .. }
@@ -398,6 +409,13 @@ impl fmt::Display for Reason {
             ),
             Self::Resumed => write!(out, "goes on"),
             Self::PromotionStarted { sentence } => write!(out, "promotes: {sentence}"),
+            Self::BakeStarted { revision, sentence } => {
+                write!(out, "{revision} serves and is watched on: {sentence}")
+            }
+            Self::BakeAwaited { revision } => write!(
+                out,
+                "{revision} was applied while the one before is still watched: it waits, held; `sluice promote` ends the watch"
+            ),
             Self::DesiredKept { kept, finished } => write!(
                 out,
                 "{kept} was applied during the promotion of {finished}: it is kept, and tried when that is finished"

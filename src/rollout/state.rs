@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::bound::Bound;
-use super::evidence::{Evidence, Verdict};
+use super::evidence::{Evidence, Limit, Verdict};
 use super::reason::{Cause, HeldWhy, Outcome};
 use super::revision::Revision;
 
@@ -102,6 +102,8 @@ pub enum Phase {
     Held { run: Run, why: HeldWhy },
     /// The revision is proven; the Deployment rolls natively.
     Promoting { run: Run, stage: Promotion },
+    /// The revision serves alone and is watched; what served before is still stable.
+    Baking(Run),
     /// Traffic, canary and template are put back.
     RollingBack { run: Run, rollback: Rollback },
     /// The Deployment is held with a revision that failed.
@@ -126,6 +128,7 @@ impl Phase {
             Self::Preparing(run)
             | Self::Stepping(run)
             | Self::AwaitingApproval(run)
+            | Self::Baking(run)
             | Self::Held { run, .. } => run.set_back(now),
             Self::Promoting { run, stage } => {
                 run.set_back(now);
@@ -148,6 +151,7 @@ impl Phase {
             Self::Preparing(run)
             | Self::Stepping(run)
             | Self::AwaitingApproval(run)
+            | Self::Baking(run)
             | Self::Held { run, .. }
             | Self::Promoting { run, .. }
             | Self::RollingBack { run, .. } => Some(run),
@@ -166,6 +170,7 @@ impl Phase {
             Self::AwaitingApproval(_) => "AwaitingApproval",
             Self::Held { .. } => "Held",
             Self::Promoting { .. } => "Promoting",
+            Self::Baking(_) => "Baking",
             Self::RollingBack { .. } => "RollingBack",
             Self::Failed => "Failed",
             Self::Suspended => "Suspended",
@@ -217,6 +222,12 @@ pub struct Run {
     /// Why a smoke test cannot be made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smoke_hindered: Option<String>,
+    /// It serves, but is watched on before it takes the place of what was stable.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bakes: bool,
+    /// What it is watched by then, from when the promotion was decided.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<Limit>,
     /// A person let it through, whatever the evidence says.
     #[serde(default)]
     pub forced: bool,

@@ -343,6 +343,7 @@ impl Invariants {
             return;
         }
         self.note_good(status, &before);
+        self.baked(status, &before);
         match phase.as_str() {
             "RollingBack" => {
                 self.failed.insert(tried);
@@ -370,6 +371,30 @@ impl Invariants {
         }
         if before == "Adopting" {
             self.good.extend(image(&status["stable"]));
+        }
+    }
+
+    /// What failed while it baked is put back before its run is over; what is bad alone is not kept.
+    fn baked(&mut self, status: &Value, before: &str) {
+        let last = &status["lastRun"];
+        let ended = last["revision"]["images"][0]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let stable = status["stable"]["images"][0].as_str().unwrap_or_default();
+        if before == "RollingBack" && last["reason"] == "BakeFailed" {
+            let live = self.mirror.target().map(image).unwrap_or_default();
+            if ended == stable || live == ended {
+                self.broken(
+                    "9 a failed bake leads back",
+                    format!("{ended} failed, {live} is the template, {stable} is stable"),
+                );
+            }
+        }
+        let seen = !self.open && self.journal.now().saturating_sub(self.wanted_since) > 30_000;
+        let bad = seen && ended.starts_with("shop:after") && !self.exempt.contains(&ended);
+        if before == "Baking" && last["outcome"] == "Promoted" && bad {
+            self.broken("6 nothing bad passes a bake", ended);
         }
     }
 

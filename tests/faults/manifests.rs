@@ -54,6 +54,7 @@ fn behaviour(image: &str) -> Vec<(&'static str, &'static str)> {
         .unwrap_or_default();
     match kind {
         "bad" => vec![("errors", "0.6")],
+        "after" => vec![("errors", "0, 0.6 above 90%")],
         "late" => vec![("errors", "0, 0.6 above 40%")],
         "crash" => vec![("fate", "crash")],
         "pull" => vec![("fate", "pull")],
@@ -63,8 +64,10 @@ fn behaviour(image: &str) -> Vec<(&'static str, &'static str)> {
 }
 
 /// The image of the nth release.
-pub fn image(kind: Kind, number: u32) -> String {
+pub fn image(kind: Kind, number: u32, bake: bool) -> String {
     let word = match kind {
+        // Bad only once it serves alone.
+        Kind::LateBad if bake => "after",
         Kind::Good => "good",
         Kind::Bad => "bad",
         Kind::LateBad => "late",
@@ -92,7 +95,7 @@ pub fn rollout(settings: &Settings) -> Value {
     } else {
         "hold"
     };
-    json!({
+    let mut rollout = json!({
         "apiVersion": "sluice.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "shop", "namespace": "default"},
         "spec": {
             "target": {"kind": "Deployment", "name": "shop"},
@@ -109,5 +112,9 @@ pub fn rollout(settings: &Settings) -> Value {
             "progressDeadline": "40s",
             "onFailure": {"restoreTemplate": settings.restore_template},
         },
-    })
+    });
+    if settings.bake {
+        rollout["spec"]["bake"] = json!("20s");
+    }
+    rollout
 }

@@ -37,6 +37,8 @@ pub struct Settings {
     /// Whether a run without metrics is rolled back rather than held.
     pub no_data_rolls_back: bool,
     pub restore_template: bool,
+    /// Whether what is promoted is watched on.
+    pub bake: bool,
 }
 
 /// Something happens.
@@ -226,6 +228,8 @@ impl Schedule {
             events.push(rare(&mut draw, &settings));
         }
         events.sort_by_key(|event| event.at);
+        let bake = settings.restore_template && seed.is_multiple_of(3);
+        let settings = Settings { bake, ..settings };
         Self {
             seed,
             settings,
@@ -254,6 +258,7 @@ fn settings(draw: &mut Draw) -> Settings {
         approval: draw.chance(15),
         no_data_rolls_back: draw.chance(20),
         restore_template: !draw.chance(15),
+        bake: false,
     }
 }
 

@@ -32,7 +32,7 @@ impl World {
         match act {
             Act::Release(kind) => {
                 self.releases += 1;
-                let image = manifests::image(*kind, self.releases);
+                let image = manifests::image(*kind, self.releases, self.schedule.settings.bake);
                 self.release(image).await;
             }
             Act::Return => self.release(STABLE.to_owned()).await,

@@ -2,6 +2,7 @@
 //!
 //! Not here: what is new (`idle`), and how a run's objects are put back (`rolling_back`).
 
+use super::baking;
 use super::idle::{drop_desired, has_failed, keep_desired};
 use super::pass::Pass;
 use super::rolling_back::clear_leftovers;
@@ -45,6 +46,10 @@ fn detach(pass: &mut Pass<'_>) {
         return;
     }
     pass.state.phase = match pass.state.phase.run().cloned() {
+        Some(run) if run.bakes => {
+            baking::conclude(pass, &run);
+            Phase::Suspended
+        }
         Some(run) => pass.roll_back(run, Cause::Detached),
         None => Phase::Suspended,
     };
@@ -148,12 +153,14 @@ fn notice_bypass(pass: &mut Pass<'_>) {
     let Some(stable) = pass.state.stable.clone() else {
         return;
     };
-    let proven =
-        if let Phase::Promoting { run, .. } | Phase::RollingBack { run, .. } = &pass.state.phase {
-            Some(&run.revision)
-        } else {
-            None
-        };
+    let proven = if let Phase::Promoting { run, .. }
+    | Phase::Baking(run)
+    | Phase::RollingBack { run, .. } = &pass.state.phase
+    {
+        Some(&run.revision)
+    } else {
+        None
+    };
     let leaves = |revision: &Revision| {
         let ended = pass.state.last_run.as_ref().map(|run| &run.revision);
         let returns = target.revision.same(&stable) && !target.complete;

@@ -283,6 +283,8 @@ pub(super) fn begun(pass: &mut Pass<'_>, revision: Revision, trigger: Trigger) -
         straight: false,
         smoked: false,
         smoke_hindered: None,
+        bakes: false,
+        limits: Vec::new(),
         forced: false,
     }
 }

@@ -12,6 +12,7 @@
 
 mod adopting;
 mod back;
+mod baking;
 mod guard;
 mod idle;
 mod known;
@@ -78,6 +79,7 @@ fn step(pass: &mut Pass<'_>, phase: Phase) -> Phase {
         Phase::AwaitingApproval(run) => stepping::awaiting_approval(pass, run),
         Phase::Held { run, why } => running::held(pass, run, why),
         Phase::Promoting { run, stage } => promoting::promoting(pass, run, stage),
+        Phase::Baking(run) => baking::baking(pass, run),
         Phase::RollingBack { run, rollback } => rolling_back::rolling_back(pass, run, rollback),
     }
 }

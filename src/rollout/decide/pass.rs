@@ -50,14 +50,19 @@ impl<'a> Pass<'a> {
 
     /// Folds the new samples into the run's evidence.
     pub fn take_samples(&mut self) {
+        let after = matches!(self.state.phase, Phase::Baking(_));
         let routed = self.state.phase.run().is_some_and(|run| run.peak > 0);
         let Some(evidence) = &mut self.state.evidence else {
             return;
         };
-        evidence.follow(&self.terms.evidence);
+        if !after {
+            evidence.follow(&self.terms.evidence);
+        }
         let before = evidence.share().ok;
         for sample in &self.seen.metrics.samples {
-            if routed {
+            if after {
+                evidence.observe_after(&self.terms.evidence, sample);
+            } else if routed {
                 evidence.observe(&self.terms.evidence, sample);
             } else {
                 evidence.baseline(&self.terms.evidence, sample);
@@ -150,6 +155,20 @@ impl<'a> Pass<'a> {
                     })
                 })
             })
+    }
+
+    /// Whether each rule that is asked after the promotion has a sample that is young enough.
+    pub fn fresh_after(&self) -> bool {
+        let Some(evidence) = &self.state.evidence else {
+            return true;
+        };
+        let stale = self.terms.tuning.stale_after;
+        let asked = self.terms.evidence.questions.iter();
+        let mut asked = asked.filter(|question| evidence.asks(&question.name));
+        asked.all(|question| {
+            let newest = evidence.newest(&question.name);
+            newest.is_some_and(|at| self.since(at).max(elapsed(self.now(), at)) <= stale)
+        })
     }
 
     /// The time without a sample, counted from the run's start at the earliest.

@@ -6,6 +6,7 @@
 //! the newer one is given back.
 
 use super::back;
+use super::baking;
 use super::idle::{drop_desired, keep_desired, keep_stable, settle_pause};
 use super::known;
 use super::pass::Pass;
@@ -20,6 +21,7 @@ use crate::rollout::state::{Phase, Promotion, Run, Trigger};
 /// Begins the promotion of a run.
 pub(super) fn begin(pass: &mut Pass<'_>, mut run: Run, sentence: String) -> Phase {
     run.proof = Some(sentence.clone());
+    run.limits = baking::limits(pass, &run);
     pass.tell(Reason::PromotionStarted { sentence });
     let now = pass.now();
     run.since = now;
@@ -188,8 +190,21 @@ pub(super) fn stuck(pass: &mut Pass<'_>, target: &Target, since: jiff::Timestamp
 fn drain(pass: &mut Pass<'_>, mut run: Run) -> Phase {
     run.weight = 0;
     run.weight_since = None;
+    run.bakes = baking::is_due(pass, &run);
+    if !run.bakes {
+        take_place(pass, &run);
+    }
+    keep_off(pass);
+    Phase::Promoting {
+        run,
+        stage: Promotion::Draining { since: pass.now() },
+    }
+}
+
+/// The revision is stable from now on.
+pub(super) fn take_place(pass: &mut Pass<'_>, run: &Run) {
     keep_stable(pass, run.revision.clone());
-    known::note_promoted(pass, &run);
+    known::note_promoted(pass, run);
     if let Trigger::Back { from } = &run.trigger {
         back::leave(pass, from);
     }
@@ -197,11 +212,6 @@ fn drain(pass: &mut Pass<'_>, mut run: Run) -> Phase {
         pass.state.config = Some(digest.clone());
     } else if let Some(target) = pass.target() {
         pass.state.config = Some(target.config.clone());
-    }
-    keep_off(pass);
-    Phase::Promoting {
-        run,
-        stage: Promotion::Draining { since: pass.now() },
     }
 }
 
@@ -215,13 +225,21 @@ fn clearing(pass: &mut Pass<'_>, target: &Target, mut run: Run) -> Phase {
             stage: Promotion::Removing,
         };
     }
+    if run.bakes {
+        return baking::begin(pass, run);
+    }
     settle_pause(pass, target);
+    conclude(pass, &run);
+    Phase::Idle
+}
+
+/// The run is over, and its revision serves.
+pub(super) fn conclude(pass: &mut Pass<'_>, run: &Run) {
     pass.tell(Reason::Promoted {
         revision: run.revision.clone(),
     });
     let proof = run.proof.clone().unwrap_or_default();
-    close(pass, &run, Outcome::Promoted, ended_as(&run), proof);
-    Phase::Idle
+    close(pass, run, Outcome::Promoted, ended_as(run), proof);
 }
 
 /// The reason of a promotion: by evidence or a person's word, as known good, or as the way back.

@@ -5,6 +5,7 @@
 //! who may ask. Requests are annotations, so the API server's RBAC has decided that.
 
 use super::back;
+use super::baking;
 use super::pass::Pass;
 use super::promoting;
 use super::running::{resume, stay};
@@ -121,12 +122,14 @@ fn act(
         stage: Promotion::Draining { .. } | Promotion::Removing,
         ..
     } = phase
+        && !run.bakes
     {
         return Err(
             "the revision serves already; `kubectl rollout undo` starts a run back".to_owned(),
         );
     }
     let promoting = matches!(phase, Phase::Promoting { .. });
+    let baking = matches!(phase, Phase::Baking(_));
     match request.act.as_str() {
         "abort" | "rollback" => Ok((pass.roll_back(run, Cause::Aborted), "rolls back".to_owned())),
         "alert" => {
@@ -144,6 +147,14 @@ fn act(
         _ if promoting => {
             Err("the promotion is under way; `sluice abort` takes it back".to_owned())
         }
+        "promote" if baking => {
+            baking::conclude(pass, &run);
+            Ok((Phase::Idle, "promoted, and watched no more".to_owned()))
+        }
+        _ if baking => Err(
+            "the revision serves and is watched; `sluice promote` ends the watch, `sluice abort` goes back"
+                .to_owned(),
+        ),
         "promote" => Ok(promote(pass, run)),
         "approve" => approve(pass, phase, run),
         "hold" => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::baking;
 use super::guard::forget_target;
 use super::idle::keep_desired;
 use super::known;
@@ -23,7 +24,7 @@ const LONGEST_LEAVE: Duration = Duration::from_secs(120);
 /// Traffic, canary and template are put back.
 pub(super) fn rolling_back(pass: &mut Pass<'_>, run: Run, mut rollback: Rollback) -> Phase {
     rollback.off_since = take_away(pass, rollback.off_since);
-    let restored = restore(pass, &run, &rollback.cause);
+    let restored = restore(pass, &run, &rollback);
     if canary_gone(pass) && restored {
         return finish(pass, &run, &rollback.cause);
     }
@@ -107,15 +108,17 @@ pub(super) fn clear_leftovers(pass: &mut Pass<'_>) -> bool {
 }
 
 /// Puts the template back, where the cause asks for it. Whether that is done.
-fn restore(pass: &mut Pass<'_>, run: &Run, cause: &Cause) -> bool {
+fn restore(pass: &mut Pass<'_>, run: &Run, rollback: &Rollback) -> bool {
     let Some(target) = pass.target() else {
         return true;
     };
-    match cause {
+    match rollback.cause {
         Cause::TargetGone | Cause::WentOut | Cause::Superseded => true,
-        Cause::Returned => reopen(pass, target),
+        _ if run.bakes => baking::put_back(pass, target, run, rollback.since),
+        Cause::Returned => reopen(pass, target, run),
         Cause::Detached => restore_template(pass, target, run, keep_newest),
         Cause::Worse { .. }
+        | Cause::Baked { .. }
         | Cause::Pods(_)
         | Cause::Deadline { .. }
         | Cause::PromotionStuck { .. }
@@ -142,7 +145,12 @@ fn keep_newest(pass: &mut Pass<'_>, revision: &Revision) {
 }
 
 /// The template was stable's already: if it still is, only the gate is to be opened.
-fn reopen(pass: &mut Pass<'_>, target: &Target) -> bool {
+fn reopen(pass: &mut Pass<'_>, target: &Target, run: &Run) -> bool {
+    if target.paused && rolled(target, &run.revision) {
+        let expect = target.revision.clone();
+        pass.act(Action::Unpause { expect });
+        return true;
+    }
     super::idle::settle_pause(pass, target);
     true
 }
@@ -222,6 +230,7 @@ fn finish(pass: &mut Pass<'_>, run: &Run, cause: &Cause) -> Phase {
         }
         Cause::Detached => Phase::Suspended,
         Cause::Worse { .. }
+        | Cause::Baked { .. }
         | Cause::Pods(_)
         | Cause::Deadline { .. }
         | Cause::PromotionStuck { .. }

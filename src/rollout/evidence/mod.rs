@@ -8,6 +8,7 @@
 //!
 //! Not here: reading counters (the edges), and what follows from a verdict (the decision).
 
+mod after;
 mod errors;
 mod goal;
 mod guard;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use after::Limit;
 pub use goal::GoalReport;
 pub use guard::ShareReport;
 pub use noise::Pods;

@@ -33,7 +33,7 @@ pub(super) struct Rule {
     margin: Option<(f64, f64)>,
     pub(super) newest: Option<Timestamp>,
     /// Seconds and requests of all samples, for the traffic's rate.
-    seconds: f64,
+    pub(super) seconds: f64,
     requests: f64,
     /// Start of the open block.
     open_since: Option<Timestamp>,

@@ -292,6 +292,21 @@ impl Times {
 
     /// The boundary (index) above which the noise of pods is learned: stable's p95, once enough
     /// of its slow requests are known.
+    /// What is known of stable above a boundary, and its seconds: that of `seconds`, else the first
+    /// above the quantile `q`.
+    pub(super) fn known_tail(&self, q: f64, seconds: Option<f64>) -> Option<(Arm, f64)> {
+        let total: f64 = self.known.iter().sum();
+        let tail = |cut: usize| above(&self.known, cut);
+        let cut = match seconds {
+            Some(seconds) => self
+                .boundaries
+                .iter()
+                .position(|le| *le >= seconds - 1e-9)?,
+            None => (0..self.boundaries.len()).find(|cut| tail(*cut) <= (1.0 - q) * total)?,
+        };
+        Some((Arm::new(total, tail(cut)), *self.boundaries.get(cut)?))
+    }
+
     pub(super) fn noise_boundary(&self) -> Option<usize> {
         let known: f64 = self.known.iter().sum();
         (known >= 4.0 * LEAST_KNOWN).then(|| self.told_boundary(0.95))?

@@ -46,6 +46,7 @@ pub(in crate::rollout) fn plan(steps: &[(u8, u64)]) -> Plan {
             no_data: (Duration::from_secs(300), NoDataThen::Hold),
         },
         progress_deadline: Duration::from_secs(600),
+        bake: None,
         restore_template: true,
         config_changes: ConfigChanges::Report,
         known_good: KnownGood::Canary,
@@ -373,6 +374,8 @@ fn state(evidence: Evidence, weight: u8, now: Timestamp) -> State {
         straight: false,
         smoked: false,
         smoke_hindered: None,
+        bakes: false,
+        limits: Vec::new(),
         forced: false,
     };
     State {

@@ -20,6 +20,7 @@ enum Happens {
     Apply(u8),
     Scale(i32),
     Health(bool),
+    StableHealth(bool),
     Crashes(bool),
     ComesUp(bool),
     Metrics(bool),
@@ -43,6 +44,7 @@ fn happens() -> impl Strategy<Value = Happens> {
         3 => (1..5_u8).prop_map(Happens::Apply),
         1 => (0..8_i32).prop_map(Happens::Scale),
         2 => any::<bool>().prop_map(Happens::Health),
+        1 => any::<bool>().prop_map(Happens::StableHealth),
         1 => any::<bool>().prop_map(Happens::Crashes),
         1 => any::<bool>().prop_map(Happens::ComesUp),
         1 => any::<bool>().prop_map(Happens::Metrics),
@@ -54,6 +56,11 @@ fn happens() -> impl Strategy<Value = Happens> {
         1 => (1..60_u8).prop_map(Happens::ClockBack),
         1 => Just(Happens::StripLabel),
     ]
+}
+
+/// Whether and how long a promoted revision is watched on.
+fn bake() -> impl Strategy<Value = Option<Duration>> {
+    proptest::option::of((5..60_u64).prop_map(Duration::from_secs))
 }
 
 fn let_happen(model: &mut Model, what: &Happens) {
@@ -71,6 +78,9 @@ fn let_happen(model: &mut Model, what: &Happens) {
         }
         Happens::Health(good) => {
             model.canary_health = if *good { Health::Good } else { Health::Bad };
+        }
+        Happens::StableHealth(good) => {
+            model.stable_health = if *good { Health::Good } else { Health::Bad };
         }
         Happens::Crashes(crashes) => model.crashes = *crashes,
         Happens::ComesUp(comes) => model.comes_up = *comes,
@@ -101,6 +111,7 @@ fn checked_pass(model: &mut Model, effects: usize) {
     rises_only_when_allowed(model, &seen, &decision.next, &decision.actions);
     relief_comes_first(&seen, &model.state, &decision.next, &decision.actions);
     stable_is_left_alone(model, &decision.next, &decision.actions);
+    a_failed_bake_leads_back(model, &decision.next);
     a_second_look_asks_for_nothing_new(model, &seen, &decision.next, &decision.actions);
     holds_are_not_shortened(model, &decision.next);
     model.execute(&decision, effects);
@@ -162,6 +173,28 @@ fn stable_is_left_alone(model: &Model, next: &State, actions: &[Action]) {
             next.phase.name()
         );
     }
+}
+
+/// What baked and failed is never stable, and its run is over only when what served before is
+/// the template again, or when that did not come up in time.
+fn a_failed_bake_leads_back(model: &Model, next: &State) {
+    let Phase::RollingBack { run, rollback } = &model.state.phase else {
+        return;
+    };
+    if !run.bakes || !matches!(next.phase, Phase::Idle) {
+        return;
+    }
+    let waited = model.now.duration_since(rollback.since).as_secs();
+    let stable = next.stable.as_ref();
+    assert!(
+        stable.is_none_or(|stable| !stable.same(&run.revision)),
+        "what failed is stable"
+    );
+    let back = stable.is_some_and(|stable| stable.same(&model.target.revision));
+    assert!(
+        back || waited >= 100,
+        "the run is over without stable's template"
+    );
 }
 
 /// Invariant 5.
@@ -229,8 +262,12 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn the_invariants_hold_whatever_happens(events in proptest::collection::vec(happens(), 1..60)) {
+    fn the_invariants_hold_whatever_happens(
+        events in proptest::collection::vec(happens(), 1..60),
+        bake in bake(),
+    ) {
         let mut model = Model::idle();
+        model.terms.plan.bake = bake;
         for event in &events {
             let_happen(&mut model, event);
         }
@@ -238,12 +275,17 @@ proptest! {
 
     /// Invariant 9: once faults stop, every run ends or waits for a person, and nothing is left over.
     #[test]
-    fn every_schedule_comes_to_rest(events in proptest::collection::vec(happens(), 1..40)) {
+    fn every_schedule_comes_to_rest(
+        events in proptest::collection::vec(happens(), 1..40),
+        bake in bake(),
+    ) {
         let mut model = Model::idle();
+        model.terms.plan.bake = bake;
         for event in &events {
             let_happen(&mut model, event);
         }
         model.metrics = true;
+        model.stable_health = Health::Good;
         model.comes_up = true;
         model.target.replicas = 4;
         model.settle();

@@ -84,6 +84,7 @@ pub fn terms() -> Terms {
             matching: None,
             analysis,
             progress_deadline: Duration::from_secs(120),
+            bake: None,
             restore_template: true,
             config_changes: ConfigChanges::Report,
             known_good: KnownGood::Promote,
@@ -128,6 +129,8 @@ pub struct Model {
     /// Whether stable gets requests; if not, all go to the canary.
     pub baseline: bool,
     pub canary_health: Health,
+    pub stable_health: Health,
+    pub gate: Gate,
     /// New canary pods crash.
     pub crashes: bool,
     /// New canary pods become ready.
@@ -174,6 +177,8 @@ impl Model {
             metrics: true,
             baseline: true,
             canary_health: Health::Good,
+            stable_health: Health::Good,
+            gate: Gate::default(),
             crashes: false,
             comes_up: true,
             rolls: true,
@@ -258,7 +263,7 @@ impl Model {
             },
             metrics: self.metrics(),
             smoked: self.smoked.clone(),
-            gate: Gate::default(),
+            gate: self.gate.clone(),
             kept: self.kept.clone(),
         }
     }
@@ -285,6 +290,10 @@ impl Model {
             Health::Good => 0.0,
             Health::Bad => (canary / 3.0).ceil(),
         };
+        let stable_bad = match self.stable_health {
+            Health::Good => 0.0,
+            Health::Bad => (stable / 3.0).ceil(),
+        };
         let counts = |total, bad| ArmCounts::Proportion { total, bad };
         let questions = self.terms.evidence.questions.iter();
         let sample = |question: &Question| Sample {
@@ -292,7 +301,7 @@ impl Model {
             from: self.sampled,
             to: self.now,
             canary: counts(canary, bad),
-            stable: counts(stable, 0.0),
+            stable: counts(stable, stable_bad),
         };
         Metrics {
             samples: questions.map(sample).collect(),

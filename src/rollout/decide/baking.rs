@@ -1,0 +1,163 @@
+//! Baking: a promoted revision serves alone and is watched on, against what stable was like in
+//! the run. Until that is over what served before is still stable, so that everything which puts
+//! back puts that back: the template rolls back natively, from what is kept.
+//!
+//! A newer template waits, held: a verdict that is nearly there is worth more than the minutes, and
+//! a person who knows better ends the watch (`sluice promote`) or goes back (`sluice abort`, or the
+//! old template). Without fresh samples the watch is not over.
+//!
+//! Not here: the limits (`evidence::after`), and a run that has a canary (`running`).
+
+use jiff::Timestamp;
+
+use super::idle::keep_desired;
+use super::pass::Pass;
+use super::promoting;
+use crate::rollout::action::Action;
+use crate::rollout::evidence::{Evidence, GoalReport, Limit, Verdict};
+use crate::rollout::observation::{GateMode, Target};
+use crate::rollout::reason::{Cause, Reason};
+use crate::rollout::state::{Phase, Run, Trigger};
+
+/// How much of the time must have been seen.
+const MOST: f64 = 0.9;
+
+/// Whether a run's revision is watched on: not what goes back, nor what a person forced.
+pub(super) fn is_due(pass: &Pass<'_>, run: &Run) -> bool {
+    let new = run.trigger == Trigger::Template && !run.straight && !run.forced;
+    pass.plan.bake.is_some() && new
+}
+
+/// What stable was like, as limits, while it can still be seen.
+pub(super) fn limits(pass: &Pass<'_>, run: &Run) -> Vec<Limit> {
+    let evidence = pass.state.evidence.as_ref();
+    let evidence = evidence.filter(|_| is_due(pass, run));
+    evidence.map_or_else(Vec::new, |evidence| evidence.limits(&pass.terms.evidence))
+}
+
+/// The revision serves alone from now on.
+pub(super) fn begin(pass: &mut Pass<'_>, mut run: Run) -> Phase {
+    run.since = pass.now();
+    let limits = std::mem::take(&mut run.limits);
+    pass.tell(Reason::BakeStarted {
+        revision: run.revision.clone(),
+        sentence: told(&limits),
+    });
+    let watch = Evidence::after(&pass.terms.evidence, &limits, run.since);
+    pass.state.evidence = Some(watch);
+    Phase::Baking(run)
+}
+
+fn told(limits: &[Limit]) -> String {
+    let percent = |share: f64| format!("{:.2}%", share * 100.0);
+    let each = limits.iter().map(|limit| {
+        let (most, before) = (percent(limit.max.share), percent(limit.before));
+        format!("{} at most {most}, {before} before", limit.rule)
+    });
+    let each: Vec<String> = each.collect();
+    if each.is_empty() {
+        "no rule knows what was before; alerts and people can take it back".to_owned()
+    } else {
+        each.join("; ")
+    }
+}
+
+/// The revision serves and is watched.
+pub(super) fn baking(pass: &mut Pass<'_>, mut run: Run) -> Phase {
+    let Some(target) = pass.target() else {
+        return pass.roll_back(run, Cause::TargetGone);
+    };
+    let stable = pass.state.stable.as_ref();
+    if stable.is_some_and(|stable| stable.same(&target.revision)) {
+        return pass.roll_back(run, Cause::Returned);
+    }
+    if let Some(cause) = worse(pass, &mut run) {
+        return pass.roll_back(run, cause);
+    }
+    let newer = !target.revision.same(&run.revision);
+    let passed = newer && !target.paused;
+    if passed || is_over(pass, &run) {
+        conclude(pass, &run);
+        return Phase::Idle;
+    }
+    if newer {
+        waits(pass, target, &mut run);
+    } else {
+        keep_shut(pass, target);
+    }
+    Phase::Baking(run)
+}
+
+/// Whether the time is over, most of it was seen, and each rule is shown to stay below its limit.
+fn is_over(pass: &mut Pass<'_>, run: &Run) -> bool {
+    let wait = pass.plan.bake.unwrap_or_default();
+    let evidence = pass.state.evidence.as_ref();
+    let watched = evidence.and_then(Evidence::watched);
+    let seen = watched.is_none_or(|watched| watched >= wait.mul_f64(MOST));
+    let reports = pass.reports();
+    let mut goals = reports.iter().filter_map(|report| report.goal.as_ref());
+    let shown = goals.all(GoalReport::is_below);
+    pass.over(run.since, wait) && seen && shown && pass.fresh_after()
+}
+
+/// The rule that shows it worse than what was before.
+fn worse(pass: &Pass<'_>, run: &mut Run) -> Option<Cause> {
+    let reports = pass.reports();
+    let found = reports
+        .iter()
+        .find(|report| report.verdict == Verdict::Worse)?;
+    run.verdict = Verdict::Worse;
+    Some(Cause::Baked {
+        rule: found.rule.clone(),
+        sentence: found.sentence_after(),
+    })
+}
+
+fn waits(pass: &mut Pass<'_>, target: &Target, run: &mut Run) {
+    let waiting = run.waiting.as_ref();
+    if waiting.is_some_and(|waiting| waiting.same(&target.revision)) {
+        return;
+    }
+    run.waiting = Some(target.revision.clone());
+    pass.tell(Reason::BakeAwaited {
+        revision: target.revision.clone(),
+    });
+}
+
+/// In mode `paused` only a paused Deployment holds what is applied.
+fn keep_shut(pass: &mut Pass<'_>, target: &Target) {
+    if pass.seen.gate.mode == GateMode::Paused && !target.paused && target.complete {
+        let expect = target.revision.clone();
+        pass.act(Action::Pause { expect });
+    }
+}
+
+/// The watch is over: the revision takes stable's place.
+pub(super) fn conclude(pass: &mut Pass<'_>, run: &Run) {
+    promoting::take_place(pass, run);
+    promoting::conclude(pass, run);
+}
+
+/// Puts back what served before, and waits until it does: who applies the failed template again
+/// meanwhile must not stop that half way. A newer one is kept. Whether it is done.
+pub(super) fn put_back(pass: &mut Pass<'_>, target: &Target, run: &Run, since: Timestamp) -> bool {
+    let Some(stable) = pass.state.stable.clone() else {
+        return true;
+    };
+    let expect = target.revision.clone();
+    if !expect.same(&stable) {
+        if !expect.same(&run.revision) {
+            keep_desired(pass, &expect);
+        }
+        pass.act(Action::RestoreTemplate {
+            to: stable,
+            expect,
+            paused: false,
+        });
+    } else if target.complete {
+        return true;
+    } else if target.paused {
+        pass.act(Action::Unpause { expect });
+    }
+    pass.over(since, pass.plan.progress_deadline)
+}

@@ -1,0 +1,221 @@
+//! Timelines of baking: a promoted revision is watched on, and what served before can come back.
+
+use std::time::Duration;
+
+use super::model::{Health, Model, revision};
+use crate::rollout::decide::decide;
+use crate::rollout::observation::GateMode;
+use crate::rollout::reason::{Outcome, Reason};
+use crate::rollout::state::Phase;
+
+/// A revision `v2` that serves and is watched for two minutes.
+fn baking() -> Model {
+    let mut model = Model::idle();
+    model.terms.plan.bake = Some(Duration::from_secs(120));
+    model.apply("v2");
+    assert!(model.until(600, bakes));
+    assert_eq!(model.target.revision, revision("v2"));
+    assert!(model.canary.is_none() && model.route.is_none());
+    model.told.clear();
+    model
+}
+
+fn bakes(model: &Model) -> bool {
+    matches!(model.state.phase, Phase::Baking(_))
+}
+
+fn ended(model: &Model, name: &str, outcome: Outcome) -> bool {
+    let last = model.state.last_run.as_ref();
+    model.state.phase == Phase::Idle
+        && last.is_some_and(|run| run.revision == revision(name) && run.outcome == outcome)
+}
+
+fn told(model: &Model) -> Vec<&'static str> {
+    model.told.iter().map(Reason::name).collect()
+}
+
+fn reason(model: &Model) -> &str {
+    let last = model.state.last_run.as_ref();
+    last.map_or("", |run| run.reason.as_str())
+}
+
+/// What served before the run serves again, alone.
+fn back_on_v1(model: &Model) {
+    assert_eq!(model.state.stable, Some(revision("v1")));
+    assert_eq!(model.target.revision, revision("v1"));
+    assert!(model.target.serving(&revision("v2")).is_none());
+    assert!(!model.target.paused);
+}
+
+#[test]
+fn a_revision_that_bakes_is_promoted_when_its_time_is_over() {
+    let mut model = baking();
+    assert_eq!(model.state.stable, Some(revision("v1")), "not yet");
+    assert!(!model.until(115, |model| !bakes(model)));
+    assert!(model.until(10, |model| ended(model, "v2", Outcome::Promoted)));
+    assert_eq!(told(&model), ["Promoted"]);
+    assert_eq!(model.state.stable, Some(revision("v2")));
+    assert_eq!(model.kept.stable, Some(revision("v2")));
+}
+
+#[test]
+fn damage_while_it_bakes_brings_back_what_served_before() {
+    let mut model = baking();
+    model.stable_health = Health::Bad;
+    assert!(model.until(30, |model| ended(model, "v2", Outcome::RolledBack)));
+    assert_eq!(reason(&model), "BakeFailed");
+    assert_eq!(told(&model), ["RollbackStarted", "RolledBack"]);
+    back_on_v1(&model);
+    // It failed, whatever was shown before.
+    model.apply("v2");
+    assert!(model.until(5, |model| model.state.phase == Phase::Failed));
+}
+
+#[test]
+fn a_newer_template_waits_until_the_watch_is_over() {
+    let mut model = baking();
+    model.apply("v3");
+    assert!(!model.until(60, |model| !bakes(model)));
+    assert_eq!(told(&model), ["BakeAwaited"]);
+    assert!(model.target.paused);
+    assert!(model.until(90, |model| model.state.phase.name() == "Preparing"));
+    assert_eq!(model.state.stable, Some(revision("v2")));
+}
+
+#[test]
+fn a_newer_template_that_waits_is_tried_after_a_watch_that_failed() {
+    let mut model = baking();
+    model.apply("v3");
+    model.stable_health = Health::Bad;
+    assert!(model.until(40, |model| model.target.revision == revision("v1")));
+    assert_eq!(model.kept.desired, Some(revision("v3")));
+    assert!(model.until(5, |model| model.target.revision == revision("v3")));
+    assert_eq!(reason(&model), "BakeFailed");
+    assert!(model.target.paused && model.target.serving(&revision("v1")).is_some());
+    model.stable_health = Health::Good;
+    assert!(
+        model.until(600, |model| model.target.revision == revision("v3")
+            && bakes(model))
+    );
+}
+
+#[test]
+fn people_end_the_watch_in_either_direction() {
+    for (act, outcome, wanted) in [
+        ("promote", Outcome::Promoted, "Promoted"),
+        ("abort", Outcome::RolledBack, "Aborted"),
+        ("rollback", Outcome::RolledBack, "Aborted"),
+        ("alert", Outcome::RolledBack, "Alert"),
+    ] {
+        let mut model = baking();
+        model.ask(act);
+        assert!(model.until(5, |model| ended(model, "v2", outcome)), "{act}");
+        assert_eq!(reason(&model), wanted);
+        if outcome == Outcome::RolledBack {
+            back_on_v1(&model);
+        }
+    }
+    let mut model = baking();
+    model.ask("hold");
+    model.pass();
+    assert!(bakes(&model) && !model.state.answers.last().unwrap().done);
+}
+
+#[test]
+fn the_old_template_again_ends_the_watch_at_once() {
+    let mut model = baking();
+    model.apply("v1");
+    assert!(model.until(5, |model| ended(model, "v2", Outcome::Cancelled)));
+    assert_eq!(reason(&model), "ReturnedToStable");
+    back_on_v1(&model);
+}
+
+#[test]
+fn suspended_while_it_bakes_it_stays_promoted() {
+    let mut model = baking();
+    model.terms.plan.suspended = true;
+    assert!(
+        model.until(10, |model| model.state.phase == Phase::Suspended
+            && !model.target.guarded)
+    );
+    assert_eq!(
+        (reason(&model), model.target.revision.clone()),
+        ("Promoted", revision("v2"))
+    );
+}
+
+#[test]
+fn without_metrics_the_watch_is_not_over_and_what_was_not_seen_is_made_up_for() {
+    let mut model = baking();
+    model.metrics = false;
+    assert!(!model.until(600, |model| !bakes(model)));
+    model.metrics = true;
+    assert!(!model.until(60, |model| !bakes(model)));
+    assert!(model.until(60, |model| ended(model, "v2", Outcome::Promoted)));
+}
+
+#[test]
+fn what_goes_back_or_is_forced_is_not_watched() {
+    let mut model = baking();
+    assert!(model.until(130, |model| ended(model, "v2", Outcome::Promoted)));
+    model.apply("v1");
+    assert!(model.until(5, |model| ended(model, "v1", Outcome::Promoted)));
+    model.apply("v3");
+    assert!(model.until(60, |model| model.weight() == 5));
+    model.ask("promote");
+    assert!(model.until(30, |model| ended(model, "v3", Outcome::Promoted)));
+}
+
+#[test]
+fn the_failed_template_applied_again_does_not_stop_the_way_back() {
+    let mut model = baking();
+    model.stable_health = Health::Bad;
+    model.rolls = false;
+    assert!(model.until(30, |model| model.target.revision == revision("v1")));
+    for _ in 0..3 {
+        model.apply("v2");
+        model.tick();
+        model.pass();
+        model.pass();
+        assert_eq!(
+            (model.target.revision.clone(), model.target.paused),
+            (revision("v1"), false)
+        );
+    }
+    assert_eq!(model.kept.desired, None);
+    model.rolls = true;
+    assert!(model.until(10, |model| ended(model, "v2", Outcome::RolledBack)));
+    back_on_v1(&model);
+}
+
+#[test]
+fn the_way_back_survives_a_crash_at_each_effect() {
+    for effects in 0..5 {
+        let mut model = baking();
+        model.stable_health = Health::Bad;
+        for _ in 0..40 {
+            model.tick();
+            let decision = decide(&model.terms, &model.state, &model.look());
+            let back = matches!(decision.next.phase, Phase::RollingBack { .. });
+            model.execute(&decision, if back { effects } else { usize::MAX });
+            if back {
+                break;
+            }
+        }
+        let done = model.until(60, |model| ended(model, "v2", Outcome::RolledBack));
+        assert!(done, "after {effects} effects: {:?}", model.state.phase);
+        back_on_v1(&model);
+    }
+}
+
+#[test]
+fn in_mode_paused_the_deployment_is_shut_while_it_bakes_and_opened_to_go_back() {
+    let mut model = baking();
+    model.gate.mode = GateMode::Paused;
+    model.pass();
+    assert!(model.target.paused);
+    model.stable_health = Health::Bad;
+    assert!(model.until(30, |model| ended(model, "v2", Outcome::RolledBack)));
+    assert_eq!(model.target.revision, revision("v1"));
+    assert!(model.target.serving(&revision("v2")).is_none());
+}
