@@ -20,7 +20,7 @@ use sluice::rollout::plan::{
     Analysis, ConfigChanges, KnownGood, NoDataThen, Plan, Route, Step, UndecidedThen,
 };
 use sluice::rollout::revision::Revision;
-use sluice::rollout::state::{Phase, Run, State, Trigger};
+use sluice::rollout::state::{Phase, Run, Smoke, State, Trigger};
 use sluice::rollout::terms::{Terms, Tuning};
 
 use super::table::Row;
@@ -171,8 +171,7 @@ fn state(evidence: Evidence, begun: Timestamp) -> State {
         proof: None,
         waiting: None,
         straight: false,
-        smoked: false,
-        smoke_hindered: None,
+        smoke: Smoke::default(),
         bakes: false,
         limits: Vec::new(),
         forced: false,

@@ -216,12 +216,9 @@ pub struct Run {
     /// It goes through without a canary: it was promoted here before, or a person goes back to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub straight: bool,
-    /// It passed its smoke tests.
+    /// How far its smoke tests are.
     #[serde(default)]
-    pub smoked: bool,
-    /// Why a smoke test cannot be made.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub smoke_hindered: Option<String>,
+    pub smoke: Smoke,
     /// It serves, but is watched on before it takes the place of what was stable.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub bakes: bool,
@@ -255,6 +252,21 @@ impl Run {
             Trigger::Config { digest } => format!("{}-{digest}", self.revision.hash),
         }
     }
+}
+
+/// How far the smoke tests before traffic are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Smoke {
+    /// They are not made yet.
+    #[default]
+    Awaited,
+    /// One cannot be made.
+    Hindered {
+        /// Why.
+        why: String,
+    },
+    /// They have passed.
+    Passed,
 }
 
 /// A suspicion that is being looked into.

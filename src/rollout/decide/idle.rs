@@ -15,7 +15,7 @@ use crate::rollout::observation::{GateMode, Target};
 use crate::rollout::plan::ConfigChanges;
 use crate::rollout::reason::Reason;
 use crate::rollout::revision::Revision;
-use crate::rollout::state::{Mending, Phase, Run, Trigger};
+use crate::rollout::state::{Mending, Phase, Run, Smoke, Trigger};
 
 /// A kept template that was not seen for so long does not merely come late.
 const GONE_FOR_GOOD: Duration = Duration::from_secs(60);
@@ -281,8 +281,7 @@ pub(super) fn begun(pass: &mut Pass<'_>, revision: Revision, trigger: Trigger) -
         proof: None,
         waiting: None,
         straight: false,
-        smoked: false,
-        smoke_hindered: None,
+        smoke: Smoke::default(),
         bakes: false,
         limits: Vec::new(),
         forced: false,

@@ -6,17 +6,16 @@ use super::pass::Pass;
 use crate::rollout::action::Action;
 use crate::rollout::observation::Smoked;
 use crate::rollout::reason::{Cause, Reason};
-use crate::rollout::state::{Phase, Run};
+use crate::rollout::state::{Phase, Run, Smoke};
 
 /// What follows before the canary may get traffic; `None` when nothing stands in its way.
 pub(super) fn before_traffic(pass: &mut Pass<'_>, run: &mut Run) -> Option<Phase> {
-    if pass.plan.smoke.is_empty() || run.smoked {
+    if pass.plan.smoke.is_empty() || run.smoke == Smoke::Passed {
         return None;
     }
     match pass.seen.smoked.clone() {
         Some(Smoked::Passed { sentence }) => {
-            run.smoked = true;
-            run.smoke_hindered = None;
+            run.smoke = Smoke::Passed;
             pass.tell(Reason::SmokePassed { sentence });
             None
         }
@@ -25,8 +24,9 @@ pub(super) fn before_traffic(pass: &mut Pass<'_>, run: &mut Run) -> Option<Phase
             Some(pass.roll_back(run.clone(), cause))
         }
         Some(Smoked::Hindered { why }) => {
-            if run.smoke_hindered.as_ref() != Some(&why) {
-                run.smoke_hindered = Some(why.clone());
+            let hindered = Smoke::Hindered { why: why.clone() };
+            if run.smoke != hindered {
+                run.smoke = hindered;
                 pass.tell(Reason::SmokeHindered { why });
             }
             Some(ask(pass, run))

@@ -14,7 +14,7 @@ use crate::rollout::observation::{
 use crate::rollout::plan::{Analysis, ConfigChanges, KnownGood, NoDataThen, Route, UndecidedThen};
 use crate::rollout::reason::{Cause, HeldWhy};
 use crate::rollout::revision::Revision;
-use crate::rollout::state::{Phase, Run, State, Trigger};
+use crate::rollout::state::{Phase, Run, Smoke, State, Trigger};
 use crate::rollout::terms::{Terms, Tuning};
 
 pub(in crate::rollout) fn plan(steps: &[(u8, u64)]) -> Plan {
@@ -372,8 +372,7 @@ fn state(evidence: Evidence, weight: u8, now: Timestamp) -> State {
         proof: None,
         waiting: None,
         straight: false,
-        smoked: false,
-        smoke_hindered: None,
+        smoke: Smoke::default(),
         bakes: false,
         limits: Vec::new(),
         forced: false,
