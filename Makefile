@@ -10,7 +10,7 @@ build: tools
 	$(CARGO) build --release --locked
 
 # Everything that must hold: format, lints, tests, documentation.
-test: kubectl controlplane prometheus sshd lint
+test: kubectl controlplane prometheus sshd postgres lint
 	$(CARGO) test --locked
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
@@ -124,6 +124,15 @@ sshd:
 		apt-get update -q && apt-get install -qy --no-install-recommends openssh-server; } || { \
 		echo "sshd is missing: the tests on it are NOT run." >&2; \
 		echo "Install it: apt-get install openssh-server" >&2; \
+		test "$$CI" != true; }
+
+# The history's database, Debian's own: the tests start a server of theirs.
+.PHONY: postgres
+postgres:
+	@test -d /usr/lib/postgresql || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+		apt-get update -q && apt-get install -qy --no-install-recommends postgresql; } || { \
+		echo "postgresql is missing: the tests on it are NOT run." >&2; \
+		echo "Install it: apt-get install postgresql" >&2; \
 		test "$$CI" != true; }
 
 # Every shipped scenario in real time, its metrics through a real Prometheus: some eleven minutes.
