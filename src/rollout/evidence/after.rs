@@ -1,7 +1,8 @@
 //! After a promotion: what serves now against what stable was like before.
 //!
 //! There is no second arm any more. So each rule that counts requests gets a limit, from the
-//! numbers of the run: a share that stable surely did not exceed, twice what the rule tolerates, or
+//! numbers of the run (from before it only where the run has too few: then an outage may be among
+//! them): a share that stable surely did not exceed, twice what the rule tolerates, or
 //! the rule's own `max` where that is lower; and the tests of a limit ask whether it is exceeded.
 //! Twice, since what differs between before and after need not be the release. A rule about
 //! sampled numbers, or one of which too little was seen before, asks nothing.
@@ -123,10 +124,14 @@ fn none_of(counts: &ArmCounts) -> ArmCounts {
 
 fn limit(rule: &Rule, question: &Question) -> Option<Limit> {
     let (before, seconds) = match &rule.counts {
-        Counts::Errors(errors) => (errors.known, None),
+        Counts::Errors(errors) => {
+            let run = errors.run.stable;
+            let known = if run.total < LEAST { errors.known } else { run };
+            (known, None)
+        }
         Counts::Times(times) => {
             let seconds = question.max.and_then(|max| max.seconds);
-            let (arm, boundary) = times.known_tail(question.told_quantile(), seconds)?;
+            let (arm, boundary) = times.known_tail(question.told_quantile(), seconds, LEAST)?;
             (arm, Some(boundary))
         }
         Counts::Compared(_) | Counts::Bounded(_) => return None,
@@ -247,5 +252,24 @@ mod tests {
         assert_eq!(limit(Some(0.002), 100_000.0), Some(0.002));
         assert_eq!(limit(Some(0.01), 10.0), Some(0.01), "nothing known before");
         assert_eq!(limit(None, 10.0), None);
+    }
+
+    #[test]
+    fn an_outage_before_the_steps_is_not_what_stable_is_like() {
+        let settings = settings(None);
+        let mut run = Evidence::begin(&settings);
+        for second in 1..=60 {
+            run.baseline(&settings, &sample(second, 40.0, 40.0));
+        }
+        assert_eq!(run.limits(&settings), [], "nothing else is known yet");
+        run.weight_changed(&settings, 50, 100, at(60));
+        for second in 70..=100 {
+            let mut both = sample(second, 20.0, 0.0);
+            both.canary = both.stable.clone();
+            run.observe(&settings, &both);
+        }
+        let limit = run.limits(&settings).remove(0);
+        assert!(limit.max.share < 0.05, "{limit:?}");
+        assert_eq!(limit.before.to_bits(), 0.0_f64.to_bits());
     }
 }

@@ -290,13 +290,22 @@ impl Times {
         cuts.into_iter().map(|cut| above(&p, cut)).collect()
     }
 
-    /// The boundary (index) above which the noise of pods is learned: stable's p95, once enough
-    /// of its slow requests are known.
     /// What is known of stable above a boundary, and its seconds: that of `seconds`, else the first
-    /// above the quantile `q`.
-    pub(super) fn known_tail(&self, q: f64, seconds: Option<f64>) -> Option<(Arm, f64)> {
-        let total: f64 = self.known.iter().sum();
-        let tail = |cut: usize| above(&self.known, cut);
+    /// above the quantile `q`. It is what was seen beside the canary, if that were `least` requests.
+    pub(super) fn known_tail(
+        &self,
+        q: f64,
+        seconds: Option<f64>,
+        least: f64,
+    ) -> Option<(Arm, f64)> {
+        let run: f64 = self.run.stable.iter().sum();
+        let counts = if run < least {
+            &self.known
+        } else {
+            &self.run.stable
+        };
+        let total: f64 = counts.iter().sum();
+        let tail = |cut: usize| above(counts, cut);
         let cut = match seconds {
             Some(seconds) => self
                 .boundaries
@@ -307,6 +316,8 @@ impl Times {
         Some((Arm::new(total, tail(cut)), *self.boundaries.get(cut)?))
     }
 
+    /// The boundary (index) above which the noise of pods is learned: stable's p95, once enough
+    /// of its slow requests are known.
     pub(super) fn noise_boundary(&self) -> Option<usize> {
         let known: f64 = self.known.iter().sum();
         (known >= 4.0 * LEAST_KNOWN).then(|| self.told_boundary(0.95))?
