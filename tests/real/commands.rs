@@ -180,6 +180,14 @@ const NOT_RUN: &[(&str, &str)] = &[
         "does not end; the short name is the same resource",
     ),
     ("kubectl apply -f backend.yaml", "a person's own file"),
+    (
+        "kubectl -n sluice-system port-forward service/sluice 8095",
+        "no kubelet",
+    ),
+    (
+        "TOKEN=$(kubectl create token alice --duration 1h)",
+        "a person's own account",
+    ),
 ];
 
 /// Every line of a shell block with kubectl in it.
