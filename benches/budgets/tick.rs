@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use sluice::rollout::decide::decide;
-use sluice::rollout::evidence::{ArmCounts, Evidence, Kind, Question, Sample, Settings, Verdict};
+use sluice::rollout::evidence::{ArmCounts, Evidence, Kind, Question, Sample, Settings};
 use sluice::rollout::observation::{
     Canary, CanaryRoute, Custody, Gate, Kept, Metrics, Observation, Route as SeenRoute, Serving,
     Target,
@@ -20,7 +20,7 @@ use sluice::rollout::plan::{
     Analysis, ConfigChanges, KnownGood, NoDataThen, Plan, Route, Step, UndecidedThen,
 };
 use sluice::rollout::revision::Revision;
-use sluice::rollout::state::{Phase, Run, Smoke, State, Trigger};
+use sluice::rollout::state::{Phase, Run, State, Trigger};
 use sluice::rollout::terms::{Terms, Tuning};
 
 use super::table::Row;
@@ -155,26 +155,10 @@ fn terms() -> Terms {
 fn state(evidence: Evidence, begun: Timestamp) -> State {
     let run = Run {
         id: format!("{}-30", revision("v2").hash),
-        revision: revision("v2"),
-        trigger: Trigger::Template,
-        started: begun,
-        since: begun,
-        step: 0,
         weight: WEIGHT,
         peak: WEIGHT,
-        short_since: None,
         weight_since: Some(begun),
-        suspect: None,
-        suspicions: 0,
-        verdict: Verdict::Undecided,
-        patience: None,
-        proof: None,
-        waiting: None,
-        straight: false,
-        smoke: Smoke::default(),
-        bakes: false,
-        limits: Vec::new(),
-        forced: false,
+        ..Run::begun(revision("v2"), Trigger::Template, begun)
     };
     State {
         phase: Phase::Stepping(run),

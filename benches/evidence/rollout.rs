@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 use sluice::rollout::action::Action;
 use sluice::rollout::decide::decide;
-use sluice::rollout::evidence::{Evidence, Sample, Settings, Verdict};
+use sluice::rollout::evidence::{Evidence, Sample, Settings};
 use sluice::rollout::observation::{
     Canary, CanaryRoute, Custody, Gate, Kept, Metrics, Observation, Route as SeenRoute, Serving,
     Target,
@@ -18,7 +18,7 @@ use sluice::rollout::plan::{
     Analysis, ConfigChanges, KnownGood, NoDataThen, Plan, Route, Step, UndecidedThen,
 };
 use sluice::rollout::revision::Revision;
-use sluice::rollout::state::{Phase, Run, Smoke, State, Trigger};
+use sluice::rollout::state::{Phase, Run, State, Trigger};
 use sluice::rollout::terms::{Terms, Tuning};
 
 use super::traffic::{Traffic, at};
@@ -212,26 +212,9 @@ fn terms(settings: &Settings) -> Terms {
 fn state(evidence: Evidence, weight: u8, now: f64) -> State {
     let run = Run {
         id: format!("{}-30", revision("v2").hash),
-        revision: revision("v2"),
-        trigger: Trigger::Template,
-        started: at(now),
-        since: at(now),
-        step: 0,
         weight,
         peak: weight,
-        short_since: None,
-        weight_since: None,
-        suspect: None,
-        suspicions: 0,
-        verdict: Verdict::Undecided,
-        patience: None,
-        proof: None,
-        waiting: None,
-        straight: false,
-        smoke: Smoke::default(),
-        bakes: false,
-        limits: Vec::new(),
-        forced: false,
+        ..Run::begun(revision("v2"), Trigger::Template, at(now))
     };
     State {
         phase: Phase::Stepping(run),

@@ -211,7 +211,7 @@ async fn take(
 ) -> Result<Vec<Taken>, Refusal> {
     let mut all = Vec::new();
     for rollout in live.cache.rollouts.all() {
-        let Some(run) = on_trial(&rollout) else {
+        let Some(run) = rollout.on_trial() else {
             continue;
         };
         let result = match weigh(live, settings, &rollout, run, alert) {
@@ -235,13 +235,6 @@ async fn take(
         all.push(taken);
     }
     Ok(all)
-}
-
-/// The run that an alert could end.
-fn on_trial(rollout: &Rollout) -> Option<&RunStatus> {
-    let status = rollout.status.as_ref()?;
-    let ending = status.phase.as_deref() == Some("RollingBack");
-    status.run.as_ref().filter(|_| !ending)
 }
 
 fn weigh(

@@ -78,6 +78,15 @@ pub struct RolloutSpec {
     pub suspended: bool,
 }
 
+impl Rollout {
+    /// The run that can still be ended: one goes on, and is not put back already.
+    pub fn on_trial(&self) -> Option<&RunStatus> {
+        let status = self.status.as_ref()?;
+        let ending = status.phase.as_deref() == Some("RollingBack");
+        status.run.as_ref().filter(|_| !ending)
+    }
+}
+
 /// The guarded workload.
 #[derive(Deserialize, Serialize, Clone, Debug, PartialEq, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -234,6 +234,33 @@ pub struct Run {
 }
 
 impl Run {
+    /// One that begins now: nothing of it is done or known yet.
+    pub fn begun(revision: Revision, trigger: Trigger, now: Timestamp) -> Self {
+        Self {
+            id: format!("{}-{}", revision.hash, now.as_second()),
+            revision,
+            trigger,
+            started: now,
+            since: now,
+            step: 0,
+            weight: 0,
+            peak: 0,
+            weight_since: None,
+            short_since: None,
+            suspect: None,
+            suspicions: 0,
+            verdict: Verdict::Undecided,
+            patience: None,
+            proof: None,
+            waiting: None,
+            straight: false,
+            smoke: Smoke::default(),
+            bakes: false,
+            limits: Vec::new(),
+            forced: false,
+        }
+    }
+
     fn set_back(&mut self, now: Timestamp) {
         self.started = self.started.min(now);
         self.since = self.since.min(now);

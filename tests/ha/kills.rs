@@ -2,12 +2,12 @@
 
 use sluice::kubernetes::crd::ACCOUNT;
 
-use super::processes::world;
 use crate::ordeal::{Ground, survive};
+use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn releases_survive_a_daemon_that_is_killed_again_and_again() {
-    let world = world().await;
+    let world = World::listening().await;
     let api = world.cluster.api_address.unwrap();
     let ground = Ground {
         apps: &world,

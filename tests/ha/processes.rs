@@ -2,30 +2,14 @@
 
 use std::time::Duration;
 
-use sluice::clock::Clock;
 use sluice::kubernetes::crd::ACCOUNT;
 use sluice::sandbox::api::{Fault, Matching};
-use sluice::sandbox::cluster::Options;
 
 use super::way::Way;
 use super::world::World;
 use crate::process::Process;
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// A cluster that listens, in real time.
-pub async fn world() -> World {
-    // Fails only when another test of this process was first.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let any = ([127, 0, 0, 1], 0).into();
-    let options = Options {
-        api: Some(any),
-        metrics: Some(any),
-        reload: Duration::from_millis(20),
-        ..Options::in_process(Clock::at_speed(1.0), 7)
-    };
-    World::with(options).await
-}
 
 const ELECTION: &str = "leaderElection: {enabled: true}";
 
@@ -52,7 +36,7 @@ async fn in_a_run(world: &World, rps: u32) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_hand_over_when_asked_to_end_frozen_and_killed() {
-    let world = world().await;
+    let world = World::listening().await;
     let api = world.cluster.api_address.unwrap();
     let start = |name: &str| world.process(name, api, ELECTION);
     let mut a = start("a");
@@ -93,7 +77,7 @@ async fn two_processes_hand_over_when_asked_to_end_frozen_and_killed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_is_cut_off_in_a_run_answers_and_ends_within_2_s() {
-    let world = world().await;
+    let world = World::listening().await;
     let way = Way::to(world.cluster.api_address.unwrap()).await;
     let daemon = world.process("cut", way.address, "");
     in_a_run(&world, 100).await;
@@ -117,7 +101,7 @@ async fn a_process_that_is_cut_off_in_a_run_answers_and_ends_within_2_s() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_retry_after_of_an_hour_keeps_nobody_waiting_for_an_hour() {
-    let world = world().await;
+    let world = World::listening().await;
     let api = world.cluster.api_address.unwrap();
     let throttle = |times| {
         let ours = Matching::any().user(ACCOUNT);

@@ -6,8 +6,6 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sluice::clock::Clock;
-use sluice::sandbox::cluster::Options;
 
 use crate::child::{Server, free_ports};
 use crate::process::{self, Process};
@@ -94,19 +92,6 @@ impl Alertmanager {
     }
 }
 
-pub async fn world() -> World {
-    // Fails only when another test of this process was first.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let any = ([127, 0, 0, 1], 0).into();
-    let options = Options {
-        api: Some(any),
-        metrics: Some(any),
-        reload: Duration::from_millis(20),
-        ..Options::in_process(Clock::at_speed(1.0), 7)
-    };
-    World::with(options).await
-}
-
 /// A daemon that takes critical alerts, and the token's file.
 fn daemon(world: &World, name: &str, api: SocketAddr) -> (Process, PathBuf) {
     let file = process::file(name, "token");
@@ -148,7 +133,7 @@ async fn an_alert_that_begins_in_a_run_ends_it_even_if_the_api_server_was_away()
     if !is_here() {
         return;
     }
-    let world = world().await;
+    let world = World::listening().await;
     let way = Way::to(world.cluster.api_address.unwrap()).await;
     let (daemon, _) = daemon(&world, "alerts", way.address);
     in_a_run(&world).await;

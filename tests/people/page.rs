@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use sluice::clock::Clock;
-use sluice::sandbox::cluster::Options;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -16,19 +14,6 @@ use crate::world::World;
 
 const SECOND: Duration = Duration::from_secs(1);
 const TOKEN: &str = "the-token-of-this-test";
-
-async fn world() -> World {
-    // Fails only when another test of this process was first.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let any = ([127, 0, 0, 1], 0).into();
-    let options = Options {
-        api: Some(any),
-        metrics: Some(any),
-        reload: Duration::from_millis(20),
-        ..Options::in_process(Clock::at_speed(1.0), 7)
-    };
-    World::with(options).await
-}
 
 /// A daemon with a shared token, whose history lies in this file.
 fn daemon(world: &World, name: &str, history: &Path) -> Process {
@@ -94,7 +79,7 @@ fn has_draft(history: &Path) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_asked_at_the_page_is_done_and_a_run_is_kept_once_over_a_kill() {
-    let world = world().await;
+    let world = World::listening().await;
     let folder = tempfile::tempdir().unwrap();
     let history = folder.path().join("history.db");
     let first = daemon(&world, "page", &history);
@@ -175,7 +160,7 @@ fn resident(pid: u32) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_open_pages_cost_little_and_hear_of_changes() {
     const PAGES: usize = 500;
-    let world = world().await;
+    let world = World::listening().await;
     let folder = tempfile::tempdir().unwrap();
     let daemon = daemon(&world, "pages", &folder.path().join("history.db"));
     world.app("shop", 10, "3600s").await;
@@ -254,7 +239,7 @@ fn browsed(url: &str) -> (String, String) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Chromium: make test-page"]
 async fn a_real_browser_shows_the_pages_live_and_complains_of_nothing() {
-    let world = world().await;
+    let world = World::listening().await;
     let folder = tempfile::tempdir().unwrap();
     let daemon = daemon(&world, "browser", &folder.path().join("history.db"));
     in_a_run(&world).await;

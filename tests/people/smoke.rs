@@ -15,7 +15,6 @@ use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::alertmanager::world;
 use crate::process;
 use crate::world::World;
 
@@ -99,7 +98,7 @@ async fn reason(world: &World) -> (String, String) {
 async fn a_canary_gets_traffic_only_after_its_smoke_tests() {
     let mut tasks = JoinSet::new();
     let shop = Shop::open(&mut tasks).await;
-    let world = world().await;
+    let world = World::listening().await;
     let test = |name: &str| {
         format!(
             "- name: {name}\n  http: {{url: 'http://{}/{{{{service}}}}', matches: this is shop-canary}}\n  backoff: 100ms\n",
@@ -193,7 +192,7 @@ async fn synced(world: &World, revision: &str) {
 async fn a_smoke_test_that_fails_after_a_sync_ends_the_run_that_the_sync_began() {
     let mut tasks = JoinSet::new();
     let shop = Shop::open(&mut tasks).await;
-    let world = world().await;
+    let world = World::listening().await;
     world.apply(definition()).await;
     world
         .apply(json!({

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::ops::Deref;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
@@ -47,6 +48,20 @@ impl World {
     pub async fn new() -> Self {
         let clock = Clock::scaled(Timestamp::from_second(1_700_000_000).unwrap(), 1.0);
         Self::with(Options::in_process(clock, 7)).await
+    }
+
+    /// One that listens, in real time, for daemons as processes.
+    pub async fn listening() -> Self {
+        // Fails only when another test of this process was first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let any = ([127, 0, 0, 1], 0).into();
+        let options = Options {
+            api: Some(any),
+            metrics: Some(any),
+            reload: Duration::from_millis(20),
+            ..Options::in_process(Clock::at_speed(1.0), 7)
+        };
+        Self::with(options).await
     }
 
     pub async fn with(options: Options) -> Self {

@@ -167,9 +167,6 @@ impl Syncs {
 
     /// Whether a run goes on whose Deployment this object of Flux applies, as Flux's labels say.
     fn applies(&self, synced: &Synced, rollout: &Rollout) -> bool {
-        let running = rollout.status.as_ref().is_some_and(|status| {
-            status.run.is_some() && status.phase.as_deref() != Some("RollingBack")
-        });
         let namespace = rollout.namespace().unwrap_or_default();
         let deployments = &self.context.cache.deployments;
         let Some(target) = deployments.get(&namespace, &rollout.spec.target.name) else {
@@ -183,7 +180,7 @@ impl Syncs {
             let key = format!("{group}.toolkit.fluxcd.io/{key}");
             target.object.metadata.labels.as_ref()?.get(&key).cloned()
         };
-        running
+        rollout.on_trial().is_some()
             && label("name").as_ref() == Some(&synced.name)
             && label("namespace").as_ref() == Some(&synced.namespace)
     }

@@ -10,12 +10,12 @@ use super::known;
 use super::pass::Pass;
 use super::rolling_back::{canary_gone, clear_leftovers};
 use crate::rollout::action::Action;
-use crate::rollout::evidence::{Evidence, Verdict};
+use crate::rollout::evidence::Evidence;
 use crate::rollout::observation::{GateMode, Target};
 use crate::rollout::plan::ConfigChanges;
 use crate::rollout::reason::Reason;
 use crate::rollout::revision::Revision;
-use crate::rollout::state::{Mending, Phase, Run, Smoke, Trigger};
+use crate::rollout::state::{Mending, Phase, Run, Trigger};
 
 /// A kept template that was not seen for so long does not merely come late.
 const GONE_FOR_GOOD: Duration = Duration::from_secs(60);
@@ -263,29 +263,7 @@ pub(super) fn begun(pass: &mut Pass<'_>, revision: Revision, trigger: Trigger) -
     pass.state.evidence = Some(Evidence::begin(&pass.terms.evidence));
     pass.state.bookmark = None;
     pass.state.failed = None;
-    Run {
-        id: format!("{}-{}", revision.hash, now.as_second()),
-        revision,
-        trigger,
-        started: now,
-        since: now,
-        step: 0,
-        weight: 0,
-        peak: 0,
-        weight_since: None,
-        short_since: None,
-        suspect: None,
-        suspicions: 0,
-        verdict: Verdict::Undecided,
-        patience: None,
-        proof: None,
-        waiting: None,
-        straight: false,
-        smoke: Smoke::default(),
-        bakes: false,
-        limits: Vec::new(),
-        forced: false,
-    }
+    Run::begun(revision, trigger, now)
 }
 
 /// Held with a revision that failed, until the template changes or somebody retries.

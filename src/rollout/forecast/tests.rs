@@ -7,14 +7,14 @@ use jiff::Timestamp;
 use super::*;
 use crate::rollout::action::Action;
 use crate::rollout::decide::decide;
-use crate::rollout::evidence::{Kind, Question, Sample, Verdict};
+use crate::rollout::evidence::{Kind, Question, Sample};
 use crate::rollout::observation::{
     self, Canary, CanaryRoute, Custody, Gate, Kept, Metrics, Observation, Serving, Target,
 };
 use crate::rollout::plan::{Analysis, ConfigChanges, KnownGood, NoDataThen, Route, UndecidedThen};
 use crate::rollout::reason::{Cause, HeldWhy};
 use crate::rollout::revision::Revision;
-use crate::rollout::state::{Phase, Run, Smoke, State, Trigger};
+use crate::rollout::state::{Phase, Run, State, Trigger};
 use crate::rollout::terms::{Terms, Tuning};
 
 pub(in crate::rollout) fn plan(steps: &[(u8, u64)]) -> Plan {
@@ -356,26 +356,9 @@ fn revision(name: &str) -> Revision {
 fn state(evidence: Evidence, weight: u8, now: Timestamp) -> State {
     let run = Run {
         id: "run".to_owned(),
-        revision: revision("v2"),
-        trigger: Trigger::Template,
-        started: now,
-        since: now,
-        step: 0,
         weight,
         peak: weight,
-        weight_since: None,
-        short_since: None,
-        suspect: None,
-        suspicions: 0,
-        verdict: Verdict::Undecided,
-        patience: None,
-        proof: None,
-        waiting: None,
-        straight: false,
-        smoke: Smoke::default(),
-        bakes: false,
-        limits: Vec::new(),
-        forced: false,
+        ..Run::begun(revision("v2"), Trigger::Template, now)
     };
     State {
         phase: Phase::Stepping(run),
