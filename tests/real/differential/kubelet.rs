@@ -44,6 +44,10 @@ fn is_ending(pod: &Value) -> bool {
     pod["metadata"]["deletionTimestamp"].is_string()
 }
 
+fn is_observed(object: &Value) -> bool {
+    object["metadata"]["generation"] == object["status"]["observedGeneration"]
+}
+
 fn name(object: &Value) -> &str {
     object["metadata"]["name"].as_str().unwrap_or_default()
 }
@@ -56,7 +60,8 @@ fn revision(set: &Value) -> i64 {
         .unwrap_or(0)
 }
 
-/// Waits until the `ReplicaSets` have these sizes, wanted and actual.
+/// Waits until the `ReplicaSets` have these sizes, wanted and actual, and the controllers have
+/// said all there is to say: what comes next must not meet half of a change before it.
 pub async fn sizes(player: &Player<'_>, want: &[i64]) -> Answer {
     let started = Instant::now();
     loop {
@@ -66,10 +71,11 @@ pub async fn sizes(player: &Player<'_>, want: &[i64]) -> Answer {
             .iter()
             .filter_map(|set| set["spec"]["replicas"].as_i64())
             .collect();
-        let settled = sets.iter().all(|set| {
-            set["spec"]["replicas"] == set["status"]["replicas"]
-                && set["metadata"]["generation"] == set["status"]["observedGeneration"]
-        });
+        let deployments = items(player, "deployments").await;
+        let settled = deployments.iter().chain(&sets).all(is_observed)
+            && sets
+                .iter()
+                .all(|set| set["spec"]["replicas"] == set["status"]["replicas"]);
         if settled && seen == want {
             return done(json!(seen));
         }
