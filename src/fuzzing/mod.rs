@@ -5,12 +5,14 @@
 //! entry points run in `cargo test` on mutated seeds, so that they cannot rot and so that a find
 //! has a place to become a test.
 //!
-//! Webhook bodies are missing, as there is no webhook yet. Compiled for fuzzing and tests only.
+//! Compiled for fuzzing and tests only.
 
 mod cluster;
+mod gitops;
 mod kept;
 mod people;
 mod sandbox;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -29,13 +31,18 @@ pub struct Target {
 }
 
 /// All entry points.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 17] = [
+    target("alerts", streams::alerts),
     target("annotations", cluster::annotations),
     target("api", sandbox::api),
     target("checkpoint", kept::checkpoint),
     target("exposition", |data| {
         crate::prometheus::fuzzing::exposition(data, &rules())
     }),
+    target("forge", crate::git::forge::fuzzing::forge),
+    target("judge", streams::judge),
+    target("kustomize", gitops::kustomize),
+    target("matcher", streams::matcher),
     target("reply", |data| {
         crate::prometheus::fuzzing::reply(data, &rules())
     }),
@@ -43,6 +50,7 @@ pub const TARGETS: [Target; 11] = [
     target("rules", people::rules),
     target("scenario", sandbox::scenario),
     target("settings", people::settings),
+    target("smoke", people::smoke),
     target("template", cluster::template),
     target("yaml", people::yaml),
 ];

@@ -1,4 +1,4 @@
-//! What people write into files: YAML with places, rules, settings.
+//! What people write into files: YAML with places, rules, smoke tests, settings.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,6 +6,8 @@ use std::time::Duration;
 use super::text;
 use crate::daemon::settings::{Error, Settings};
 use crate::rollout::rule::{self, lint};
+use crate::rollout::smoke::{Attempt, LONGEST_PAUSE, Next, Test, Words};
+use crate::smoke::file;
 use crate::yaml::{self, Kind, Node};
 
 /// What a document may grow to, in values a byte: aliases may not multiply without end.
@@ -74,6 +76,37 @@ fn plain(node: &Node) -> bool {
 
 fn sayable(text: &str) -> bool {
     text != "<<" && !text.contains(|c: char| c.is_control() || c as u32 > 0x7e)
+}
+
+/// A file of smoke tests: each comes to an end, after pauses that are not too long.
+pub fn smoke(data: &[u8]) -> bool {
+    match file::read("tests.yaml", &text(data)) {
+        Ok(tests) => {
+            tests.iter().for_each(ends);
+            !tests.is_empty()
+        }
+        Err(problems) => {
+            assert!(!problems.is_empty());
+            false
+        }
+    }
+}
+
+fn ends(test: &Test) {
+    let words = Words::from([("canary", "backend-canary".to_owned())]);
+    let _ = test.probe.filled(&words);
+    for good in [true, false] {
+        let mut tried = Vec::new();
+        while let Next::Try(pause) = test.next(&tried) {
+            assert!(pause <= LONGEST_PAUSE, "{pause:?}");
+            tried.push(Attempt {
+                took: Duration::ZERO,
+                failure: (!good).then(|| "refused".to_owned()),
+            });
+            assert!(tried.len() <= test.attempts as usize);
+        }
+        assert_eq!(test.next(&tried) == Next::Passed, good);
+    }
 }
 
 pub fn rules(data: &[u8]) -> bool {

@@ -13,6 +13,8 @@ mod answer;
 mod ask;
 mod client;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod place;
 
 use std::path::PathBuf;
