@@ -83,7 +83,7 @@ impl Traffic {
             Kind::Proportion => Some(self.errors(w)),
             Kind::Latency { .. } => Some(self.times(w)),
             // Nothing is simulated for what asks queries.
-            Kind::Compare { .. } | Kind::Value { .. } => None,
+            Kind::Events | Kind::Compare { .. } | Kind::Value { .. } => None,
         };
         kinds.into_iter().filter_map(sample).collect()
     }

@@ -139,6 +139,7 @@ fn question(rule: &Rule) -> Question {
             RuleKind::Latency(latency) => Kind::Latency {
                 quantile: latency.quantile,
             },
+            RuleKind::Events(_) => Kind::Events,
             RuleKind::Compare(compare) => Kind::Compare {
                 higher: compare.higher,
                 every: compare.every,

@@ -263,6 +263,7 @@ mod tests {
                 "istio-error-rate",
                 "latency-limit",
                 "latency-p99",
+                "no-restarts",
                 "oom-kills",
                 "restarts",
                 "traefik-error-rate",

@@ -151,6 +151,10 @@ fn metrics(terms: &Terms, now: Timestamp, n: i64) -> Metrics {
                 boundaries: Arc::clone(&boundaries),
                 counts: vec![500.0 * scale, 100.0 * scale, 90.0 * scale, 10.0 * scale],
             },
+            crate::rollout::evidence::Kind::Events => ArmCounts::Events {
+                seconds: 70.0 * scale,
+                events: 1.0,
+            },
             crate::rollout::evidence::Kind::Compare { .. }
             | crate::rollout::evidence::Kind::Value { .. } => ArmCounts::Numbers(vec![scale]),
         };

@@ -433,6 +433,10 @@ pub struct RuleStatus {
     pub stable_total: f64,
     /// Bad ones among them.
     pub stable_bad: f64,
+    /// The rule counts what happens to pods: the totals are seconds that pods lived, and the bad
+    /// ones events.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pods: bool,
     /// Natural logarithm of the evidence for worse, exact witness.
     pub exact: f64,
     /// The same, block witness.

@@ -178,6 +178,7 @@ fn rule_status(report: &RuleReport, after: bool) -> RuleStatus {
         canary_bad: rounded(report.canary.bad),
         stable_total: rounded(report.stable.total),
         stable_bad: rounded(report.stable.bad),
+        pods: report.events.is_some(),
         exact: rounded(exact),
         block: rounded(block),
         bound: rounded(report.bound),

@@ -176,7 +176,14 @@ impl Counters {
 
     fn counts(&self, tally: Tally) -> (ArmCounts, ArmCounts) {
         let boundaries = self.boundaries.clone().unwrap_or_default();
+        let events = tally.events;
         let arm = |counts: Vec<f64>| {
+            if events {
+                return ArmCounts::Events {
+                    seconds: counts[0],
+                    events: counts[1],
+                };
+            }
             if boundaries.is_empty() {
                 return ArmCounts::Proportion {
                     total: counts.iter().sum(),
@@ -269,7 +276,7 @@ mod tests {
     fn rows(samples: &[Sample]) -> Vec<(i64, i64, f64, f64, f64, f64)> {
         let numbers = |counts: &ArmCounts| match counts {
             ArmCounts::Proportion { total, bad } => (*total, *bad),
-            ArmCounts::Buckets { .. } | ArmCounts::Numbers(_) => panic!("not a proportion"),
+            _ => panic!("not a proportion"),
         };
         let row = |sample: &Sample| {
             let ((ct, cb), (st, sb)) = (numbers(&sample.canary), numbers(&sample.stable));

@@ -129,6 +129,7 @@ fn sound(samples: &[Sample]) {
             let counts = match arm {
                 ArmCounts::Proportion { total, bad } => vec![*total, *bad],
                 ArmCounts::Buckets { counts, .. } => counts.clone(),
+                ArmCounts::Events { seconds, events } => vec![*seconds, *events],
                 ArmCounts::Numbers(_) => Vec::new(),
             };
             assert!(!counts.iter().any(|count| *count < 0.0), "{sample:?}");

@@ -139,11 +139,12 @@ impl Process {
             (None, None) => return Ok(None),
             (Some(before), _) => (before, Tally::of(&counts)?),
         };
+        let seconds = at.saturating_sub(from) as f64 / 1000.0;
         Ok(tally.map(|tally| Added {
             process: id,
             from,
             to: at,
-            tally,
+            tally: tally.over(seconds),
         }))
     }
 

@@ -25,8 +25,9 @@ pub(super) fn query(ask: &Ask, matching: &Matching, range: Duration) -> String {
             select.labels.len() > 1,
         ))
     });
-    // Without anything selected the arms' own values are what tells the subjects apart.
-    let arms = select.is_empty().then(|| arms(ask)).flatten();
+    // Where both arms have names of their own, no other series is read: they may tell the
+    // subjects apart alone, and of a namespace's pods few are these.
+    let arms = arms(ask);
     let matching = matching
         .iter()
         .map(|(label, value)| matcher(label, &[value], false));
@@ -44,11 +45,12 @@ pub(super) fn query(ask: &Ask, matching: &Matching, range: Duration) -> String {
 fn arms(ask: &Ask) -> Option<String> {
     let patterns = ask.members.iter().map(|member| member.arms.patterns());
     let patterns: Option<Vec<[&str; 2]>> = patterns.collect();
-    let label = &ask.series.arm.label;
-    Some(format!(
-        "{label}=~{}",
-        quoted(&patterns?.concat().join("|"))
-    ))
+    let mut patterns = patterns?.concat();
+    let (label, others) = ask.series.arm.labels.split_first()?;
+    if !others.is_empty() {
+        patterns.push("");
+    }
+    Some(format!("{label}=~{}", quoted(&patterns.join("|"))))
 }
 
 fn matcher(label: &str, values: &[&str], or_missing: bool) -> String {

@@ -167,7 +167,7 @@ impl Ask {
             return Vec::new();
         };
         let series = fingerprint(labels, &[]);
-        let value = label(labels, &self.series.arm.label);
+        let value = first(labels, &self.series.arm.labels);
         let place = |member: &usize| {
             let arm = self.members[*member].arms.arm(value)?;
             Some(Place {
@@ -181,17 +181,9 @@ impl Ask {
     }
 
     fn selected(&self, labels: &Labels<'_>) -> Vec<String> {
-        let of = |names: &[String]| {
-            let present = names
-                .iter()
-                .map(|name| label(labels, name))
-                .find(|value| !value.is_empty());
-            present.unwrap_or_default().to_owned()
-        };
-        self.series
-            .select
-            .iter()
-            .map(|one| of(&one.labels))
+        let select = self.series.select.iter();
+        select
+            .map(|one| first(labels, &one.labels).to_owned())
             .collect()
     }
 
@@ -208,6 +200,10 @@ impl Ask {
                     of: fingerprint(labels, &["le"]),
                 })
             }
+            Kind::Events(_) => {
+                let pod = first(labels, &self.series.arm.labels);
+                Some(Class::Event { pod: target(pod) })
+            }
             Kind::Compare(_) | Kind::Value(_) => None,
         }
     }
@@ -215,6 +211,15 @@ impl Ask {
 
 fn holds(pattern: &LabelPattern, labels: &Labels<'_>) -> bool {
     pattern.matches(label(labels, &pattern.label))
+}
+
+/// The value of the first of these labels that is there.
+fn first<'a>(labels: &'a Labels<'_>, names: &[String]) -> &'a str {
+    let values = names.iter().map(|name| label(labels, name));
+    values
+        .into_iter()
+        .find(|value| !value.is_empty())
+        .unwrap_or_default()
 }
 
 /// A label's value; empty when it is missing, as Prometheus has it.

@@ -415,7 +415,7 @@ fn missing(ask: &Ask, subject: &Subject) -> String {
         let arm = &ask.series.arm;
         select.push(format!(
             "a value of `{}` that is one of the arms'",
-            arm.label
+            arm.labels.join("|")
         ));
     }
     let hint = if ask.metric.starts_with("nginx_ingress_controller") {

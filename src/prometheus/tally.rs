@@ -1,10 +1,12 @@
 //! Requests by arm and bucket.
 //!
-//! One shape serves both kinds of rules: a proportion is two buckets (good, bad), a latency
-//! has one more bucket than it has boundaries. Two tallies whose boundaries differ are
+//! One shape serves all kinds of rules: a proportion is two buckets (good, bad), a latency
+//! has one more bucket than it has boundaries, events are pods (then their time) and a count. Two tallies whose boundaries differ are
 //! brought to the boundaries that both have.
 //!
 //! Not here: which series feed which bucket (`sorting`), and increments (`counters`).
+
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +20,9 @@ pub(super) struct Tally {
     pub canary: Vec<f64>,
     /// Stable's requests.
     pub stable: Vec<f64>,
+    /// These are events: first the pods, or the seconds that they lived, then the events.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub events: bool,
 }
 
 /// Which arm a series counts.
@@ -37,6 +42,10 @@ pub(super) enum Class {
         le: f64,
         of: u64,
     },
+    /// Events of this pod.
+    Event {
+        pod: u64,
+    },
 }
 
 impl Tally {
@@ -46,6 +55,7 @@ impl Tally {
             le: Vec::new(),
             canary: vec![0.0; 2],
             stable: vec![0.0; 2],
+            events: false,
         }
     }
 
@@ -55,6 +65,7 @@ impl Tally {
             le,
             canary: vec![0.0; len],
             stable: vec![0.0; len],
+            events: false,
         }
     }
 
@@ -69,11 +80,19 @@ impl Tally {
     pub fn of(counts: &[(Arm, Class, f64)]) -> Result<Option<Self>, &'static str> {
         let mut requests: Option<Self> = None;
         let mut histograms: Vec<Histogram> = Vec::new();
+        let mut pods = BTreeSet::new();
         for (arm, class, count) in counts {
             match *class {
                 Class::Good => requests.get_or_insert_with(Self::requests).arm(*arm)[0] += count,
                 Class::Bad => requests.get_or_insert_with(Self::requests).arm(*arm)[1] += count,
                 Class::UpTo { le, of } => Histogram::add(&mut histograms, *arm, of, le, *count),
+                Class::Event { pod } => {
+                    let tally = requests.get_or_insert_with(Self::requests);
+                    tally.events = true;
+                    let arm = tally.arm(*arm);
+                    arm[0] += f64::from(u8::from(pods.insert(pod)));
+                    arm[1] += count;
+                }
             }
         }
         if histograms.is_empty() {
@@ -103,9 +122,22 @@ impl Tally {
         Ok(self)
     }
 
+    /// Events of pods that were there for so many seconds; anything else stays as it is.
+    #[must_use]
+    pub fn over(mut self, seconds: f64) -> Self {
+        if self.events {
+            self.canary[0] *= seconds;
+            self.stable[0] *= seconds;
+        }
+        self
+    }
+
     /// What was added since `earlier`; `None` when a count fell, so that the process began anew.
     pub fn since(mut self, mut earlier: Self) -> Result<Option<Self>, &'static str> {
         self.agree(&mut earlier)?;
+        if self.events {
+            return Ok(Some(self.events_since(&earlier)));
+        }
         let fell = |now: &[f64], then: &[f64]| now.iter().zip(then).any(|(now, then)| now < then);
         if fell(&self.canary, &earlier.canary) || fell(&self.stable, &earlier.stable) {
             return Ok(None);
@@ -114,6 +146,14 @@ impl Tally {
         add(&mut self.canary, &negated(&earlier.canary));
         add(&mut self.stable, &negated(&earlier.stable));
         Ok(Some(self))
+    }
+
+    /// The pods that are there now, and what was added to all counts. A pod that is gone took its
+    /// count with it, so fewer events may be seen than there were, and never more.
+    fn events_since(mut self, earlier: &Self) -> Self {
+        self.canary[1] = (self.canary[1] - earlier.canary[1]).max(0.0);
+        self.stable[1] = (self.stable[1] - earlier.stable[1]).max(0.0);
+        self
     }
 
     fn agree(&mut self, other: &mut Self) -> Result<(), &'static str> {
@@ -225,6 +265,30 @@ mod tests {
     }
 
     #[test]
+    fn events_are_counted_with_the_time_of_each_pod_once() {
+        let event = |arm, pod, count| (arm, Class::Event { pod }, count);
+        let counts = [
+            event(Arm::Canary, 1, 1.0),
+            event(Arm::Canary, 1, 2.0), // another container of the same pod
+            event(Arm::Stable, 2, 0.0),
+            event(Arm::Stable, 3, 0.0),
+        ];
+        let now = Tally::of(&counts).unwrap().unwrap();
+        let tally = now.clone().over(15.0);
+        assert_eq!(
+            (tally.canary, tally.stable),
+            (vec![15.0, 3.0], vec![30.0, 0.0])
+        );
+        // After a restart of the daemon: a pod less is no reason to count all events anew.
+        let earlier = Tally::of(&[counts[0], counts[1], event(Arm::Stable, 4, 7.0)]);
+        let added = now.since(earlier.unwrap().unwrap()).unwrap().unwrap();
+        assert_eq!(
+            (added.canary, added.stable),
+            (vec![1.0, 0.0], vec![2.0, 0.0])
+        );
+    }
+
+    #[test]
     fn cumulative_buckets_become_single_ones() {
         let inf = f64::INFINITY;
         let counts = histogram(Arm::Canary, 1, &[(inf, 9.0), (0.1, 4.0), (1.0, 8.0)]);
@@ -273,6 +337,7 @@ mod tests {
             le: vec![],
             canary: vec![good, bad],
             stable: vec![1.0, 1.0],
+            events: false,
         };
         assert_eq!(tally(5.0, 3.0).since(tally(4.0, 4.0)), Ok(None));
         let added = tally(5.0, 3.0).since(tally(4.0, 1.0)).unwrap().unwrap();

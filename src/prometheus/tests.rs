@@ -141,7 +141,7 @@ fn matrix(series: &[Series<'_>]) -> String {
 fn rows(reading: &Reading) -> Vec<(i64, i64, f64, f64, f64, f64)> {
     let numbers = |counts: &ArmCounts| match counts {
         ArmCounts::Proportion { total, bad } => (*total, *bad),
-        ArmCounts::Buckets { .. } | ArmCounts::Numbers(_) => panic!("not a proportion"),
+        _ => panic!("not a proportion"),
     };
     let row = |sample: &Sample| {
         let ((ct, cb), (st, sb)) = (numbers(&sample.canary), numbers(&sample.stable));
@@ -813,6 +813,28 @@ async fn a_query_needs_a_prometheus() {
     assert_eq!(server.said().len(), 0);
 }
 
+#[tokio::test]
+async fn the_shipped_rules_for_pods_count_events_and_the_time_of_each_pod() {
+    let file = include_str!("../../rules/kubernetes.yaml");
+    // As a Prometheus names what it read from kube-state-metrics without `honor_labels`, too.
+    let page = r#"
+kube_pod_container_status_restarts_total{namespace="shop",pod="api-canary-5d4f-x1",container="app"} 0 2
+kube_pod_container_status_restarts_total{namespace="shop",pod="api-canary-5d4f-x1",container="sidecar"} 1 1
+kube_pod_container_status_restarts_total{namespace="shop",pod="api-7c9b-a1",container="app"} 7 7
+kube_pod_container_status_restarts_total{exported_namespace="shop",namespace="monitoring",exported_pod="api-7c9b-a2",pod="ksm-0",container="app"} 3 4
+kube_pod_container_status_restarts_total{namespace="shop",pod="web-7c9b-a1",container="app"} 0 50
+kube_pod_container_status_restarts_total{namespace="bank",pod="api-7c9b-a1",container="app"} 0 50
+"#;
+    // Looks are two seconds apart: one pod of the canary, two of stable.
+    assert_eq!(counted(file, "restarts", page).await, (2.0, 2.0, 4.0, 1.0));
+    let page = r#"
+container_oom_events_total{namespace="shop",pod="api-canary-5d4f-x1",container="app"} 0 1
+container_oom_events_total{namespace="shop",pod="api-canary-5d4f-x1",container=""} 0 1
+container_oom_events_total{namespace="shop",pod="api-7c9b-a1",container="app"} 2 2
+"#;
+    assert_eq!(counted(file, "oom-kills", page).await, (2.0, 1.0, 2.0, 0.0));
+}
+
 /// What a rule counts between two looks at a page whose lines end with both values: the canary's
 /// requests and bad ones, and stable's.
 async fn counted(file: &str, name: &str, page: &str) -> (f64, f64, f64, f64) {
@@ -851,6 +873,7 @@ async fn counted(file: &str, name: &str, page: &str) -> (f64, f64, f64, f64) {
     let arm = |arm: &ArmCounts| match arm {
         ArmCounts::Proportion { total, bad } => (*total, *bad),
         ArmCounts::Buckets { counts, .. } => (counts.iter().sum(), counts[counts.len() - 1]),
+        ArmCounts::Events { seconds, events } => (*seconds, *events),
         ArmCounts::Numbers(_) => panic!("no counts"),
     };
     let sample = &reading.samples[0];

@@ -34,7 +34,7 @@ pub struct Rule {
     pub kind: Kind,
     /// The canary's share may be this many times the stable one's; at least 1.
     pub ratio: f64,
-    /// And this much above it, as a fraction (0.001 is 0.1 percentage points).
+    /// And this much above it: a fraction (0.001 is 0.1 percentage points), or events a second and pod.
     pub absolute: f64,
     /// What the canary's share may be at most, whatever stable's is.
     pub max: Option<Max>,
@@ -47,10 +47,21 @@ pub enum Kind {
     Proportion(Proportion),
     /// How slow requests are, from the buckets of a classic histogram.
     Latency(Latency),
+    /// How often something rare happens to a pod, from counters.
+    Events(Events),
     /// Whether the canary's numbers are worse than stable's, from queries.
     Compare(Compare),
     /// Whether the canary's number stays within bounds, from a query.
     Value(Bounds),
+}
+
+/// Rare events of each pod's containers: restarts, kills.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Events {
+    /// The counters, each series counting events of one pod.
+    pub series: Series,
+    /// A series is left out when any pattern matches.
+    pub ignore: Vec<LabelPattern>,
 }
 
 /// A number of both arms, sampled by queries and compared by ranks.
@@ -128,8 +139,8 @@ pub struct Select {
 /// The label by which the arms are told apart.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ArmSplit {
-    /// Name of the label.
-    pub label: String,
+    /// Names of the label; the first that the series has is compared.
+    pub labels: Vec<String>,
     /// Its value for the canary.
     pub canary: ArmValue,
     /// Its value for stable.
@@ -162,6 +173,7 @@ impl Rule {
         match &self.kind {
             Kind::Proportion(proportion) => Some(&proportion.series),
             Kind::Latency(latency) => Some(&latency.series),
+            Kind::Events(events) => Some(&events.series),
             Kind::Compare(_) | Kind::Value(_) => None,
         }
     }
@@ -171,6 +183,7 @@ impl Rule {
         match &self.kind {
             Kind::Proportion(proportion) => Some(proportion.series.metric.clone()),
             Kind::Latency(latency) => Some(format!("{}_bucket", latency.series.metric)),
+            Kind::Events(events) => Some(events.series.metric.clone()),
             Kind::Compare(_) | Kind::Value(_) => None,
         }
     }
@@ -180,6 +193,7 @@ impl Rule {
         match &self.kind {
             Kind::Proportion(proportion) => &proportion.ignore,
             Kind::Latency(latency) => &latency.ignore,
+            Kind::Events(events) => &events.ignore,
             Kind::Compare(_) | Kind::Value(_) => &[],
         }
     }
@@ -311,7 +325,7 @@ mod tests {
             (
                 "about: share",
                 "abuot: share",
-                "r.yaml:2:3: errors.abuot: unknown key; known here are name, about, worseBy, max, proportion, latency, compare, value",
+                "r.yaml:2:3: errors.abuot: unknown key; known here are name, about, worseBy, max, proportion, latency, events, compare, value",
             ),
             (
                 "{{namespace}}",
@@ -357,7 +371,7 @@ mod tests {
         for (line, by, message) in table {
             assert_eq!(broken(line, by), [message]);
         }
-        assert!(broken("proportion:", "events:")[0].contains("no kind that this version knows"));
+        assert!(broken("proportion:", "counts:")[0].contains("no kind that this version knows"));
         assert!(broken("proportion:", "proportion: {")[0].starts_with("r.yaml:"));
     }
 

@@ -1,12 +1,13 @@
 //! Sequential statistics for two arms: is the one worse, is it no worse, is the split right?
 //!
-//! Everything here but `rank` is an e-process: a wealth that is expected to fall or stay under its null
+//! Everything here but `rank` and `binomial` is an e-process: a wealth that is expected to fall or stay under its null
 //! hypothesis, so that reaching `1/alpha` at *any* look is evidence at level `alpha` (Ville's
 //! inequality). The sources of each formula are named where it stands.
 //!
 //! Guarantees: pure and deterministic, one update costs O(grid), state is a few numbers that
 //! can be stored. Not here: domain words, time, settling, which metric was counted.
 
+pub mod binomial;
 pub mod block;
 pub mod dispersion;
 pub mod latency;

@@ -15,6 +15,7 @@ mod backtest;
 #[allow(dead_code)] // other tests use more of it
 mod child;
 mod every_scenario;
+mod kinds;
 mod large;
 mod play;
 mod server;

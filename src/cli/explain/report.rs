@@ -127,6 +127,11 @@ impl Report {
             ("stable", rule.stable_bad, rule.stable_total),
         ];
         for (arm, bad, total) in arms {
+            if rule.pods {
+                let (bad, minutes) = (text::count(bad), text::count((total / 60.0).round()));
+                writeln!(self.text, "    {arm:<12}{bad} in {minutes} minutes of pods")?;
+                continue;
+            }
             let share = text::share(bad, total);
             let (bad, total) = (text::count(bad), text::count(total));
             writeln!(self.text, "    {arm:<12}{bad} of {total} bad ({share})")?;

@@ -136,7 +136,7 @@ impl Sum {
         let usual = match self.counts {
             ArmCounts::Proportion { total, bad } => Usual::Errors(bad / total),
             ArmCounts::Buckets { boundaries, counts } => Usual::times(boundaries, &counts),
-            ArmCounts::Numbers(_) => return None,
+            ArmCounts::Events { .. } | ArmCounts::Numbers(_) => return None,
         };
         Some(Stream {
             rule: rule.to_owned(),

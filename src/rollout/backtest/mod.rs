@@ -135,7 +135,7 @@ impl History {
             let usual = match counts {
                 ArmCounts::Proportion { total, bad } => Usual::Errors(bad / total.max(1.0)),
                 ArmCounts::Buckets { boundaries, counts } => Usual::times(boundaries, &counts),
-                ArmCounts::Numbers(_) => return None,
+                ArmCounts::Events { .. } | ArmCounts::Numbers(_) => return None,
             };
             (requests > 0.0).then(|| (question.name.clone(), requests, usual))
         });

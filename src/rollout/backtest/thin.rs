@@ -85,7 +85,9 @@ impl Effect {
             }
             (Self::Bad(_), ArmCounts::Buckets { .. })
             | (Self::Moved(_), ArmCounts::Buckets { .. } | ArmCounts::Proportion { .. })
-            | (Self::Bad(_) | Self::Moved(_), ArmCounts::Numbers(_)) => 0.0,
+            | (Self::Bad(_) | Self::Moved(_), ArmCounts::Events { .. } | ArmCounts::Numbers(_)) => {
+                0.0
+            }
         }
     }
 }
@@ -128,8 +130,8 @@ fn part(all: &ArmCounts, w: f64, chance: &mut Chance) -> ArmCounts {
             boundaries: Arc::clone(boundaries),
             counts: counts.iter().map(|count| drawn(*count)).collect(),
         },
-        // Numbers are not requests: both arms would show the same.
-        ArmCounts::Numbers(_) => all.clone(),
+        // These are not requests: both arms would show the same.
+        ArmCounts::Events { .. } | ArmCounts::Numbers(_) => all.clone(),
     }
 }
 
@@ -148,9 +150,7 @@ fn rest(all: &ArmCounts, part: &ArmCounts) -> ArmCounts {
                 counts: left.collect(),
             }
         }
-        (ArmCounts::Proportion { .. } | ArmCounts::Buckets { .. } | ArmCounts::Numbers(_), _) => {
-            all.clone()
-        }
+        (_, _) => all.clone(),
     }
 }
 
@@ -160,7 +160,7 @@ pub fn stable_only(sample: &Sample) -> Sample {
     match &mut canary {
         ArmCounts::Proportion { total, bad } => (*total, *bad) = (0.0, 0.0),
         ArmCounts::Buckets { counts, .. } => counts.fill(0.0),
-        ArmCounts::Numbers(_) => {}
+        ArmCounts::Events { .. } | ArmCounts::Numbers(_) => {}
     }
     Sample {
         canary,

@@ -5,7 +5,7 @@
 //! them): a share that stable surely did not exceed, twice what the rule tolerates, or
 //! the rule's own `max` where that is lower; and the tests of a limit ask whether it is exceeded.
 //! Twice, since what differs between before and after need not be the release. A rule about
-//! sampled numbers, or one of which too little was seen before, asks nothing.
+//! pods' events or sampled numbers, or one of which too little was seen before, asks nothing.
 //!
 //! Not here: the tests (`goal`), and how long the watch lasts (the decision).
 
@@ -118,6 +118,10 @@ fn none_of(counts: &ArmCounts) -> ArmCounts {
             boundaries: boundaries.clone(),
             counts: vec![0.0; counts.len()],
         },
+        ArmCounts::Events { .. } => ArmCounts::Events {
+            seconds: 0.0,
+            events: 0.0,
+        },
         ArmCounts::Numbers(_) => ArmCounts::Numbers(Vec::new()),
     }
 }
@@ -134,7 +138,7 @@ fn limit(rule: &Rule, question: &Question) -> Option<Limit> {
             let (arm, boundary) = times.known_tail(question.told_quantile(), seconds, LEAST)?;
             (arm, Some(boundary))
         }
-        Counts::Compared(_) | Counts::Bounded(_) => return None,
+        Counts::Events(_) | Counts::Compared(_) | Counts::Bounded(_) => return None,
     };
     let own = question.max.map(|max| max.share);
     let like_before = share(before, question);

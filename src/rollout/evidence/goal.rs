@@ -74,7 +74,7 @@ impl Goal {
             }
             (ArmCounts::Proportion { .. }, Some(_))
             | (ArmCounts::Buckets { .. }, None)
-            | (ArmCounts::Numbers(_), _) => None,
+            | (ArmCounts::Events { .. } | ArmCounts::Numbers(_), _) => None,
         }
     }
 

@@ -10,6 +10,7 @@
 
 mod after;
 mod errors;
+mod events;
 mod goal;
 mod guard;
 pub mod judge;
@@ -30,6 +31,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use after::Limit;
+pub use events::EventsReport;
 pub use goal::GoalReport;
 pub use guard::ShareReport;
 pub use noise::Pods;

@@ -355,7 +355,7 @@ fn shown(x: f64) -> String {
     short.to_string()
 }
 
-fn small(p: f64) -> String {
+pub(super) fn small(p: f64) -> String {
     if p < 0.001 {
         format!("{p:.1e}")
     } else {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::stats::quantile::{above, quantile};
 use crate::stats::{Arm, Arms};
 
+use super::events::EventsReport;
 use super::goal::GoalReport;
 use super::numbers::NumbersReport;
 use super::rule::{Counts, Rule};
@@ -111,6 +112,10 @@ pub struct RuleReport {
     /// What sampled numbers say, where the rule samples and counts no requests.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub numbers: Option<NumbersReport>,
+    /// What the pods' rare events say, where the rule counts those: `total` is then seconds that
+    /// pods lived, and `bad` the events.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub events: Option<EventsReport>,
 }
 
 impl RuleReport {
@@ -146,6 +151,14 @@ impl RuleReport {
                 report.fill_numbers(compared.report(alpha, question.ratio));
             }
             Counts::Bounded(bounded) => report.fill_numbers(bounded.report()),
+            Counts::Events(events) => {
+                report.fill_errors(events.run, events.step);
+                let events = events.report(&question.margin());
+                if events.passes() {
+                    report.log_not_worse = report.bound_not_worse;
+                }
+                report.events = Some(events);
+            }
         }
         report.decide(rule.counted);
         report
@@ -174,6 +187,7 @@ impl RuleReport {
             newest: None,
             goal: None,
             numbers: None,
+            events: None,
         }
     }
 
@@ -272,10 +286,11 @@ impl RuleReport {
     }
 
     /// Bad canary answers of this step beyond what stable's rate would have given; `None`
-    /// without stable requests.
+    /// without stable requests, and where no answers are counted.
     pub fn step_excess(&self) -> Option<f64> {
         let usual = self.step_stable.rate * self.step_canary.total;
-        (self.step_stable.total > 0.0).then_some(self.step_canary.bad - usual)
+        let counts = self.events.is_none() && self.step_stable.total > 0.0;
+        counts.then_some(self.step_canary.bad - usual)
     }
 
     /// How many times as often the canary is bad as the stable, over the run; `None` where the

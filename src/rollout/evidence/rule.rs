@@ -1,8 +1,8 @@
 //! Evidence of one rule: which samples count, where blocks end, and the rule's kind below it.
 //!
 //! A sample counts once (later than the newest one), and only after the settling time of the
-//! present weight. Blocks are closed by sample time. The kinds of rule are `errors`, `times` and
-//! `numbers`.
+//! present weight. Blocks are closed by sample time. The kinds of rule are `errors`, `times`,
+//! `events` and `numbers`.
 
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use crate::clock::elapsed;
 use crate::stats::{Arm, Arms, Margin};
 
 use super::errors::Errors;
+use super::events::Events;
 use super::goal::Goal;
 use super::noise::{Noise, Pods};
 use super::numbers::{Bounded, Compared};
@@ -57,6 +58,7 @@ pub(super) struct Rule {
 pub(super) enum Counts {
     Errors(Errors),
     Times(Times),
+    Events(Events),
     Compared(Compared),
     Bounded(Bounded),
 }
@@ -77,6 +79,7 @@ impl Rule {
         let counts = match question.kind {
             Kind::Proportion => Counts::Errors(Errors::begin()),
             Kind::Latency { .. } => Counts::Times(Times::begin()),
+            Kind::Events => Counts::Events(Events::begin()),
             Kind::Compare { higher, .. } => Counts::Compared(Compared::begin(higher)),
             Kind::Value { bounds, .. } => Counts::Bounded(Bounded::begin(bounds)),
         };
@@ -98,9 +101,9 @@ impl Rule {
     /// Whether what was counted answers this question.
     pub(super) fn asks(&self, question: &Question) -> bool {
         let kind = match (&self.counts, &question.kind) {
-            (Counts::Errors(_), Kind::Proportion) | (Counts::Times(_), Kind::Latency { .. }) => {
-                true
-            }
+            (Counts::Errors(_), Kind::Proportion)
+            | (Counts::Times(_), Kind::Latency { .. })
+            | (Counts::Events(_), Kind::Events) => true,
             (Counts::Compared(compared), Kind::Compare { higher, .. }) => compared.is_of(*higher),
             (Counts::Bounded(bounded), Kind::Value { bounds, .. }) => bounded.is_of(bounds),
             _ => false,
@@ -121,6 +124,7 @@ impl Rule {
     pub(super) fn takes(&self, sample: &Sample) -> bool {
         let kind = match (&self.counts, &sample.canary, &sample.stable) {
             (Counts::Errors(_), ArmCounts::Proportion { .. }, ArmCounts::Proportion { .. })
+            | (Counts::Events(_), ArmCounts::Events { .. }, ArmCounts::Events { .. })
             | (
                 Counts::Compared(_) | Counts::Bounded(_),
                 ArmCounts::Numbers(_),
@@ -235,6 +239,23 @@ impl Rule {
                 ArmCounts::Numbers(stable),
             ) => compared.observe(canary, stable, question.ratio),
             (Counts::Bounded(bounded), ArmCounts::Numbers(canary), _) => bounded.observe(canary),
+            (
+                Counts::Events(of_pods),
+                ArmCounts::Events {
+                    seconds: n_c,
+                    events: x_c,
+                },
+                ArmCounts::Events {
+                    seconds: n_b,
+                    events: x_b,
+                },
+            ) => {
+                let arms = Arms {
+                    canary: Arm::new(*n_c, *x_c),
+                    stable: Arm::new(*n_b, *x_b),
+                };
+                of_pods.observe(&arms, &worse);
+            }
             _ => {}
         }
         if let Some(goal) = &mut self.goal {
@@ -276,6 +297,7 @@ impl Rule {
         match &mut self.counts {
             Counts::Errors(errors) => errors.tail.close_block(w, question.ratio),
             Counts::Times(times) => times.close_block(w, question.ratio),
+            Counts::Events(events) => events.close_block(question.ratio),
             Counts::Compared(_) | Counts::Bounded(_) => {}
         }
         self.noise.voted(self.log_block());
@@ -290,7 +312,8 @@ impl Rule {
         match &mut self.counts {
             Counts::Errors(errors) => errors.tail.drop_block(),
             Counts::Times(times) => times.drop_block(),
-            Counts::Compared(_) | Counts::Bounded(_) => {}
+            // Pods' time is no share of the requests.
+            Counts::Events(_) | Counts::Compared(_) | Counts::Bounded(_) => {}
         }
     }
 
@@ -304,6 +327,7 @@ impl Rule {
         match &mut self.counts {
             Counts::Errors(errors) => errors.weight_changed(),
             Counts::Times(times) => times.weight_changed(),
+            Counts::Events(events) => events.weight_changed(),
             Counts::Compared(compared) => compared.weight_changed(),
             Counts::Bounded(bounded) => bounded.weight_changed(),
         }
@@ -314,7 +338,7 @@ impl Rule {
         match &mut self.counts {
             Counts::Errors(errors) => errors.tail.restart_promotion(),
             Counts::Times(times) => times.restart_promotion(),
-            Counts::Compared(_) | Counts::Bounded(_) => {}
+            Counts::Events(_) | Counts::Compared(_) | Counts::Bounded(_) => {}
         }
     }
 
@@ -325,6 +349,7 @@ impl Rule {
         match &mut self.counts {
             Counts::Errors(errors) => errors.forgive(),
             Counts::Times(times) => times.forgive(),
+            Counts::Events(events) => events.forgive(),
             // They have one witness, so they are never merely suspect.
             Counts::Compared(_) | Counts::Bounded(_) => {}
         }
@@ -334,6 +359,7 @@ impl Rule {
         match &self.counts {
             Counts::Errors(errors) => errors.log_exact(),
             Counts::Times(times) => times.log_exact(),
+            Counts::Events(events) => events.log_exact(),
             Counts::Compared(_) | Counts::Bounded(_) => 0.0,
         }
     }
@@ -342,6 +368,7 @@ impl Rule {
         match &self.counts {
             Counts::Errors(errors) => errors.tail.log_block(),
             Counts::Times(times) => times.log_block(),
+            Counts::Events(events) => events.log_block(),
             Counts::Compared(_) | Counts::Bounded(_) => 0.0,
         }
     }
@@ -355,6 +382,9 @@ impl Rule {
             return log;
         };
         let errors = matches!(self.counts, Counts::Errors(_));
+        if matches!(self.counts, Counts::Events(_)) {
+            return log; // what happens to pods is no noise of requests
+        }
         if errors && !self.noise.stands_out(pods) {
             return 0.0;
         }
@@ -365,7 +395,7 @@ impl Rule {
         match &self.counts {
             Counts::Errors(errors) => errors.tail.log_not_worse(),
             Counts::Times(times) => times.log_not_worse(),
-            Counts::Compared(_) | Counts::Bounded(_) => 0.0,
+            Counts::Events(_) | Counts::Compared(_) | Counts::Bounded(_) => 0.0,
         }
     }
 
@@ -374,7 +404,7 @@ impl Rule {
         match &self.counts {
             Counts::Errors(errors) => errors.known.total > 0.0,
             Counts::Times(times) => times.has_stable(),
-            Counts::Compared(_) | Counts::Bounded(_) => true,
+            Counts::Events(_) | Counts::Compared(_) | Counts::Bounded(_) => true,
         }
     }
 
@@ -391,7 +421,7 @@ impl Rule {
         let convinced = match &self.counts {
             Counts::Errors(errors) => errors.exact_reaches(settings.bound(question)),
             Counts::Times(times) => times.exact_reaches(settings.bound(question)),
-            Counts::Compared(_) | Counts::Bounded(_) => return None,
+            Counts::Events(_) | Counts::Compared(_) | Counts::Bounded(_) => return None,
         };
         if convinced {
             return None;
@@ -414,7 +444,7 @@ impl Rule {
         match &self.counts {
             Counts::Errors(errors) => vec![errors.rate()],
             Counts::Times(times) => times.tail_rates(),
-            Counts::Compared(_) | Counts::Bounded(_) => Vec::new(),
+            Counts::Events(_) | Counts::Compared(_) | Counts::Bounded(_) => Vec::new(),
         }
     }
 }

@@ -46,6 +46,13 @@ pub enum ArmCounts {
         /// Requests per bucket, not cumulative: one more than `boundaries`, the last without limit.
         counts: Vec<f64>,
     },
+    /// Rare events, and the time in which they could happen.
+    Events {
+        /// Seconds that the pods lived, all together.
+        seconds: f64,
+        /// Number of events.
+        events: f64,
+    },
     /// Numbers that a query came to; none where it came to nothing.
     Numbers(Vec<f64>),
 }
@@ -56,7 +63,7 @@ impl ArmCounts {
         match self {
             Self::Proportion { total, .. } => *total,
             Self::Buckets { counts, .. } => counts.iter().sum(),
-            Self::Numbers(_) => 0.0,
+            Self::Events { .. } | Self::Numbers(_) => 0.0,
         }
     }
 
@@ -67,7 +74,7 @@ impl ArmCounts {
             Self::Buckets { counts, .. } => {
                 Some(Arm::new(counts.iter().sum(), above(counts, cut?)))
             }
-            Self::Numbers(_) => None,
+            Self::Events { .. } | Self::Numbers(_) => None,
         }
     }
 
@@ -82,6 +89,7 @@ impl ArmCounts {
                 let sound_limits = rising && boundaries.iter().all(|x| sound(*x));
                 counts.len() == boundaries.len() + 1 && sound_counts && sound_limits
             }
+            Self::Events { seconds, events } => sound(*seconds) && sound(*events),
             // What is no number among them is left out.
             Self::Numbers(_) => true,
         }
@@ -97,7 +105,7 @@ pub struct Question {
     pub kind: Kind,
     /// Tolerated ratio of the bad shares, at least 1.
     pub ratio: f64,
-    /// Tolerated difference of the bad shares, as a fraction.
+    /// Tolerated difference of the bad shares, as a fraction; of events, a second and pod.
     pub absolute: f64,
     /// What the canary may do at most, whatever stable does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -128,7 +136,7 @@ impl Question {
     pub(super) fn told_quantile(&self) -> f64 {
         match self.kind {
             Kind::Latency { quantile } => quantile,
-            Kind::Proportion | Kind::Compare { .. } | Kind::Value { .. } => 0.99,
+            Kind::Proportion | Kind::Events | Kind::Compare { .. } | Kind::Value { .. } => 0.99,
         }
     }
 
@@ -136,7 +144,7 @@ impl Question {
     /// harms less than none.
     pub fn leniency(&self) -> f64 {
         match self.kind {
-            Kind::Proportion | Kind::Compare { .. } | Kind::Value { .. } => 1.0,
+            Kind::Proportion | Kind::Events | Kind::Compare { .. } | Kind::Value { .. } => 1.0,
             Kind::Latency { .. } => 5.0,
         }
     }
@@ -145,6 +153,7 @@ impl Question {
     pub fn spacing(&self) -> Duration {
         match self.kind {
             Kind::Proportion | Kind::Latency { .. } => Duration::ZERO,
+            Kind::Events => EVENTS_SPACING,
             Kind::Compare { every, .. } | Kind::Value { every, .. } => every,
         }
     }
@@ -161,6 +170,8 @@ pub enum Kind {
         /// The quantile that is told to people, 0..1.
         quantile: f64,
     },
+    /// Rare events of each pod in its time.
+    Events,
     /// Sampled numbers of both arms, compared by ranks.
     Compare {
         /// Whether larger numbers are worse; if not, smaller ones are.
@@ -180,6 +191,10 @@ pub enum Kind {
 const ERRORS: u8 = 0;
 const LATENCIES: u8 = 1;
 const COMPARISONS: u8 = 2;
+const RARE: u8 = 3;
+
+/// What counts the events of pods is often scraped each half minute, whatever the router is.
+const EVENTS_SPACING: Duration = Duration::from_secs(30);
 
 impl Kind {
     /// What shares alpha with what; `None` for what is no matter of chance.
@@ -188,6 +203,7 @@ impl Kind {
             Self::Proportion => Some(ERRORS),
             Self::Latency { .. } => Some(LATENCIES),
             Self::Compare { .. } => Some(COMPARISONS),
+            Self::Events => Some(RARE),
             Self::Value { .. } => None,
         }
     }

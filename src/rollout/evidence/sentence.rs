@@ -4,6 +4,7 @@
 //! The same sentence stands in the status, in Events, on the page and in the CLI. Not here: the
 //! rule's name before it, and what is done about it.
 
+use super::events::EventsReport;
 use super::goal::GoalReport;
 use super::report::{ArmReport, RuleReport, Verdict};
 use super::words::{count, number, odds, percent, time};
@@ -13,6 +14,9 @@ impl RuleReport {
     pub fn sentence(&self) -> String {
         if let Some(numbers) = &self.numbers {
             return numbers.sentence();
+        }
+        if let Some(events) = &self.events {
+            return self.of_events(events);
         }
         match &self.goal {
             Some(goal) if goal.alone => {
@@ -36,6 +40,28 @@ impl RuleReport {
         }
         let stable = told(&self.stable);
         format!("no request of the canary counted yet, stable {stable}")
+    }
+
+    /// Pods' events in one sentence.
+    pub(super) fn of_events(&self, events: &EventsReport) -> String {
+        if self.canary.total <= 0.0 {
+            return "no pod of the canary was seen yet".to_owned();
+        }
+        let (canary, stable) = (happened(&self.canary), happened(&self.stable));
+        let (needed, burst) = (odds(self.bound), odds(self.log_burst()));
+        let so = match self.verdict {
+            _ if self.stable.total <= 0.0 => "no pod of stable to compare with".to_owned(),
+            Verdict::Worse => {
+                let reached = odds(self.log_worse());
+                format!("odds against chance {reached} to 1, needed {needed} to 1")
+            }
+            Verdict::Suspect => format!(
+                "odds against chance {} to 1, but {burst} to 1 if they come in bursts, needed {needed} to 1 of both",
+                odds(self.log_exact)
+            ),
+            Verdict::NotWorse | Verdict::Undecided => events.sentence(),
+        };
+        format!("canary {canary}, stable {stable}: {so}")
     }
 
     fn arms(&self) -> String {
@@ -147,6 +173,16 @@ impl GoalReport {
             )
         }
     }
+}
+
+/// "2 events in 12 minutes of its pods".
+fn happened(arm: &ArmReport) -> String {
+    let (events, minutes) = (count(arm.bad), number(arm.total / 60.0));
+    let events = match events.as_str() {
+        "1" => "1 event".to_owned(),
+        _ => format!("{events} events"),
+    };
+    format!("{events} in {minutes} minutes of its pods")
 }
 
 /// "31 of 612 (5.07%)".

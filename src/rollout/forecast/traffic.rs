@@ -108,7 +108,10 @@ impl Usual {
             }
             (Self::Errors(_), ArmCounts::Buckets { .. })
             | (Self::Times { .. }, ArmCounts::Proportion { .. })
-            | (Self::Errors(_) | Self::Times { .. }, ArmCounts::Numbers(_)) => {}
+            | (
+                Self::Errors(_) | Self::Times { .. },
+                ArmCounts::Events { .. } | ArmCounts::Numbers(_),
+            ) => {}
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use super::yaml::{Fields, Reader, is_label, join, number};
 use super::{
-    ArmSplit, ArmValue, Kind, LabelPattern, Latency, Proportion, Select, Series, Template,
+    ArmSplit, ArmValue, Events, Kind, LabelPattern, Latency, Proportion, Select, Series, Template,
     Variable, anchored,
 };
 use crate::yaml::{Entry, Kind as Value, Node};
@@ -21,8 +21,15 @@ fn arms_name_the_subject(fields: &Fields<'_>) -> bool {
     })
 }
 
+/// The names of a label, as in `exported_pod|pod`; `None` if one can be none.
+fn alternatives(text: &str) -> Option<Vec<String>> {
+    let labels = text.split('|').map(|label| label.trim().to_owned());
+    let labels: Vec<String> = labels.collect();
+    labels.iter().all(|label| is_label(label)).then_some(labels)
+}
+
 /// All kinds, as rules name them.
-const KINDS: [&str; 4] = ["proportion", "latency", "compare", "value"];
+const KINDS: [&str; 5] = ["proportion", "latency", "events", "compare", "value"];
 
 impl Reader<'_> {
     pub(super) fn kind(&mut self, fields: &mut Fields<'_>) -> Option<Kind> {
@@ -36,6 +43,7 @@ impl Reader<'_> {
                 match kind {
                     "proportion" => self.proportion(node, &path),
                     "latency" => self.latency(node, &path),
+                    "events" => self.events(node, &path),
                     "compare" => self.compare(node, &path),
                     _ => self.value(node, &path),
                 }
@@ -94,6 +102,19 @@ impl Reader<'_> {
         Some(Kind::Latency(Latency {
             series,
             quantile: quantile?,
+            ignore: ignore.unwrap_or_default(),
+        }))
+    }
+
+    fn events(&mut self, node: &Node, path: &str) -> Option<Kind> {
+        let mut fields = self.fields(node, path)?;
+        let series = self.series(&mut fields);
+        let ignore = fields
+            .take("ignore")
+            .map(|node| self.patterns(node, &fields.path("ignore")));
+        self.leftovers(&fields);
+        Some(Kind::Events(Events {
+            series: series?,
             ignore: ignore.unwrap_or_default(),
         }))
     }
@@ -163,19 +184,14 @@ impl Reader<'_> {
     }
 
     fn selected(&mut self, entry: &Entry, path: &str) -> Option<Select> {
-        let labels: Vec<String> = entry
-            .key
-            .split('|')
-            .map(|label| label.trim().to_owned())
-            .collect();
-        if !labels.iter().all(|label| is_label(label)) {
+        let Some(labels) = alternatives(&entry.key) else {
             let message = format!(
                 "found `{}`; a label is right, or several as in `exported_namespace|namespace`",
                 entry.key
             );
             self.tell(entry.place, path, message);
             return None;
-        }
+        };
         let key = join(path, &entry.key);
         let value = self.template(&entry.value, &key)?;
         if value
@@ -191,9 +207,9 @@ impl Reader<'_> {
 
     fn arm(&mut self, node: &Node, path: &str) -> Option<ArmSplit> {
         let mut fields = self.fields(node, path)?;
-        let label = self
+        let labels = self
             .required(&mut fields, "label")
-            .and_then(|node| self.label(node, &fields.path("label")));
+            .and_then(|node| self.arm_labels(node, &fields.path("label")));
         let canary = self
             .required(&mut fields, "canary")
             .and_then(|node| self.arm_value(node, &fields.path("canary")));
@@ -202,7 +218,7 @@ impl Reader<'_> {
             .and_then(|node| self.arm_value(node, &fields.path("stable")));
         self.leftovers(&fields);
         let split = ArmSplit {
-            label: label?,
+            labels: labels?,
             canary: canary?,
             stable: stable?,
         };
@@ -216,17 +232,13 @@ impl Reader<'_> {
         Some(split)
     }
 
-    fn label(&mut self, node: &Node, key: &str) -> Option<String> {
-        let label = self.text(node, key)?;
-        if is_label(&label) {
-            return Some(label);
+    fn arm_labels(&mut self, node: &Node, key: &str) -> Option<Vec<String>> {
+        let labels = alternatives(&self.text(node, key)?);
+        if labels.is_none() {
+            let right = "the name of a label is right: letters, digits and _; or several as in `exported_pod|pod`";
+            self.wrong(node, key, right);
         }
-        self.wrong(
-            node,
-            key,
-            "the name of a label is right: letters, digits and _",
-        );
-        None
+        labels
     }
 
     fn arm_value(&mut self, node: &Node, key: &str) -> Option<ArmValue> {
@@ -308,5 +320,75 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lint;
+
+    const EVENTS: &str = "- name: restarts
+  events:
+    metric: restarts_total
+    select: {ns: '{{namespace}}'}
+    arm: {label: exported_pod|pod, canary: '{{canaryPods}}', stable: '{{stablePods}}'}
+    ignore: {container: '|POD'}
+  worseBy: {ratio: 2, perHour: 6}
+";
+
+    fn broken(part: &str, by: &str) -> Vec<String> {
+        assert!(EVENTS.contains(part), "no {part}");
+        let problems = lint(&EVENTS.replace(part, by), "r")
+            .err()
+            .unwrap_or_default();
+        problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn events_are_read() {
+        let rule = lint(EVENTS, "r").unwrap().remove(0);
+        let per_second = 6.0 / 3600.0;
+        assert!((rule.absolute - per_second).abs() < 1e-12 && (rule.ratio - 2.0).abs() < 1e-12);
+        assert_eq!(rule.metric().as_deref(), Some("restarts_total"));
+        assert_eq!(rule.series().unwrap().arm.labels, ["exported_pod", "pod"]);
+        assert!(rule.ignore()[0].matches("") && !rule.ignore()[0].matches("app"));
+        // What a share tolerates unless it is said is nothing for a count.
+        let plain = EVENTS.replace("  worseBy: {ratio: 2, perHour: 6}\n", "");
+        assert!(lint(&plain, "r").unwrap()[0].absolute.abs() < 1e-12);
+    }
+
+    #[test]
+    fn each_mistake_in_events_is_told_with_its_place() {
+        let table = [
+            (
+                "perHour: 6",
+                "absolute: 1%",
+                "r:7:12: restarts.worseBy.absolute: events are no share; they tolerate a `ratio`, and so many `perHour`",
+            ),
+            (
+                "perHour: 6",
+                "perHour: -1",
+                "r:7:32: restarts.worseBy.perHour: found `-1`; a number from 0 to 3600 is right, as in 1",
+            ),
+            (
+                "  worseBy: {ratio: 2, perHour: 6}",
+                "  max: 1%",
+                "r:7:8: restarts.max: a limit is for `proportion` and `latency`",
+            ),
+            (
+                "exported_pod|pod",
+                "exported_pod|",
+                "r:5:18: restarts.events.arm.label: found `exported_pod|`; the name of a label is right: letters, digits and _; or several as in `exported_pod|pod`",
+            ),
+        ];
+        for (part, by, message) in table {
+            assert_eq!(broken(part, by), [message]);
+        }
+        let share = "- name: a\n  proportion: {metric: m, select: {n: x}, arm: {label: l, canary: nonempty, stable: empty}, bad: {s: x}}\n  worseBy: {perHour: 1}\n";
+        let problems = lint(share, "r").unwrap_err();
+        assert_eq!(
+            problems[0].message,
+            "so many an hour and pod is for `events`"
+        );
     }
 }

@@ -13,7 +13,7 @@ impl Reader<'_> {
         match kind {
             Kind::Proportion(_) => self.most(node, key),
             Kind::Latency(_) => self.slowest(node, key),
-            Kind::Compare(_) | Kind::Value(_) => {
+            Kind::Events(_) | Kind::Compare(_) | Kind::Value(_) => {
                 self.tell(node.place, key, "a limit is for `proportion` and `latency`");
                 None
             }

@@ -143,7 +143,7 @@ impl Reader<'_> {
             .take("about")
             .and_then(|node| self.text(node, &fields.path("about")));
         let worse_by = fields.peek("worseBy");
-        let (ratio, absolute) = self.margin(&mut fields);
+        let (ratio, absolute, per_hour) = self.margin(&mut fields);
         let max = fields.take("max");
         let kind = self.kind(&mut fields);
         let max = max
@@ -153,12 +153,17 @@ impl Reader<'_> {
             self.margin_of(kind, node, &fields.path("worseBy"));
         }
         self.leftovers(&fields);
+        let kind = kind?;
+        let absolute = match kind {
+            Kind::Events(_) => per_hour? / 3600.0,
+            Kind::Proportion(_) | Kind::Latency(_) | Kind::Compare(_) | Kind::Value(_) => absolute?,
+        };
         Some(Rule {
             name: name?,
             about,
-            kind: kind?,
+            kind,
             ratio: ratio?,
-            absolute: absolute?,
+            absolute,
             max,
         })
     }
@@ -181,12 +186,13 @@ impl Reader<'_> {
         Some(name)
     }
 
-    fn margin(&mut self, fields: &mut Fields<'_>) -> (Option<f64>, Option<f64>) {
+    /// The tolerated ratio, share, and events an hour and pod.
+    fn margin(&mut self, fields: &mut Fields<'_>) -> (Option<f64>, Option<f64>, Option<f64>) {
         let Some(node) = fields.take("worseBy") else {
-            return (Some(1.2), Some(0.001));
+            return (Some(1.2), Some(0.001), Some(0.0));
         };
         let Some(mut margin) = self.fields(node, &fields.path("worseBy")) else {
-            return (None, None);
+            return (None, None, None);
         };
         let ratio = match margin.take("ratio") {
             None => Some(1.2),
@@ -196,18 +202,38 @@ impl Reader<'_> {
             None => Some(0.001),
             Some(node) => self.percent(node, &margin.path("absolute")),
         };
+        let per_hour = match margin.take("perHour") {
+            None => Some(0.0),
+            Some(node) => self.per_hour(node, &margin.path("perHour")),
+        };
         self.leftovers(&margin);
-        (ratio, absolute)
+        (ratio, absolute, per_hour)
+    }
+
+    fn per_hour(&mut self, node: &Node, key: &str) -> Option<f64> {
+        let count = number(&node.kind).filter(|count| (0.0..=3600.0).contains(count));
+        if count.is_none() {
+            self.wrong(node, key, "a number from 0 to 3600 is right, as in 1");
+        }
+        count
     }
 
     /// Refuses a margin that the kind has no use for.
     fn margin_of(&mut self, kind: &Kind, node: &Node, path: &str) {
+        if !matches!(kind, Kind::Events(_)) && node.get("perHour").is_some() {
+            let message = "so many an hour and pod is for `events`";
+            self.tell(node.place, &join(path, "perHour"), message);
+        }
         match kind {
+            Kind::Events(_) if node.get("absolute").is_some() => {
+                let message = "events are no share; they tolerate a `ratio`, and so many `perHour`";
+                self.tell(node.place, &join(path, "absolute"), message);
+            }
             Kind::Compare(_) if node.get("absolute").is_some() => {
                 let message = "a compare tolerates a `ratio` only; its numbers are no shares";
                 self.tell(node.place, &join(path, "absolute"), message);
             }
-            Kind::Proportion(_) | Kind::Latency(_) | Kind::Compare(_) => {}
+            Kind::Proportion(_) | Kind::Latency(_) | Kind::Events(_) | Kind::Compare(_) => {}
             Kind::Value(_) => {
                 let message = "a value has bounds of its own; nothing is compared";
                 self.tell(node.place, path, message);

@@ -107,6 +107,10 @@ pub fn rules(rules: &[RuleStatus]) -> Markup {
 fn row(rule: &RuleStatus) -> Markup {
     let tone = Tone::of(&rule.verdict).class();
     let arm = |bad: f64, total: f64| {
+        if rule.pods {
+            let minutes = format!("in {} minutes of pods", count((total / 60.0).round()));
+            return html! { td.number { strong { (count(bad)) } br; span.faint { (minutes) } } };
+        }
         html! { td.number { strong { (share(bad, total)) } br; span.faint { (count(bad)) " of " (count(total)) } } }
     };
     html! {
