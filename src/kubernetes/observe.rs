@@ -114,6 +114,7 @@ fn target(scene: &Scene, target: &Templated<Deployment>) -> Target {
         open: annotations.get(OPEN).cloned(),
         replicas: deployment.spec.replicas.unwrap_or(1),
         complete: complete(deployment),
+        behind: !is_observed(deployment),
         updated_ready: updated.map_or(0, |serving| serving.ready),
         serving,
         past: scene.past.clone(),
@@ -122,14 +123,20 @@ fn target(scene: &Scene, target: &Templated<Deployment>) -> Target {
     }
 }
 
+/// Whether the Deployment's controller has acted upon its newest spec.
+fn is_observed(deployment: &Deployment) -> bool {
+    let status = deployment.status.as_ref();
+    let observed = status.and_then(|status| status.observed_generation);
+    observed >= deployment.metadata.generation
+}
+
 /// Rolled out and available, as `kubectl rollout status` says it.
 fn complete(deployment: &Deployment) -> bool {
     let Some(status) = &deployment.status else {
         return false;
     };
     let wanted = deployment.spec.replicas.unwrap_or(1);
-    let observed = status.observed_generation >= deployment.metadata.generation;
-    observed
+    is_observed(deployment)
         && status.updated_replicas.unwrap_or(0) == wanted
         && status.replicas.unwrap_or(0) == wanted
         && status.available_replicas.unwrap_or(0) >= wanted

@@ -81,6 +81,8 @@ pub struct Target {
     pub replicas: i32,
     /// The template is rolled out completely and available.
     pub complete: bool,
+    /// Its controller has not acted upon its newest spec yet, so `serving` may be of the one before.
+    pub behind: bool,
     /// Pods of the template's own revision that are ready.
     pub updated_ready: i32,
     /// Its `ReplicaSets` that have or want pods.

@@ -5,6 +5,7 @@
 use serde_json::Value;
 
 use crate::cluster::{Mirror, image, replicas};
+use crate::invariants::never_ready;
 use crate::world::World;
 
 /// Why this is no final state yet; `None` if it is one.
@@ -35,8 +36,8 @@ pub fn problem(world: &World) -> Option<String> {
     match status["phase"].as_str().unwrap_or_default() {
         "Idle" => idle(&world.image, mirror, &state, &live, paused),
         "Failed" => failed(&state, &live, mirror.leftovers()),
-        "AwaitingApproval" => None,
-        "Held" => held(&state),
+        "AwaitingApproval" => waits(&state["phase"]["AwaitingApproval"], &live),
+        "Held" => held(&state).or_else(|| waits(&state["phase"]["Held"], &live)),
         phase => Some(format!("phase {phase}: {}", status["message"])),
     }
 }
@@ -88,13 +89,26 @@ fn held(state: &Value) -> Option<String> {
         .as_str()
         .unwrap_or_default();
     let why = &held["why"];
-    let waits = ["Person", "Suspicions", "Undecided"];
-    if why.as_str().is_some_and(|why| waits.contains(&why)) || why["Refused"].is_object() {
+    let mut lasting = vec!["Person", "Suspicions", "Undecided"];
+    // What is stable came without pods and has none that work: only a person can say what may serve.
+    if never_ready(state["stable"]["images"][0].as_str().unwrap_or_default()) {
+        lasting.push("StableGone");
+    }
+    if why.as_str().is_some_and(|why| lasting.contains(&why)) || why["Refused"].is_object() {
         let weight = held["run"]["weight"].as_i64().unwrap_or(0);
         let harms = tried.starts_with("shop:bad") && weight > 0 && why != "Person";
         return harms.then(|| format!("{tried} is held at {weight}%"));
     }
     Some(format!("held: {why}"))
+}
+
+/// A run that waits for people is one of what is applied: what came while the daemon could not
+/// see it is yet to be begun.
+fn waits(phase: &Value, live: &str) -> Option<String> {
+    let run = phase.get("run").unwrap_or(phase);
+    let tried = &run["revision"]["images"][0];
+    let told = run["waiting"]["images"][0] == live;
+    (tried != live && !told).then(|| format!("{tried} waits, but the template is {live}"))
 }
 
 /// Whether only pods of this image serve.

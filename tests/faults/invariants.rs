@@ -23,6 +23,9 @@ pub const STEPS: [i64; 2] = [20, 50];
 const STALE: u64 = 15_000 + 1_000 + 5_000 + 7_000;
 /// The watch's greatest lag, twice: it delays each chunk.
 const LAG: u64 = 14_000;
+/// A request may arrive so long after it was sent, and what it does is taken back so soon.
+const LATE: u64 = 10_000;
+const TAKEN_BACK: u64 = 2_000;
 /// A step takes so long at the least.
 const LEAST_STEP: u64 = 10_000;
 
@@ -61,6 +64,10 @@ pub struct Invariants {
     readiness: Vec<(u64, i64, i64)>,
     /// For each run, when it reached each weight.
     reached: BTreeMap<String, Vec<(i64, u64)>>,
+    /// What weight was saved since when, newest last.
+    weights: Vec<(u64, i64)>,
+    /// Since when a weight is in force that a late request brought back.
+    late_rise: Option<u64>,
     /// The last forward jump of a clock.
     pub jumped: Option<u64>,
     /// Requests that the canary's image answered.
@@ -92,6 +99,8 @@ impl Invariants {
             failed: BTreeSet::new(),
             readiness: Vec::new(),
             reached: BTreeMap::new(),
+            weights: Vec::new(),
+            late_rise: None,
             jumped: None,
             served: BTreeMap::new(),
             phase: String::new(),
@@ -267,16 +276,7 @@ impl Invariants {
                 format!("{tried} from {before} to {after}"),
             );
         }
-        let saved = self
-            .mirror
-            .rollout()
-            .and_then(|rollout| rollout["status"]["run"]["weight"].as_i64());
-        if saved.unwrap_or(0) < after {
-            self.broken(
-                "9 no rise that was not saved",
-                format!("{before} to {after}, saved {saved:?}"),
-            );
-        }
+        self.unsaved(before, after);
         if after > STEPS[1] {
             self.broken(
                 "4 never more than the last step",
@@ -287,6 +287,43 @@ impl Invariants {
             .as_str()
             .or(ingress["metadata"]["labels"]["sluice.dev/run"].as_str());
         self.held(run.unwrap_or_default().to_owned(), after);
+    }
+
+    /// A rise that is not what is saved: one that was sent while it was, and arrives late, is
+    /// taken back at once.
+    fn unsaved(&mut self, before: i64, after: i64) {
+        let now = self.journal.now();
+        let saved = self.weights.last().map_or(0, |(_, weight)| *weight);
+        if saved >= after {
+            return;
+        }
+        let ended = self.weights.iter().skip(1).map(|(since, _)| *since);
+        let mut until = self.weights.iter().zip(ended);
+        if until.any(|((_, weight), ended)| *weight >= after && now - ended <= LATE) {
+            self.late_rise = self.late_rise.or(Some(now));
+        } else {
+            self.broken(
+                "9 no rise that was not saved",
+                format!("{before} to {after}, saved {saved}"),
+            );
+        }
+    }
+
+    /// Looks whether a late rise was taken back.
+    fn taken_back(&mut self) {
+        let saved = self.weights.last().map_or(0, |(_, weight)| *weight);
+        if self.mirror.weight() <= saved {
+            self.late_rise = None;
+        }
+        let now = self.journal.now();
+        if self.late_rise.is_some_and(|since| now - since > TAKEN_BACK) {
+            self.late_rise = None;
+            let weight = self.mirror.weight();
+            self.broken(
+                "9 a late rise is taken back",
+                format!("it is {weight}, saved is {saved}"),
+            );
+        }
     }
 
     /// Invariant 7: each step took its time, as it really passed.
@@ -338,6 +375,14 @@ impl Invariants {
             }
             self.good.remove(&image);
             self.failed.insert(image);
+        }
+        let weight = status["run"]["weight"].as_i64().unwrap_or(0);
+        if self.weights.last().is_none_or(|(_, last)| *last != weight) {
+            self.weights.push((self.journal.now(), weight));
+        }
+        let message = status["message"].as_str().unwrap_or_default();
+        if phase == "Promoting" && message.contains("serves") {
+            self.good.insert(tried.clone());
         }
         if phase == before {
             return;
@@ -415,6 +460,13 @@ impl Invariants {
         let rollout = self.mirror.rollout();
         let image = rollout.and_then(|rollout| rollout["status"]["stable"]["images"][0].as_str());
         image.is_some_and(|image| image.starts_with("shop:bad") || image.starts_with("shop:late"))
+    }
+
+    /// Whether what is stable cannot serve: it went out without pods, or while nothing guarded.
+    fn baseline_never_serves(&self) -> bool {
+        let rollout = self.mirror.rollout();
+        let image = rollout.and_then(|rollout| rollout["status"]["stable"]["images"][0].as_str());
+        image.is_some_and(never_ready)
     }
 
     /// A promotion is decided.
@@ -522,6 +574,7 @@ impl Invariants {
 
     /// What users got within a second, by image; empty if the router answered itself.
     pub fn users_got(&mut self, got: &BTreeMap<String, (u64, u64)>) {
+        self.taken_back();
         for (image, (total, _)) in got {
             *self.served.entry(image.clone()).or_default() += total;
         }
@@ -530,6 +583,7 @@ impl Invariants {
             if image.is_empty()
                 && *bad > 0
                 && !self.unwanted
+                && !self.baseline_never_serves()
                 && self.journal.now().saturating_sub(self.wanted_since) > 15_000
             {
                 self.broken(

@@ -5,6 +5,7 @@
 //! says of a held Deployment is part of it. Not here: whether arguments are understood (`tests/docs`).
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -33,6 +34,18 @@ enum Step {
     Kill,
 }
 use Step::{Between, Fails, Kill, Start, Until, Written};
+
+impl fmt::Display for Step {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Written(line, _) | Until(line, _) | Between(line, _) | Fails(line, _) => {
+                out.write_str(line)
+            }
+            Start => out.write_str("the daemon starts"),
+            Kill => out.write_str("the daemon is killed"),
+        }
+    }
+}
 
 const STATUS: &str = "kubectl rollout status deploy/shop --timeout=60s";
 const DONE: &str = "successfully rolled out";
@@ -135,14 +148,19 @@ const STORY: &[Step] = &[
     ),
     Fails(HELD.0, HELD.1),
     Between("kubectl delete rollout shop --wait=false", "deleted"),
-    Written("sluice gate | kubectl delete -f -", "deleted"),
+    Written(
+        "kubectl annotate deploy/shop sluice.dev/open=\"Sluice is removed\"",
+        "annotated",
+    ),
     Written("kubectl rollout resume deploy/shop", "resumed"),
     Written(
         "kubectl patch rollout shop --type merge -p '{\"metadata\":{\"finalizers\":null}}'",
         "patched",
     ),
+    Written("sluice gate | kubectl delete -f -", "deleted"),
     Until("kubectl get rollouts", "No resources found"),
     Between(STATUS, DONE),
+    Written("kubectl annotate deploy/shop sluice.dev/open-", "annotated"),
     // Back again, and leaving in good order in the middle of a run.
     Between(
         "kubectl apply -f scenarios/shop.yaml",
@@ -305,7 +323,6 @@ fn is_here() -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-#[ignore = "not yet played to its end: cargo test --test real -- --ignored documents"]
 async fn the_documents_commands_work_as_written() {
     if !is_here() {
         return;
@@ -320,7 +337,8 @@ async fn the_documents_commands_work_as_written() {
             kubeconfig: &kubeconfig,
         };
         let mut daemon = None;
-        for step in STORY {
+        for (number, step) in STORY.iter().enumerate() {
+            println!("{number}. {step}");
             match step {
                 Written(line, wanted) | Between(line, wanted) => shell.expect(line, true, wanted),
                 Fails(line, wanted) => shell.expect(line, false, wanted),

@@ -89,6 +89,19 @@ pub fn weight_patch(prefix: &str, weight: u8) -> Value {
     }}})
 }
 
+/// A JSON patch that sets the weight (percent) if it is still what it is in `present`: one that
+/// arrives late does not bring back what was taken away meanwhile. None where no weight is said.
+pub fn lowering_patch(present: &Ingress, prefix: &str, weight: u8) -> Option<Value> {
+    observed_weight(present, prefix)?;
+    let annotations = present.metadata.annotations.as_ref()?;
+    let from = annotations.get(&format!("{prefix}/{WEIGHT}"))?;
+    let path = format!("/metadata/annotations/{prefix}~1{WEIGHT}");
+    Some(json!([
+        {"op": "test", "path": path, "value": from},
+        {"op": "replace", "path": path, "value": weight.min(100).to_string()},
+    ]))
+}
+
 /// A merge patch after which no request reaches the canary: weight 0 and no header or cookie.
 pub fn off_patch(prefix: &str) -> Value {
     let mut patch = weight_patch(prefix, 0);

@@ -7,7 +7,7 @@ use kube::api::{ObjectMeta, Patch, PropagationPolicy};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use super::{Error, Executor, Order, gone_is_done, manager, mark, within};
+use super::{Error, Executor, Order, conditional, gone_is_done, manager, mark, within};
 use crate::kubernetes::canary;
 use crate::kubernetes::scene;
 use crate::rollout::plan::Route;
@@ -18,15 +18,20 @@ impl Executor {
         let Route::IngressNginx {
             ingress, prefix, ..
         } = &order.plan.route;
-        let patch = match weight {
-            0 => canary::ingress::off_patch(prefix),
-            weight => canary::ingress::weight_patch(prefix, weight),
+        const DOING: &str = "lowering the weight";
+        let present = order.scene.canary_ingress(order.plan);
+        let lowered = present
+            .filter(|_| weight > 0)
+            .and_then(|present| canary::ingress::lowering_patch(present, prefix, weight));
+        let patch = match (weight, lowered) {
+            (0, _) => Patch::Merge(canary::ingress::off_patch(prefix)),
+            (_, Some(lowered)) => conditional(DOING, lowered)?,
+            (weight, None) => Patch::Merge(canary::ingress::weight_patch(prefix, weight)),
         };
         let api: Api<Ingress> = self.api(&order.plan.namespace);
         let name = canary::ingress_name(ingress);
         let params = manager();
-        let patch = Patch::Merge(patch);
-        gone_is_done(within("lowering the weight", api.patch(&name, &params, &patch)).await)
+        gone_is_done(within(DOING, api.patch(&name, &params, &patch)).await)
     }
 
     pub(super) async fn ensure_canary(

@@ -330,6 +330,15 @@ async fn within<T>(
     }
 }
 
+/// A JSON patch, whose tests say when it may be applied.
+fn conditional<T: Serialize>(doing: &'static str, patch: Value) -> Result<Patch<T>, Error> {
+    let built = serde_json::from_value(patch);
+    built.map(Patch::Json).map_err(|error| Error::Request {
+        doing,
+        source: kube::Error::SerdeError(error),
+    })
+}
+
 /// What is gone needs no more.
 fn gone_is_done<T>(result: Result<T, Error>) -> Result<(), Error> {
     match result {

@@ -5,7 +5,10 @@ use kube::api::Patch;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
-use super::{Error, Executor, Order, RESTARTED_FOR, TRIES, forced, gone_is_done, manager, within};
+use super::{
+    Error, Executor, Order, RESTARTED_FOR, TRIES, conditional, forced, gone_is_done, manager,
+    within,
+};
 use crate::causes;
 use crate::kubernetes::crd::{GUARDED, HELD_BY};
 use crate::kubernetes::{ownership, template};
@@ -162,12 +165,7 @@ impl Executor {
         order: Order<'_>,
         patch: &[Value],
     ) -> Result<Deployment, Error> {
-        let built = serde_json::from_value(Value::Array(patch.to_vec()));
-        let patch = built.map_err(|error| Error::Request {
-            doing,
-            source: kube::Error::SerdeError(error),
-        })?;
-        let patch = Patch::Json::<()>(patch);
+        let patch = conditional::<()>(doing, Value::Array(patch.to_vec()))?;
         within(doing, api.patch(&order.plan.target, &manager(), &patch)).await
     }
 }

@@ -49,6 +49,9 @@ pub(super) fn idle(pass: &mut Pass<'_>) -> Phase {
         return went_out(pass, target);
     }
     if target.serving(&stable).is_none() && target.replicas > 0 {
+        if target.behind {
+            return Phase::Idle;
+        }
         return restore_serving(pass, target, stable);
     }
     pass.state
@@ -132,11 +135,13 @@ fn went_out(pass: &mut Pass<'_>, target: &Target) -> Phase {
     accept(pass, target.revision.clone())
 }
 
-/// A held Deployment whose stable `ReplicaSet` is gone: what serves instead is stable then; if
-/// nothing does, the stable template is brought up again, else the present one let through.
+/// A held Deployment whose stable `ReplicaSet` is gone, or has no pods: the stable template is
+/// brought up again. If it is known no more, what serves instead is stable then; if nothing does,
+/// the present template is let through.
 fn restore_serving(pass: &mut Pass<'_>, target: &Target, stable: Revision) -> Phase {
     if let [other] = target.serving.as_slice()
         && other.ready > 0
+        && !pass.seen.kept.is_stable(&stable)
     {
         return accept(pass, other.revision.clone());
     }
@@ -148,12 +153,18 @@ fn restore_serving(pass: &mut Pass<'_>, target: &Target, stable: Revision) -> Ph
 pub(super) fn bring_up(pass: &mut Pass<'_>, target: &Target, stable: Revision) {
     let held = &target.revision;
     let known = pass.seen.kept.is_stable(&stable);
-    let what = if known {
-        format!("nothing serves while {held} is held: {stable} is brought up again")
-    } else {
-        format!(
-            "nothing serves and no stable template is known: {held} is let through as the first"
-        )
+    let failed = has_failed(pass, held);
+    let serves = match target.serving.first() {
+        Some(other) => format!("{} serves instead of stable", other.revision),
+        None => "nothing serves".to_owned(),
+    };
+    let what = match (known, failed) {
+        (true, _) => format!("{serves} while {held} is held: {stable} is brought up again"),
+        (false, false) => {
+            format!("{serves} and no stable template is known: {held} is let through as the first")
+        }
+        // It stays held: applying anything else is the way out.
+        (false, true) => return,
     };
     pass.tell_mending(Mending::Serving, true, Reason::Healed { what });
     let expect = held.clone();
@@ -277,7 +288,11 @@ pub(super) fn failed(pass: &mut Pass<'_>) -> Phase {
     let stable = pass.state.stable.as_ref();
     let served = stable.is_some_and(|stable| target.serving(stable).is_some());
     let waits = target.paused && target.revision.same(&failure.revision);
-    if waits && (served || target.replicas == 0) && canary_gone(pass) {
+    let soon = target.replicas == 0 || target.behind;
+    if let Some(stable) = stable.filter(|_| served).cloned() {
+        keep_stable(pass, stable);
+    }
+    if waits && (served || soon) && canary_gone(pass) {
         Phase::Failed
     } else {
         Phase::Idle

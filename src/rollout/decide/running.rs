@@ -335,6 +335,10 @@ pub(super) fn held(pass: &mut Pass<'_>, mut run: Run, why: HeldWhy) -> Phase {
     {
         return pass.roll_back(run, cause);
     }
+    let why = match (why, hindered(pass)) {
+        (HeldWhy::StableGone | HeldWhy::NoReplicas, Some(now)) => now,
+        (why, _) => why,
+    };
     if why == HeldWhy::StableGone || why == HeldWhy::NoReplicas {
         run.weight = 0;
     }
@@ -356,12 +360,20 @@ pub(super) fn held(pass: &mut Pass<'_>, mut run: Run, why: HeldWhy) -> Phase {
     Phase::Held { run, why }
 }
 
-/// While the Deployment is held, nobody but us makes stable pods when their `ReplicaSet` is gone.
+/// While the Deployment is held, nobody but us makes stable pods when their `ReplicaSet` is gone;
+/// and what its controller scales up from nothing is the newest `ReplicaSet`, which need not be
+/// the stable one.
 fn heal_stable(pass: &mut Pass<'_>) {
     let (Some(target), Some(stable)) = (pass.target(), pass.state.stable.clone()) else {
         return;
     };
-    if target.paused && target.replicas > 0 && target.serving.is_empty() {
+    let other = target
+        .serving
+        .iter()
+        .any(|other| !other.revision.same(&stable));
+    let gone = target.serving(&stable).is_none() && !target.behind;
+    if target.paused && target.replicas > 0 && gone && (!other || pass.seen.kept.is_stable(&stable))
+    {
         bring_up(pass, target, stable);
     }
 }

@@ -5,11 +5,12 @@
 
 use super::model::{Model, revision};
 use crate::rollout::action::Action;
+use crate::rollout::cause::HeldWhy;
 use crate::rollout::decide::{Decision, decide};
 use crate::rollout::observation::{Canary, GateMode, Observation, Serving};
 use crate::rollout::plan::ConfigChanges;
 use crate::rollout::reason::{Outcome, Reason};
-use crate::rollout::state::{Ended, Failure, Mending, Phase, State, Trigger};
+use crate::rollout::state::{Ended, Failure, Mending, Phase, Run, State, Trigger};
 
 fn decided(model: &Model, look: impl FnOnce(&mut Observation)) -> Decision {
     let mut seen = model.look();
@@ -39,6 +40,14 @@ fn ended(model: &Model, name: &str) -> Ended {
         saved: None,
         started: model.now,
         ended: model.now,
+    }
+}
+
+fn failure(model: &Model, name: &str) -> Failure {
+    Failure {
+        revision: revision(name),
+        message: "it was worse".to_owned(),
+        at: model.now,
     }
 }
 
@@ -178,17 +187,91 @@ fn only_a_rollout_that_is_deleted_lets_go_of_its_finalizer() {
 }
 
 #[test]
-fn what_serves_instead_of_stable_is_stable_if_it_is_ready() {
+fn what_serves_instead_of_a_stable_that_nobody_knows_is_stable_if_it_is_ready() {
     let model = Model::idle();
-    for (ready, taken) in [(0, false), (1, true), (4, true)] {
+    for (ready, known, taken) in [
+        (0, false, false),
+        (1, false, true),
+        (4, false, true),
+        (4, true, false),
+    ] {
         let decision = decided(&model, |seen| {
             held_by_gate(seen, "v2");
+            seen.kept.stable = known.then(|| revision("v1"));
             seen.target.as_mut().unwrap().serving = vec![serves("v0", ready)];
         });
         let stable = decision.next.stable.clone();
         assert_eq!(stable == Some(revision("v0")), taken, "{ready} ready");
         assert_eq!(decision.next.phase, Phase::Idle);
+        let back = |action: &Action| matches!(action, Action::RestoreTemplate { to, paused: false, .. } if *to == revision("v1"));
+        assert_eq!(decision.actions.iter().any(back), known, "{ready} ready");
     }
+}
+
+#[test]
+fn pods_that_were_asked_for_a_moment_ago_are_waited_for() {
+    for failed in [false, true] {
+        let mut model = Model::idle();
+        if failed {
+            model.state.phase = Phase::Failed;
+            model.state.failed = Some(failure(&model, "v2"));
+        }
+        let decision = decided(&model, |seen| {
+            held_by_gate(seen, "v2");
+            let target = seen.target.as_mut().unwrap();
+            target.serving.clear();
+            target.behind = true;
+        });
+        assert_eq!(decision.actions, [], "failed: {failed}");
+    }
+}
+
+#[test]
+fn what_failed_is_not_let_through_as_the_first() {
+    for (failed, goes_out) in [("v2", false), ("v3", true)] {
+        let mut model = Model::idle();
+        model.state.phase = Phase::Failed;
+        model.state.failed = Some(failure(&model, failed));
+        let decision = decided(&model, |seen| {
+            held_by_gate(seen, "v2");
+            seen.kept.stable = None;
+            seen.target.as_mut().unwrap().serving.clear();
+        });
+        let out = decision.actions.contains(&unpause("v2"));
+        assert_eq!(out, goes_out, "{failed} failed before");
+    }
+}
+
+#[test]
+fn the_template_of_what_serves_is_kept_again_beside_a_failed_one() {
+    let mut model = Model::idle();
+    model.state.phase = Phase::Failed;
+    model.state.failed = Some(failure(&model, "v2"));
+    let decision = decided(&model, |seen| {
+        held_by_gate(seen, "v2");
+        seen.kept.stable = None;
+    });
+    let kept = Action::KeepStable {
+        revision: revision("v1"),
+    };
+    assert_eq!(decision.actions, [kept]);
+}
+
+#[test]
+fn a_newest_replica_set_that_was_scaled_up_instead_of_stable_gives_way_to_it() {
+    let mut model = Model::idle();
+    let run = Run::begun(revision("v2"), Trigger::Template, model.now);
+    model.state.phase = Phase::Held {
+        run,
+        why: HeldWhy::NoReplicas,
+    };
+    let decision = decided(&model, |seen| {
+        held_by_gate(seen, "v2");
+        seen.target.as_mut().unwrap().serving = vec![serves("v0", 4)];
+    });
+    let back = |action: &Action| matches!(action, Action::RestoreTemplate { to, paused: false, .. } if *to == revision("v1"));
+    assert!(decision.actions.iter().any(back), "{:?}", decision.actions);
+    assert_eq!(decision.next.desired, Some(revision("v2")));
 }
 
 #[test]
@@ -327,11 +410,7 @@ fn a_template_that_was_kept_is_given_back_when_the_older_one_is_complete() {
 fn a_failed_revision_waits_only_while_it_is_held() {
     let mut model = Model::idle();
     model.state.phase = Phase::Failed;
-    model.state.failed = Some(Failure {
-        revision: revision("v2"),
-        message: "it was worse".to_owned(),
-        at: model.now,
-    });
+    model.state.failed = Some(failure(&model, "v2"));
     let held = decided(&model, |seen| held_by_gate(seen, "v2"));
     assert_eq!(held.next.phase, Phase::Failed);
     let released = decided(&model, |seen| {
