@@ -8,6 +8,7 @@ pub mod causes;
 pub mod cli;
 pub mod clock;
 pub mod daemon;
+pub mod environments;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod git;

@@ -3,43 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's helpers may fail the test
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use sluice::kustomize::{Files, build};
-
-/// A folder on disk.
-struct Disk(PathBuf);
-
-impl Files for Disk {
-    fn text(&self, path: &str) -> Result<Option<String>, String> {
-        let path = self.0.join(path);
-        if path.is_file() {
-            std::fs::read_to_string(path)
-                .map(Some)
-                .map_err(|error| error.to_string())
-        } else {
-            Ok(None)
-        }
-    }
-
-    fn list(&self, path: &str) -> Result<Option<Vec<String>>, String> {
-        let path = self.0.join(path);
-        if !path.is_dir() {
-            return Ok(None);
-        }
-        let entries = std::fs::read_dir(path).map_err(|error| error.to_string())?;
-        let mut names = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(|error| error.to_string())?;
-            let slash = if entry.path().is_dir() { "/" } else { "" };
-            names.push(format!("{}{slash}", entry.file_name().to_string_lossy()));
-        }
-        names.sort();
-        Ok(Some(names))
-    }
-}
+use sluice::kustomize::{Disk, build};
 
 const DEPLOYMENT: &str = "
 apiVersion: apps/v1

@@ -24,10 +24,12 @@ mod request;
 mod run;
 pub mod sandbox;
 mod screen;
+mod status;
 mod subject;
 mod text;
 mod until;
 mod watch;
+mod way;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -115,15 +117,18 @@ enum Command {
     History(history::Arguments),
     /// Measure delivery: frequency, lead time, failures, time to restore
     Dora(dora::Arguments),
-    /// Bring the revision under trial through now, whatever the evidence says
-    Promote(request::Arguments),
+    /// Bring the revision under trial through now, whatever the evidence says; with `--from` and
+    /// `--to` bring a version to the next environment
+    #[command(disable_version_flag = true)]
+    Promote(request::Promote),
     /// Keep the present weight until `resume`
     Hold(request::Arguments),
     /// Go on after `hold`
     Resume(request::Arguments),
     /// End the run: weight 0, canary removed, template put back
     Abort(request::Arguments),
-    /// Go back: end the run as `abort` does; between runs, to the last good revision or to `--to`
+    /// Go back: end the run as `abort` does; between runs, to the last good revision or to `--to`;
+    /// as `rollback ENVIRONMENT SERVICE` to the version that was there before
     Rollback(request::Rollback),
     /// Try a revision again that failed or was aborted
     Retry(request::Arguments),
@@ -131,6 +136,8 @@ enum Command {
     Restart(request::Arguments),
     /// Let a step pass that waits for a person
     Approve(request::Arguments),
+    /// Say which version is in which environment, and what stands between it and the next
+    Status(status::Arguments),
     /// Check Rollouts and rule files, without a cluster
     Lint(lint::Arguments),
     /// Say what a Rollout's steps can show at the present traffic
@@ -203,7 +210,7 @@ async fn dispatch(arguments: Arguments) -> Result<(), Error> {
         Command::Explain(arguments) => explain::explain(global, screen, &arguments).await,
         Command::History(arguments) => history::history(global, screen, &arguments).await,
         Command::Dora(arguments) => dora::dora(global, screen, &arguments).await,
-        Command::Promote(arguments) => request::ask(global, screen, Act::Promote, &arguments).await,
+        Command::Promote(arguments) => request::promote(global, screen, &arguments).await,
         Command::Hold(arguments) => request::ask(global, screen, Act::Hold, &arguments).await,
         Command::Resume(arguments) => request::ask(global, screen, Act::Resume, &arguments).await,
         Command::Abort(arguments) => request::ask(global, screen, Act::Abort, &arguments).await,
@@ -211,6 +218,7 @@ async fn dispatch(arguments: Arguments) -> Result<(), Error> {
         Command::Retry(arguments) => request::ask(global, screen, Act::Retry, &arguments).await,
         Command::Restart(arguments) => request::ask(global, screen, Act::Restart, &arguments).await,
         Command::Approve(arguments) => request::ask(global, screen, Act::Approve, &arguments).await,
+        Command::Status(arguments) => status::status(global, screen, &arguments).await,
         Command::Lint(arguments) => lint::lint(screen, &arguments),
         Command::Plan(arguments) => Box::pin(plan::plan(global, screen, &arguments)).await,
         Command::Backtest(arguments) => Box::pin(backtest::run(global, screen, &arguments)).await,

@@ -4,13 +4,17 @@
 //! request that comes too late cannot hit another revision. The daemon answers in the status. A
 //! request that nobody answers in time is withdrawn: it must not act hours later.
 //!
+//! `promote` and `rollback` also move versions between environments (`way`): with `--from`, and
+//! with a second name.
+//!
 //! Not here: what an act does; the daemon decides.
 
 use std::time::Duration;
 
 use super::connect::Cluster;
-use super::{Error, Format, Global, Screen, text};
+use super::{Error, Format, Global, Screen, text, way};
 use crate::clock::Clock;
+use crate::environments::Version;
 use crate::kubernetes::ask;
 pub use crate::kubernetes::ask::Act;
 use crate::kubernetes::crd::Answer;
@@ -24,7 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Arguments.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The Rollout
+    /// The Rollout; between environments the service, or for `rollback` the environment
     name: String,
     /// The revision that is meant [default: the one that is under trial or failed now]
     #[arg(long, value_name = "HASH")]
@@ -37,15 +41,53 @@ pub struct Arguments {
     timeout: Duration,
 }
 
+/// Arguments of `promote`.
+#[derive(Debug, Args)]
+pub struct Promote {
+    #[command(flatten)]
+    request: Arguments,
+    /// Between environments: where the version is, which has passed its gates there
+    #[arg(long, value_name = "ENVIRONMENT", requires = "to", conflicts_with_all = ["revision", "no_wait"])]
+    from: Option<String>,
+    /// Between environments: where it goes
+    #[arg(long, value_name = "ENVIRONMENT", requires = "from")]
+    to: Option<String>,
+    /// Between environments: which version [default: the one that `--from` has]
+    #[arg(long, value_name = "VERSION", requires = "from")]
+    version: Option<Version>,
+    #[command(flatten)]
+    how: way::How,
+}
+
+/// Brings a revision through, or a version to the next environment.
+pub async fn promote(
+    global: &Global,
+    screen: &mut Screen,
+    arguments: &Promote,
+) -> Result<(), Error> {
+    let name = &arguments.request.name;
+    let (Some(from), Some(to)) = (&arguments.from, &arguments.to) else {
+        arguments.how.unused("--from and --to")?;
+        return ask_for(global, screen, Act::Promote, &arguments.request, None).await;
+    };
+    let version = arguments.version.as_ref();
+    way::promote(global, screen, (name, from, to), version, &arguments.how).await
+}
+
 /// Arguments of `rollback`.
 #[derive(Debug, Args)]
 pub struct Rollback {
     #[command(flatten)]
     request: Arguments,
+    /// Between environments: the service; the first name is the environment then
+    #[arg(conflicts_with_all = ["revision", "no_wait"])]
+    service: Option<String>,
     /// Between runs: the revision to go back to, by its number (`kubectl rollout history`), tag, image or hash
-    /// [default: the last good one]
+    /// [default: the last good one]. Between environments: the version [default: the one before]
     #[arg(long, value_name = "REVISION|TAG", value_parser = one_word)]
     to: Option<String>,
+    #[command(flatten)]
+    how: way::How,
 }
 
 fn one_word(text: &str) -> Result<String, &'static str> {
@@ -54,14 +96,20 @@ fn one_word(text: &str) -> Result<String, &'static str> {
         .ok_or("a number, a tag, an image or a hash")
 }
 
-/// Asks for the way back.
+/// Asks for the way back, or goes it in an environment.
 pub async fn roll_back(
     global: &Global,
     screen: &mut Screen,
     arguments: &Rollback,
 ) -> Result<(), Error> {
     let to = arguments.to.as_deref();
-    ask_for(global, screen, Act::Rollback, &arguments.request, to).await
+    let Some(service) = &arguments.service else {
+        arguments.how.unused("ENVIRONMENT SERVICE")?;
+        return ask_for(global, screen, Act::Rollback, &arguments.request, to).await;
+    };
+    let version = to.map(str::parse).transpose().map_err(Error::Usage)?;
+    let place = (arguments.request.name.as_str(), service.as_str());
+    way::roll_back(screen, place, version.as_ref(), &arguments.how)
 }
 
 /// Asks, waits for the answer and prints it.

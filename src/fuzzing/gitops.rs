@@ -1,4 +1,4 @@
-//! What lies in a GitOps repository: manifests and the kustomizations that put them together.
+//! What lies in a `GitOps` repository: manifests and the kustomizations that put them together.
 
 use std::collections::BTreeMap;
 

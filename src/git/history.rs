@@ -97,6 +97,29 @@ pub(super) fn seen(repository: &Repository, commit: Oid, view: &dyn View) -> Res
     view.of(repository, &tree)
 }
 
+/// What comes before a commit, along first parents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// This one.
+    Parent(Oid),
+    /// Nothing: it is the first.
+    Nothing,
+    /// Not fetched: deepen the copy.
+    Unknown,
+}
+
+/// What comes before `commit`.
+pub fn before(repository: &Repository, commit: Oid) -> Before {
+    let Ok(commit) = repository.find_commit(commit) else {
+        return Before::Unknown;
+    };
+    match commit.parent_id(0) {
+        Ok(parent) if repository.find_commit(parent).is_ok() => Before::Parent(parent),
+        Err(_) if !repository.is_shallow() => Before::Nothing,
+        Ok(_) | Err(_) => Before::Unknown,
+    }
+}
+
 /// How a walk along first parents ended; with how many commits were seen.
 enum Walked {
     Reached(Vec<Change>),

@@ -4,12 +4,13 @@
 //! last good template to the bad one, pushed without force. What cannot be undone cleanly is not
 //! undone: the error says why and what a person would run.
 //!
-//! From the outside in: `undo` is the whole of it; `history` finds the commits, `revert` makes
-//! the tree, `message` and `sign` the commit, `copy` fetches and pushes, `transport` speaks to the
+//! From the outside in: `undo` is the whole of a remedy; `history` finds the commits, `revert` makes
+//! the tree, `message`, `commit` and `sign` the commit, `copy` fetches and pushes, `transport` speaks to the
 //! server. All of this blocks: call it from a thread that may. `forge` opens pull requests.
 //!
 //! Not here: what a path deploys (given as a `View`), and when to undo.
 
+mod commit;
 mod copy;
 mod credentials;
 mod error;
@@ -22,10 +23,11 @@ mod sign;
 mod transport;
 mod undo;
 
-pub use copy::Copy;
+pub use commit::Committer;
+pub use copy::{Copy, Pushed};
 pub use credentials::Credentials;
 pub use error::{Commit, Error};
-pub use history::{Change, View};
+pub use history::{Before, Change, View, before};
 pub use message::Message;
 pub use remote::{Address, Remote};
 pub use sign::Signer;

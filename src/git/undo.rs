@@ -5,8 +5,9 @@
 //! For a pull request the commit goes to a branch of its own; where it conflicts with the branch
 //! that is deployed, it can stand beside it, on top of the bad commit, for people to merge.
 
-use git2::{Oid, Signature};
+use git2::Oid;
 
+use super::commit::Committer;
 use super::copy::{Copy, Pushed};
 use super::error::{Commit, Doing, Error};
 use super::history::{self, Change, View};
@@ -218,24 +219,13 @@ fn commit(
     tree: Oid,
     undone: &[Change],
 ) -> Result<Oid, Error> {
-    let repository = copy.repository();
-    let (name, address) = order.committer;
-    let time = git2::Time::new(order.now, 0);
-    let who = Signature::new(name, address, &time).doing("naming the committer")?;
-    let tree = repository.find_tree(tree).doing("reading a tree")?;
-    let parent = repository.find_commit(head).doing("reading a commit")?;
-    let text = order.message.text(undone);
-    let Some(signer) = order.signer else {
-        return repository
-            .commit(None, &who, &who, &text, &tree, &[&parent])
-            .doing("committing");
+    let (name, email) = order.committer;
+    let committer = Committer {
+        name,
+        email,
+        author: None,
+        now: order.now,
+        signer: order.signer,
     };
-    let buffer = repository
-        .commit_create_buffer(&who, &who, &text, &tree, &[&parent])
-        .doing("committing")?;
-    let signature = signer.sign(&buffer)?;
-    let buffer = std::str::from_utf8(&buffer).map_err(|error| Error::Sign(error.to_string()))?;
-    repository
-        .commit_signed(buffer, &signature, None)
-        .doing("committing")
+    committer.commit(copy.repository(), (head, tree), &order.message.text(undone))
 }

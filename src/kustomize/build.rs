@@ -119,7 +119,10 @@ fn flat(documents: Vec<Value>) -> Vec<Value> {
 }
 
 /// A path from a folder, without `.` and `..`.
-pub(super) fn join(folder: &str, path: &str) -> Result<String, Error> {
+///
+/// # Errors
+/// If it leads out of the root.
+pub fn join(folder: &str, path: &str) -> Result<String, Error> {
     let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
     for part in path.split('/') {
         match part {

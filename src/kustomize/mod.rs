@@ -8,7 +8,7 @@
 //! takes half a build for a whole one.
 //!
 //! A generated name ends in a digest of our own, not kustomize's: equal where the content is.
-//! Not here: reading from Git or from disk, which is given as `Files`.
+//! Files come from disk or from Git (`sources`); the rest of this folder asks for them as `Files`.
 //!
 //! Source: the Kustomization file reference of kustomize (v1beta1).
 
@@ -19,14 +19,21 @@ mod images;
 mod labels;
 mod merge;
 mod patch;
+mod sources;
 
-pub use build::build;
+pub use build::{build, join};
+pub use sources::{Disk, Rewritten, Tracked};
 
 use serde_json::Value;
 
 /// An image without its tag and digest.
 pub fn image_name(image: &str) -> &str {
     images::parts(image).0
+}
+
+/// An image's tag and digest with what stands before them: `:v1@sha256:...`, or nothing.
+pub fn image_version(image: &str) -> &str {
+    images::parts(image).1
 }
 
 /// Where manifests come from. Paths are relative to the root, with `/`, without `.` and `..`.

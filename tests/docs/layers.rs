@@ -10,10 +10,12 @@ use regex::Regex;
 use super::{files, none, root, text};
 
 /// What each folder may use of the crate besides itself.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("stats", &[]),
     ("git", &["causes"]),
     ("kustomize", &["yaml"]),
+    // From one environment's manifests to the next one's; what clusters say is given.
+    ("environments", &["git", "kustomize", "yaml", "causes"]),
     ("rollout", &["stats", "clock", "yaml"]),
     (
         "kubernetes",
@@ -64,6 +66,8 @@ const MAY_USE: [(&str, &[&str]); 15] = [
         "cli",
         &[
             "daemon",
+            "environments",
+            "kustomize",
             "history",
             "sandbox",
             "kubernetes",
@@ -83,6 +87,10 @@ const MAY_USE: [(&str, &[&str]); 15] = [
         &[
             "cli",
             "daemon",
+            "git",
+            "kustomize",
+            "people",
+            "smoke",
             "sandbox",
             "kubernetes",
             "prometheus",

@@ -4,7 +4,7 @@
 use git2::{ObjectType, Repository, Tree, TreeWalkMode, TreeWalkResult};
 
 use crate::git::{Error, View};
-use crate::kustomize::{self, Files, build};
+use crate::kustomize::{self, Tracked, build};
 
 /// The pod template that a path deploys.
 #[derive(Debug, Clone)]
@@ -101,45 +101,4 @@ impl Naming {
             .iter()
             .any(|image| text.contains(image.as_str()))
     }
-}
-
-/// The files of a tree.
-struct Tracked<'a> {
-    repository: &'a Repository,
-    tree: &'a Tree<'a>,
-}
-
-impl Files for Tracked<'_> {
-    fn text(&self, path: &str) -> Result<Option<String>, String> {
-        let Ok(entry) = self.tree.get_path(std::path::Path::new(path)) else {
-            return Ok(None);
-        };
-        if entry.kind() != Some(ObjectType::Blob) {
-            return Ok(None);
-        }
-        let blob = self.repository.find_blob(entry.id());
-        let blob = blob.map_err(|error| error.message().to_owned())?;
-        let text = std::str::from_utf8(blob.content()).map_err(|error| error.to_string())?;
-        Ok(Some(text.to_owned()))
-    }
-
-    fn list(&self, path: &str) -> Result<Option<Vec<String>>, String> {
-        let below = match path {
-            "" => Some(self.tree.clone()),
-            path => {
-                let entry = self.tree.get_path(std::path::Path::new(path)).ok();
-                entry.and_then(|entry| self.repository.find_tree(entry.id()).ok())
-            }
-        };
-        Ok(below.map(|tree| tree.iter().map(|entry| name_of(&entry)).collect()))
-    }
-}
-
-fn name_of(entry: &git2::TreeEntry<'_>) -> String {
-    let slash = if entry.kind() == Some(ObjectType::Tree) {
-        "/"
-    } else {
-        ""
-    };
-    format!("{}{slash}", String::from_utf8_lossy(entry.name_bytes()))
 }

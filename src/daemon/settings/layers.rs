@@ -16,7 +16,7 @@ use crate::yaml::{self, Kind, Node, Place};
 const SEPARATOR: &str = "__";
 const PREFIX: &str = "SLUICE_";
 /// Variables that are not settings: the command line's own.
-const OTHERS: &[&str] = &["SLUICE_CONFIG", "SLUICE_SERVER"];
+const OTHERS: &[&str] = &["SLUICE_CONFIG", "SLUICE_PIPELINE", "SLUICE_SERVER"];
 
 /// Merges file and variables. None when the file is no mapping at all: nothing else can be said
 /// then, and that is a problem already.

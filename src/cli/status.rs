@@ -1,0 +1,121 @@
+//! `sluice status`: which version is where, since when, and what stands between it and the next
+//! environment.
+//!
+//! Versions come from the branch that deploys each environment, promotions from its Rollouts where
+//! the pipeline names clusters. A cluster that does not answer is a shut gate, not an error. Not
+//! here: the gates' judgement (`crate::environments`).
+
+use clap::Args;
+use comfy_table::{Cell, Color};
+use serde::Serialize;
+
+use super::way::{self, Where};
+use super::{Error, Global, Screen, text};
+use crate::clock::Clock;
+use crate::environments::gates::ago;
+use crate::environments::{Place, Standings};
+
+/// Arguments.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Only this service
+    service: Option<String>,
+    #[command(flatten)]
+    place: Where,
+}
+
+/// A service in an environment, with the text that people read.
+#[derive(Debug, Serialize)]
+struct Row {
+    #[serde(flatten)]
+    place: Place,
+    #[serde(skip)]
+    since: String,
+    #[serde(skip)]
+    next: String,
+}
+
+/// Prints a row for each service and environment.
+pub async fn status(
+    global: &Global,
+    screen: &mut Screen,
+    arguments: &Arguments,
+) -> Result<(), Error> {
+    let pipeline = arguments.place.load()?;
+    if let Some(service) = &arguments.service {
+        pipeline.service(service).map_err(way::told)?;
+    }
+    let is_meant = |name: &str| arguments.service.as_deref().is_none_or(|only| only == name);
+    let mut standings = Standings::new();
+    for service in pipeline.services.iter().filter(|s| is_meant(&s.name)) {
+        for environment in pipeline.environments.iter().filter(|e| e.cluster.is_some()) {
+            let says = way::standing(global, environment, service).await;
+            let key = (environment.name.clone(), service.name.clone());
+            standings.insert(key, says.map_err(|error| error.to_string()));
+        }
+    }
+    let desk = arguments.place.desk(&pipeline);
+    let places = way::blocking(|| desk.places(&is_meant, &standings))?;
+    let rows: Vec<Row> = places.into_iter().map(row).collect();
+    let width = screen.width();
+    screen.value(&rows, |rows| table(rows, width))
+}
+
+fn row(place: Place) -> Row {
+    let now = Clock::machine().now();
+    let since = place.since.map_or("-".to_owned(), |since| ago(now, since));
+    Row {
+        next: next(&place),
+        since,
+        place,
+    }
+}
+
+/// What is to be said of the way on.
+fn next(place: &Place) -> String {
+    let Some(to) = &place.next else {
+        return place.why.clone().unwrap_or_default();
+    };
+    let shut: Vec<&str> = place
+        .gates
+        .iter()
+        .filter(|answer| !answer.open)
+        .map(|answer| answer.why.as_str())
+        .collect();
+    match (place.ahead, shut.is_empty()) {
+        (false, _) => format!("{to} has it"),
+        (true, true) => format!("{to}: may go"),
+        (true, false) => format!("{to}: {}", shut.join("; ")),
+    }
+}
+
+fn table(rows: &[Row], width: Option<u16>) -> String {
+    let header = [
+        "SERVICE",
+        "ENVIRONMENT",
+        "VERSION",
+        "SINCE",
+        "ROLLOUT",
+        "NEXT",
+    ];
+    let mut table = text::table(&header, width);
+    for row in rows {
+        let place = &row.place;
+        let version = place
+            .version
+            .as_ref()
+            .map_or("-".to_owned(), ToString::to_string);
+        let phase = place.phase.as_deref().unwrap_or("-");
+        let next = Cell::new(&row.next);
+        let open = place.ahead && place.gates.iter().all(|answer| answer.open);
+        table.add_row(vec![
+            Cell::new(&place.service),
+            Cell::new(&place.environment),
+            Cell::new(version),
+            Cell::new(&row.since),
+            text::cell(phase),
+            if open { next.fg(Color::Green) } else { next },
+        ]);
+    }
+    text::lines(&table)
+}

@@ -1,0 +1,287 @@
+//! `sluice promote SERVICE --from ENV --to ENV` and `sluice rollback ENV SERVICE`: a version's way
+//! between environments, through the repository that deploys them.
+//!
+//! Both commands also act on a Rollout in a cluster (`request`); which is meant says `--from`, or
+//! the second name. Not here: the way itself (`crate::environments`).
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::connect::Cluster;
+use super::{Error, Global, Screen, text};
+use crate::causes;
+use crate::clock::Clock;
+use crate::environments::gates::{Ended, Standing};
+use crate::environments::pipeline::Environment;
+use crate::environments::{self, Desk, Outcome, Pipeline, Report, Service, Version};
+use crate::kubernetes::crd::Rollout;
+
+/// Where the pipeline is.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Between environments")]
+pub struct Where {
+    /// The pipeline: environments, their order and their gates
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SLUICE_PIPELINE",
+        default_value = "clusters/environments.yaml"
+    )]
+    pub pipeline: PathBuf,
+    /// Where copies of the repository are kept [default: sluice-git among the temporary files]
+    #[arg(long, value_name = "FOLDER")]
+    pub copies: Option<PathBuf>,
+}
+
+/// How a version is moved.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Between environments")]
+pub struct How {
+    #[command(flatten)]
+    place: Where,
+    /// Show the change, write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The commit's author [default: the committer of the pipeline]
+    #[arg(long, value_name = "NAME <EMAIL>", value_parser = author)]
+    by: Option<(String, String)>,
+}
+
+/// A name and an address, as Git writes them.
+fn author(text: &str) -> Result<(String, String), &'static str> {
+    let wanted = "a name and an address: \"Ada <ada@example.com>\"";
+    let (name, rest) = text.split_once('<').ok_or(wanted)?;
+    let email = rest.strip_suffix('>').ok_or(wanted)?;
+    let good = !name.trim().is_empty() && email.contains('@') && !email.contains(['<', '>']);
+    good.then(|| (name.trim().to_owned(), email.to_owned()))
+        .ok_or(wanted)
+}
+
+impl Where {
+    /// The pipeline.
+    pub fn load(&self) -> Result<Pipeline, Error> {
+        Pipeline::load(&self.pipeline).map_err(told)
+    }
+
+    /// What commands on it work with; `dry_run` writes nothing.
+    pub fn desk<'a>(&self, pipeline: &'a Pipeline) -> Desk<'a> {
+        let copies = self.copies.clone();
+        Desk {
+            pipeline,
+            folder: copies.unwrap_or_else(|| std::env::temp_dir().join("sluice-git")),
+            runtime: tokio::runtime::Handle::current(),
+            now: Clock::machine().now(),
+            by: None,
+            dry_run: true,
+        }
+    }
+}
+
+impl How {
+    /// Refuses options that would be read over.
+    pub fn unused(&self, without: &str) -> Result<(), Error> {
+        if self.dry_run || self.by.is_some() {
+            let text = format!(
+                "--dry-run and --by are for the way between environments: give {without} too"
+            );
+            return Err(Error::Usage(text));
+        }
+        Ok(())
+    }
+
+    fn desk<'a>(&self, pipeline: &'a Pipeline) -> Desk<'a> {
+        Desk {
+            by: self.by.clone(),
+            dry_run: self.dry_run,
+            ..self.place.desk(pipeline)
+        }
+    }
+}
+
+/// Promotes a service from one environment to the next.
+pub async fn promote(
+    global: &Global,
+    screen: &mut Screen,
+    (service, from, to): (&str, &str, &str),
+    version: Option<&Version>,
+    how: &How,
+) -> Result<(), Error> {
+    let pipeline = how.place.load()?;
+    let standing = {
+        let (below, above) = pipeline.way(from, to).map_err(told)?;
+        let service = pipeline.service(service).map_err(told)?;
+        if above.gates.promoted {
+            standing(global, below, service).await?
+        } else {
+            None
+        }
+    };
+    let desk = how.desk(&pipeline);
+    let way = (service, from, to);
+    let report = blocking(|| desk.promote(way, version, standing.as_ref()))?;
+    tell(screen, &report)
+}
+
+/// Goes back to another version of a service in an environment.
+pub fn roll_back(
+    screen: &mut Screen,
+    (environment, service): (&str, &str),
+    version: Option<&Version>,
+    how: &How,
+) -> Result<(), Error> {
+    let pipeline = how.place.load()?;
+    let desk = how.desk(&pipeline);
+    let report = blocking(|| desk.roll_back(environment, service, version))?;
+    tell(screen, &report)
+}
+
+/// What the service's Rollout says in an environment's cluster; `None` if there is none.
+pub async fn standing(
+    global: &Global,
+    environment: &Environment,
+    service: &Service,
+) -> Result<Option<Standing>, Error> {
+    let Some(cluster) = &environment.cluster else {
+        return Ok(None);
+    };
+    let kubeconfig = cluster.kubeconfig.clone();
+    let there = Global {
+        kubeconfig: kubeconfig.or_else(|| global.kubeconfig.clone()),
+        context: cluster.context.clone().or_else(|| global.context.clone()),
+        namespace: cluster
+            .namespace
+            .clone()
+            .or_else(|| global.namespace.clone()),
+        ..global.clone()
+    };
+    let cluster = Cluster::connect(&there).await?;
+    let name = service.rollout.as_deref().unwrap_or(&service.name);
+    match cluster.rollouts().get_opt(name).await {
+        Ok(rollout) => Ok(rollout.map(|rollout| stands(&rollout, &cluster.namespace, name))),
+        Err(error) => {
+            let doing = format!("read the Rollout {name} of {}", environment.name);
+            Err(Error::api(doing, &error))
+        }
+    }
+}
+
+fn stands(rollout: &Rollout, namespace: &str, name: &str) -> Standing {
+    let status = rollout.status.clone().unwrap_or_default();
+    Standing {
+        name: format!("{namespace}/{name}"),
+        phase: status
+            .phase
+            .unwrap_or_else(|| "not looked at yet".to_owned()),
+        last: status.last_run.map(|last| Ended {
+            images: last.revision.images,
+            outcome: last.outcome,
+            message: last.message,
+            at: last.ended.0,
+        }),
+    }
+}
+
+/// Work with Git blocks, on this thread: nothing else is done meanwhile.
+pub fn blocking<T>(work: impl FnOnce() -> Result<T, environments::Error>) -> Result<T, Error> {
+    tokio::task::block_in_place(work).map_err(told)
+}
+
+/// An error of the environments as one of the command line.
+pub fn told(error: environments::Error) -> Error {
+    use environments::Error as Of;
+    let text = causes::told(&error);
+    match error {
+        Of::Read { .. } | Of::Pipeline(_) | Of::Unknown { .. } | Of::Order { .. } => {
+            Error::Usage(text)
+        }
+        Of::Credential { .. } => Error::Usage(text),
+        _ => Error::Refused(text),
+    }
+}
+
+fn tell(screen: &mut Screen, report: &Report) -> Result<(), Error> {
+    screen.value(report, words)?;
+    if report.outcome == Outcome::Refused {
+        let shut = report
+            .gates
+            .iter()
+            .filter(|answer| !answer.open)
+            .map(|answer| answer.gate);
+        let shut: Vec<&str> = shut.collect();
+        let (service, version) = (&report.service, &report.version);
+        let text = format!("{service} {version} stays: {} shut", shut.join(", "));
+        return Err(Error::Refused(text));
+    }
+    Ok(())
+}
+
+fn words(report: &Report) -> String {
+    let Report {
+        service,
+        to,
+        version,
+        before,
+        ..
+    } = report;
+    let mut lines = vec![match &report.from {
+        Some(from) => format!("{service}: {from} {version} -> {to} (has {before})"),
+        None => format!("{service}: {to} {before} -> {version}"),
+    }];
+    for answer in &report.gates {
+        let word = if answer.open { "open" } else { "shut" };
+        lines.push(format!("  {word}  {:<9} {}", answer.gate, answer.why));
+    }
+    lines.extend(report.notes.iter().map(|note| format!("  note  {note}")));
+    let diff = report.diff.trim_end();
+    if !diff.is_empty() && !matches!(report.outcome, Outcome::Refused) {
+        lines.push(coloured(diff));
+    }
+    lines.extend(ending(report));
+    lines.join("\n") + "\n"
+}
+
+fn ending(report: &Report) -> Option<String> {
+    let to = &report.to;
+    Some(match &report.outcome {
+        Outcome::Refused => return None,
+        Outcome::Already => format!("{to} has it already"),
+        Outcome::DryRun => "nothing was written (--dry-run)".to_owned(),
+        Outcome::Pushed { branch, commit } => format!("pushed {commit:.12} to {branch}"),
+        Outcome::Proposed {
+            branch, url, open, ..
+        } => match (url, open) {
+            (Some(url), true) => format!("{url} asks people to merge {branch}"),
+            (Some(url), false) => {
+                format!("{url} is closed; open it again, or delete the branch {branch}")
+            }
+            (None, _) => format!(
+                "pushed to {branch}; no forge is configured (git.forge): open a pull request for it"
+            ),
+        },
+    })
+}
+
+fn coloured(diff: &str) -> String {
+    use anstyle::AnsiColor::{Green, Red};
+    let lines = diff.lines().map(|line| match line.chars().next() {
+        Some('+') => text::styled(Green.on_default(), line),
+        Some('-') => text::styled(Red.on_default(), line),
+        _ => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_author_is_a_name_and_an_address() {
+        let ada = ("Ada".to_owned(), "ada@shop.example".to_owned());
+        assert_eq!(author("Ada <ada@shop.example>"), Ok(ada));
+        for text in ["Ada", "<ada@shop.example>", "Ada <ada>", "Ada <a@b> x"] {
+            assert!(author(text).is_err(), "{text}");
+        }
+    }
+}

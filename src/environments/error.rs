@@ -1,0 +1,131 @@
+//! Why nothing was promoted, by what was being done.
+
+use super::pipeline::Problem;
+use super::scalar;
+use crate::git;
+use crate::kustomize;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The pipeline cannot be read.
+    #[error("cannot read {path}: {why}")]
+    Read {
+        /// The file or folder.
+        path: String,
+        /// Why.
+        why: String,
+    },
+    /// All that is wrong in the pipeline.
+    #[error("the pipeline cannot be used:\n{}", lines(.0))]
+    Pipeline(Vec<Problem>),
+    /// There is none of this name.
+    #[error("there is no {what} {name:?}; the pipeline has {}", known.join(", "))]
+    Unknown {
+        /// `environment` or `service`.
+        what: &'static str,
+        /// As given.
+        name: String,
+        /// Those that there are.
+        known: Vec<String>,
+    },
+    /// The environments do not follow each other.
+    #[error("{to} does not come after {from} but after {}", wanted.as_deref().unwrap_or("nothing: it is the first"))]
+    Order {
+        /// Where from.
+        from: String,
+        /// Where to.
+        to: String,
+        /// What comes before.
+        wanted: Option<String>,
+    },
+    /// A folder of manifests cannot be read.
+    #[error("cannot read the manifests")]
+    Manifests(#[source] kustomize::Error),
+    /// No file of the folder names the service's image with a version.
+    #[error(
+        "no file under {folder} says the version of {service}: want an entry in `images` of its kustomization, or name its image in the pipeline"
+    )]
+    NotThere {
+        /// The service.
+        service: String,
+        /// The folder.
+        folder: String,
+    },
+    /// Several places say different versions.
+    #[error("the places of {service} say different versions: {places}")]
+    Disagree {
+        /// The service.
+        service: String,
+        /// `file:line`, each.
+        places: String,
+    },
+    /// A place says no version.
+    #[error("{place}: {why}")]
+    NoVersion {
+        /// `file:line`.
+        place: String,
+        /// What was found, and what would be right.
+        why: String,
+    },
+    /// A place wants more than the version has.
+    #[error(
+        "{place} pins a {what}, and {version} has none: give both, as --version TAG@sha256:..."
+    )]
+    Lacks {
+        /// `file:line`.
+        place: String,
+        /// The version.
+        version: String,
+        /// `tag` or `digest`.
+        what: &'static str,
+    },
+    /// A value cannot be changed in its text.
+    #[error("{place}")]
+    Scalar {
+        /// `file:line`.
+        place: String,
+        /// Why not.
+        #[source]
+        source: scalar::Fault,
+    },
+    /// A version was never in an environment.
+    #[error("{version} of {service} was not found in {environment}, which has {present}")]
+    NeverThere {
+        /// The service.
+        service: String,
+        /// The version.
+        version: String,
+        /// Where it was looked for.
+        environment: String,
+        /// What is there.
+        present: String,
+    },
+    /// There is nothing to go back to.
+    #[error("{environment} had no other version of {service} than {present}; give --to VERSION")]
+    NothingBefore {
+        /// The service.
+        service: String,
+        /// The environment.
+        environment: String,
+        /// What is there.
+        present: String,
+    },
+    /// A file with a credential cannot be read.
+    #[error("cannot read {path}")]
+    Credential {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Git or the forge says no.
+    #[error(transparent)]
+    Git(#[from] git::Error),
+}
+
+fn lines(problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}

@@ -1,0 +1,328 @@
+//! What stands between a version and the next environment.
+//!
+//! Pure: what Git and the cluster said comes in, one answer for each gate goes out. A gate whose
+//! facts are missing is shut.
+//!
+//! Not here: where the facts come from (`past`, the command line).
+
+use std::time::Duration;
+
+use humantime::format_duration;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::pipeline::Gates;
+use super::version::Version;
+
+/// One gate and its answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Answer {
+    /// Its name in the pipeline.
+    pub gate: &'static str,
+    /// Whether the version may pass.
+    pub open: bool,
+    /// Why, a sentence.
+    pub why: String,
+}
+
+/// What is known of a version in the environment before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts<'a> {
+    /// That environment.
+    pub environment: &'a str,
+    /// Since when it has the version, if it has it still.
+    pub since: Option<Timestamp>,
+    /// What its Rollout says.
+    pub rollout: Option<&'a Standing>,
+    /// The present time.
+    pub now: Timestamp,
+}
+
+/// What a Rollout in a cluster says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// `namespace/name`.
+    pub name: String,
+    /// Its phase.
+    pub phase: String,
+    /// The run that ended last.
+    pub last: Option<Ended>,
+}
+
+/// A run that ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// The images that it tried.
+    pub images: Vec<String>,
+    /// `Promoted`, `RolledBack`, `Superseded` or `Cancelled`.
+    pub outcome: String,
+    /// Why, a sentence.
+    pub message: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Every gate's answer, in the order of the documentation.
+pub fn answers(gates: &Gates, version: &Version, facts: &Facts<'_>) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    if let Some(range) = &gates.versions {
+        answers.push(versions(range, version));
+    }
+    let promoted = promoted(version, facts);
+    if let Some(soak) = gates.soak {
+        let since = match (&promoted, gates.promoted) {
+            (Ok(at), true) => facts.since.map(|since| since.max(*at)),
+            _ => facts.since,
+        };
+        answers.push(soaked(soak, since, version, facts));
+    }
+    if gates.promoted {
+        let open = promoted.is_ok();
+        let why = match promoted {
+            Ok(at) => format!(
+                "promoted in {} {} ago",
+                facts.environment,
+                ago(facts.now, at)
+            ),
+            Err(why) => why,
+        };
+        answers.push(Answer {
+            gate: "promoted",
+            open,
+            why,
+        });
+    }
+    answers
+}
+
+fn versions(range: &semver::VersionReq, version: &Version) -> Answer {
+    let semantic = version.semantic();
+    let open = semantic
+        .as_ref()
+        .is_some_and(|semantic| range.matches(semantic));
+    let why = match (semantic, open) {
+        (None, _) => format!("{version} is no semantic version, and {range} is asked for"),
+        (Some(_), true) => format!("{version} is within {range}"),
+        (Some(_), false) => format!("{version} is not within {range}"),
+    };
+    Answer {
+        gate: "versions",
+        open,
+        why,
+    }
+}
+
+fn soaked(
+    soak: Duration,
+    since: Option<Timestamp>,
+    version: &Version,
+    facts: &Facts<'_>,
+) -> Answer {
+    let wanted = format_duration(soak);
+    let environment = facts.environment;
+    let (open, why) = match since {
+        None => (
+            false,
+            format!("{environment} does not have {version} any more"),
+        ),
+        Some(since) => {
+            let been = between(since, facts.now);
+            let told = format!("{environment} has had it for {}", ago(facts.now, since));
+            match soak.checked_sub(been).filter(|left| !left.is_zero()) {
+                None => (true, format!("{told}, {wanted} are asked for")),
+                Some(left) => {
+                    let left = format_duration(Duration::from_secs(left.as_secs().max(1)));
+                    (
+                        false,
+                        format!("{told}, {wanted} are asked for: {left} to go"),
+                    )
+                }
+            }
+        }
+    };
+    Answer {
+        gate: "soak",
+        open,
+        why,
+    }
+}
+
+/// When the Rollout promoted it, or why it did not.
+fn promoted(version: &Version, facts: &Facts<'_>) -> Result<Timestamp, String> {
+    let environment = facts.environment;
+    let Some(standing) = facts.rollout else {
+        return Err(format!("no Rollout was found in {environment}"));
+    };
+    let name = &standing.name;
+    if standing.phase != "Idle" {
+        return Err(format!("{name} in {environment} is {}", standing.phase));
+    }
+    let Some(last) = &standing.last else {
+        return Err(format!("{name} in {environment} has had no run"));
+    };
+    if !last.images.iter().any(|image| version.is_of(image)) {
+        let images = last.images.join(", ");
+        return Err(format!(
+            "the last run of {name} in {environment} was of {images}"
+        ));
+    }
+    if last.outcome != "Promoted" {
+        return Err(format!(
+            "{name} in {environment} ended {}: {}",
+            last.outcome, last.message
+        ));
+    }
+    Ok(last.at)
+}
+
+/// From one time to a later one; none if the clocks disagree.
+fn between(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::try_from(to.duration_since(from)).unwrap_or_default()
+}
+
+/// How long ago, to the second, or to the minute where that is enough.
+pub fn ago(now: Timestamp, then: Timestamp) -> String {
+    let seconds = between(then, now).as_secs();
+    let seconds = if seconds >= 3600 {
+        seconds / 60 * 60
+    } else {
+        seconds
+    };
+    format_duration(Duration::from_secs(seconds)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+    }
+
+    fn gates() -> Gates {
+        Gates {
+            soak: Some(Duration::from_secs(3600)),
+            versions: Some(">=1.0.0, <2.0.0".parse().unwrap()),
+            promoted: true,
+        }
+    }
+
+    fn standing(phase: &str, outcome: &str, image: &str) -> Standing {
+        Standing {
+            name: "shop/backend".to_owned(),
+            phase: phase.to_owned(),
+            last: Some(Ended {
+                images: vec![image.to_owned()],
+                outcome: outcome.to_owned(),
+                message: "it is worse".to_owned(),
+                at: at(0),
+            }),
+        }
+    }
+
+    fn told(version: &str, since: Option<i64>, rollout: Option<&Standing>) -> Vec<(bool, String)> {
+        let facts = Facts {
+            environment: "staging",
+            since: since.map(at),
+            rollout,
+            now: at(4000),
+        };
+        let answers = answers(&gates(), &version.parse().unwrap(), &facts);
+        answers
+            .into_iter()
+            .map(|answer| (answer.open, answer.why))
+            .collect()
+    }
+
+    #[test]
+    fn every_gate_says_why_it_is_open_or_shut() {
+        let good = standing("Idle", "Promoted", "shop/backend:v1.2.0");
+        let open = told("v1.2.0", Some(-100), Some(&good));
+        assert!(open.iter().all(|(open, _)| *open), "{open:#?}");
+        let cases = [
+            (
+                "v2.0.0",
+                Some(0),
+                &good,
+                0,
+                "v2.0.0 is not within >=1.0.0, <2.0.0",
+            ),
+            (
+                "main",
+                Some(0),
+                &good,
+                0,
+                "main is no semantic version, and >=1.0.0, <2.0.0 is asked for",
+            ),
+            (
+                "v1.2.0-rc.1",
+                Some(0),
+                &good,
+                0,
+                "v1.2.0-rc.1 is not within >=1.0.0, <2.0.0",
+            ),
+            (
+                "v1.2.0",
+                Some(3000),
+                &good,
+                1,
+                "staging has had it for 16m 40s, 1h are asked for: 43m 20s to go",
+            ),
+            (
+                "v1.2.0",
+                None,
+                &good,
+                1,
+                "staging does not have v1.2.0 any more",
+            ),
+            (
+                "v1.3.0",
+                Some(0),
+                &good,
+                2,
+                "the last run of shop/backend in staging was of shop/backend:v1.2.0",
+            ),
+        ];
+        for (version, since, rollout, gate, why) in cases {
+            let told = told(version, since, Some(rollout));
+            assert_eq!(told[gate], (false, why.to_owned()));
+        }
+        for (phase, outcome, why) in [
+            (
+                "Stepping",
+                "Promoted",
+                "shop/backend in staging is Stepping",
+            ),
+            (
+                "Idle",
+                "RolledBack",
+                "shop/backend in staging ended RolledBack: it is worse",
+            ),
+        ] {
+            let rollout = standing(phase, outcome, "shop/backend:v1.2.0");
+            let told = told("v1.2.0", Some(0), Some(&rollout));
+            assert_eq!(told[2], (false, why.to_owned()));
+        }
+        let told = told("v1.2.0", Some(0), None);
+        assert_eq!(
+            told[2],
+            (false, "no Rollout was found in staging".to_owned())
+        );
+    }
+
+    #[test]
+    fn time_before_the_promotion_does_not_count_where_that_is_asked_for() {
+        let late = Standing {
+            last: Some(Ended {
+                at: at(3900),
+                ..standing("", "Promoted", "shop:v1.0.0").last.unwrap()
+            }),
+            ..standing("Idle", "Promoted", "")
+        };
+        let told = told("v1.0.0", Some(-9000), Some(&late));
+        assert!(
+            !told[1].0 && told[1].1.starts_with("staging has had it for 1m 40s"),
+            "{told:?}"
+        );
+    }
+}

@@ -1,0 +1,34 @@
+//! Environments: which version is where, and the way from one to the next.
+//!
+//! A version is what a folder of manifests in Git pins for a service's image. It moves by a commit
+//! that changes this one value, onto the next environment's branch or as a pull request, and only
+//! through the gates that the pipeline asks for.
+//!
+//! From the outside in: `promote` is the whole of it, and `survey` says where everything is; `pipeline` and `reader` the file that says
+//! what is wanted, `gates` what stands in the way, `past` what the branch's history says, `places`
+//! and `scalar` the value in its text, `version` the value, `message` and `diff` the words.
+//!
+//! Not here: what a release does once it is deployed (`crate::rollout`), and asking clusters.
+
+mod access;
+mod diff;
+mod error;
+pub mod gates;
+mod message;
+mod past;
+pub mod pipeline;
+pub mod places;
+mod promote;
+mod reader;
+mod scalar;
+mod survey;
+mod version;
+
+pub use error::Error;
+pub use gates::Standing;
+pub use pipeline::Pipeline;
+pub use places::{Pinned, Service};
+pub use promote::{Desk, Outcome, Report};
+pub use scalar::Fault;
+pub use survey::{Place, Standings};
+pub use version::Version;

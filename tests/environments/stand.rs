@@ -1,0 +1,194 @@
+//! The team's repository, the server, the pipeline, and a cluster that says what a Rollout says.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use kube::CustomResourceExt;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::json;
+use sluice::clock::Clock;
+use sluice::kubernetes::crd::Rollout;
+use sluice::sandbox::api;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::repository::Team;
+use super::server::Http;
+
+const APPLICATIONS: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: backend}
+spec: {template: {spec: {containers: [{name: app, image: shop/backend}]}}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: frontend}
+spec: {template: {spec: {containers: [{name: app, image: shop/frontend}]}}}
+";
+
+/// An environment's kustomization, with comments and quotes as people leave them.
+pub fn kustomization(backend: &str, frontend: &str) -> String {
+    format!(
+        "resources:\n- ../base  # both\nimages:\n- name: shop/frontend\n  newTag: \"{frontend}\"\n\
+         - name: shop/backend\n  newTag: {backend} # the shop's heart\n"
+    )
+}
+
+/// All of it; goes with what it is in.
+pub struct Stand {
+    pub team: Team,
+    pipeline: PathBuf,
+    kubeconfig: PathBuf,
+    _server: Http,
+}
+
+pub struct Ended {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Stand {
+    /// Staging has v1.3.0, production v1.2.0 after v1.1.0.
+    pub async fn new(deliver: &str, gates: &str) -> Self {
+        let team = Team::new();
+        let server = Http::serve(&team.served()).await;
+        let environment = |name| format!("clusters/{name}/kustomization.yaml");
+        let base = "resources: [all.yaml]\n".to_owned();
+        team.commit(
+            "Begin",
+            &[
+                ("clusters/base/kustomization.yaml", &base),
+                ("clusters/base/all.yaml", APPLICATIONS),
+                (&environment("local"), &kustomization("v1.3.0", "v3")),
+                (&environment("staging"), &kustomization("v1.2.0", "v3")),
+                (&environment("production"), &kustomization("v1.1.0", "v2")),
+            ],
+        );
+        let production = kustomization("v1.2.0", "v2");
+        team.commit("Release", &[(&environment("production"), &production)]);
+        let staging = kustomization("v1.3.0", "v3");
+        team.commit("Try", &[(&environment("staging"), &staging)]);
+        let folder = team.folder.path().to_owned();
+        std::fs::write(folder.join("token"), "token\n").unwrap();
+        let kubeconfig = folder.join("kubeconfig");
+        let url = format!("{}/shop.git", server.url);
+        let (pipeline, config) = (folder.join("environments.yaml"), kubeconfig.display());
+        let text = format!(
+            "repository: {{url: '{url}', username: bot, tokenFile: token}}
+git: {{name: Robot, email: robot@shop.example}}
+services: [{{name: backend}}, {{name: frontend}}]
+environments:
+- {{name: local, path: clusters/local, deliver: push}}
+- {{name: staging, path: clusters/staging, deliver: push, cluster: {{kubeconfig: '{config}', namespace: shop}}}}
+- name: production
+  path: clusters/production
+  {deliver}
+  {gates}
+"
+        );
+        std::fs::write(&pipeline, text).unwrap();
+        Self {
+            team,
+            pipeline,
+            kubeconfig,
+            _server: server,
+        }
+    }
+
+    /// Runs the binary; words are separated by spaces.
+    pub async fn sluice(&self, arguments: &str) -> Ended {
+        // A command that hangs fails its test, and the others go on.
+        let mut command = Command::new("timeout");
+        command
+            .args(["60", env!("CARGO_BIN_EXE_sluice")])
+            .args(
+                arguments
+                    .split(' ')
+                    .map(|word| word.replace("Ada<", "Ada <")),
+            )
+            .arg("--pipeline")
+            .arg(&self.pipeline)
+            .arg("--copies")
+            .arg(self.team.folder.path().join("copies"));
+        let output = tokio::task::spawn_blocking(move || command.output());
+        let output = output.await.unwrap().unwrap();
+        Ended {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Staging's cluster.
+    pub async fn cluster(&self) -> Cluster {
+        let server = api::Api::new(Clock::machine());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        std::fs::write(
+            &self.kubeconfig,
+            server.kubeconfig(listener.local_addr().unwrap()),
+        )
+        .unwrap();
+        let client = server.client("daemon");
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let _ = server.serve(listener, CancellationToken::new()).await;
+        });
+        let crds: Api<Definition> = Api::all(client.clone());
+        crds.create(&PostParams::default(), &Rollout::crd())
+            .await
+            .unwrap();
+        let namespace = json!({"metadata": {"name": "shop"}});
+        let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(client.clone());
+        let namespace = serde_json::from_value(namespace).unwrap();
+        namespaces
+            .create(&PostParams::default(), &namespace)
+            .await
+            .unwrap();
+        Cluster {
+            rollouts: Api::namespaced(client, "shop"),
+            _tasks: tasks,
+        }
+    }
+}
+
+type Definition =
+    k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+
+pub struct Cluster {
+    rollouts: Api<Rollout>,
+    _tasks: JoinSet<()>,
+}
+
+impl Cluster {
+    /// What the Rollout says: its phase, how its last run ended, and of which tag; or there is none.
+    pub async fn says(&self, says: Option<(&str, &str, &str)>) {
+        let Some((phase, outcome, tag)) = says else {
+            let _ = self
+                .rollouts
+                .delete("backend", &DeleteParams::default())
+                .await;
+            return;
+        };
+        let rollout = json!({
+            "apiVersion": "sluice.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "backend"},
+            "spec": {"target": {"kind": "Deployment", "name": "backend"},
+                "route": {"ingressNginx": {"ingress": "backend"}}},
+        });
+        let rollout = serde_json::from_value(rollout).unwrap();
+        let _ = self.rollouts.create(&PostParams::default(), &rollout).await;
+        let status = json!({"status": {"phase": phase, "lastRun": {
+            "id": "backend-1", "revision": {"hash": "aaaaaaaaaa", "images": [format!("shop/backend:{tag}")]},
+            "outcome": outcome, "reason": "Worse", "message": "it is worse",
+            "started": "2026-01-01T00:00:00Z", "ended": "2026-01-01T00:01:00Z",
+        }}});
+        let parameters = PatchParams::default();
+        let status = Patch::Merge(status);
+        self.rollouts
+            .patch_status("backend", &parameters, &status)
+            .await
+            .unwrap();
+    }
+}
