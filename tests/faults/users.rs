@@ -100,12 +100,14 @@ impl World {
     }
 
     async fn release(&mut self, image: String) {
-        self.image = image;
+        let manifest = manifests::deployment(&image, self.replicas);
         if self.checker().open {
-            let image = self.image.clone();
-            self.checker().exempts(image);
+            self.checker().exempts(image.clone());
         }
-        let manifest = manifests::deployment(&self.image, self.replicas);
+        // To apply what is there already is seen by nobody: what is kept to be given back stays wanted.
+        if self.checker().mirror.target().map(cluster::image).as_ref() != Some(&image) {
+            self.image = image;
+        }
         // Flux takes over fields that others own; `kubectl apply --server-side` would be refused.
         self.apply(Way::Flux, &manifest).await;
     }

@@ -417,6 +417,8 @@ impl World {
                 self.ends.push((now + lasts, Ends::Dark));
                 let mut checker = self.checker();
                 let since = checker.dark_since.unwrap_or(now);
+                checker.canary_hidden =
+                    *how == Dark::Partial && (checker.canary_hidden || since == now);
                 checker.dark_since = Some(since);
             }
             What::Hidden { router, lasts } => {
@@ -460,7 +462,8 @@ impl World {
                 for page in &mut *self.pages.all() {
                     page.hangs = false;
                 }
-                self.checker().dark_since = None;
+                let mut checker = self.checker();
+                (checker.dark_since, checker.canary_hidden) = (None, false);
             }
             Ends::Hidden(router) => self.pages.all()[router].hidden = false,
             Ends::Hangs(router) => self.pages.all()[router].hangs = false,

@@ -41,8 +41,13 @@ pub(super) fn idle(pass: &mut Pass<'_>) -> Phase {
     let (Some(target), Some(stable)) = (pass.target(), pass.state.stable.clone()) else {
         return Phase::default();
     };
+    let on_stable = target.revision.same(&stable);
+    if on_stable {
+        // Before it may be overwritten by what is given back.
+        keep_stable(pass, stable.clone());
+    }
     give_back_desired(pass, target);
-    if target.revision.same(&stable) {
+    if on_stable {
         return idle_on_stable(pass, target, stable);
     }
     if !target.paused {
@@ -70,7 +75,6 @@ pub(super) fn idle(pass: &mut Pass<'_>) -> Phase {
 }
 
 fn idle_on_stable(pass: &mut Pass<'_>, target: &Target, stable: Revision) -> Phase {
-    keep_stable(pass, stable.clone());
     pass.state
         .mending
         .retain(|mending| *mending != Mending::Serving);
