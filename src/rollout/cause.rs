@@ -27,6 +27,31 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// Every way in which a run ends: the outcome, and the reason that it is told by.
+pub const ENDS: [(Outcome, &str); 21] = [
+    (Outcome::Promoted, "Promoted"),
+    (Outcome::Promoted, "KnownGood"),
+    (Outcome::Promoted, "WentBack"),
+    (Outcome::RolledBack, "Worse"),
+    (Outcome::RolledBack, "BakeFailed"),
+    (Outcome::RolledBack, "CrashLoop"),
+    (Outcome::RolledBack, "ImagePull"),
+    (Outcome::RolledBack, "CreateContainer"),
+    (Outcome::RolledBack, "OutOfMemory"),
+    (Outcome::RolledBack, "ProgressDeadline"),
+    (Outcome::RolledBack, "PromotionStuck"),
+    (Outcome::RolledBack, "Undecided"),
+    (Outcome::RolledBack, "NoData"),
+    (Outcome::RolledBack, "Alert"),
+    (Outcome::RolledBack, "Smoke"),
+    (Outcome::RolledBack, "Aborted"),
+    (Outcome::Superseded, "Superseded"),
+    (Outcome::Cancelled, "ReturnedToStable"),
+    (Outcome::Cancelled, "WentOut"),
+    (Outcome::Cancelled, "TargetGone"),
+    (Outcome::Cancelled, "Detached"),
+];
+
 /// Why a run is ended before its promotion.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Cause {

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-pub use super::cause::{Cause, HeldWhy, Outcome};
+pub use super::cause::{Cause, ENDS, HeldWhy, Outcome};
 use super::revision::Revision;
 
 /// Something that happened and that people may want to know.

@@ -18,6 +18,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use super::rollouts::{RolloutSeries, Table};
+use crate::rollout::reason::ENDS;
 
 type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;
@@ -63,7 +64,7 @@ impl Metrics {
         r.register_collector(Box::new(rollouts.clone()));
         Self {
             rollouts,
-            runs: counters(r, "runs", "Runs that ended, by outcome and reason"),
+            runs: ended(r),
             bypassed: counter(r, "bypassed", "Revisions that reached pods past the gate"),
             gate_ready: gauge(r, "gate_ready", "1 while the gate stands"),
             leader: gauge(r, "leader", "1 while this daemon acts"),
@@ -194,6 +195,16 @@ fn labels(pairs: &[(&'static str, &str)]) -> Labels {
     pairs
         .map(|(key, value)| (*key, (*value).to_owned()))
         .collect()
+}
+
+/// The counters of runs. Each is there from the start: an increase is seen only after a first sample.
+fn ended(registry: &mut Registry) -> Counters {
+    let runs = counters(registry, "runs", "Runs that ended, by outcome and reason");
+    for (outcome, reason) in ENDS {
+        let outcome = outcome.to_string();
+        drop(runs.get_or_create_owned(&labels(&[("outcome", &outcome), ("reason", reason)])));
+    }
+    runs
 }
 
 fn count(counters: &Counters, pairs: &[(&'static str, &str)]) {

@@ -13,6 +13,7 @@ use regex::Regex;
 use serde_json::Value;
 use sluice::daemon::settings::Settings;
 use sluice::kubernetes::crd::Rollout;
+use sluice::rollout::reason::ENDS;
 use sluice::telemetry::{Metrics, RolloutSeries, RuleSeries};
 
 use super::{documents, files, none, root, text};
@@ -184,6 +185,20 @@ fn every_phase_and_reason_is_in_the_reference() {
         .filter(|word| !reference.contains(&format!("`{word}`")))
         .collect();
     none(&missing);
+}
+
+#[test]
+fn the_ends_of_a_run_are_those_of_the_reference() {
+    let reference = text("docs/reference/status.md");
+    let (_, rest) = reference.split_once("## Why a run ended").unwrap();
+    let part = rest.split("\n## ").next().unwrap();
+    let row = Regex::new(r"(?m)^\| `(\w+)` \| (\w+) \|").unwrap();
+    let written: BTreeSet<(String, String)> = row
+        .captures_iter(part)
+        .map(|found| (found[2].to_owned(), found[1].to_owned()))
+        .collect();
+    let ends = ENDS.map(|(outcome, reason)| (outcome.to_string(), reason.to_owned()));
+    assert_eq!(written, BTreeSet::from(ends));
 }
 
 #[test]
