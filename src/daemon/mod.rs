@@ -57,6 +57,7 @@ use crate::kubernetes::events;
 use crate::kubernetes::execute::Executor;
 use crate::kubernetes::fence::Fence;
 use crate::prometheus::Source;
+use crate::rollout::reason::ENDS;
 use crate::telemetry::Metrics;
 use crate::web::{self, Board, Check, Readiness, Streams, Web};
 
@@ -250,13 +251,21 @@ fn web(
         board: parts.board.clone(),
         history: history.clone(),
         readiness: ready.clone(),
-        metrics: parts.metrics.clone(),
+        metrics: with_all_ends(&parts.metrics),
         streams,
         clock: parts.clock,
         hooks,
         sessions: acts.sessions(),
         acts: acts.router(),
     }
+}
+
+/// The metrics, with every end that a run can have.
+fn with_all_ends(metrics: &Metrics) -> Metrics {
+    for (outcome, reason) in ENDS {
+        metrics.runs_can_end(&outcome.to_string(), reason);
+    }
+    metrics.clone()
 }
 
 /// Begins the election; tells whether this daemon leads.

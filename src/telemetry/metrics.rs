@@ -18,7 +18,6 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use super::rollouts::{RolloutSeries, Table};
-use crate::rollout::reason::ENDS;
 
 type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;
@@ -64,7 +63,7 @@ impl Metrics {
         r.register_collector(Box::new(rollouts.clone()));
         Self {
             rollouts,
-            runs: ended(r),
+            runs: counters(r, "runs", "Runs that ended, by outcome and reason"),
             bypassed: counter(r, "bypassed", "Revisions that reached pods past the gate"),
             gate_ready: gauge(r, "gate_ready", "1 while the gate stands"),
             leader: gauge(r, "leader", "1 while this daemon acts"),
@@ -110,6 +109,13 @@ impl Metrics {
     /// Removes the gauges of a Rollout that is gone.
     pub fn forget(&self, namespace: &str, name: &str) {
         self.rollouts.forget(namespace, name);
+    }
+
+    /// Says how runs can end. An increase is seen only after a first sample, so that the counters are
+    /// there from the start.
+    pub fn runs_can_end(&self, outcome: &str, reason: &str) {
+        let labels = labels(&[("outcome", outcome), ("reason", reason)]);
+        drop(self.runs.get_or_create_owned(&labels));
     }
 
     /// A run ended.
@@ -195,16 +201,6 @@ fn labels(pairs: &[(&'static str, &str)]) -> Labels {
     pairs
         .map(|(key, value)| (*key, (*value).to_owned()))
         .collect()
-}
-
-/// The counters of runs. Each is there from the start: an increase is seen only after a first sample.
-fn ended(registry: &mut Registry) -> Counters {
-    let runs = counters(registry, "runs", "Runs that ended, by outcome and reason");
-    for (outcome, reason) in ENDS {
-        let outcome = outcome.to_string();
-        drop(runs.get_or_create_owned(&labels(&[("outcome", &outcome), ("reason", reason)])));
-    }
-    runs
 }
 
 fn count(counters: &Counters, pairs: &[(&'static str, &str)]) {
