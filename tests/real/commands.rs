@@ -1,4 +1,5 @@
-//! kubectl and `sluice` on the real control plane, as the README and the documents write it.
+//! kubectl and `sluice` on the real control plane, and on the sandbox, as the README and the documents
+//! write it.
 //!
 //! One story from installing to leaving; its lines stand in the documents word by word, and every
 //! kubectl line of them is in it or in [`NOT_RUN`] with the reason. What `kubectl rollout status`
@@ -10,10 +11,13 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use sluice::kubernetes::crd::ACCOUNT;
+
 use super::stand::Stand;
 use crate::blocks::blocks;
+use crate::child::{Server, free_ports};
 use crate::kubectl;
-use crate::process::Process;
+use crate::process::{Process, Start as ProcessStart};
 
 /// How long something that is looked at again and again may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -187,7 +191,10 @@ const STORY: &[Step] = &[
         "kubectl get deploy shop -o jsonpath='{.spec.template.spec.containers[0].image}'",
         "shop:v1",
     ),
-    Written("kubectl delete -k clusters/production", "deleted"),
+    Written(
+        "kubectl delete -k clusters/production --ignore-not-found",
+        "deleted",
+    ),
 ];
 
 /// Lines with kubectl that are not run here, and why.
@@ -322,6 +329,25 @@ fn is_here() -> bool {
     here
 }
 
+/// Settings of the daemon beside where things are.
+const SETTINGS: &str = "leaderElection: {enabled: true, namespace: sluice-system}";
+
+/// Plays the story as this administrator, with daemons that `start` starts.
+fn play(kubeconfig: &Path, start: impl Fn() -> Process) {
+    let shell = Shell { kubeconfig };
+    let mut daemon = None;
+    for (number, step) in STORY.iter().enumerate() {
+        println!("{number}. {step}");
+        match step {
+            Written(line, wanted) | Between(line, wanted) => shell.expect(line, true, wanted),
+            Fails(line, wanted) => shell.expect(line, false, wanted),
+            Until(line, wanted) => shell.until(line, wanted, daemon.as_ref()),
+            Start => daemon = Some(start()),
+            Kill => daemon = None,
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_documents_commands_work_as_written() {
     if !is_here() {
@@ -331,23 +357,54 @@ async fn the_documents_commands_work_as_written() {
         return;
     };
     let kubeconfig = stand.plane.kubeconfig("admin");
-    let settings = "leaderElection: {enabled: true, namespace: sluice-system}";
-    tokio::task::block_in_place(|| {
-        let shell = Shell {
-            kubeconfig: &kubeconfig,
-        };
-        let mut daemon = None;
-        for (number, step) in STORY.iter().enumerate() {
-            println!("{number}. {step}");
-            match step {
-                Written(line, wanted) | Between(line, wanted) => shell.expect(line, true, wanted),
-                Fails(line, wanted) => shell.expect(line, false, wanted),
-                Until(line, wanted) => shell.until(line, wanted, daemon.as_ref()),
-                Start => daemon = Some(stand.daemon("commands", settings)),
-                Kill => daemon = None,
-            }
-        }
-    });
+    let start = || stand.daemon("commands", SETTINGS);
+    tokio::task::block_in_place(|| play(&kubeconfig, start));
+}
+
+#[test]
+fn the_documents_commands_work_on_the_sandbox() {
+    if !is_here() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = folder.path().join("admin.yaml");
+    let [api, metrics] = free_ports();
+    let [api, metrics] = [api, metrics].map(|port| format!("127.0.0.1:{port}"));
+    let file = kubeconfig.display().to_string();
+    let arguments = [
+        "sandbox",
+        "--empty",
+        "--no-daemon",
+        "--listen",
+        &api,
+        "--metrics",
+        &metrics,
+        "--kubeconfig",
+        &file,
+    ];
+    let log = folder.path().join("log");
+    let _sandbox = Server::start(env!("CARGO_BIN_EXE_sluice"), &arguments, &log);
+    let shell = Shell {
+        kubeconfig: &kubeconfig,
+    };
+    shell.until("kubectl get namespaces", "default", None);
+    // What a sandbox has from the start, so that the story can begin with installing.
+    shell.expect("sluice gate | kubectl delete -f -", true, "deleted");
+    shell.expect("sluice crd | kubectl delete -f -", true, "deleted");
+    let account = folder.path().join("account.yaml");
+    let admin = std::fs::read_to_string(&kubeconfig).unwrap();
+    let user = format!("user: {{as: {ACCOUNT:?}}}");
+    std::fs::write(&account, admin.replace("user: {}", &user)).unwrap();
+    let start = || {
+        Process::start(ProcessStart {
+            name: "commands-sandbox",
+            kubeconfig: &account,
+            metrics: metrics.parse().unwrap(),
+            namespaces: &[],
+            settings: SETTINGS,
+        })
+    };
+    play(&kubeconfig, start);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
