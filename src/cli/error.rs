@@ -113,7 +113,8 @@ impl Error {
                 | daemon::Error::Rules(_)
                 | daemon::Error::Smoke(_)
                 | daemon::Error::SigningKey { .. }
-                | daemon::Error::Signer(_) => 2,
+                | daemon::Error::Signer(_)
+                | daemon::Error::Notify(_) => 2,
             },
             Self::Usage(_) | Self::Settings(_) | Self::Log(_) | Self::Kubeconfig(_) => 2,
             Self::NoAnswer(_) | Self::Late { .. } => 3,

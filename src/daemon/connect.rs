@@ -64,6 +64,8 @@ pub enum Error {
     Infer(#[from] kube::config::InferConfigError),
     #[error("making the API client")]
     Client(#[source] kube::Error),
+    #[error("making the client that tells people")]
+    Notify(#[source] reqwest::Error),
     #[error("making the metrics client")]
     Source(#[from] prometheus::Error),
     #[error("listening on {address}")]

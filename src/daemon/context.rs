@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use super::notices::Notices;
 use super::rules::RuleSet;
 use super::settings;
 use super::smoke::Desk;
@@ -32,6 +33,8 @@ pub struct Context {
     pub metrics: Metrics,
     pub board: Board,
     pub history: History,
+    /// Where people are told from.
+    pub notices: Notices,
     /// Where smoke tests are asked for.
     pub smoke: Desk,
     /// The rules in force.

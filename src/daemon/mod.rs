@@ -16,6 +16,7 @@ mod entry;
 mod gate;
 mod hooks;
 mod leader;
+mod notices;
 mod pass;
 mod publish;
 mod queue;
@@ -44,6 +45,7 @@ use context::Context;
 pub use context::Timing;
 use hooks::Hooks;
 use kube::Client;
+use notices::Notices;
 use rules::Rules;
 use settings::{Election, Settings};
 use smoke::Smoke;
@@ -151,7 +153,7 @@ async fn serve_with(
         parts.clients.writes
     };
     tasks.spawn(outgoing.send_all(writes.clone(), stop.clone()));
-    let smoke = Smoke::load(parts.settings.smoke).map_err(Error::Smoke)?;
+    let smoke = Smoke::load(parts.settings.smoke.clone()).map_err(Error::Smoke)?;
     let context = Context {
         clock: parts.clock,
         cache,
@@ -161,6 +163,7 @@ async fn serve_with(
         metrics: parts.metrics,
         board: parts.board,
         history,
+        notices: Notices::default(),
         smoke: smoke.desk(),
         rules: Arc::new(RwLock::new(parts.rules.all().clone())),
         gate: Arc::default(),
@@ -182,6 +185,10 @@ async fn serve_with(
         role.clone(),
     );
     until(&mut tasks, &stop, remedies.keep_up());
+    let people = notices::People::of(&parts.settings);
+    for teller in people.tellers(&context, &writes, &role)? {
+        until(&mut tasks, &stop, teller.keep_up());
+    }
     let source = (parts.source, parts.settings.evidence.source.name());
     let (fresh, fresh_out) = mpsc::unbounded_channel();
     let means = smoke::Means {

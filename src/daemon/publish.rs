@@ -44,6 +44,7 @@ pub fn tell(
         context.events.tell(regarding, reason, now);
         let key = (namespace.unwrap_or_default(), rollout.unwrap_or_default());
         context.history.told(key, run, reason, now);
+        context.notices.told(key, run, reason, now);
         count(context, reason);
     }
 }

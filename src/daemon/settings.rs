@@ -20,6 +20,7 @@ mod election;
 mod git;
 mod history;
 mod layers;
+mod notify;
 mod reader;
 
 pub use access::Access;
@@ -28,6 +29,8 @@ pub use election::Election;
 pub use git::Git;
 pub use history::History;
 use reader::{Reader, Section};
+
+use crate::people::sender::Destination;
 
 /// What one daemon is told.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +58,10 @@ pub struct Settings {
     pub history: History,
     /// A file with the key by which Flux signs its notifications; `None`: none are taken.
     pub flux_secret_file: Option<PathBuf>,
+    /// Who is told of runs. Default nobody.
+    pub notify: Vec<Destination>,
+    /// Where people reach the page, without a slash at its end.
+    pub page_url: Option<String>,
     /// Folders with smoke tests, relative to the settings file. Default none.
     pub smoke: Vec<PathBuf>,
     /// Folders with rule files, relative to the settings file. Default none: the shipped rules.
@@ -267,6 +274,15 @@ const KEYS: &[(&str, bool)] = &[
     ("historyKeep", false),
     ("historyPasswordFile", false),
     ("flux.secretFile", false),
+    ("notify", true),
+    ("notify[].name", false),
+    ("notify[].slack.channel", false),
+    ("notify[].slack.tokenFile", false),
+    ("notify[].slack.api", false),
+    ("notify[].webhook.url", false),
+    ("notify[].webhook.secretFile", false),
+    ("notify[].teams.urlFile", false),
+    ("pageUrl", false),
     ("rules", true),
     ("smoke", true),
     ("listen", false),
@@ -288,6 +304,9 @@ fn settings(reader: &mut Reader, root: &Section) -> Option<Settings> {
     let history = history::history(reader, root);
     let flux = reader.section(root, "flux");
     let flux_secret_file = reader.path(&flux, "secretFile");
+    let notify = notify::notify(reader, root);
+    let page_url = reader.text(root, "pageUrl");
+    let page_url = page_url.and_then(|url| reader.url(root, "pageUrl", &url));
     let rules = reader.paths(root, "rules");
     let smoke = reader.paths(root, "smoke");
     let listen = listen(reader, root);
@@ -304,6 +323,8 @@ fn settings(reader: &mut Reader, root: &Section) -> Option<Settings> {
         history,
         evidence: evidence?,
         flux_secret_file,
+        notify,
+        page_url,
         rules,
         smoke,
         listen: listen?,
@@ -495,6 +516,10 @@ mod tests {
     use crate::daemon::remedy::ImageAutomation;
     use crate::git::forge::{Account, Kind};
     use crate::history::Place;
+    use crate::people::sender::Kind as To;
+    use crate::people::slack::Slack;
+    use crate::people::teams::Teams;
+    use crate::people::webhook::Webhook;
 
     type Variables = &'static [(&'static str, &'static str)];
 
@@ -541,6 +566,8 @@ mod tests {
                 settle: seconds(3),
             },
             flux_secret_file: None,
+            notify: Vec::new(),
+            page_url: None,
             rules: Vec::new(),
             smoke: Vec::new(),
             listen: "127.0.0.1:8095".parse().unwrap(),
@@ -550,6 +577,50 @@ mod tests {
             },
         };
         assert_eq!(parse(LEAST, &[]), Ok(wanted));
+    }
+
+    /// Every key of `notify`, as below.
+    fn notify_in_full() -> Vec<Destination> {
+        let to = |name: &str, kind| Destination {
+            name: name.to_owned(),
+            kind,
+        };
+        let slack = Slack {
+            channel: "C1".to_owned(),
+            token_file: "etc/bot".into(),
+            api: "http://slack/api".to_owned(),
+            buttons: false,
+        };
+        let webhook = Webhook {
+            url: "https://b/c".to_owned(),
+            secret_file: "etc/key".into(),
+        };
+        let teams = Teams {
+            url_file: "etc/url".into(),
+        };
+        vec![
+            to("a", To::Slack(slack)),
+            to("b", To::Webhook(webhook)),
+            to("c", To::Teams(teams)),
+        ]
+    }
+
+    #[test]
+    fn mistakes_in_a_list_of_destinations_are_placed() {
+        let text = format!(
+            "{LEAST}notify:\n- {{name: a, slack: {{channel: x}}, teams: {{urlFile: y}}}}\n- {{name: a}}\n- {{name: b, slack: {{chanel: x, tokenFile: t}}}}\n- c\n"
+        );
+        let problems = parse(&text, &[]).unwrap_err().join("\n");
+        for wanted in [
+            "notify[0]: found slack and teams, wanted exactly one of: slack, webhook, teams",
+            "notify[1].name: found \"a\" a second time",
+            "notify[1]: found neither",
+            "notify[2].slack.chanel: found an unknown key, wanted one of: channel, tokenFile, api",
+            "notify[2].slack.channel: found nothing",
+            "notify[3]: found \"c\", wanted a mapping",
+        ] {
+            assert!(problems.contains(wanted), "{wanted}\nin\n{problems}");
+        }
     }
 
     /// Every key of `git`, as below.
@@ -605,6 +676,11 @@ access: {tokenReview: true, tokenFile: token}
 history: sqlite:runs.db
 historyKeep: 30d
 flux: {secretFile: flux-key}
+notify:
+- {name: a, slack: {channel: C1, tokenFile: bot, api: 'http://slack/api/'}}
+- {name: b, webhook: {url: 'https://b/c', secretFile: key}}
+- {name: c, teams: {urlFile: url}}
+pageUrl: https://page/
 rules: [rules, /etc/rules]
 smoke: [smoke]
 listen: '[::1]:80'
@@ -652,6 +728,8 @@ log: {format: json, level: 'info,sluice=debug'}
                 settle: seconds(0),
             },
             flux_secret_file: Some("etc/flux-key".into()),
+            notify: notify_in_full(),
+            page_url: Some("https://page".to_owned()),
             rules: vec!["etc/rules".into(), "/etc/rules".into()],
             smoke: vec!["etc/smoke".into()],
             listen: "[::1]:80".parse().unwrap(),
@@ -722,7 +800,7 @@ log: {format: json, level: 'info,sluice=debug'}
             (
                 &format!("{LEAST}gates: auto\n"),
                 &[],
-                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, account, leaderElection, evidence, git, alerts, access, history, historyKeep, historyPasswordFile, flux, rules, smoke, listen, log",
+                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, account, leaderElection, evidence, git, alerts, access, history, historyKeep, historyPasswordFile, flux, notify, pageUrl, rules, smoke, listen, log",
             ),
             (
                 "evidence: {prometheus: {url: 'http://a', token: x}}",

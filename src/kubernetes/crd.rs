@@ -6,6 +6,8 @@
 //!
 //! Not here: what a field leads to. That is the plan's business (`crate::rollout::plan`).
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -66,6 +68,11 @@ pub struct RolloutSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub alerts: Vec<AlertMatch>,
+    /// Who is told of its runs, by the names in the daemon's settings. Default: all of them; an empty
+    /// list: nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub notify: Option<Vec<String>>,
     /// Whether a changed `ConfigMap` or Secret is only reported or starts a run. Default `report`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_changes: Option<ConfigChanges>,
@@ -366,6 +373,9 @@ pub struct RolloutStatus {
     /// What is known of the commits behind the templates, and the last remedy in Git.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git: Option<GitStatus>,
+    /// What people were told, by whom that is: so that a restart does not tell it again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub told: BTreeMap<String, Vec<Told>>,
     /// `Ready`, `Reconciling`, `Stalled` (kstatus), `Accepted`, `Promoted`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -556,6 +566,22 @@ pub struct GitPull {
     pub state: String,
     /// When it was seen to be so first.
     pub since: Time,
+}
+
+/// What was told of one run.
+#[derive(Deserialize, Serialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Told {
+    /// The run.
+    pub run: String,
+    /// How far it was.
+    pub mark: String,
+    /// The channel of the message that shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    /// The message's id in the channel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ts: Option<String>,
 }
 
 /// What became of a person's request.

@@ -2,6 +2,8 @@
 //!
 //! Not here: when it is written (`daemon::pass`).
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -41,6 +43,7 @@ pub fn status(
         last_run: last_run(state),
         answers: state.answers.iter().map(answer).collect(),
         git: before.and_then(|before| before.git.clone()),
+        told: before.map_or_else(BTreeMap::new, |before| before.told.clone()),
         conditions: conditions(state, before, generation, now),
         checkpoint: Some(serde_json::to_string(state)?),
     })

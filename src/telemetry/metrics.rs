@@ -46,6 +46,7 @@ pub struct Metrics {
     history_ready: Gauge,
     history_errors: Counter,
     smoke: Counters,
+    notices: Counters,
 }
 
 impl Default for Metrics {
@@ -89,6 +90,11 @@ impl Metrics {
                 r,
                 "smoke_tests",
                 "Smoke tests after a sync of Flux, by outcome",
+            ),
+            notices: counters(
+                r,
+                "notices",
+                "Messages to people, by destination and outcome",
             ),
             registry: Arc::new(registry),
         }
@@ -136,6 +142,11 @@ impl Metrics {
     /// Smoke tests after a sync ended: `passed` or `failed`.
     pub fn smoked(&self, outcome: &str) {
         count(&self.smoke, &[("outcome", outcome)]);
+    }
+
+    /// A message to people was `sent`, has `failed` (and is tried again) or was `dropped`.
+    pub fn noticed(&self, to: &str, outcome: &str) {
+        count(&self.notices, &[("to", to), ("outcome", outcome)]);
     }
 
     /// Whether the gate stands.
@@ -282,6 +293,7 @@ mod tests {
         metrics.bypassed();
         metrics.alerted("counts");
         metrics.smoked("failed");
+        metrics.noticed("deploys", "sent");
         metrics.gate_ready(true);
         metrics.leads(true);
         metrics.source_read("prometheus", "ok", Duration::from_millis(3));
@@ -301,6 +313,7 @@ mod tests {
             "sluice_bypassed_total 1",
             "sluice_alerts_total{result=\"counts\"} 1",
             "sluice_smoke_tests_total{outcome=\"failed\"} 1",
+            "sluice_notices_total{to=\"deploys\",outcome=\"sent\"} 1",
             "sluice_gate_ready 1",
             "sluice_leader 1",
             "sluice_source_queries_total{source=\"prometheus\",outcome=\"ok\"} 1",

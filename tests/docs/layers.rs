@@ -23,7 +23,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ),
     ("prometheus", &["rollout", "stats", "clock", "yaml"]),
     // The page shows a run in the words of the resource's status: its types, nothing that acts.
-    ("people", &["rollout"]),
+    ("people", &["rollout", "causes", "kubernetes::crd"]),
     ("smoke", &["rollout", "clock", "yaml", "causes"]),
     // Runs that ended it asks of the history.
     (

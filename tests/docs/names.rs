@@ -31,6 +31,7 @@ fn metrics() -> BTreeSet<String> {
     metrics.bypassed();
     metrics.alerted("counts");
     metrics.smoked("passed");
+    metrics.noticed("deploys", "sent");
     metrics.gate_ready(true);
     metrics.source_read("prometheus", "ok", Duration::ZERO);
     metrics.reconciled();
@@ -203,7 +204,7 @@ fn the_ends_of_a_run_are_those_of_the_reference() {
 
 #[test]
 fn every_setting_is_in_the_reference() {
-    let key = Regex::new(r#"\("([a-zA-Z.]+)", (?:true|false)\)"#).unwrap();
+    let key = Regex::new(r#"\("([a-zA-Z.\[\]]+)", (?:true|false)\)"#).unwrap();
     let source = text("src/daemon/settings.rs");
     let keys: Vec<String> = key
         .captures_iter(&source)

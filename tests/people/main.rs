@@ -9,6 +9,7 @@ mod apps;
 #[path = "../servers/child.rs"]
 #[allow(dead_code)] // other tests use more of it
 mod child;
+mod notices;
 mod page;
 mod postgres;
 #[path = "../servers/process.rs"]

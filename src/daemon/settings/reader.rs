@@ -122,6 +122,33 @@ impl Reader {
         section
     }
 
+    /// A list of mappings; absent is empty.
+    pub fn sections<'a>(&mut self, parent: &Section<'a>, key: &str) -> Vec<Section<'a>> {
+        let items = match parent.get(key).map(|value| &value.kind) {
+            None => return Vec::new(),
+            Some(ValueKind::Array(items)) => items,
+            Some(other) => {
+                self.wrong(parent, key, &found(other), "a list of mappings");
+                return Vec::new();
+            }
+        };
+        let mut sections = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            let section = Section {
+                path: parent.path(&format!("{key}[{index}]")),
+                origin: item.origin().unwrap_or(&parent.origin(key)).to_owned(),
+                value: Some(item),
+            };
+            if let ValueKind::Table(_) = &item.kind {
+                self.known(&section);
+                sections.push(section);
+            } else {
+                self.wrong(&section, "", &found(&item.kind), "a mapping");
+            }
+        }
+        sections
+    }
+
     /// Text that is not empty.
     pub fn text(&mut self, section: &Section, key: &str) -> Option<String> {
         match &section.get(key)?.kind {
@@ -265,14 +292,17 @@ fn text_of(item: &Value) -> Result<String, String> {
 /// The keys directly below a path, each once, in the order of the table.
 fn children(path: &str) -> Vec<&'static str> {
     let mut children = Vec::new();
+    // `notify[3]` has the keys of `notify[]`.
+    let path: String = path.chars().filter(|c| !c.is_ascii_digit()).collect();
     for (key, _) in KEYS {
-        let below = match path {
+        let below = match path.as_str() {
             "" => Some(*key),
             path => key
                 .strip_prefix(path)
                 .and_then(|rest| rest.strip_prefix('.')),
         };
         let child = below.and_then(|below| below.split('.').next());
+        let child = child.map(|child| child.trim_end_matches("[]"));
         if let Some(child) = child.filter(|child| !children.contains(child)) {
             children.push(child);
         }

@@ -1,0 +1,216 @@
+//! Sends messages where they are to go; the few lines of this folder that do something.
+//!
+//! Guarantees: redirects are not followed, so that tokens stay where they are meant for; answers are bounded in
+//! size and time; no error holds a token, a key or a secret URL.
+//!
+//! Not here: what is sent (`slack`, `webhook`, `teams`), when, and what follows a failure (`daemon::notices`).
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use reqwest::{Client, RequestBuilder, StatusCode};
+use serde_json::Value;
+
+use super::bearer::{Stranger, secret};
+use super::message::Message;
+use super::slack::Slack;
+use super::slack::api::{self, Call, Place, Wrong};
+use super::teams::{self, Teams};
+use super::webhook::{self, Alarm, Webhook};
+
+/// A request that takes longer has failed.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// What Slack says of one message that it does not like.
+const OF_MESSAGE: [&str; 7] = [
+    "invalid_blocks",
+    "invalid_blocks_format",
+    "msg_too_long",
+    "msg_blocks_too_long",
+    "no_text",
+    "invalid_arguments",
+    "message_limit_exceeded",
+];
+/// The largest answer that is read, in bytes; Slack repeats the message in it.
+const BODY: usize = 1 << 20;
+
+/// Where messages can go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A channel of Slack's.
+    Slack(Slack),
+    /// Anybody's program.
+    Webhook(Webhook),
+    /// A channel of Teams'.
+    Teams(Teams),
+}
+
+/// Where messages go, by the name that Rollouts call it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// Why something was not sent.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The token, the key or the URL cannot be read.
+    #[error(transparent)]
+    Secret(#[from] Stranger),
+    /// What the file holds is no URL.
+    #[error("the file holds no http or https URL")]
+    NoUrl,
+    /// No connection, or no answer in time.
+    #[error("no answer: {0}")]
+    Away(String),
+    /// Too much was sent.
+    #[error("it asks to be left alone for {} s", .0.as_secs())]
+    Busy(Duration),
+    /// Another status.
+    #[error("it answers {0}")]
+    Status(StatusCode),
+    /// Slack refuses it.
+    #[error(transparent)]
+    Slack(#[from] Wrong),
+}
+
+impl Error {
+    /// How long the receiver wants to be left alone, if it says so.
+    pub fn wait(&self) -> Option<Duration> {
+        match self {
+            Self::Busy(wait) => Some(*wait),
+            _ => None,
+        }
+    }
+
+    /// Whether it is this message that is not taken, and others may be.
+    pub fn is_of_message(&self) -> bool {
+        match self {
+            Self::Slack(Wrong::Refused(error)) => OF_MESSAGE.contains(&error.as_str()),
+            Self::Status(status) => matches!(status.as_u16(), 400 | 413 | 422),
+            _ => false,
+        }
+    }
+}
+
+/// Sends. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Sender(Client);
+
+impl Sender {
+    /// Fails where the system's certificates cannot be used.
+    pub fn new() -> Result<Self, reqwest::Error> {
+        // Fails when a provider is installed already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder()
+            .timeout(DEADLINE)
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")));
+        Ok(Self(client.build()?))
+    }
+
+    /// Tells a run's message, in the place of what was said of it before. Where it stands then, if
+    /// it can be replaced again.
+    pub async fn tell(
+        &self,
+        to: &Kind,
+        message: &Message,
+        before: Option<&Place>,
+        now: Timestamp,
+    ) -> Result<Option<Place>, Error> {
+        match (to, before) {
+            (Kind::Slack(slack), Some(at)) => {
+                match self.slack(slack, api::update(slack, at, message)).await {
+                    Err(Error::Slack(wrong)) if wrong.is_gone() => {}
+                    other => return other.map(|_| Some(at.clone())),
+                }
+                self.slack(slack, api::post(slack, message)).await
+            }
+            (Kind::Slack(slack), None) => self.slack(slack, api::post(slack, message)).await,
+            (Kind::Webhook(hook), _) => self.event(hook, webhook::event(message), now).await,
+            (Kind::Teams(teams), _) => self.card(teams, teams::card(message)).await,
+        }
+    }
+
+    /// Tells what belongs to no run's message.
+    pub async fn alarm(&self, to: &Kind, alarm: &Alarm, now: Timestamp) -> Result<(), Error> {
+        let done = match to {
+            Kind::Slack(slack) => {
+                let line = api::line(slack, None, &alarm.headline(), false);
+                self.slack(slack, line).await
+            }
+            Kind::Webhook(hook) => self.event(hook, webhook::alarm(alarm), now).await,
+            Kind::Teams(teams) => self.card(teams, teams::note(&alarm.headline())).await,
+        };
+        done.map(drop)
+    }
+
+    /// Calls Slack's Web API.
+    pub async fn slack(&self, slack: &Slack, call: Call) -> Result<Option<Place>, Error> {
+        let token = secret(&slack.token_file)?;
+        let request = self.0.post(format!("{}/{}", slack.api, call.method));
+        let request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        let body = send(json(request, "application/json; charset=utf-8", &call.body)).await?;
+        match api::read(&body) {
+            Err(Wrong::Refused(error)) if error == "ratelimited" => {
+                Err(Error::Busy(Duration::from_secs(30)))
+            }
+            read => Ok(read?),
+        }
+    }
+
+    async fn event(
+        &self,
+        hook: &Webhook,
+        event: Value,
+        now: Timestamp,
+    ) -> Result<Option<Place>, Error> {
+        let key = secret(&hook.secret_file)?;
+        let body = event.to_string();
+        let signature = webhook::signature(&key, now, body.as_bytes()).unwrap_or_default();
+        let request = self.0.post(&hook.url);
+        let request = request.header(webhook::SIGNATURE, signature);
+        let request = request.header(CONTENT_TYPE, webhook::CONTENT_TYPE);
+        send(request.body(body)).await.map(|_| None)
+    }
+
+    async fn card(&self, teams: &Teams, card: Value) -> Result<Option<Place>, Error> {
+        let url = secret(&teams.url_file)?;
+        let url = reqwest::Url::parse(&url).map_err(|_| Error::NoUrl)?;
+        let request = self.0.post(url);
+        let request = json(request, "application/json", &card);
+        send(request).await.map(|_| None)
+    }
+}
+
+fn json(request: RequestBuilder, media: &str, body: &Value) -> RequestBuilder {
+    let request = request.header(CONTENT_TYPE, media);
+    request.body(body.to_string())
+}
+
+async fn send(request: RequestBuilder) -> Result<Vec<u8>, Error> {
+    // A URL may be a secret.
+    let away = |error: reqwest::Error| Error::Away(crate::causes::told(&error.without_url()));
+    let mut answer = request.send().await.map_err(away)?;
+    let status = answer.status();
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        let after = answer.headers().get(RETRY_AFTER);
+        let seconds = after.and_then(|after| after.to_str().ok()?.trim().parse().ok());
+        return Err(Error::Busy(Duration::from_secs(seconds.unwrap_or(30))));
+    }
+    if !status.is_success() {
+        return Err(Error::Status(status));
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(away)? {
+        if body.len() + chunk.len() > BODY {
+            return Err(Error::Away("the answer is longer than 1 MiB".to_owned()));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
