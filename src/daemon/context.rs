@@ -14,6 +14,7 @@ use crate::kubernetes::cache::Cache;
 use crate::kubernetes::events::Events;
 use crate::kubernetes::execute::Executor;
 use crate::rollout::evidence::{self, Bounds, Kind, Question};
+use crate::rollout::freeze::{self, Window};
 use crate::rollout::observation::Gate;
 use crate::rollout::plan::Plan;
 use crate::rollout::rule::{Kind as RuleKind, Rule};
@@ -42,6 +43,8 @@ pub struct Context {
     /// How the gate stands.
     pub gate: Arc<RwLock<Gate>>,
     pub timing: Timing,
+    /// Times in which no new run begins.
+    pub freeze: Arc<[Window]>,
 }
 
 /// The daemon's timings that concern evidence.
@@ -64,12 +67,13 @@ impl Context {
             .clone()
     }
 
-    /// How the gate stands now.
+    /// How the gate stands now, and whether it is frozen.
     pub fn gate(&self) -> Gate {
-        self.gate
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        Gate {
+            frozen: freeze::frozen(&self.freeze, self.clock.now()),
+            ..gate.clone()
+        }
     }
 
     /// The terms of a plan; a rule that vanished is asked all the same, and gets no answer.

@@ -41,11 +41,13 @@ pub fn stands(known: &Known, cache: &Cache) -> Gate {
                 "{problem}; meanwhile the Deployments are kept paused"
             )),
             holds_us,
+            frozen: None,
         },
         (_, problem) => Gate {
             mode: GateMode::Policy,
             problem,
             holds_us,
+            frozen: None,
         },
     }
 }

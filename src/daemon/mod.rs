@@ -168,6 +168,7 @@ async fn serve_with(
         rules: Arc::new(RwLock::new(parts.rules.all().clone())),
         gate: Arc::default(),
         timing: Timing::from(&parts.settings.evidence),
+        freeze: parts.settings.freeze.clone().into(),
     };
     if !fill(filled.clone(), &ready, &stop).await {
         return Ok(());
@@ -185,8 +186,7 @@ async fn serve_with(
         role.clone(),
     );
     until(&mut tasks, &stop, remedies.keep_up());
-    let people = notices::People::of(&parts.settings);
-    for teller in people.tellers(&context, &writes, &role)? {
+    for teller in notices::tellers(&parts.settings, &context, &writes, &role)? {
         until(&mut tasks, &stop, teller.keep_up());
     }
     let source = (parts.source, parts.settings.evidence.source.name());

@@ -17,6 +17,7 @@ use tracing_subscriber::EnvFilter;
 mod access;
 mod alerts;
 mod election;
+mod freeze;
 mod git;
 mod history;
 mod layers;
@@ -31,6 +32,7 @@ pub use history::History;
 use reader::{Reader, Section};
 
 use crate::people::sender::Destination;
+use crate::rollout::freeze::Window;
 
 /// What one daemon is told.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,6 +62,8 @@ pub struct Settings {
     pub flux_secret_file: Option<PathBuf>,
     /// Who is told of runs. Default nobody.
     pub notify: Vec<Destination>,
+    /// Times in which no new run begins. Default none.
+    pub freeze: Vec<Window>,
     /// Where people reach the page, without a slash at its end.
     pub page_url: Option<String>,
     /// Folders with smoke tests, relative to the settings file. Default none.
@@ -282,6 +286,12 @@ const KEYS: &[(&str, bool)] = &[
     ("notify[].webhook.url", false),
     ("notify[].webhook.secretFile", false),
     ("notify[].teams.urlFile", false),
+    ("freeze", true),
+    ("freeze[].name", false),
+    ("freeze[].from", false),
+    ("freeze[].to", false),
+    ("freeze[].for", false),
+    ("freeze[].zone", false),
     ("pageUrl", false),
     ("rules", true),
     ("smoke", true),
@@ -305,6 +315,7 @@ fn settings(reader: &mut Reader, root: &Section) -> Option<Settings> {
     let flux = reader.section(root, "flux");
     let flux_secret_file = reader.path(&flux, "secretFile");
     let notify = notify::notify(reader, root);
+    let freeze = freeze::freeze(reader, root);
     let page_url = reader.text(root, "pageUrl");
     let page_url = page_url.and_then(|url| reader.url(root, "pageUrl", &url));
     let rules = reader.paths(root, "rules");
@@ -324,6 +335,7 @@ fn settings(reader: &mut Reader, root: &Section) -> Option<Settings> {
         evidence: evidence?,
         flux_secret_file,
         notify,
+        freeze,
         page_url,
         rules,
         smoke,
@@ -520,6 +532,8 @@ mod tests {
     use crate::people::slack::Slack;
     use crate::people::teams::Teams;
     use crate::people::webhook::Webhook;
+    use crate::rollout::freeze::Until;
+    use jiff::tz::TimeZone;
 
     type Variables = &'static [(&'static str, &'static str)];
 
@@ -567,6 +581,7 @@ mod tests {
             },
             flux_secret_file: None,
             notify: Vec::new(),
+            freeze: Vec::new(),
             page_url: None,
             rules: Vec::new(),
             smoke: Vec::new(),
@@ -603,6 +618,45 @@ mod tests {
             to("b", To::Webhook(webhook)),
             to("c", To::Teams(teams)),
         ]
+    }
+
+    /// Every key of `freeze`, as below.
+    fn freeze_in_full() -> Vec<Window> {
+        let berlin = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        let window = |name: &str, from: &str, until, zone| Window {
+            name: name.to_owned(),
+            from: from.parse().unwrap(),
+            until,
+            zone,
+        };
+        let monday = Until::At("Mon 08:00".parse().unwrap());
+        vec![
+            window("weekend", "Fri 16:00", monday, berlin),
+            window(
+                "nights",
+                "22:00",
+                Until::After(seconds(9 * 3600)),
+                TimeZone::UTC,
+            ),
+        ]
+    }
+
+    #[test]
+    fn mistakes_in_a_freeze_are_said() {
+        let text = format!(
+            "{LEAST}freeze:\n- {{name: a, from: 'Fry 16:00', to: '08:00'}}\n- {{name: b, from: '22:00'}}\n- {{name: c, from: '22:00', to: '2026-01-01'}}\n- {{from: '22:00', for: 90d, zone: Nowhere/Land}}\n"
+        );
+        let problems = parse(&text, &[]).unwrap_err().join("\n");
+        for wanted in [
+            "freeze[0].from: found \"Fry 16:00\"",
+            "freeze[1]: found neither, wanted exactly one of: to, for",
+            "freeze[2].to: found one that does not fit",
+            "freeze[3].name: found nothing",
+            "freeze[3].for: found \"90d\"",
+            "freeze[3].zone: found \"Nowhere/Land\"",
+        ] {
+            assert!(problems.contains(wanted), "{wanted}\nin\n{problems}");
+        }
     }
 
     #[test]
@@ -680,6 +734,9 @@ notify:
 - {name: a, slack: {channel: C1, tokenFile: bot, api: 'http://slack/api/'}}
 - {name: b, webhook: {url: 'https://b/c', secretFile: key}}
 - {name: c, teams: {urlFile: url}}
+freeze:
+- {name: weekend, from: 'Fri 16:00', to: 'Mon 08:00', zone: 'CET-1CEST,M3.5.0,M10.5.0/3'}
+- {name: nights, from: '22:00', for: 9h}
 pageUrl: https://page/
 rules: [rules, /etc/rules]
 smoke: [smoke]
@@ -729,6 +786,7 @@ log: {format: json, level: 'info,sluice=debug'}
             },
             flux_secret_file: Some("etc/flux-key".into()),
             notify: notify_in_full(),
+            freeze: freeze_in_full(),
             page_url: Some("https://page".to_owned()),
             rules: vec!["etc/rules".into(), "/etc/rules".into()],
             smoke: vec!["etc/smoke".into()],
@@ -800,7 +858,7 @@ log: {format: json, level: 'info,sluice=debug'}
             (
                 &format!("{LEAST}gates: auto\n"),
                 &[],
-                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, account, leaderElection, evidence, git, alerts, access, history, historyKeep, historyPasswordFile, flux, notify, pageUrl, rules, smoke, listen, log",
+                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, account, leaderElection, evidence, git, alerts, access, history, historyKeep, historyPasswordFile, flux, notify, freeze, pageUrl, rules, smoke, listen, log",
             ),
             (
                 "evidence: {prometheus: {url: 'http://a', token: x}}",

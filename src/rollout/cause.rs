@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::observation::{Fate, FateKind};
@@ -237,6 +238,8 @@ pub enum HeldWhy {
     Undecided,
     /// Suspected for the third time.
     Suspicions,
+    /// It was applied in a freeze window.
+    Frozen { window: String, until: Timestamp },
 }
 
 impl HeldWhy {
@@ -250,7 +253,8 @@ impl HeldWhy {
             | Self::NoReplicas
             | Self::StableGone
             | Self::NoData { .. }
-            | Self::Undecided => false,
+            | Self::Undecided
+            | Self::Frozen { .. } => false,
         }
     }
 }
@@ -275,6 +279,10 @@ impl fmt::Display for HeldWhy {
             Self::Undecided => write!(
                 out,
                 "the evidence stayed undecided; it goes on when it suffices, or by `sluice promote` or `sluice abort`"
+            ),
+            Self::Frozen { window, until } => write!(
+                out,
+                "the freeze {window} lasts until {until}; `sluice resume` tries it now all the same, `sluice promote` lets it through"
             ),
             Self::Suspicions => write!(
                 out,

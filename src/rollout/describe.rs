@@ -131,6 +131,10 @@ pub fn next(plan: &Plan, state: &State, reports: &[RuleReport]) -> String {
         Phase::Held { why, .. } if why.needs_person() => {
             "a person decides: `sluice resume`, `sluice promote` or `sluice abort`".to_owned()
         }
+        Phase::Held {
+            why: HeldWhy::Frozen { until, .. },
+            ..
+        } => format!("at {until} its canary comes up"),
         Phase::Held { .. } => "it goes on by itself when the cause is gone".to_owned(),
         Phase::Promoting { .. } => {
             "when the Deployment is complete the canary is removed".to_owned()

@@ -15,6 +15,7 @@ pub mod decide;
 pub mod describe;
 pub mod evidence;
 pub mod forecast;
+pub mod freeze;
 pub mod observation;
 pub mod plan;
 pub mod reason;

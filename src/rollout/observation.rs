@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::evidence::Sample;
+use super::freeze::Frozen;
 use super::revision::Revision;
 
 /// One look at everything that a decision depends on.
@@ -223,6 +224,8 @@ pub struct Gate {
     pub problem: Option<String>,
     /// It was made for another account: what we open, it pauses again.
     pub holds_us: bool,
+    /// No new run begins now.
+    pub frozen: Option<Frozen>,
 }
 
 /// How the gate stands.

@@ -75,41 +75,23 @@ impl Notices {
     }
 }
 
-/// Who is told, and what all of them are told alike.
-#[derive(Debug, Clone)]
-pub struct People {
-    destinations: Vec<Destination>,
-    environment: String,
-    page: Option<String>,
-}
-
-impl People {
-    /// Those of the settings.
-    pub fn of(settings: &Settings) -> Self {
-        Self {
-            destinations: settings.notify.clone(),
-            environment: settings.environment.clone(),
-            page: settings.page_url.clone(),
-        }
+/// A teller for each destination of the settings.
+pub fn tellers(
+    settings: &Settings,
+    context: &Context,
+    client: &Client,
+    role: &watch::Receiver<Role>,
+) -> Result<Vec<Teller>, Error> {
+    let destinations = &settings.notify;
+    if destinations.is_empty() {
+        return Ok(Vec::new());
     }
-
-    /// A teller for each.
-    pub fn tellers(
-        self,
-        context: &Context,
-        client: &Client,
-        role: &watch::Receiver<Role>,
-    ) -> Result<Vec<Teller>, Error> {
-        if self.destinations.is_empty() {
-            return Ok(Vec::new());
-        }
-        let sender = Sender::new().map_err(Error::Notify)?;
-        let names: Vec<String> = self.destinations.iter().map(|to| to.name.clone()).collect();
-        let teller = |to: &Destination| {
-            let place = (self.environment.clone(), self.page.clone());
-            let means = (sender.clone(), client.clone(), role.clone());
-            Teller::new(to.clone(), names.clone(), context.clone(), place, means)
-        };
-        Ok(self.destinations.iter().map(teller).collect())
-    }
+    let sender = Sender::new().map_err(Error::Notify)?;
+    let names: Vec<String> = destinations.iter().map(|to| to.name.clone()).collect();
+    let teller = |to: &Destination| {
+        let place = (settings.environment.clone(), settings.page_url.clone());
+        let means = (sender.clone(), client.clone(), role.clone());
+        Teller::new(to.clone(), names.clone(), context.clone(), place, means)
+    };
+    Ok(destinations.iter().map(teller).collect())
 }

@@ -11,9 +11,10 @@ use super::pass::Pass;
 use super::rolling_back::{canary_gone, clear_leftovers};
 use crate::rollout::action::Action;
 use crate::rollout::evidence::Evidence;
+use crate::rollout::freeze::Frozen;
 use crate::rollout::observation::{GateMode, Target};
 use crate::rollout::plan::ConfigChanges;
-use crate::rollout::reason::Reason;
+use crate::rollout::reason::{HeldWhy, Reason};
 use crate::rollout::revision::Revision;
 use crate::rollout::state::{Mending, Phase, Run, Trigger};
 
@@ -265,11 +266,22 @@ fn give_up_desired(pass: &mut Pass<'_>, desired: Revision) {
 }
 
 fn start(pass: &mut Pass<'_>, revision: Revision, stable: Revision, trigger: Trigger) -> Phase {
+    if let Some(frozen) = pass.seen.gate.frozen.clone() {
+        let run = begun(pass, revision, trigger);
+        return freeze(pass, run, frozen);
+    }
     pass.tell(Reason::RunStarted {
         revision: revision.clone(),
         stable,
     });
     Phase::Preparing(begun(pass, revision, trigger))
+}
+
+/// A run that does not begin yet: nothing is read for it, and it has no canary.
+fn freeze(pass: &mut Pass<'_>, run: Run, frozen: Frozen) -> Phase {
+    pass.state.evidence = None;
+    let Frozen { window, until } = frozen;
+    pass.hold(run, HeldWhy::Frozen { window, until })
 }
 
 /// A run that begins, without evidence yet.

@@ -11,7 +11,7 @@ use super::promoting;
 use super::running::{resume, stay};
 use super::stepping::onward;
 use crate::rollout::action::Action;
-use crate::rollout::evidence::Verdict;
+use crate::rollout::evidence::{Evidence, Verdict};
 use crate::rollout::observation::Request;
 use crate::rollout::reason::{Cause, HeldWhy, Reason};
 use crate::rollout::state::{Answer, Phase, Promotion, Run};
@@ -128,6 +128,16 @@ fn act(
             "the revision serves already; `kubectl rollout undo` starts a run back".to_owned(),
         );
     }
+    let frozen = matches!(
+        &phase,
+        Phase::Held {
+            why: HeldWhy::Frozen { .. },
+            ..
+        }
+    );
+    if frozen && matches!(request.act.as_str(), "alert" | "smoke") {
+        return Err("the run has not begun: a freeze holds it".to_owned());
+    }
     let promoting = matches!(phase, Phase::Promoting { .. });
     let baking = matches!(phase, Phase::Baking(_));
     match request.act.as_str() {
@@ -169,6 +179,9 @@ fn act(
 /// Lets a revision through by a person's word, whatever the evidence says.
 fn promote(pass: &mut Pass<'_>, mut run: Run) -> (Phase, String) {
     run.forced = true;
+    pass.state
+        .evidence
+        .get_or_insert_with(|| Evidence::begin(&pass.terms.evidence));
     let mut message = "promotes by request".to_owned();
     if run.verdict == Verdict::Worse || run.verdict == Verdict::Suspect {
         message.push_str(" against the evidence");

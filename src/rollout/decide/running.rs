@@ -347,7 +347,10 @@ pub(super) fn held(pass: &mut Pass<'_>, mut run: Run, why: HeldWhy) -> Phase {
     }
     let none = matches!(
         why,
-        HeldWhy::Refused { .. } | HeldWhy::GateHoldsUs { .. } | HeldWhy::NoReplicas
+        HeldWhy::Refused { .. }
+            | HeldWhy::GateHoldsUs { .. }
+            | HeldWhy::NoReplicas
+            | HeldWhy::Frozen { .. }
     );
     if !none {
         keep_canary(pass, &run);
@@ -357,7 +360,22 @@ pub(super) fn held(pass: &mut Pass<'_>, mut run: Run, why: HeldWhy) -> Phase {
         pass.tell(Reason::Resumed);
         return resume(pass, run);
     }
+    let why = still_frozen(pass, why);
     Phase::Held { run, why }
+}
+
+/// One freeze may be followed by another; looked at again when it ends.
+fn still_frozen(pass: &mut Pass<'_>, why: HeldWhy) -> HeldWhy {
+    match (why, pass.seen.gate.frozen.clone()) {
+        (HeldWhy::Frozen { .. }, Some(frozen)) => {
+            pass.wake_at(frozen.until);
+            HeldWhy::Frozen {
+                window: frozen.window,
+                until: frozen.until,
+            }
+        }
+        (why, _) => why,
+    }
 }
 
 /// While the Deployment is held, nobody but us makes stable pods when their `ReplicaSet` is gone;
@@ -419,6 +437,7 @@ fn over(pass: &Pass<'_>, run: &Run, why: &HeldWhy, reports: &[RuleReport]) -> bo
         HeldWhy::NoData { .. } => pass.fresh(),
         HeldWhy::PodsRefused { .. } => canary_ready(pass, run),
         HeldWhy::Undecided => not_worse(reports),
+        HeldWhy::Frozen { .. } => pass.seen.gate.frozen.is_none(),
         HeldWhy::Refused { .. }
         | HeldWhy::GateHoldsUs { .. }
         | HeldWhy::NoReplicas
@@ -432,6 +451,9 @@ fn over(pass: &Pass<'_>, run: &Run, why: &HeldWhy, reports: &[RuleReport]) -> bo
 pub(super) fn resume(pass: &mut Pass<'_>, mut run: Run) -> Phase {
     run.since = pass.now();
     run.short_since = None;
+    if pass.state.evidence.is_none() {
+        thaw(pass, &mut run);
+    }
     if run.weight == 0 {
         run.step = 0;
         pass.state
@@ -440,6 +462,16 @@ pub(super) fn resume(pass: &mut Pass<'_>, mut run: Run) -> Phase {
         return Phase::Preparing(run);
     }
     Phase::Stepping(run)
+}
+
+/// A run that a freeze held back begins now.
+fn thaw(pass: &mut Pass<'_>, run: &mut Run) {
+    run.started = pass.now();
+    pass.state.bookmark = None;
+    pass.tell(Reason::RunStarted {
+        revision: run.revision.clone(),
+        stable: pass.state.stable.clone().unwrap_or_default(),
+    });
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 mod baking;
 mod between_runs;
+mod freezing;
 mod going_back;
 mod invariants;
 mod model;
