@@ -64,6 +64,7 @@ pub struct Request {
 }
 
 /// The guarded Deployment.
+#[allow(clippy::struct_excessive_bools)] // each is something that is seen by itself
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Target {
     /// Its uid: a Deployment made again under the same name is another one.

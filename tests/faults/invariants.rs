@@ -38,6 +38,7 @@ pub struct Violation {
 }
 
 /// Watches over a simulation.
+#[allow(clippy::struct_excessive_bools)] // each is something that was seen
 pub struct Invariants {
     journal: Journal,
     settings: Settings,

@@ -15,10 +15,10 @@ use crate::rollout::revision::Revision;
 
 impl Executor {
     pub(super) async fn lower(&self, order: Order<'_>, weight: u8) -> Result<(), Error> {
+        const DOING: &str = "lowering the weight";
         let Route::IngressNginx {
             ingress, prefix, ..
         } = &order.plan.route;
-        const DOING: &str = "lowering the weight";
         let present = order.scene.canary_ingress(order.plan);
         let lowered = present
             .filter(|_| weight > 0)
