@@ -604,7 +604,6 @@ mod tests {
             channel: "C1".to_owned(),
             token_file: "etc/bot".into(),
             api: "http://slack/api".to_owned(),
-            buttons: false,
         };
         let webhook = Webhook {
             url: "https://b/c".to_owned(),

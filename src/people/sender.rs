@@ -124,7 +124,7 @@ impl Sender {
     ) -> Result<Option<Place>, Error> {
         match (to, before) {
             (Kind::Slack(slack), Some(at)) => {
-                match self.slack(slack, api::update(slack, at, message)).await {
+                match self.slack(slack, api::update(at, message)).await {
                     Err(Error::Slack(wrong)) if wrong.is_gone() => {}
                     other => return other.map(|_| Some(at.clone())),
                 }

@@ -62,7 +62,6 @@ fn slack(reader: &mut Reader, section: &Section) -> Option<Kind> {
         api: reader.url(&section, "api", &api)?,
         channel: channel?,
         token_file: reader.folder.join(token?),
-        buttons: false,
     }))
 }
 

@@ -1,4 +1,4 @@
-//! Slack's Web API: `chat.postMessage`, `chat.update`, `chat.postEphemeral`.
+//! Slack's Web API: `chat.postMessage`, `chat.update`.
 //!
 //! <https://docs.slack.dev/reference/methods/chat.postMessage>: JSON with the bot's token; 200 whatever
 //! happened, and `ok` says whether; 429 with `Retry-After` when there was too much.
@@ -33,13 +33,13 @@ pub struct Call {
 pub fn post(slack: &Slack, message: &Message) -> Call {
     Call {
         method: "chat.postMessage",
-        body: shown(&slack.channel, message, slack.buttons),
+        body: shown(&slack.channel, message),
     }
 }
 
 /// Replaces what was said.
-pub fn update(slack: &Slack, at: &Place, message: &Message) -> Call {
-    let mut body = shown(&at.channel, message, slack.buttons);
+pub fn update(at: &Place, message: &Message) -> Call {
+    let mut body = shown(&at.channel, message);
     body["ts"] = json!(at.ts);
     Call {
         method: "chat.update",
@@ -47,11 +47,11 @@ pub fn update(slack: &Slack, at: &Place, message: &Message) -> Call {
     }
 }
 
-fn shown(channel: &str, message: &Message, buttons: bool) -> Value {
+fn shown(channel: &str, message: &Message) -> Value {
     json!({
         "channel": channel,
         "text": super::blocks::escaped(&message.headline()),
-        "blocks": super::blocks::blocks(message, buttons),
+        "blocks": super::blocks::blocks(message),
         "unfurl_links": false,
         "unfurl_media": false,
     })
@@ -69,14 +69,6 @@ pub fn line(slack: &Slack, thread: Option<&Place>, text: &str, loud: bool) -> Ca
     Call {
         method: "chat.postMessage",
         body,
-    }
-}
-
-/// Says something that only one person sees.
-pub fn whisper(channel: &str, user: &str, text: &str) -> Call {
-    Call {
-        method: "chat.postEphemeral",
-        body: json!({"channel": channel, "user": user, "text": super::blocks::escaped(text)}),
     }
 }
 
@@ -135,7 +127,6 @@ mod tests {
             channel: "#deploys".to_owned(),
             token_file: "token".into(),
             api: "https://slack.com/api".to_owned(),
-            buttons: true,
         }
     }
 
@@ -147,7 +138,7 @@ mod tests {
         };
         let (first, then) = (
             post(&slack(), &message("Stepping")),
-            update(&slack(), &at, &message("Held")),
+            update(&at, &message("Held")),
         );
         assert_eq!(
             (first.method, &first.body["channel"]),

@@ -7,12 +7,10 @@
 
 use serde_json::{Value, json};
 
-use crate::people::message::{Can, Finding, Message, Stage};
+use crate::people::message::{Finding, Message, Stage};
 
 /// What a text of a block may have at most, in characters: Slack takes 3000.
 const TEXT: usize = 2900;
-/// What an action's id begins with.
-pub const ACTION: &str = "sluice-";
 
 /// Text in which nothing is markup.
 pub fn escaped(text: &str) -> String {
@@ -24,8 +22,8 @@ pub fn escaped(text: &str) -> String {
     safe.chars().take(TEXT).collect()
 }
 
-/// The message; with buttons where clicks are taken.
-pub fn blocks(message: &Message, buttons: bool) -> Vec<Value> {
+/// The message, with the commands for what a person can do.
+pub fn blocks(message: &Message) -> Vec<Value> {
     let mut all = vec![section(&format!(
         "{} *{}*\n{}",
         sign(message.stage),
@@ -47,10 +45,7 @@ pub fn blocks(message: &Message, buttons: bool) -> Vec<Value> {
         )));
     }
     all.push(json!({"type": "context", "elements": [{"type": "mrkdwn", "text": cut(&context(message))}]}));
-    if buttons && !message.can.is_empty() {
-        let elements: Vec<Value> = message.can.iter().map(|can| button(message, can)).collect();
-        all.push(json!({"type": "actions", "elements": elements}));
-    } else if !message.can.is_empty() {
+    if !message.can.is_empty() {
         let commands: Vec<String> = message
             .can
             .iter()
@@ -123,79 +118,24 @@ fn context(message: &Message) -> String {
     parts.join(" · ")
 }
 
-fn button(message: &Message, can: &Can) -> Value {
-    let label = label(can.act);
-    let subject = message.subject();
-    let value = json!({
-        "namespace": message.namespace, "name": message.name, "act": can.act, "revision": message.revision.hash,
-    });
-    let question = format!("{label} {} of {}?", message.version(), subject);
-    let question: String = question.chars().take(290).collect();
-    let mut button = json!({
-        "type": "button",
-        "action_id": format!("{ACTION}{}", can.act),
-        "text": {"type": "plain_text", "text": label},
-        "value": value.to_string(),
-        "confirm": {
-            "title": {"type": "plain_text", "text": "Sluice"},
-            "text": {"type": "plain_text", "text": question},
-            "confirm": {"type": "plain_text", "text": label},
-            "deny": {"type": "plain_text", "text": "No"},
-        },
-    });
-    match can.act {
-        "approve" | "promote" => button["style"] = json!("primary"),
-        "rollback" => button["style"] = json!("danger"),
-        _ => {}
-    }
-    button
-}
-
-fn label(act: &str) -> &str {
-    match act {
-        "approve" => "Approve",
-        "promote" => "Promote",
-        "hold" => "Hold",
-        "resume" => "Resume",
-        "rollback" => "Roll back",
-        "retry" => "Try again",
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::people::message::samples::message;
 
     #[test]
-    fn a_message_has_the_numbers_and_the_buttons_with_a_question() {
-        let blocks = blocks(&message("Suspect"), true);
+    fn a_message_has_the_numbers() {
+        let blocks = blocks(&message("Suspect"));
         let numbers = blocks[1]["text"]["text"].as_str().unwrap();
         assert_eq!(
             numbers,
             "*error-rate* Suspect: 4.9% &lt;of&gt; 1000 against 0.1%\n    canary 49 of 1000 bad, stable 12 of 12000 bad; evidence 3.1, bound 5.3"
         );
-        let buttons = blocks.last().unwrap()["elements"].as_array().unwrap();
-        let ids: Vec<_> = buttons
-            .iter()
-            .map(|button| button["action_id"].as_str().unwrap())
-            .collect();
-        assert_eq!(ids, ["sluice-promote", "sluice-hold", "sluice-rollback"]);
-        assert_eq!(
-            buttons[2]["confirm"]["text"]["text"],
-            "Roll back v1.4.2 of shop/backend?"
-        );
-        let value: Value = serde_json::from_str(buttons[2]["value"].as_str().unwrap()).unwrap();
-        assert_eq!(
-            value,
-            json!({"namespace": "shop", "name": "backend", "act": "rollback", "revision": "91bc03aa17"})
-        );
     }
 
     #[test]
-    fn where_no_click_is_taken_the_commands_are_named() {
-        let blocks = blocks(&message("AwaitingApproval"), false);
+    fn what_a_person_can_do_is_named() {
+        let blocks = blocks(&message("AwaitingApproval"));
         let text = blocks.last().unwrap()["elements"][0]["text"]
             .as_str()
             .unwrap();
@@ -209,7 +149,7 @@ mod tests {
     fn nothing_from_elsewhere_is_markup_or_too_long() {
         let mut told = message("Held");
         told.why = "<!channel> & ".repeat(1000);
-        let blocks = blocks(&told, true);
+        let blocks = blocks(&told);
         let text = blocks[0]["text"]["text"].as_str().unwrap();
         assert!(!text.contains("<!") && text.chars().count() <= 3000);
     }

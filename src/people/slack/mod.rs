@@ -1,7 +1,7 @@
-//! Slack: what is said there, what is asked from there, and how both are known to be genuine.
+//! Slack: what is said there.
 //!
 //! The pure half: requests and answers as Slack documents them. Not here: who sends them
-//! (`people::sender`) and what is done about a click (`daemon::slack`).
+//! (`people::sender`), and anything that is asked from Slack.
 
 pub mod api;
 pub mod blocks;
@@ -17,6 +17,4 @@ pub struct Slack {
     pub token_file: PathBuf,
     /// The Web API's base.
     pub api: String,
-    /// Whether clicks are taken, so that buttons are shown.
-    pub buttons: bool,
 }
