@@ -53,6 +53,12 @@ lint: tools
 demo: build
 	$(SLUICE) sandbox --scenario scenarios/demo.yaml $(DEMO)
 
+.PHONY: demo-environments
+# One version from a commit through staging and an approval to production, and one that fails in
+# staging and never leaves it; on two sandboxes and a Git server.
+demo-environments: kubectl tools
+	$(CARGO) test --locked --test environments -- --ignored --nocapture --exact demo::demo
+
 # The measured budgets, as a table with the target beside each figure: some 12 minutes.
 bench: tools
 	$(CARGO) bench --locked --bench budgets

@@ -108,6 +108,13 @@ impl Report {
     }
 }
 
+/// What is wrong with one Rollout; rules of its own files are not known.
+pub(super) fn problems(rollout: &str) -> Vec<String> {
+    let report = report(&[(String::new(), rollout.to_owned())]);
+    let problems = report.problems.into_iter();
+    problems.map(|problem| problem.message).collect()
+}
+
 /// Checks texts, each with its file's name.
 pub fn report(texts: &[(String, String)]) -> Report {
     let mut report = Report::default();

@@ -17,6 +17,7 @@ mod explain;
 mod gate;
 mod get;
 mod history;
+mod import;
 pub mod judge;
 pub(crate) mod lint;
 mod plan;
@@ -28,6 +29,7 @@ mod status;
 mod subject;
 mod text;
 mod until;
+mod validate;
 mod watch;
 mod way;
 
@@ -140,12 +142,16 @@ enum Command {
     Status(status::Arguments),
     /// Check Rollouts and rule files, without a cluster
     Lint(lint::Arguments),
+    /// Say what is wrong with an environment's manifests before they are deployed
+    Validate(validate::Arguments),
     /// Say what a Rollout's steps can show at the present traffic
     Plan(plan::Arguments),
     /// Say what the rules would have said about what was, healthy and harmed
     Backtest(backtest::Arguments),
     /// Judge a stream of counts from anywhere, without a cluster
     Judge(judge::Arguments),
+    /// Turn resources of Flagger or Argo Rollouts into Rollouts and rules
+    Import(import::Arguments),
     /// Run the daemon
     Run(run::Arguments),
     /// Run a whole cluster in this process, with the daemon in it
@@ -220,9 +226,11 @@ async fn dispatch(arguments: Arguments) -> Result<(), Error> {
         Command::Approve(arguments) => request::ask(global, screen, Act::Approve, &arguments).await,
         Command::Status(arguments) => status::status(global, screen, &arguments).await,
         Command::Lint(arguments) => lint::lint(screen, &arguments),
+        Command::Validate(arguments) => validate::validate(screen, &arguments),
         Command::Plan(arguments) => Box::pin(plan::plan(global, screen, &arguments)).await,
         Command::Backtest(arguments) => Box::pin(backtest::run(global, screen, &arguments)).await,
         Command::Judge(arguments) => judge::judge(screen, &arguments),
+        Command::Import(arguments) => import::import(screen, &arguments),
         Command::Run(arguments) => Box::pin(run::run(&arguments)).await,
         Command::Sandbox(arguments) => sandbox::run(global, screen, arguments).await,
     }

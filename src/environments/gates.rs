@@ -154,7 +154,7 @@ fn promoted(version: &Version, facts: &Facts<'_>) -> Result<Timestamp, String> {
         return Err(format!("no Rollout was found in {environment}"));
     };
     let name = &standing.name;
-    if standing.phase != "Idle" {
+    if !matches!(standing.phase.as_str(), "Idle" | "Failed") {
         return Err(format!("{name} in {environment} is {}", standing.phase));
     }
     let Some(last) = &standing.last else {
@@ -172,7 +172,10 @@ fn promoted(version: &Version, facts: &Facts<'_>) -> Result<Timestamp, String> {
             last.outcome, last.message
         ));
     }
-    Ok(last.at)
+    match standing.phase.as_str() {
+        "Idle" => Ok(last.at),
+        phase => Err(format!("{name} in {environment} is {phase}")),
+    }
 }
 
 /// From one time to a later one; none if the clocks disagree.
@@ -294,7 +297,7 @@ mod tests {
                 "shop/backend in staging is Stepping",
             ),
             (
-                "Idle",
+                "Failed",
                 "RolledBack",
                 "shop/backend in staging ended RolledBack: it is worse",
             ),

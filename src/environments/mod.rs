@@ -6,7 +6,8 @@
 //!
 //! From the outside in: `promote` is the whole of it, and `survey` says where everything is; `pipeline` and `reader` the file that says
 //! what is wanted, `gates` what stands in the way, `past` what the branch's history says, `places`
-//! and `scalar` the value in its text, `version` the value, `message` and `diff` the words.
+//! and `scalar` the value in its text, `version` the value, `message` and `diff` the words. `validate`
+//! stands alone: what is wrong with a folder before it is deployed.
 //!
 //! Not here: what a release does once it is deployed (`crate::rollout`), and asking clusters.
 
@@ -22,6 +23,7 @@ mod promote;
 mod reader;
 mod scalar;
 mod survey;
+pub mod validate;
 mod version;
 
 pub use error::Error;

@@ -10,10 +10,11 @@ use regex::Regex;
 use super::{files, none, root, text};
 
 /// What each folder may use of the crate besides itself.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("stats", &[]),
     ("git", &["causes"]),
     ("kustomize", &["yaml"]),
+    ("import", &["yaml"]),
     // From one environment's manifests to the next one's; what clusters say is given.
     ("environments", &["git", "kustomize", "yaml", "causes"]),
     ("rollout", &["stats", "clock", "yaml"]),
@@ -67,6 +68,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
         &[
             "daemon",
             "environments",
+            "import",
             "kustomize",
             "history",
             "sandbox",

@@ -6,6 +6,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's helpers may fail the test
 
+#[path = "../servers/child.rs"]
+#[allow(dead_code)]
+mod child;
 #[path = "../git/repository.rs"]
 #[allow(dead_code)]
 mod repository;
@@ -13,6 +16,9 @@ mod repository;
 #[allow(dead_code)]
 mod server;
 mod stand;
+
+mod clusters;
+mod demo;
 
 use serde_json::Value;
 use stand::{Stand, kustomization};

@@ -1,0 +1,111 @@
+//! `sluice import flagger|argo FILE...`: their resources as Rollouts and rules, what has no
+//! counterpart, and the steps of the switch.
+//!
+//! As text, stdout is YAML that can be applied; notes and steps are comments in it. Not here: the
+//! conversion (`crate::import`).
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use super::{Error, Screen, screen};
+use crate::import::{Converted, From, convert};
+
+/// Arguments.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The tool that the resources are of
+    from: Tool,
+    /// YAML files with its resources; `-` is stdin
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Write the rules to this file, for a folder of rules; else they are shown as comments
+    #[arg(long, value_name = "FILE")]
+    rules: Option<PathBuf>,
+}
+
+/// Tools that are known.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Tool {
+    /// Canary and `MetricTemplate`
+    Flagger,
+    /// Rollout and `AnalysisTemplate`
+    Argo,
+}
+
+/// Converts the files.
+pub fn import(screen: &mut Screen, arguments: &Arguments) -> Result<(), Error> {
+    let mut texts = Vec::new();
+    for file in &arguments.files {
+        texts.push(read(file)?);
+    }
+    let from = match arguments.from {
+        Tool::Flagger => From::Flagger,
+        Tool::Argo => From::Argo,
+    };
+    let converted = convert(from, &texts).map_err(|(number, error)| {
+        let file = arguments
+            .files
+            .get(number)
+            .map_or("-".into(), |file| file.display().to_string());
+        Error::Usage(format!("{file}:{error}"))
+    })?;
+    let rules = match converted.rules.as_slice() {
+        [] => None,
+        rules => Some(screen::yaml(&rules)?),
+    };
+    if let (Some(file), Some(rules)) = (&arguments.rules, &rules) {
+        std::fs::write(file, rules)
+            .map_err(|error| Error::Usage(format!("cannot write {}: {error}", file.display())))?;
+    }
+    let shown = rules.filter(|_| arguments.rules.is_none());
+    let text = text(&converted, shown.as_deref())?;
+    screen.value(&converted, |_| text)?;
+    if converted.objects.is_empty() {
+        return Err(Error::Refused("nothing was converted".to_owned()));
+    }
+    Ok(())
+}
+
+fn read(file: &Path) -> Result<String, Error> {
+    let mut text = String::new();
+    let read = if file == Path::new("-") {
+        std::io::stdin().read_to_string(&mut text).map(drop)
+    } else {
+        std::fs::read_to_string(file).map(|content| text = content)
+    };
+    read.map_err(|error| Error::Usage(format!("cannot read {}: {error}", file.display())))?;
+    Ok(text)
+}
+
+fn text(converted: &Converted, rules: Option<&str>) -> Result<String, Error> {
+    let mut all = String::new();
+    let mut heading = |title: &str, lines: &[String]| {
+        if !lines.is_empty() {
+            all.extend(["# ", title, "\n"]);
+            for line in lines {
+                all.extend(["#   ", line.as_str(), "\n"]);
+            }
+            all.push_str("#\n");
+        }
+    };
+    heading("To be looked at:", &converted.notes);
+    let numbered = converted.steps.iter().enumerate();
+    let numbered: Vec<String> = numbered
+        .map(|(at, step)| format!("{}. {step}", at + 1))
+        .collect();
+    heading("The switch, in this order:", &numbered);
+    if let Some(rules) = rules {
+        let lines: Vec<String> = rules.lines().map(str::to_owned).collect();
+        heading(
+            "Rules, for a file in a folder of rules (--rules FILE writes it):",
+            &lines,
+        );
+    }
+    for object in &converted.objects {
+        all.push_str("---\n");
+        all.push_str(&screen::yaml(object)?);
+    }
+    Ok(all)
+}

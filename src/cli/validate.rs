@@ -1,0 +1,235 @@
+//! `sluice validate [ENVIRONMENT|FOLDER]...`: what is wrong with manifests before they are deployed.
+//!
+//! A folder is built and looked at; Rollouts are linted as they come out of it. Findings are printed
+//! with file and line, as text, as JSON, or as SARIF for a code host. Nothing is asked of a cluster.
+//!
+//! Not here: the rules (`crate::environments::validate`) and the fields of Rollouts (`lint`).
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::way;
+use super::{Error, Format, Screen, lint, text};
+use crate::environments::Pipeline;
+use crate::environments::validate::{Checked, Finding, Level, check, sarif};
+use crate::kustomize::Disk;
+
+/// Arguments.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Folders, or environments of the pipeline [default: every environment]
+    #[arg(value_name = "ENVIRONMENT|FOLDER")]
+    what: Vec<String>,
+    /// The pipeline: environments, their order and their gates
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SLUICE_PIPELINE",
+        default_value = "clusters/environments.yaml"
+    )]
+    pipeline: PathBuf,
+    /// Warnings are errors
+    #[arg(long)]
+    strict: bool,
+    /// Write SARIF 2.1.0
+    #[arg(long)]
+    sarif: bool,
+}
+
+/// What was looked at, and what is wrong with it.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    findings: Vec<Finding>,
+    folders: Vec<String>,
+    objects: usize,
+}
+
+/// Checks the folders.
+pub fn validate(screen: &mut Screen, arguments: &Arguments) -> Result<(), Error> {
+    let mut report = Report::default();
+    for (root, folder) in folders(arguments)? {
+        let checked = checked(&root, &folder);
+        let shown = |path: &str| shown(&root, path);
+        report.objects += checked.objects.len();
+        report.folders.push(shown(&folder));
+        for mut finding in checked.findings {
+            finding.file = shown(&finding.file);
+            // A base that several environments share is wrong once.
+            if !report.findings.contains(&finding) {
+                report.findings.push(finding);
+            }
+        }
+    }
+    if arguments.sarif {
+        let value = sarif::sarif(&report.findings);
+        let text = serde_json::to_string_pretty(&value);
+        let text = text.map_err(|error| Error::Format(error.to_string()))?;
+        screen.print(&format!("{text}\n"))?;
+    } else if screen.format() == Format::Text {
+        for finding in &report.findings {
+            anstream::eprintln!("{}", line(finding));
+        }
+    } else {
+        screen.value(&report, |_| String::new())?;
+    }
+    ended(screen, arguments, &report)
+}
+
+fn ended(screen: &mut Screen, arguments: &Arguments, report: &Report) -> Result<(), Error> {
+    let of = |level| report.findings.iter().filter(|f| f.level == level).count();
+    let (errors, warnings) = (of(Level::Error), of(Level::Warning));
+    let counted = |count: usize, what: &str| match count {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    };
+    if errors > 0 || (arguments.strict && warnings > 0) {
+        let (errors, warnings) = (counted(errors, "error"), counted(warnings, "warning"));
+        return Err(Error::Problems(format!("{errors} and {warnings}")));
+    }
+    if arguments.sarif || screen.format() != Format::Text {
+        return Ok(());
+    }
+    let (objects, folders) = (
+        counted(report.objects, "object"),
+        counted(report.folders.len(), "folder"),
+    );
+    let warned = match warnings {
+        0 => String::new(),
+        count => format!(", {}", counted(count, "warning")),
+    };
+    screen.print(&format!(
+        "nothing is wrong with {objects} in {folders}{warned}\n"
+    ))
+}
+
+/// Each folder below its root: that of the repository, or of the file system.
+fn folders(arguments: &Arguments) -> Result<Vec<(PathBuf, String)>, Error> {
+    let mut all = Vec::new();
+    let mut pipeline = None;
+    if arguments.what.is_empty() {
+        let (root, found) = of_pipeline(&arguments.pipeline)?;
+        return Ok(found
+            .environments
+            .into_iter()
+            .map(|one| (root.clone(), one.path))
+            .collect());
+    }
+    for what in &arguments.what {
+        let path = Path::new(what);
+        if path.is_dir() {
+            all.push(on_disk(path)?);
+            continue;
+        }
+        if path.exists() {
+            let text = format!("{what} is a file; want the folder that is deployed");
+            return Err(Error::Usage(text));
+        }
+        if pipeline.is_none() {
+            pipeline = Some(of_pipeline(&arguments.pipeline)?);
+        }
+        if let Some((root, pipeline)) = &pipeline {
+            let environment = pipeline.environment(what).map_err(way::told)?;
+            all.push((root.clone(), environment.path.clone()));
+        }
+    }
+    Ok(all)
+}
+
+/// The pipeline and the root of the repository that it is in.
+fn of_pipeline(file: &Path) -> Result<(PathBuf, Pipeline), Error> {
+    let pipeline = Pipeline::load(file).map_err(way::told)?;
+    let whole = absolute(file.parent().unwrap_or(Path::new("")))?;
+    let root = whole
+        .ancestors()
+        .find(|folder| folder.join(".git").exists());
+    let root = root.map_or_else(|| absolute(Path::new("")), |root| Ok(root.to_owned()));
+    Ok((root?, pipeline))
+}
+
+/// A folder below the root of its repository, else of the file system: an overlay's base is beside
+/// it.
+fn on_disk(path: &Path) -> Result<(PathBuf, String), Error> {
+    let whole = absolute(path)?;
+    let root = whole
+        .ancestors()
+        .find(|folder| folder.join(".git").exists());
+    let root = root.unwrap_or(Path::new("/")).to_owned();
+    let below = whole.strip_prefix(&root).unwrap_or(&whole);
+    Ok((root.clone(), below.display().to_string()))
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Error> {
+    let path = if path == Path::new("") {
+        Path::new(".")
+    } else {
+        path
+    };
+    std::fs::canonicalize(path)
+        .map_err(|error| Error::Usage(format!("cannot read {}: {error}", path.display())))
+}
+
+/// A path as a person here would write it.
+fn shown(root: &Path, path: &str) -> String {
+    let whole = root.join(path);
+    let here = std::env::current_dir()
+        .ok()
+        .and_then(|here| here.canonicalize().ok());
+    let short = here.and_then(|here| whole.strip_prefix(here).map(Path::to_owned).ok());
+    let path = short.unwrap_or(whole).display().to_string();
+    if path.is_empty() {
+        ".".to_owned()
+    } else {
+        path
+    }
+}
+
+fn checked(root: &Path, folder: &str) -> Checked {
+    let mut checked = check(&Disk(root.to_owned()), folder);
+    let rollouts = checked.objects.iter().enumerate();
+    let rollouts = rollouts.filter(|(_, object)| {
+        let version = object["apiVersion"].as_str().unwrap_or_default();
+        object["kind"] == "Rollout" && version.starts_with("sluice.dev/")
+    });
+    let mut problems = Vec::new();
+    for (at, rollout) in rollouts {
+        for message in lint::problems(&rollout.to_string()) {
+            let path = message.split(": ").next().unwrap_or_default().to_owned();
+            problems.push((at, path, message));
+        }
+    }
+    for (at, path, message) in problems {
+        // A rule may be the user's own, mounted where the daemon runs.
+        let level = if path.starts_with("spec.analysis.rules") {
+            Level::Warning
+        } else {
+            Level::Error
+        };
+        checked.add("rollout", level, (at, &path), message);
+    }
+    checked
+}
+
+fn line(finding: &Finding) -> String {
+    use anstyle::AnsiColor::{Red, Yellow};
+    let Finding {
+        rule,
+        file,
+        line,
+        column,
+        object,
+        message,
+        ..
+    } = finding;
+    let word = match finding.level {
+        Level::Error => text::styled(Red.on_default(), "error"),
+        Level::Warning => text::styled(Yellow.on_default(), "warning"),
+    };
+    let object = if object.is_empty() {
+        String::new()
+    } else {
+        format!("{object}: ")
+    };
+    format!("{file}:{line}:{column}: {word} {rule}: {object}{message}")
+}

@@ -1,0 +1,320 @@
+//! What is wrong with a folder of manifests, before it is deployed.
+//!
+//! The folder is built as Flux would build it, and what comes out is looked at, so overlays and patches
+//! count. Each finding stands at the line of the manifest that the object came from. Rules are facts
+//! about the objects; none is a matter of taste that could not be named in a post-mortem.
+//!
+//! An object that must break a rule says so: `sluice.dev/validate-ignore: probes, resources`.
+//!
+//! Not here: what the Rollout's fields may say (the command line's lint), and asking servers.
+
+mod network;
+mod pods;
+pub mod sarif;
+mod secrets;
+mod security;
+mod sources;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::kustomize::{Files, build};
+use crate::yaml::Place;
+use sources::Sources;
+
+/// The annotation by which an object breaks rules on purpose, `sluice.dev/validate-ignore`.
+const IGNORE: &str = "/metadata/annotations/sluice.dev~1validate-ignore";
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// It would not work, or is not safe.
+    Error,
+    /// It may be meant so.
+    Warning,
+}
+
+/// One rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rule {
+    /// Its name.
+    pub name: &'static str,
+    /// What it asks for, a sentence.
+    pub about: &'static str,
+}
+
+/// Every rule, in the order of the documentation.
+pub const RULES: [Rule; 11] = [
+    Rule {
+        name: "builds",
+        about: "The folder builds as kustomize builds it, with each object once.",
+    },
+    Rule {
+        name: "image-pinned",
+        about: "Each image has a tag that is not `latest`, or a digest.",
+    },
+    Rule {
+        name: "resources",
+        about: "Each container requests CPU and memory, and its memory is limited.",
+    },
+    Rule {
+        name: "probes",
+        about: "Containers that get requests say when they are ready; liveness is worth having.",
+    },
+    Rule {
+        name: "pod-security",
+        about: "Pods hold to the restricted Pod Security Standard.",
+    },
+    Rule {
+        name: "secrets",
+        about: "No secret stands in clear in Git.",
+    },
+    Rule {
+        name: "service",
+        about: "A Service selects pods, and its ports are theirs.",
+    },
+    Rule {
+        name: "ingress",
+        about: "An Ingress leads to Services and ports that are there.",
+    },
+    Rule {
+        name: "rollout",
+        about: "A Rollout is right, and its Deployment, Ingress and Service are there and agree.",
+    },
+    Rule {
+        name: "selectors",
+        about: "A PodDisruptionBudget or NetworkPolicy selects pods.",
+    },
+    Rule {
+        name: "not-checked",
+        about: "Everything was looked at.",
+    },
+];
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The rule's name.
+    pub rule: &'static str,
+    /// How bad it is.
+    pub level: Level,
+    /// The file, as `Files` names it.
+    pub file: String,
+    /// From 1.
+    pub line: u64,
+    /// From 1.
+    pub column: u64,
+    /// The object, `Kind name`.
+    pub object: String,
+    /// What was found, and what would be right.
+    pub message: String,
+}
+
+/// What a folder deploys, and what is wrong with it.
+#[derive(Debug)]
+pub struct Checked {
+    /// The objects, built.
+    pub objects: Vec<Value>,
+    /// What is wrong, by file and line.
+    pub findings: Vec<Finding>,
+    sources: Vec<sources::Document>,
+}
+
+/// Where a rule tells what it found.
+struct Tell<'a> {
+    sources: &'a [sources::Document],
+    findings: Vec<Finding>,
+}
+
+/// What a rule found on an object, at a path such as `spec.containers[app].image`.
+struct Found<'a> {
+    rule: &'static str,
+    level: Level,
+    object: &'a Value,
+    path: String,
+    message: String,
+}
+
+impl Tell<'_> {
+    fn error(&mut self, rule: &'static str, object: &Value, path: &str, message: String) {
+        let (level, path) = (Level::Error, path.to_owned());
+        self.found(&Found {
+            rule,
+            level,
+            object,
+            path,
+            message,
+        });
+    }
+
+    fn warning(&mut self, rule: &'static str, object: &Value, path: &str, message: String) {
+        let (level, path) = (Level::Warning, path.to_owned());
+        self.found(&Found {
+            rule,
+            level,
+            object,
+            path,
+            message,
+        });
+    }
+
+    fn found(&mut self, found: &Found<'_>) {
+        let ignored = text(found.object, IGNORE);
+        if ignored.split(',').any(|rule| rule.trim() == found.rule) {
+            return;
+        }
+        let (file, place) = sources::place(self.sources, found.object, &found.path);
+        self.findings.push(Finding {
+            rule: found.rule,
+            level: found.level,
+            file,
+            line: place.line,
+            column: place.column,
+            object: named(found.object),
+            message: found.message.clone(),
+        });
+    }
+}
+
+/// Checks a folder.
+pub fn check(files: &dyn Files, folder: &str) -> Checked {
+    let recording = Sources::new(files);
+    let built = build(&recording, folder);
+    let sources = recording.documents();
+    let objects = match built {
+        Ok(objects) => objects,
+        Err(error) => {
+            let not_ours = ["is elsewhere", "is not understood here"];
+            let skipped = not_ours.iter().any(|words| error.why.contains(words));
+            let (rule, level) = if skipped {
+                ("not-checked", Level::Warning)
+            } else {
+                ("builds", Level::Error)
+            };
+            let finding = Finding {
+                rule,
+                level,
+                file: error.file,
+                line: 1,
+                column: 1,
+                object: String::new(),
+                message: error.why,
+            };
+            return Checked {
+                objects: Vec::new(),
+                findings: vec![finding],
+                sources,
+            };
+        }
+    };
+    let mut tell = Tell {
+        sources: &sources,
+        findings: Vec::new(),
+    };
+    twice(&objects, &mut tell);
+    pods::check(&objects, &mut tell);
+    security::check(&objects, &mut tell);
+    secrets::check(&objects, &mut tell);
+    network::check(&objects, &mut tell);
+    let mut findings = tell.findings;
+    sort(&mut findings);
+    Checked {
+        objects,
+        findings,
+        sources,
+    }
+}
+
+impl Checked {
+    /// Adds what is wrong with an object, of this number, at a path, found elsewhere.
+    pub fn add(
+        &mut self,
+        rule: &'static str,
+        level: Level,
+        (object, path): (usize, &str),
+        message: String,
+    ) {
+        let Some(object) = self.objects.get(object) else {
+            return;
+        };
+        let mut tell = Tell {
+            sources: &self.sources,
+            findings: std::mem::take(&mut self.findings),
+        };
+        let path = path.to_owned();
+        tell.found(&Found {
+            rule,
+            level,
+            object,
+            path,
+            message,
+        });
+        self.findings = tell.findings;
+        sort(&mut self.findings);
+    }
+}
+
+fn sort(findings: &mut [Finding]) {
+    let key = |finding: &Finding| (finding.file.clone(), finding.line, finding.column);
+    findings.sort_by_key(key);
+}
+
+fn twice(objects: &[Value], tell: &mut Tell<'_>) {
+    for (at, object) in objects.iter().enumerate() {
+        let again = objects[..at]
+            .iter()
+            .any(|other| identity(other) == identity(object));
+        if again {
+            let message = "this object is there twice; one of them would win".to_owned();
+            tell.error("builds", object, "metadata.name", message);
+        }
+    }
+}
+
+fn identity(object: &Value) -> [&str; 4] {
+    let version = text(object, "/apiVersion");
+    let group = version.rsplit_once('/').map_or("", |(group, _)| group);
+    [
+        group,
+        text(object, "/kind"),
+        namespace(object),
+        text(object, "/metadata/name"),
+    ]
+}
+
+/// `Kind name`.
+fn named(object: &Value) -> String {
+    format!(
+        "{} {}",
+        text(object, "/kind"),
+        text(object, "/metadata/name")
+    )
+}
+
+fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+fn namespace(object: &Value) -> &str {
+    text(object, "/metadata/namespace")
+}
+
+fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
+    let items = object.pointer(pointer).and_then(Value::as_array);
+    items.map_or(&[], Vec::as_slice)
+}
+
+/// The objects of a kind.
+fn of_kind<'a>(objects: &'a [Value], kind: &'a str) -> impl Iterator<Item = &'a Value> {
+    objects.iter().filter(move |object| object["kind"] == kind)
+}
+
+/// The place of nothing known.
+const NOWHERE: Place = Place { line: 1, column: 1 };
+
+#[cfg(test)]
+mod tests;

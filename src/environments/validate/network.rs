@@ -1,0 +1,200 @@
+//! Whether Services, Ingresses, budgets, policies and Rollouts name what is there.
+
+use serde_json::{Map, Value};
+
+use super::pods::{Pods, pods};
+use super::{Tell, list, namespace, of_kind, text};
+
+pub(super) fn check(objects: &[Value], tell: &mut Tell<'_>) {
+    let pods = pods(objects);
+    for service in of_kind(objects, "Service") {
+        of_service(service, &pods, tell);
+    }
+    for ingress in of_kind(objects, "Ingress") {
+        of_ingress(ingress, objects, tell);
+    }
+    for rollout in of_kind(objects, "Rollout") {
+        if text(rollout, "/apiVersion").starts_with("sluice.dev/") {
+            of_rollout(rollout, objects, &pods, tell);
+        }
+    }
+    for (kind, path) in [
+        ("PodDisruptionBudget", "spec.selector"),
+        ("NetworkPolicy", "spec.podSelector"),
+    ] {
+        for object in of_kind(objects, kind) {
+            let pointer = format!("/{}", path.replace('.', "/"));
+            let selector = object.pointer(&pointer);
+            let labels = selector.and_then(|selector| selector["matchLabels"].as_object());
+            let Some(labels) = labels.filter(|labels| !labels.is_empty()) else {
+                continue;
+            };
+            let same = |pods: &&Pods<'_>| namespace(pods.object) == namespace(object);
+            if !pods.iter().filter(same).any(|pods| matches(labels, pods)) {
+                let message = format!("it selects no pod of this folder: {}", told(labels));
+                tell.warning("selectors", object, path, message);
+            }
+        }
+    }
+}
+
+/// Whether a Service selects the pods of a template.
+pub(super) fn selects(service: &Value, pods: &Pods<'_>) -> bool {
+    let selector = service.pointer("/spec/selector").and_then(Value::as_object);
+    let selector = selector.filter(|selector| !selector.is_empty());
+    namespace(service) == namespace(pods.object)
+        && selector.is_some_and(|labels| matches(labels, pods))
+}
+
+fn matches(labels: &Map<String, Value>, pods: &Pods<'_>) -> bool {
+    let own = &pods.template["metadata"]["labels"];
+    labels
+        .iter()
+        .all(|(key, value)| own.get(key) == Some(value))
+}
+
+fn told(labels: &Map<String, Value>) -> String {
+    let pairs = labels
+        .iter()
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
+    pairs.collect::<Vec<_>>().join(", ")
+}
+
+fn of_service(service: &Value, all: &[Pods<'_>], tell: &mut Tell<'_>) {
+    let selector = service.pointer("/spec/selector").and_then(Value::as_object);
+    let Some(selector) = selector.filter(|selector| !selector.is_empty()) else {
+        return;
+    };
+    let selected: Vec<&Pods<'_>> = all.iter().filter(|pods| selects(service, pods)).collect();
+    if selected.is_empty() {
+        let message = format!("it selects no pod of this folder: {}", told(selector));
+        tell.error("service", service, "spec.selector", message);
+        return;
+    }
+    for (at, port) in list(service, "/spec/ports").iter().enumerate() {
+        let target = if port["targetPort"].is_null() {
+            &port["port"]
+        } else {
+            &port["targetPort"]
+        };
+        for pods in selected.iter().filter(|pods| !offers(pods, target)) {
+            let path = format!("spec.ports[{at}]");
+            let message = format!(
+                "{} has no container port {}",
+                super::named(pods.object),
+                plain(target)
+            );
+            if target.is_string() {
+                tell.error("service", service, &path, message);
+            } else {
+                tell.warning("service", service, &path, message);
+            }
+        }
+    }
+}
+
+fn offers(pods: &Pods<'_>, target: &Value) -> bool {
+    let containers = pods.containers();
+    let mut ports = containers
+        .iter()
+        .flat_map(|(_, container, _)| list(container, "/ports"));
+    ports.any(|port| port["name"] == *target || port["containerPort"] == *target)
+}
+
+fn plain(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// The backends of an Ingress, with their paths.
+fn backends(ingress: &Value) -> Vec<(String, &Value)> {
+    let mut all = Vec::new();
+    if let Some(backend) = ingress.pointer("/spec/defaultBackend/service") {
+        all.push(("spec.defaultBackend".to_owned(), backend));
+    }
+    for (at, rule) in list(ingress, "/spec/rules").iter().enumerate() {
+        for (below, path) in list(rule, "/http/paths").iter().enumerate() {
+            if let Some(backend) = path.pointer("/backend/service") {
+                all.push((
+                    format!("spec.rules[{at}].http.paths[{below}].backend"),
+                    backend,
+                ));
+            }
+        }
+    }
+    all
+}
+
+fn of_ingress(ingress: &Value, objects: &[Value], tell: &mut Tell<'_>) {
+    for (path, backend) in backends(ingress) {
+        let name = text(backend, "/name");
+        let Some(service) = find(objects, "Service", name, ingress) else {
+            tell.error(
+                "ingress",
+                ingress,
+                &path,
+                format!("there is no Service {name} in this folder"),
+            );
+            continue;
+        };
+        let (key, wanted) = match &backend["port"]["name"] {
+            Value::Null => ("port", &backend["port"]["number"]),
+            name => ("name", name),
+        };
+        if !list(service, "/spec/ports")
+            .iter()
+            .any(|port| port[key] == *wanted)
+        {
+            let message = format!("Service {name} has no port {}", plain(wanted));
+            tell.error("ingress", ingress, &path, message);
+        }
+    }
+}
+
+fn find<'a>(objects: &'a [Value], kind: &'a str, name: &str, beside: &Value) -> Option<&'a Value> {
+    of_kind(objects, kind).find(|object| {
+        text(object, "/metadata/name") == name && namespace(object) == namespace(beside)
+    })
+}
+
+fn of_rollout(rollout: &Value, objects: &[Value], all: &[Pods<'_>], tell: &mut Tell<'_>) {
+    let name = text(rollout, "/spec/target/name");
+    let Some(target) = all.iter().find(|pods| {
+        pods.object["kind"] == "Deployment"
+            && text(pods.object, "/metadata/name") == name
+            && namespace(pods.object) == namespace(rollout)
+    }) else {
+        let message = format!("there is no Deployment {name} in this folder");
+        tell.error("rollout", rollout, "spec.target", message);
+        return;
+    };
+    let splits = rollout.pointer("/spec/strategy/rolling").is_none();
+    if splits && text(target.object, "/spec/strategy/type") == "Recreate" {
+        let message = format!("Deployment {name} is recreated, so no canary can serve beside it");
+        tell.error("rollout", rollout, "spec.target", message);
+    }
+    let route = text(rollout, "/spec/route/ingressNginx/ingress");
+    if route.is_empty() {
+        return;
+    }
+    let path = "spec.route.ingressNginx.ingress";
+    let Some(ingress) = find(objects, "Ingress", route, rollout) else {
+        tell.error(
+            "rollout",
+            rollout,
+            path,
+            format!("there is no Ingress {route} in this folder"),
+        );
+        return;
+    };
+    let leads = backends(ingress).into_iter().any(|(_, backend)| {
+        let service = find(objects, "Service", text(backend, "/name"), rollout);
+        service.is_some_and(|service| selects(service, target))
+    });
+    if !leads {
+        let message =
+            format!("Ingress {route} leads to no Service that selects the pods of {name}");
+        tell.error("rollout", rollout, path, message);
+    }
+}

@@ -1,0 +1,380 @@
+//! Flagger's Canary and `MetricTemplate`.
+
+use serde_json::{Value, json};
+
+use super::condition::{duration, filled};
+use super::rules::{error_limit, latency_limit, rule_name, value};
+use super::{Converted, in_namespace, list, metadata, of_kind, rising, text};
+
+pub(super) fn converted(resources: &[Value]) -> Converted {
+    let mut all = Converted::default();
+    for canary in of_kind(resources, &["Canary"]) {
+        one(canary, resources, &mut all);
+    }
+    if all.objects.is_empty() && all.notes.is_empty() {
+        all.note("nothing", "no Canary was found");
+    }
+    all
+}
+
+fn one(canary: &Value, resources: &[Value], all: &mut Converted) {
+    let about = format!("Canary {}", text(canary, "/metadata/name"));
+    let target = text(canary, "/spec/targetRef/name");
+    let kind = text(canary, "/spec/targetRef/kind");
+    if kind != "Deployment" {
+        all.note(
+            &about,
+            &format!("spec.targetRef: a {kind} is not guarded, only Deployments"),
+        );
+        return;
+    }
+    let analysis = if canary["spec"]["analysis"].is_object() {
+        &canary["spec"]["analysis"]
+    } else {
+        &canary["spec"]["canaryAnalysis"]
+    };
+    let mut spec = json!({
+        "target": {"kind": "Deployment", "name": target},
+        "route": {"ingressNginx": {"ingress": ingress(canary, &about, all)}},
+        "strategy": {"canary": strategy(analysis, &about, all)},
+    });
+    spec["analysis"] = json!({"rules": metrics(canary, analysis, resources, &about, all)});
+    if let Some(deadline) = duration(&canary["spec"]["progressDeadlineSeconds"]) {
+        spec["progressDeadline"] = json!(deadline);
+    }
+    if canary["spec"]["suspend"] == true {
+        spec["suspended"] = json!(true);
+    }
+    leftovers(canary, analysis, &about, all);
+    all.objects.push(json!({
+        "apiVersion": "sluice.dev/v1alpha1",
+        "kind": "Rollout",
+        "metadata": metadata(canary),
+        "spec": spec,
+    }));
+    switch(canary, target, all);
+}
+
+fn ingress(canary: &Value, about: &str, all: &mut Converted) -> String {
+    let provider = text(canary, "/spec/provider");
+    let named = text(canary, "/spec/ingressRef/name");
+    if !matches!(provider, "" | "nginx" | "traefik") {
+        let text =
+            format!("spec.provider: {provider} has no counterpart; traffic is split at an Ingress");
+        all.note(about, &text);
+    }
+    if named.is_empty() {
+        let target = text(canary, "/spec/targetRef/name");
+        let text = format!(
+            "spec.ingressRef: none is named; {target} is written, name the Ingress that leads to it"
+        );
+        all.note(about, &text);
+        return target.to_owned();
+    }
+    named.to_owned()
+}
+
+fn strategy(analysis: &Value, about: &str, all: &mut Converted) -> Value {
+    let interval = duration(&analysis["interval"]).unwrap_or_else(|| "1m".to_owned());
+    let weights: Vec<i64> = match list(analysis, "/stepWeights") {
+        [] => stepped(analysis),
+        weights => weights.iter().filter_map(Value::as_i64).collect(),
+    };
+    let steps = weights
+        .iter()
+        .map(|weight| json!({"weight": weight, "hold": interval}));
+    let mut steps = rising(steps.collect());
+    if steps.is_empty() {
+        let text = "spec.analysis: no weights (blue/green or A/B by iterations); steps of 5, 25 and 50% are written";
+        all.note(about, text);
+        steps = [5, 25, 50]
+            .map(|weight| json!({"weight": weight, "hold": interval}))
+            .to_vec();
+    } else if steps.len() < weights.len() {
+        all.note(
+            about,
+            "spec.analysis: weights that do not rise, from 100 on, or after 32 steps are left out",
+        );
+    }
+    approvals(analysis, &mut steps);
+    let mut strategy = json!({"steps": steps});
+    if let Some(found) = matching(list(analysis, "/match"), about, all) {
+        strategy["match"] = found;
+    }
+    strategy
+}
+
+fn stepped(analysis: &Value) -> Vec<i64> {
+    let Some(step) = analysis["stepWeight"].as_i64().filter(|step| *step > 0) else {
+        return Vec::new();
+    };
+    let most = analysis["maxWeight"].as_i64().unwrap_or(100).min(100);
+    let whole = (1..)
+        .map(|count| count * step)
+        .take_while(|weight| *weight <= most);
+    whole.collect()
+}
+
+fn approvals(analysis: &Value, steps: &mut [Value]) {
+    let asks = |kind: &str| {
+        let webhooks = list(analysis, "/webhooks");
+        webhooks
+            .iter()
+            .any(|webhook| text(webhook, "/type") == kind)
+    };
+    let last = steps.len().saturating_sub(1);
+    for (at, step) in steps.iter_mut().enumerate() {
+        if asks("confirm-traffic-increase") || (at == last && asks("confirm-promotion")) {
+            step["approval"] = json!(true);
+        }
+    }
+}
+
+/// The first header or cookie by which testers are told.
+fn matching(conditions: &[Value], about: &str, all: &mut Converted) -> Option<Value> {
+    let mut found = json!({});
+    for (name, how) in conditions
+        .iter()
+        .filter_map(|one| one["headers"].as_object())
+        .flatten()
+    {
+        match (name.as_str(), how["exact"].as_str(), how["regex"].as_str()) {
+            ("cookie", Some(cookie), _) => found["cookie"] = json!(cookie),
+            (header, Some(value), _) if header != "cookie" && found["header"].is_null() => {
+                found["header"] = json!(header);
+                found["value"] = json!(value);
+            }
+            (header, _, Some(pattern)) if header != "cookie" && found["header"].is_null() => {
+                found["header"] = json!(header);
+                found["pattern"] = json!(pattern);
+            }
+            (header, ..) => {
+                let text = format!(
+                    "spec.analysis.match: {header} has no counterpart; one header and one cookie do"
+                );
+                all.note(about, &text);
+            }
+        }
+    }
+    found
+        .as_object()
+        .is_some_and(|found| !found.is_empty())
+        .then_some(found)
+}
+
+/// The names of the rules that the metrics become.
+fn metrics(
+    canary: &Value,
+    analysis: &Value,
+    resources: &[Value],
+    about: &str,
+    all: &mut Converted,
+) -> Vec<String> {
+    let own = text(canary, "/metadata/name");
+    let mut names = Vec::new();
+    for metric in list(analysis, "/metrics") {
+        let name = text(metric, "/name");
+        let range = &metric["thresholdRange"];
+        let least = range["min"].as_f64().or(metric["threshold"].as_f64());
+        let most = range["max"].as_f64().or(metric["threshold"].as_f64());
+        let rule = match name {
+            "request-success-rate" => {
+                least.map(|least| error_limit(&rule_name(&[own, "errors"]), 100.0 - least))
+            }
+            "request-duration" => {
+                most.map(|millis| latency_limit(&rule_name(&[own, "latency"]), millis / 1000.0))
+            }
+            _ => match of_template(canary, metric, resources) {
+                Ok(rule) => Some(rule),
+                Err(why) => {
+                    all.note(about, &format!("spec.analysis.metrics {name}: {why}"));
+                    continue;
+                }
+            },
+        };
+        names.push(match (rule, name) {
+            (Some(rule), _) => {
+                let name = rule["name"].as_str().unwrap_or_default().to_owned();
+                all.rules.push(rule);
+                name
+            }
+            (None, "request-duration") => "latency-p99".to_owned(),
+            (None, _) => "error-rate".to_owned(),
+        });
+    }
+    if names.is_empty() {
+        all.note(
+            about,
+            "spec.analysis.metrics: none; error-rate and latency-p99 are asked",
+        );
+        names = vec!["error-rate".to_owned(), "latency-p99".to_owned()];
+    }
+    names
+}
+
+/// A query of one's own, with bounds.
+fn of_template(canary: &Value, metric: &Value, resources: &[Value]) -> Result<Value, String> {
+    let (name, template) = (text(metric, "/name"), text(metric, "/templateRef/name"));
+    let query = if template.is_empty() {
+        text(metric, "/query")
+    } else {
+        let found = of_kind(resources, &["MetricTemplate"])
+            .find(|resource| text(resource, "/metadata/name") == template)
+            .ok_or(format!("give its MetricTemplate {template} too"))?;
+        let provider = text(found, "/spec/provider/type");
+        if provider != "prometheus" {
+            return Err(format!("{provider} is not asked, only Prometheus"));
+        }
+        text(found, "/spec/query")
+    };
+    let query = filled_in(canary, metric, query)
+        .map_err(|name| format!("{{{{ {name} }}}} is not known here"))?;
+    let range = &metric["thresholdRange"];
+    let bounds = ["min", "max"]
+        .into_iter()
+        .filter_map(|key| Some((key, range[key].as_f64()?)));
+    let bounds: Vec<_> = bounds.collect();
+    if query.is_empty() || bounds.is_empty() {
+        return Err("want a query and a thresholdRange".to_owned());
+    }
+    let own = text(canary, "/metadata/name");
+    let threshold = canary
+        .pointer("/spec/analysis/threshold")
+        .and_then(Value::as_u64);
+    let rule = value(
+        &rule_name(&[own, name]),
+        &query,
+        &bounds,
+        None,
+        threshold.unwrap_or(3),
+    );
+    Ok(rule)
+}
+
+/// Flagger's analysed pods are those of the target; here they are those of its canary.
+fn filled_in(canary: &Value, metric: &Value, query: &str) -> Result<String, String> {
+    let target = text(canary, "/spec/targetRef/name");
+    let interval = match text(metric, "/interval") {
+        "" => "1m",
+        interval => interval,
+    };
+    let as_ours = |name: &str| format!("{{{{{name}}}}}");
+    let mut known = vec![
+        ("namespace", as_ours("namespace")),
+        ("name", as_ours("name")),
+        ("ingress", as_ours("ingress")),
+        ("service", as_ours("service")),
+        ("target", format!("{target}-canary")),
+        ("interval", interval.to_owned()),
+    ];
+    let variables = metric["templateVariables"]
+        .as_object()
+        .into_iter()
+        .flatten();
+    let variables: Vec<(String, String)> = variables
+        .map(|(key, value)| {
+            (
+                format!("variables.{key}"),
+                value.as_str().unwrap_or_default().to_owned(),
+            )
+        })
+        .collect();
+    known.extend(
+        variables
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.clone())),
+    );
+    filled(query, &known)
+}
+
+/// What is read over, each with what to do.
+fn leftovers(canary: &Value, analysis: &Value, about: &str, all: &mut Converted) {
+    let said = [
+        (
+            "/spec/skipAnalysis",
+            "spec.skipAnalysis: `sluice promote` brings one revision through unjudged",
+        ),
+        (
+            "/spec/autoscalerRef",
+            "spec.autoscalerRef: the autoscaler stays on the Deployment; nothing is to be named",
+        ),
+        (
+            "/spec/service/gatewayRefs",
+            "spec.service: a Gateway has no counterpart; traffic is split at an Ingress",
+        ),
+    ];
+    for (pointer, words) in said {
+        if canary
+            .pointer(pointer)
+            .is_some_and(|value| *value != false && !value.is_null())
+        {
+            all.note(about, words);
+        }
+    }
+    let said = [
+        (
+            "threshold",
+            "spec.analysis.threshold: failed checks are not counted; the evidence decides, see docs/concepts/evidence.md",
+        ),
+        (
+            "mirror",
+            "spec.analysis.mirror: mirrored traffic has no counterpart",
+        ),
+        (
+            "sessionAffinity",
+            "spec.analysis.sessionAffinity: set it on the Ingress; it is copied to the canary's",
+        ),
+        (
+            "stepWeightPromotion",
+            "spec.analysis.stepWeightPromotion: promotion is the Deployment's own rolling update",
+        ),
+        (
+            "primaryReadyThreshold",
+            "spec.analysis.primaryReadyThreshold: the Deployment's maxUnavailable says it",
+        ),
+        (
+            "alerts",
+            "spec.analysis.alerts: providers have no counterpart",
+        ),
+    ];
+    for (key, words) in said {
+        if analysis
+            .get(key)
+            .is_some_and(|value| *value != false && !value.is_null())
+        {
+            all.note(about, words);
+        }
+    }
+    for webhook in list(analysis, "/webhooks") {
+        let name = text(webhook, "/name");
+        let words = match text(webhook, "/type") {
+            "confirm-traffic-increase" | "confirm-promotion" => "is `approval: true` now",
+            "confirm-rollout" => "has no counterpart: a run begins when the template changes",
+            "pre-rollout" => {
+                "write it as a smoke test (docs/concepts/smoke-tests.md) and name it in smoke.beforeTraffic"
+            }
+            "rollback" => "name its alert in spec.alerts, or call `sluice rollback`",
+            "post-rollout" | "event" => "has no counterpart",
+            _ => "is left out: load tests are yours to run",
+        };
+        all.note(about, &format!("spec.analysis.webhooks {name}: {words}"));
+    }
+}
+
+fn switch(canary: &Value, target: &str, all: &mut Converted) {
+    let (name, space) = (text(canary, "/metadata/name"), in_namespace(canary));
+    let scaler = text(canary, "/spec/autoscalerRef/name");
+    all.steps.extend([
+        format!("Wait until no release is under way: kubectl get canary {name}{space} says Succeeded or Initialized."),
+        format!("kubectl patch canary {name}{space} --type merge -p '{{\"spec\":{{\"revertOnDeletion\":true}}}}'"),
+        format!("Give {target} the image that {target}-primary has, as many replicas, and wait: kubectl rollout status deploy/{target}{space}. Nothing reaches its pods yet."),
+        format!("kubectl delete canary {name}{space}: Flagger leads the Service {target} back to the Deployment {target}, whose pods are ready, and only then removes {target}-primary."),
+        format!("Keep a Service {target} and its Ingress of your own in Git: Flagger made the Service until now."),
+    ]);
+    if !scaler.is_empty() {
+        all.steps.push(format!(
+            "Let the autoscaler {scaler} act on the Deployment {target}; {scaler}-primary is gone."
+        ));
+    }
+    all.steps.push(format!("Check and apply the Rollout; adopting {target} moves no pod: sluice lint FILE && kubectl apply -f FILE"));
+}

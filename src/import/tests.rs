@@ -1,0 +1,251 @@
+//! Both tools' documented forms, written anew, and what becomes of them.
+
+use super::*;
+use crate::cli::lint;
+
+const CANARY: &str = r#"
+apiVersion: flagger.app/v1beta1
+kind: Canary
+metadata: {name: podinfo, namespace: test}
+spec:
+  provider: nginx
+  targetRef: {apiVersion: apps/v1, kind: Deployment, name: podinfo}
+  ingressRef: {apiVersion: networking.k8s.io/v1, kind: Ingress, name: podinfo}
+  autoscalerRef: {apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, name: podinfo}
+  progressDeadlineSeconds: 60
+  service: {port: 80, targetPort: 9898}
+  analysis:
+    interval: 10s
+    threshold: 10
+    maxWeight: 50
+    stepWeight: 20
+    match:
+    - headers: {x-canary: {exact: insider}}
+    - headers: {cookie: {exact: canary}}
+    metrics:
+    - {name: request-success-rate, thresholdRange: {min: 99}, interval: 1m}
+    - {name: request-duration, thresholdRange: {max: 500}, interval: 1m}
+    - name: "404s percentage"
+      templateRef: {name: not-found, namespace: test}
+      thresholdRange: {max: 5}
+      interval: 2m
+    - {name: elsewhere, templateRef: {name: dd}, thresholdRange: {max: 5}}
+    webhooks:
+    - {name: acceptance, type: pre-rollout, url: "http://tester/", timeout: 30s}
+    - {name: load, url: "http://tester/", timeout: 5s}
+    - {name: gate, type: confirm-promotion, url: "http://tester/gate"}
+---
+apiVersion: flagger.app/v1beta1
+kind: MetricTemplate
+metadata: {name: not-found, namespace: test}
+spec:
+  provider: {type: prometheus, address: "http://prometheus:9090"}
+  query: |
+    100 - sum(rate(http_requests_total{namespace="{{ namespace }}", pod=~"{{ target }}-[0-9a-zA-Z]+(-[0-9a-zA-Z]+)", status!="404"}[{{ interval }}]))
+---
+apiVersion: flagger.app/v1beta1
+kind: MetricTemplate
+metadata: {name: dd}
+spec: {provider: {type: datadog}, query: avg}
+"#;
+
+const ARGO: &str = r#"
+apiVersion: argoproj.io/v1alpha1
+kind: Rollout
+metadata: {name: guestbook}
+spec:
+  replicas: 5
+  selector: {matchLabels: {app: guestbook}}
+  template:
+    metadata: {labels: {app: guestbook}}
+    spec: {containers: [{name: guestbook, image: "guestbook:v1"}]}
+  progressDeadlineSeconds: 600
+  strategy:
+    canary:
+      maxSurge: 25%
+      stableService: guestbook-stable
+      canaryService: guestbook-canary
+      trafficRouting: {nginx: {stableIngress: guestbook}}
+      steps:
+      - setWeight: 20
+      - pause: {}
+      - setWeight: 40
+      - pause: {duration: 10}
+      - pause: {duration: 1m}
+      - setCanaryScale: {weight: 25}
+      - analysis:
+          templates: [{templateName: success-rate}, {templateName: gone}]
+          args: [{name: service-name, value: guestbook-svc}]
+      - setWeight: 100
+---
+apiVersion: argoproj.io/v1alpha1
+kind: AnalysisTemplate
+metadata: {name: success-rate}
+spec:
+  args: [{name: service-name}]
+  metrics:
+  - name: success-rate
+    interval: 5m
+    successCondition: result[0] >= 0.95
+    failureLimit: 3
+    provider:
+      prometheus:
+        address: http://prometheus:9090
+        query: sum(irate(requests{service=~"{{args.service-name}}"}[5m]))
+  - name: from-a-job
+    provider: {job: {spec: {}}}
+"#;
+
+fn convert_one(from: From, text: &str) -> Converted {
+    convert(from, &[text.to_owned()]).unwrap()
+}
+
+/// That what comes out passes our own lint, with its rules.
+fn is_right(converted: &Converted) {
+    let mut texts = vec![("rules".to_owned(), json!(converted.rules).to_string())];
+    let objects = converted.objects.iter().enumerate();
+    texts.extend(objects.map(|(at, object)| (at.to_string(), object.to_string())));
+    let report = lint::report(&texts);
+    assert!(report.is_good(), "{report:#?}");
+}
+
+fn has(lines: &[String], wanted: &str) {
+    assert!(
+        lines.iter().any(|line| line.contains(wanted)),
+        "{wanted}: {lines:#?}"
+    );
+}
+
+#[test]
+fn a_canary_of_flagger_becomes_a_rollout_with_its_rules() {
+    let all = convert_one(From::Flagger, CANARY);
+    is_right(&all);
+    let wanted = json!({
+        "apiVersion": "sluice.dev/v1alpha1",
+        "kind": "Rollout",
+        "metadata": {"name": "podinfo", "namespace": "test"},
+        "spec": {
+            "target": {"kind": "Deployment", "name": "podinfo"},
+            "route": {"ingressNginx": {"ingress": "podinfo"}},
+            "strategy": {"canary": {
+                "steps": [{"weight": 20, "hold": "10s"}, {"weight": 40, "hold": "10s", "approval": true}],
+                "match": {"header": "x-canary", "value": "insider", "cookie": "canary"},
+            }},
+            "analysis": {"rules": ["podinfo-errors", "podinfo-latency", "podinfo-404s-percentage"]},
+            "progressDeadline": "60s",
+        },
+    });
+    assert_eq!(all.objects, [wanted]);
+    assert_eq!(
+        (&all.rules[0]["max"], &all.rules[1]["max"]["seconds"]),
+        (&json!("1%"), &json!(0.5))
+    );
+    let query = all.rules[2]["value"]["query"].as_str().unwrap();
+    assert!(
+        query.contains(r#"namespace="{{namespace}}", pod=~"podinfo-canary-[0-9"#)
+            && query.ends_with("[2m]))"),
+        "{query}"
+    );
+    assert_eq!(all.rules[2]["value"]["max"], 5);
+    for wanted in [
+        "metrics elsewhere: datadog is not asked",
+        "webhooks acceptance: write it as a smoke test",
+        "webhooks load: is left out",
+        "threshold: failed checks are not counted",
+        "autoscalerRef: the autoscaler stays",
+    ] {
+        has(&all.notes, wanted);
+    }
+    let order: Vec<usize> = [
+        "revertOnDeletion",
+        "rollout status",
+        "delete canary",
+        "sluice lint",
+    ]
+    .iter()
+    .map(|words| {
+        all.steps
+            .iter()
+            .position(|step| step.contains(words))
+            .unwrap()
+    })
+    .collect();
+    assert!(order.is_sorted(), "{:#?}", all.steps);
+}
+
+#[test]
+fn a_rollout_of_argo_becomes_a_deployment_and_a_rollout() {
+    let all = convert_one(From::Argo, ARGO);
+    is_right(&all);
+    assert_eq!(all.objects.len(), 2);
+    assert_eq!(all.objects[0]["kind"], "Deployment");
+    assert_eq!(
+        all.objects[0]["spec"]["strategy"]["rollingUpdate"]["maxSurge"],
+        "25%"
+    );
+    let spec = &all.objects[1]["spec"];
+    assert_eq!(
+        spec["route"]["ingressNginx"],
+        json!({"ingress": "guestbook", "service": "guestbook-stable"})
+    );
+    let steps = json!([{"weight": 20, "approval": true}, {"weight": 40, "hold": "10s 1m"}]);
+    assert_eq!(spec["strategy"]["canary"]["steps"], steps);
+    let rule = "guestbook-success-rate-success-rate";
+    assert_eq!(
+        spec["analysis"]["rules"],
+        json!(["error-rate", "latency-p99", rule])
+    );
+    let value = json!({"query": "sum(irate(requests{service=~\"guestbook-svc\"}[5m]))", "min": 0.95,
+        "every": "5m", "failures": 4, "window": 6});
+    assert_eq!(all.rules, [json!({"name": rule, "value": value})]);
+    for wanted in [
+        "steps[5].setCanaryScale: the canary grows with its weight",
+        "give the AnalysisTemplate gone too",
+        "metric from-a-job: job is not asked",
+        "weights that do not rise, of 0 or 100",
+        "canaryService: Sluice makes one",
+    ] {
+        has(&all.notes, wanted);
+    }
+    has(&all.steps, "rollouts-pod-template-hash");
+}
+
+#[test]
+fn a_referred_deployment_stays_and_blue_green_becomes_steps() {
+    let text = "
+apiVersion: argoproj.io/v1alpha1
+kind: Rollout
+metadata: {name: web, namespace: shop}
+spec:
+  workloadRef: {apiVersion: apps/v1, kind: Deployment, name: site}
+  strategy: {blueGreen: {activeService: web, previewService: web-preview, autoPromotionEnabled: false}}
+";
+    let all = convert_one(From::Argo, text);
+    is_right(&all);
+    assert_eq!(all.objects.len(), 1);
+    let spec = &all.objects[0]["spec"];
+    assert_eq!(spec["target"]["name"], "site");
+    assert_eq!(
+        spec["strategy"]["canary"]["steps"][2],
+        json!({"weight": 50, "approval": true})
+    );
+    has(&all.notes, "blueGreen: steps of 5, 25 and 50% are written");
+    has(&all.steps, "kubectl patch service web -n shop");
+}
+
+#[test]
+fn what_is_no_resource_of_theirs_is_said() {
+    has(
+        &convert_one(From::Flagger, "kind: Service\n").notes,
+        "no Canary was found",
+    );
+    has(
+        &convert_one(From::Argo, CANARY).notes,
+        "no Rollout of argoproj.io was found",
+    );
+    let other = CANARY.replace("kind: Deployment, name", "kind: DaemonSet, name");
+    let all = convert_one(From::Flagger, &other);
+    assert!(all.objects.is_empty());
+    has(&all.notes, "a DaemonSet is not guarded");
+    assert_eq!(convert(From::Argo, &["a: [".to_owned()]).unwrap_err().0, 0);
+}
