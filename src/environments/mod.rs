@@ -4,14 +4,16 @@
 //! that changes this one value, onto the next environment's branch or as a pull request, and only
 //! through the gates that the pipeline asks for.
 //!
-//! From the outside in: `promote` is the whole of it, and `survey` says where everything is; `pipeline` and `reader` the file that says
-//! what is wanted, `gates` what stands in the way, `past` what the branch's history says, `places`
-//! and `scalar` the value in its text, `version` the value, `message` and `diff` the words. `validate`
-//! stands alone: what is wrong with a folder before it is deployed.
+//! From the outside in: `promote` is the whole of it, and `survey` says where everything is;
+//! `pipeline` and `reader` are the file that says what is wanted, `gates` what stands in the way,
+//! `change` what would be written, `past` what the branch's history says, `places` and `scalar` the
+//! value in its text, `version` the value, `message` and `diff` the words. `validate` stands alone:
+//! what is wrong with a folder before it is deployed.
 //!
 //! Not here: what a release does once it is deployed (`crate::rollout`), and asking clusters.
 
 mod access;
+mod change;
 mod diff;
 mod error;
 pub mod gates;

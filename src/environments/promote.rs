@@ -5,9 +5,9 @@
 //! never forced: where the branch moved, all of it begins anew from what is there. Doing it
 //! again finds what was done. All of this blocks.
 //!
-//! Not here: what clusters say (given as `Standing`), and the text that people read.
+//! Not here: what would be written (`change`), what clusters say (given as `Standing`), and the text
+//! that people read.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,17 +17,16 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 
 use super::access;
-use super::diff::unified;
+use super::change::{Change, read};
 use super::error::Error;
 use super::gates::{self, Answer, Facts, Standing};
 use super::message::Message;
 use super::past::{self, Stay};
 use super::pipeline::{Deliver, Environment, Pipeline};
-use super::places::{Pinned, Service};
+use super::places::Service;
 use super::version::Version;
 use crate::git::forge::{Forge, Place, Proposal, State};
 use crate::git::{self, Committer, Copy, Limits, Pushed, Signer};
-use crate::kustomize::{Files, Rewritten, Tracked, build};
 
 /// Fresh starts after others pushed.
 const TRIES: usize = 5;
@@ -114,12 +113,12 @@ pub enum Outcome {
 }
 
 /// What is to be written, and what stands in its way.
-struct Order<'a> {
-    service: &'a Service,
-    from: Option<&'a Environment>,
-    to: &'a Environment,
-    version: Version,
-    gates: Vec<Answer>,
+pub(super) struct Order<'a> {
+    pub(super) service: &'a Service,
+    pub(super) from: Option<&'a Environment>,
+    pub(super) to: &'a Environment,
+    pub(super) version: Version,
+    pub(super) gates: Vec<Answer>,
 }
 
 impl Desk<'_> {
@@ -379,116 +378,5 @@ fn same(wanted: &Version, there: &Version) -> bool {
     match &wanted.digest {
         Some(_) => wanted == there,
         None => wanted.tag == there.tag,
-    }
-}
-
-fn read(copy: &Copy, commit: Oid, path: &str, service: &Service) -> Result<Pinned, Error> {
-    let tree = tree(copy, commit)?;
-    let files = Tracked {
-        repository: copy.repository(),
-        tree: &tree,
-    };
-    Pinned::read(&files, path, service)
-}
-
-fn tree(copy: &Copy, commit: Oid) -> Result<git2::Tree<'_>, Error> {
-    let found = copy.repository().find_commit(commit);
-    let tree = found.and_then(|commit| commit.tree());
-    let doing = "reading a tree";
-    tree.map_err(|source| Error::Git(git::Error::Git { doing, source }))
-}
-
-/// What would be written.
-struct Change {
-    before: Version,
-    texts: BTreeMap<String, String>,
-    diff: String,
-    notes: Vec<String>,
-    /// Why the folder would not be deployed as it should.
-    broken: Option<String>,
-}
-
-impl Change {
-    fn new(copy: &Copy, head: Oid, order: &Order<'_>) -> Result<Self, Error> {
-        let tree = tree(copy, head)?;
-        let files = Tracked {
-            repository: copy.repository(),
-            tree: &tree,
-        };
-        let path = &order.to.path;
-        let pinned = Pinned::read(&files, path, order.service)?;
-        let texts = pinned.with(&order.version)?;
-        let diff = unified(|path| pinned.text(path), &texts);
-        let mut notes = Vec::new();
-        if pinned.drops_digest(&order.version) {
-            let name = &order.to.name;
-            notes.push(format!("{name} pins no digest, so only the tag is written"));
-        }
-        let broken = match built(&files, path, &texts) {
-            Built::Changed => None,
-            Built::Broken(why) => Some(why),
-            Built::NotTried(why) => {
-                notes.push(format!("not built: {why}"));
-                None
-            }
-        };
-        Ok(Self {
-            before: pinned.version.clone(),
-            texts,
-            diff,
-            notes,
-            broken,
-        })
-    }
-
-    fn open(&self, order: &Order<'_>) -> bool {
-        self.broken.is_none() && order.gates.iter().all(|answer| answer.open)
-    }
-
-    fn report(self, order: &Order<'_>, outcome: Outcome) -> Report {
-        let mut gates = order.gates.clone();
-        gates.extend(self.broken.map(|why| Answer {
-            gate: "builds",
-            open: false,
-            why,
-        }));
-        Report {
-            service: order.service.name.clone(),
-            from: order.from.map(|from| from.name.clone()),
-            to: order.to.name.clone(),
-            version: order.version.clone(),
-            before: self.before,
-            gates,
-            notes: self.notes,
-            diff: self.diff,
-            outcome,
-        }
-    }
-}
-
-enum Built {
-    /// The folder deploys something else now, as it should; or there is nothing to write.
-    Changed,
-    /// It does not build any more, or deploys the same.
-    Broken(String),
-    /// It could not be built before.
-    NotTried(String),
-}
-
-fn built(files: &dyn Files, path: &str, texts: &BTreeMap<String, String>) -> Built {
-    if texts.is_empty() {
-        return Built::Changed;
-    }
-    let before = match build(files, path) {
-        Ok(before) => before,
-        Err(why) => return Built::NotTried(why.to_string()),
-    };
-    match build(&Rewritten { files, texts }, path) {
-        Ok(after) if after == before => {
-            let why = "the change would deploy nothing else: no object has this image";
-            Built::Broken(why.to_owned())
-        }
-        Ok(_) => Built::Changed,
-        Err(why) => Built::Broken(why.to_string()),
     }
 }
