@@ -19,7 +19,8 @@ use super::{Error, Format, Screen};
 use crate::daemon::rules::SHIPPED;
 use crate::kubernetes::conversion;
 use crate::kubernetes::crd::Rollout;
-use crate::rollout::rule;
+use crate::rollout::plan::Plan;
+use crate::rollout::rule::{self, Rule};
 use crate::yaml::{self, Kind, Node, Place};
 
 /// Arguments.
@@ -43,6 +44,11 @@ pub struct Problem {
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
     problems: Vec<Problem>,
+    /// What is right, and will hardly do what was meant.
+    warnings: Vec<Problem>,
+    /// Rules that need a baseline: they compare requests, and have no limit of their own.
+    #[serde(skip)]
+    compare: BTreeSet<String>,
     rollouts: usize,
     rules: usize,
     others: usize,
@@ -58,6 +64,9 @@ pub fn lint(screen: &mut Screen, arguments: &Arguments) -> Result<(), Error> {
     if screen.format() == Format::Text {
         for problem in &report.problems {
             anstream::eprintln!("{problem}");
+        }
+        for warning in &report.warnings {
+            anstream::eprintln!("{warning}");
         }
     }
     match report.problems.len() {
@@ -118,20 +127,19 @@ pub(super) fn problems(rollout: &str) -> Vec<String> {
 /// Checks texts, each with its file's name.
 pub fn report(texts: &[(String, String)]) -> Report {
     let mut report = Report::default();
-    let mut known: BTreeSet<String> = SHIPPED
-        .iter()
-        .filter_map(|(file, text)| rules(text, file).ok())
-        .flatten()
-        .collect();
+    let mut known = BTreeSet::new();
+    for (file, text) in SHIPPED {
+        report.follow(&mut known, rules(text, file).unwrap_or_default());
+    }
     let mut rollouts = Vec::new();
     for (file, text) in texts {
         match yaml::documents(text) {
             Err(error) => report.tell(file, error.place, error.message),
             Ok(documents) if documents.iter().any(|d| matches!(d.kind, Kind::List(_))) => {
                 match rules(text, file) {
-                    Ok(names) => {
-                        report.rules += names.len();
-                        known.extend(names);
+                    Ok(rules) => {
+                        report.rules += rules.len();
+                        report.follow(&mut known, rules);
                     }
                     Err(problems) => report.problems.extend(problems),
                 }
@@ -197,11 +205,8 @@ impl std::fmt::Display for Problem {
     }
 }
 
-fn rules(text: &str, file: &str) -> Result<BTreeSet<String>, Vec<Problem>> {
-    match rule::lint(text, file) {
-        Ok(rules) => Ok(rules.into_iter().map(|rule| rule.name).collect()),
-        Err(problems) => Err(problems.into_iter().map(of_rule).collect()),
-    }
+fn rules(text: &str, file: &str) -> Result<Vec<Rule>, Vec<Problem>> {
+    rule::lint(text, file).map_err(|problems| problems.into_iter().map(of_rule).collect())
 }
 
 fn of_rule(problem: rule::Problem) -> Problem {
@@ -219,6 +224,51 @@ fn of_rule(problem: rule::Problem) -> Problem {
 }
 
 impl Report {
+    /// Learns the names of rules, and which of them need a baseline.
+    fn follow(&mut self, known: &mut BTreeSet<String>, rules: Vec<Rule>) {
+        for rule in rules {
+            let compares = matches!(
+                rule.kind,
+                rule::Kind::Proportion(_) | rule::Kind::Latency(_)
+            );
+            if compares && rule.max.is_none() {
+                self.compare.insert(rule.name.clone());
+            } else {
+                self.compare.remove(&rule.name);
+            }
+            known.insert(rule.name);
+        }
+    }
+
+    /// A step of 100% leaves stable without a request to compare with.
+    fn warn_of_all(&mut self, file: &str, document: &Node, plan: &Plan) {
+        let Some(step) = plan.steps.iter().position(|step| step.weight >= 100) else {
+            return;
+        };
+        let lacking: Vec<&str> = plan
+            .analysis
+            .rules
+            .iter()
+            .filter(|name| self.compare.contains(*name))
+            .map(String::as_str)
+            .collect();
+        if lacking.is_empty() {
+            return;
+        }
+        let field = format!("spec.strategy.canary.steps[{step}].weight");
+        let Place { line, column } = document.place_of(&field);
+        let message = format!(
+            "warning: {field}: at 100% stable has no request to compare with, so the step does not pass by {}: name a rule with a limit (`max`) instead, as error-limit and latency-limit have",
+            lacking.join(", ")
+        );
+        self.warnings.push(Problem {
+            file: file.to_owned(),
+            line,
+            column,
+            message,
+        });
+    }
+
     fn tell(&mut self, file: &str, place: Place, message: String) {
         self.problems.push(Problem {
             file: file.to_owned(),
@@ -252,7 +302,13 @@ impl Report {
         sound["spec"] = spec;
         let rollout = serde_json::from_value::<Rollout>(sound);
         let problems = match &rollout {
-            Ok(rollout) => conversion::plan(rollout, known).err().unwrap_or_default(),
+            Ok(rollout) => match conversion::plan(rollout, known) {
+                Ok(plan) => {
+                    self.warn_of_all(file, document, &plan);
+                    Vec::new()
+                }
+                Err(problems) => problems,
+            },
             Err(error) => {
                 self.tell(file, document.place, error.to_string());
                 Vec::new()
@@ -342,6 +398,22 @@ spec:
             good(&report),
             "no problem in 1 Rollout, 0 rules, 1 other object left out\n"
         );
+    }
+
+    #[test]
+    fn a_step_without_a_baseline_is_warned_of_unless_a_limit_decides() {
+        let steps = "  strategy: {canary: {steps: [{weight: 10}, {weight: 100}]}}\n";
+        let warned = |rules: &str| {
+            let text = format!("{GOOD}{steps}  analysis: {{rules: [{rules}]}}\n");
+            let report = report(&[("a.yaml".to_owned(), text)]);
+            assert_eq!(report.problems, []);
+            let told = report.warnings.iter().map(ToString::to_string);
+            told.collect::<Vec<_>>()
+        };
+        let told = warned("error-rate, latency-limit");
+        let starts = "a.yaml:7:46: warning: spec.strategy.canary.steps[1].weight: at 100% stable has no request to compare with, so the step does not pass by error-rate: ";
+        assert!(told.len() == 1 && told[0].starts_with(starts), "{told:?}");
+        assert_eq!(warned("error-limit, restarts"), Vec::<String>::new());
     }
 
     #[test]

@@ -84,7 +84,8 @@ pub struct Chosen {
 #[derive(Debug)]
 struct Names {
     service: String,
-    port: String,
+    other_ingresses: Vec<String>,
+    ports: Vec<String>,
     /// Replicas of the Deployment; none where no cluster was asked.
     replicas: Option<u32>,
 }
@@ -164,7 +165,8 @@ impl Which {
         let Route::IngressNginx { service, .. } = &plan.route;
         let names = service.clone().map(|service| Names {
             service,
-            port: String::new(),
+            other_ingresses: Vec::new(),
+            ports: Vec::new(),
             replicas: None,
         });
         Ok((plan, names))
@@ -279,7 +281,8 @@ async fn names(cluster: &Cluster, plan: &Plan) -> Result<Names, Error> {
     if let Some(found) = seen.found {
         return Ok(Names {
             service: found.service.name_any(),
-            port: found.ports.first().cloned().unwrap_or_default(),
+            other_ingresses: found.others.iter().map(|name| (*name).to_owned()).collect(),
+            ports: found.ports,
             replicas: target.spec.replicas.and_then(|n| u32::try_from(n).ok()),
         });
     }
@@ -304,7 +307,9 @@ impl Chosen {
             ingress: ingress.clone(),
             service: names.service.clone(),
             canary_service: canary::service_name(&names.service),
-            port: names.port.clone(),
+            other_ingresses: names.other_ingresses.clone(),
+            port: names.ports.first().cloned().unwrap_or_default(),
+            other_ports: names.ports.iter().skip(1).cloned().collect(),
             canary_pods: canary::pods(&canary::deployment_name(&plan.target)),
             stable_pods: canary::pods(&plan.target),
             rules: named

@@ -148,9 +148,11 @@ fn subject(context: &Context, scene: &Scene, terms: &Terms, state: &State) -> Op
         namespace: terms.plan.namespace.clone(),
         name: terms.plan.name.clone(),
         ingress: names.ingress,
+        other_ingresses: names.other_ingresses,
         service: names.service,
         canary_service: names.canary_service,
         port: names.port,
+        other_ports: names.other_ports,
         canary_pods: canary::pods(&canary::deployment_name(&terms.plan.target)),
         stable_pods: canary::pods(&terms.plan.target),
         rules: named

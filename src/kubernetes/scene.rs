@@ -64,10 +64,14 @@ pub struct Scene {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteNames {
     pub ingress: String,
+    /// Other Ingresses whose requests the canary gets too.
+    pub other_ingresses: Vec<String>,
     pub service: String,
     pub canary_service: String,
     /// The Service's port, as the Ingress names it.
     pub port: String,
+    /// The other ports that it leads to.
+    pub other_ports: Vec<String>,
 }
 
 /// The canary's objects, as they should be.
@@ -300,7 +304,9 @@ fn names(found: &Found<'_>) -> RouteNames {
         ingress: found.ingress.name_any(),
         canary_service: canary::service_name(&service),
         service,
+        other_ingresses: found.others.iter().map(|name| (*name).to_owned()).collect(),
         port: found.ports.first().cloned().unwrap_or_default(),
+        other_ports: found.ports.iter().skip(1).cloned().collect(),
     }
 }
 

@@ -62,12 +62,17 @@ pub struct Subject {
     pub name: String,
     /// The stable Ingress.
     pub ingress: String,
+    /// Other Ingresses whose requests both arms get, since they lead to the same Service and port:
+    /// where a rule selects `{{ingress}}`, theirs are counted with the stable one's.
+    pub other_ingresses: Vec<String>,
     /// The stable Service.
     pub service: String,
     /// The canary's Service.
     pub canary_service: String,
     /// The Service's port, as the Ingress names it.
     pub port: String,
+    /// Its other ports that the Ingress leads to: where an arm is told by `{{port}}`, by any of them.
+    pub other_ports: Vec<String>,
     /// The names of the canary's pods, as a regular expression.
     pub canary_pods: String,
     /// The names of stable's pods, as a regular expression.
@@ -102,6 +107,14 @@ impl Subject {
             Variable::CanaryPods => &self.canary_pods,
             Variable::StablePods => &self.stable_pods,
             Variable::Pods | Variable::Arm => "",
+        }
+    }
+
+    /// The same with another Ingress in the stable one's place.
+    fn value_for<'a>(&'a self, variable: Variable, ingress: &'a str) -> &'a str {
+        match variable {
+            Variable::Ingress => ingress,
+            other => self.value(other),
         }
     }
 

@@ -14,7 +14,7 @@ use regex::Regex;
 
 use super::Subject;
 use super::tally::{Arm, Class};
-use crate::rollout::rule::{ArmValue, Kind, LabelPattern, Rule, Series, anchored};
+use crate::rollout::rule::{ArmValue, Kind, LabelPattern, Rule, Series, Variable, anchored};
 
 /// A series' labels, in any order.
 pub(super) type Labels<'a> = [(Cow<'a, str>, Cow<'a, str>)];
@@ -74,8 +74,16 @@ impl Arms {
             ArmValue::Empty => Ok(ArmTest::Empty),
             ArmValue::Nonempty => Ok(ArmTest::Nonempty),
             ArmValue::Like(template) => {
-                let pattern = template.fill_pattern(|variable| subject.value(variable));
-                anchored(&pattern)
+                let ports = std::iter::once(&subject.port).chain(&subject.other_ports);
+                let pattern = |port: &String| {
+                    template.fill_pattern(|variable| match variable {
+                        Variable::Port => port.as_str(),
+                        other => subject.value(other),
+                    })
+                };
+                let mut patterns: Vec<String> = ports.map(pattern).collect();
+                patterns.dedup();
+                anchored(&patterns.join("|"))
                     .map(ArmTest::Like)
                     .map_err(|error| error.to_string())
             }
@@ -130,14 +138,17 @@ impl Ask {
 
     /// Adds a subject that asks the rule.
     pub fn add(&mut self, subject: &Subject, member: Member) {
-        let select = &self.series.select;
-        let values = select
-            .iter()
-            .map(|one| one.value.fill(|variable| subject.value(variable)));
-        self.table
-            .entry(values.collect())
-            .or_default()
-            .push(self.members.len());
+        let position = self.members.len();
+        for ingress in std::iter::once(&subject.ingress).chain(&subject.other_ingresses) {
+            let select = self.series.select.iter();
+            let fill = |variable| subject.value_for(variable, ingress);
+            let values = select.map(|one| one.value.fill(fill)).collect();
+            // Without `{{ingress}}` all of them select the same.
+            let members = self.table.entry(values).or_default();
+            if !members.contains(&position) {
+                members.push(position);
+            }
+        }
         self.members.push(member);
     }
 
@@ -305,7 +316,9 @@ pub(super) mod tests {
             ingress: name.into(),
             service: name.into(),
             canary_service: format!("{name}-canary"),
+            other_ingresses: Vec::new(),
             port: "80".into(),
+            other_ports: Vec::new(),
             canary_pods: format!("{name}-canary-[a-z0-9]+-[a-z0-9]+"),
             stable_pods: format!("{name}-[a-z0-9]+-[a-z0-9]+"),
             rules: rules.to_vec(),
@@ -393,6 +406,51 @@ pub(super) mod tests {
         for (text, want) in table {
             assert_eq!(placed(&ask, text), want, "{text}");
         }
+    }
+
+    #[test]
+    fn other_ingresses_and_ports_of_one_service_are_counted_with_it() {
+        let rule = shipped("error-rate");
+        let mut api = subject("shop", "api", &[]);
+        api.other_ingresses = vec!["api-internal".into(), "api".into()];
+        let both = ask(&rule, &[api.clone(), subject("shop", "web", &[])]);
+        let of = |text| placed(&both, text).map(|(member, arm, _)| (member, arm));
+        let table = [
+            (
+                "namespace=shop,ingress=api,service=api,status=200",
+                Some((0, Arm::Stable)),
+            ),
+            (
+                "namespace=shop,ingress=api-internal,service=api,status=200,canary=shop-api-canary-80",
+                Some((0, Arm::Canary)),
+            ),
+            (
+                "namespace=shop,ingress=api-internal,service=web,status=200",
+                None,
+            ),
+            ("namespace=shop,ingress=other,service=api,status=200", None),
+        ];
+        for (text, want) in table {
+            assert_eq!(of(text), want, "{text}");
+        }
+        // Traefik's names say the port; the canary takes each port that the Ingress leads to.
+        let file = include_str!("../../rules/traefik.yaml");
+        let rule = Arc::new(lint(file, "r").unwrap().remove(0));
+        api.other_ports = vec!["8443".into()];
+        let both = ask(&rule, &[api]);
+        let of = |text| placed(&both, text).map(|(_, arm, _)| arm);
+        assert_eq!(
+            of("code=200,service=shop-api-api-80@kubernetesingressnginx"),
+            Some(Arm::Stable)
+        );
+        assert_eq!(
+            of("code=200,service=shop-api-api-8443-canary@kubernetesingressnginx"),
+            Some(Arm::Canary)
+        );
+        assert_eq!(
+            of("code=200,service=shop-api-api-9000@kubernetesingressnginx"),
+            None
+        );
     }
 
     #[test]

@@ -53,6 +53,8 @@ enum Origin {
 #[derive(Debug)]
 struct Follow {
     rule: Arc<Rule>,
+    /// The Ingresses and ports that are counted.
+    over: [Vec<String>; 2],
     arms: Arms,
     since: Timestamp,
     counters: Counters,
@@ -152,8 +154,9 @@ impl Source {
             if !ahead && known.is_some_and(|known| known.goes_on(rule, subject, cursor)) {
                 continue;
             }
-            // Sums of another rule mean nothing for this one; times do.
-            let changed = known.is_some_and(|known| known.rule != *rule);
+            // Sums of another rule, or over other Ingresses, mean nothing for this one; times do.
+            let changed =
+                known.is_some_and(|known| known.rule != *rule || known.over != over(subject));
             let (since, cursor) = if scraped && (changed || ahead) {
                 (now, None)
             } else {
@@ -342,6 +345,7 @@ impl Follow {
         let position = cursor.cloned().unwrap_or_default();
         Ok(Self {
             rule: Arc::clone(rule),
+            over: over(subject),
             arms,
             since,
             counters,
@@ -354,6 +358,7 @@ impl Follow {
     /// Whether counting goes on where it stands.
     fn goes_on(&self, rule: &Arc<Rule>, subject: &Subject, cursor: Option<&RuleCursor>) -> bool {
         let same_rule = Arc::ptr_eq(&self.rule, rule) || self.rule == *rule;
+        let same_rule = same_rule && self.over == over(subject);
         let same_place = match cursor {
             Some(cursor) => *cursor == self.position,
             // The caller has counted nothing: right as long as it was given nothing.
@@ -397,6 +402,11 @@ impl Reading {
             Some(absent) => format!("{absent}; {why}"),
         });
     }
+}
+
+/// The Ingresses and ports that are counted besides the first.
+fn over(subject: &Subject) -> [Vec<String>; 2] {
+    [subject.other_ingresses.clone(), subject.other_ports.clone()]
 }
 
 /// Whether a scrape was counted so far in the future that it is not waited for.

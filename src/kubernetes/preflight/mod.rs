@@ -165,6 +165,9 @@ pub struct Found<'a> {
     pub label: ArmLabel,
     /// The ports by which the Ingress leads to the Service: number or name, as it says.
     pub ports: Vec<String>,
+    /// Other Ingresses that lead to the Service by one of these ports: the controller splits their
+    /// requests as well.
+    pub others: Vec<&'a str>,
 }
 
 /// The answer.

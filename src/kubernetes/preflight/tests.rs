@@ -104,6 +104,34 @@ fn a_plain_shop_can_have_a_canary_and_needs_no_warning() {
 }
 
 #[test]
+fn other_ingresses_of_the_service_are_known_and_told() {
+    let by = |port: u32| {
+        let mut other = ingress("x", "x.test", "shop");
+        other["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["port"] =
+            json!({"number": port});
+        json!({"ingresses": {"x": other}})
+    };
+    with(&by(80), None, |answer| {
+        assert_eq!(
+            answer.warnings,
+            [
+                "Service shop is behind Ingress x too: that traffic goes to the canary as well, and is counted"
+            ]
+        );
+        assert_eq!(answer.found.unwrap().others, ["x"]);
+    });
+    with(&by(81), None, |answer| {
+        assert_eq!(
+            answer.warnings,
+            [
+                "Service shop is behind Ingress x by port 81, which Ingress shop does not lead to: that traffic stays with stable"
+            ]
+        );
+        assert_eq!(answer.found.unwrap().others, Vec::<&str>::new());
+    });
+}
+
+#[test]
 fn what_cannot_have_a_canary_is_refused_with_its_reason() {
     let rules = |rules: Value| json!({"ingresses": {"shop": {"spec": {"rules": rules, "defaultBackend": {"service": {"name": "shop", "port": {"number": 80}}}}}}});
     let only_default = "Ingress shop has no rule with paths to a Service (only a default or resource backend), and a canary shares rules only";

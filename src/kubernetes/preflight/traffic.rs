@@ -31,12 +31,27 @@ pub(super) fn find<'a>(seen: &Seen<'a>) -> Result<Found<'a>, Vec<Refusal>> {
     };
     let selector = service_selector(service).cloned().unwrap_or_default();
     let label = seen.label_for(&selector).ok_or_else(|| vec![refused()])?;
+    let ports = ports(ingress, name(&service.metadata));
+    let others = others(seen, name(&service.metadata));
+    let shares = |(_, theirs): &(&str, Vec<String>)| theirs.iter().any(|port| ports.contains(port));
     Ok(Found {
         ingress,
         service,
         label,
-        ports: ports(ingress, name(&service.metadata)),
+        others: others.filter(shares).map(|(name, _)| name).collect(),
+        ports,
     })
+}
+
+/// Other Ingresses that lead to the Service, each with the ports by which it does.
+fn others<'a>(seen: &Seen<'a>, service: &str) -> impl Iterator<Item = (&'a str, Vec<String>)> {
+    let others = seen.ingresses.iter().copied().filter(|other| {
+        name(&other.metadata) != seen.ingress
+            && !is_canary(other, seen.prefix)
+            && !seen.is_own(&other.metadata)
+    });
+    let ports = others.map(|other| (name(&other.metadata), ports(other, service)));
+    ports.filter(|(_, ports)| !ports.is_empty())
 }
 
 fn main_ingress<'a>(seen: &Seen<'a>) -> Result<&'a Ingress, Refusal> {
@@ -263,14 +278,24 @@ pub(super) fn warnings(seen: &Seen<'_>, found: &Found<'_>) -> Vec<String> {
     all.extend(affinity(seen, found.ingress));
     all.extend(hosts(found));
     let stable = name(&found.service.metadata);
-    let others = seen.ingresses.iter().filter(|other| {
-        name(&other.metadata) != seen.ingress
-            && !is_canary(other, seen.prefix)
-            && !seen.is_own(&other.metadata)
-    });
-    for other in others.filter(|other| backends(other).any(|backend| backend.name == stable)) {
-        let other = name(&other.metadata);
-        all.push(format!("Service {stable} is behind Ingress {other} too: that traffic goes to the canary as well"));
+    for (other, ports) in others(seen, stable) {
+        all.extend(shared(found, other, &ports));
+    }
+    all
+}
+
+/// Another Ingress leads to the stable Service: by the same port, by others, or by both.
+fn shared(found: &Found<'_>, other: &str, ports: &[String]) -> Vec<String> {
+    let stable = name(&found.service.metadata);
+    let apart = ports.iter().filter(|port| !found.ports.contains(port));
+    let apart: Vec<&str> = apart.map(String::as_str).collect();
+    let mut all = Vec::new();
+    if apart.len() < ports.len() {
+        all.push(format!("Service {stable} is behind Ingress {other} too: that traffic goes to the canary as well, and is counted"));
+    }
+    if !apart.is_empty() {
+        let (apart, main) = (apart.join(", "), name(&found.ingress.metadata));
+        all.push(format!("Service {stable} is behind Ingress {other} by port {apart}, which Ingress {main} does not lead to: that traffic stays with stable"));
     }
     all
 }
