@@ -48,6 +48,8 @@ scenarios! {
     bad_days_the_router_restarts: "bad-days/the-router-restarts.yaml",
     bad_days_two_rollouts_for_one_deployment: "bad-days/two-rollouts-for-one-deployment.yaml",
     bad_days_watches_are_closed: "bad-days/watches-are-closed.yaml",
+    blue_green_approved_scaled_and_superseded: "blue-green/approved-scaled-and-superseded.yaml",
+    blue_green_good_and_bad: "blue-green/good-and-bad.yaml",
     demo: "demo.yaml",
     gate_01_newer_revision_before_the_unpause: "gate/01-newer-revision-before-the-unpause.yaml",
     gate_02_newer_revision_during_the_promotion: "gate/02-newer-revision-during-the-promotion.yaml",

@@ -126,7 +126,9 @@ fn terms() -> Terms {
         config_changes: ConfigChanges::Report,
         known_good: KnownGood::Canary,
         smoke: Vec::new(),
+        smoke_after: Vec::new(),
         suspended: false,
+        switch: None,
         moved_to: None,
     };
     let question = |name: &str, kind| Question {
@@ -215,6 +217,7 @@ fn observation(samples: &[Sample]) -> Observation {
             absent: None,
         },
         smoked: None,
+        smoked_after: None,
         gate: Gate::default(),
         kept: Kept {
             stable: Some(revision("v1")),

@@ -199,7 +199,9 @@ fn terms(settings: &Settings) -> Terms {
         config_changes: ConfigChanges::Report,
         known_good: KnownGood::Canary,
         smoke: Vec::new(),
+        smoke_after: Vec::new(),
         suspended: false,
+        switch: None,
         moved_to: None,
     };
     Terms {
@@ -271,6 +273,7 @@ fn observation(now: f64, samples: Vec<Sample>, weight: u8, canary: i32) -> Obser
             desired: None,
         },
         smoked: None,
+        smoked_after: None,
         gate: Gate::default(),
     }
 }

@@ -70,6 +70,11 @@ struct Report {
 /// Prints what the rules would have said.
 pub async fn run(global: &Global, screen: &mut Screen, arguments: &Arguments) -> Result<(), Error> {
     let chosen = arguments.which.choose(global).await?;
+    if chosen.terms.plan.switch.is_some() {
+        let found = "spec.strategy: found blueGreen, wanted canary: after a switch there is no second \
+                     arm, which a backtest plays; `sluice plan` says what a switch can show";
+        return Err(Error::Usage(found.to_owned()));
+    }
     let (mut source, place) = chosen.source()?;
     if !place.looks_back {
         let found = "evidence.scrape: found metrics pages, which know nothing of what was; \

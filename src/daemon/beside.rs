@@ -98,7 +98,15 @@ impl<'a> Glances<'a> {
         let scene = Scene::gather(&context.cache, rollout, plan);
         let metrics = metrics(context, &key, &self.readings);
         let now = context.clock.now();
-        let seen = observe(&scene, plan, state, context.gate(), metrics, None, now);
+        let seen = observe(
+            &scene,
+            plan,
+            state,
+            context.gate(),
+            metrics,
+            [None, None],
+            now,
+        );
         let decision = decide(terms, state, &seen);
         let less = weight(&decision.next) < weight(state);
         self.overruled |= less;

@@ -35,7 +35,7 @@ use crate::rollout::bound;
 use crate::rollout::decide::{Decision, decide, needs_past};
 use crate::rollout::evidence::Verdict;
 use crate::rollout::observation::{Metrics, Observation};
-use crate::rollout::smoke::Words;
+use crate::rollout::smoke::{At, Words};
 use crate::rollout::state::State;
 use crate::rollout::terms::Terms;
 
@@ -159,7 +159,11 @@ fn see(
     let metrics = metrics(context, &key, &entry.unread);
     let name = (key.namespace, key.name);
     let run = before.phase.run();
-    let smoked = run.and_then(|run| context.smoke.came_to(&name, &run.id));
+    let came_to = |at: At| {
+        let run = run.map(|run| at.of_run(&run.id))?;
+        context.smoke.came_to(&name, &run)
+    };
+    let smoked = [At::Canary, At::Promoted].map(came_to);
     let now = context.clock.now();
     let gate = context.gate();
     observe(scene, &terms.plan, before, gate, metrics, smoked, now)
@@ -235,8 +239,8 @@ fn regarding(scene: &Scene) -> Vec<k8s_openapi::api::core::v1::ObjectReference> 
         .collect()
 }
 
-/// Smoke tests against the canary's Service.
-fn order_of(order: Order<'_>, tests: &[String]) -> smoke::Order {
+/// Smoke tests against the canary's Service, or the stable one once it is promoted.
+fn order_of(order: Order<'_>, tests: &[String], at: At) -> smoke::Order {
     let plan = order.plan;
     let mut words = Words::from([
         ("namespace", plan.namespace.clone()),
@@ -244,13 +248,17 @@ fn order_of(order: Order<'_>, tests: &[String]) -> smoke::Order {
         ("revision", order.mark.to_owned()),
     ]);
     if let Some(names) = order.scene.names(plan) {
-        words.insert("service", names.canary_service);
+        let service = match at {
+            At::Canary => names.canary_service,
+            At::Promoted => names.service.clone(),
+        };
+        words.insert("service", service);
         words.insert("stable", names.service);
         words.insert("port", names.port);
     }
     smoke::Order {
         key: (plan.namespace.clone(), plan.name.clone()),
-        run: order.run.to_owned(),
+        run: at.of_run(order.run),
         tests: tests.to_vec(),
         words,
     }
@@ -268,8 +276,8 @@ async fn execute(
         ?action,
         "acts"
     );
-    if let Action::Smoke { tests } = action {
-        context.smoke.ask(order_of(order, tests));
+    if let Action::Smoke { tests, at } = action {
+        context.smoke.ask(order_of(order, tests, *at));
     }
     Ok(context.executor.execute(order, action).await?)
 }

@@ -117,7 +117,7 @@ fn series(terms: &Terms, state: &State) -> RolloutSeries {
     let reports = state
         .evidence
         .as_ref()
-        .map(|evidence| evidence.report(&terms.evidence));
+        .map(|evidence| evidence.report(&terms.asked(state)));
     let rule = |report: &crate::rollout::evidence::RuleReport| {
         let (exact, block, not_worse) = report.reached();
         RuleSeries {

@@ -69,7 +69,15 @@ pub async fn stand_still(
     let (now, gate) = (context.clock.now(), context.gate());
     let nothing = State::default();
     let metrics = Metrics::default();
-    let seen = observe(&scene, &terms.plan, &nothing, gate, metrics, None, now);
+    let seen = observe(
+        &scene,
+        &terms.plan,
+        &nothing,
+        gate,
+        metrics,
+        [None, None],
+        now,
+    );
     if seen
         .route
         .canary

@@ -195,6 +195,7 @@ pub fn look(now: Timestamp) -> Observation {
         route: Route::default(),
         metrics: Metrics::default(),
         smoked: None,
+        smoked_after: None,
         gate: Gate::default(),
         kept: Kept::default(),
     }

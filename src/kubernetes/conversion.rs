@@ -16,7 +16,7 @@ use super::problem::{Problems, quoted};
 use crate::rollout::alert::Matcher;
 use crate::rollout::plan::{
     Analysis, ConfigChanges, HeaderMatch, HeaderValue, KnownGood, Match, NoDataThen, Plan, Route,
-    Step, UndecidedThen,
+    Step, Switch, UndecidedThen,
 };
 
 /// The prefix of the annotations where none is given.
@@ -51,13 +51,20 @@ pub fn alerts(rollout: &Rollout) -> Result<Vec<Vec<Matcher>>, Vec<Problem>> {
     }
 }
 
+/// How a new revision is brought through.
+struct Strategy {
+    steps: Vec<Step>,
+    switch: Option<Switch>,
+    matching: Option<Match>,
+}
+
 /// Each method reads one part, notes its problems and goes on with a stand-in value, which nobody
 /// sees as the plan is then refused.
 impl Problems {
     fn plan(&mut self, rollout: &Rollout, known_rules: &BTreeSet<String>) -> Plan {
         let spec = &rollout.spec;
         let meta = &rollout.metadata;
-        let canary = self.canary(spec.strategy.as_ref());
+        let strategy = self.strategy(spec.strategy.as_ref());
         self.alerts(&spec.alerts);
         Plan {
             namespace: meta
@@ -69,11 +76,9 @@ impl Problems {
             generation: meta.generation.unwrap_or_default(),
             target: self.target(&spec.target),
             route: self.route(spec.route.as_ref()),
-            steps: self.steps(&canary.steps),
-            matching: canary
-                .matching
-                .as_ref()
-                .map(|matching| self.matching(matching)),
+            steps: strategy.steps,
+            switch: strategy.switch,
+            matching: strategy.matching,
             analysis: self.analysis(&spec.analysis.clone().unwrap_or_default(), known_rules),
             progress_deadline: self.positive(
                 "spec.progressDeadline",
@@ -97,6 +102,7 @@ impl Problems {
                 .smoke
                 .as_ref()
                 .map_or_else(Vec::new, |smoke| smoke.before_traffic.clone()),
+            smoke_after: self.smoke_after(spec),
             suspended: spec.suspended,
             moved_to: None,
         }
@@ -127,10 +133,20 @@ impl Problems {
         all
     }
 
+    fn smoke_after(&mut self, spec: &crd::RolloutSpec) -> Vec<String> {
+        let tests = spec.smoke.as_ref().map(|smoke| &smoke.after_promotion);
+        let tests = tests.cloned().unwrap_or_default();
+        if !tests.is_empty() && stays(spec) {
+            let wanted =
+                "none where `onFailure.restoreTemplate` is false: nothing could be put back";
+            self.note("spec.smoke.afterPromotion", tests.join(", "), wanted);
+        }
+        tests
+    }
+
     fn bake(&mut self, spec: &crd::RolloutSpec) -> Option<Duration> {
         let text = spec.bake.as_deref()?;
-        let stays = spec.on_failure.as_ref();
-        if stays.is_some_and(|then| !then.restore_template) {
+        if stays(spec) {
             let wanted =
                 "no bake where `onFailure.restoreTemplate` is false: nothing could be put back";
             self.note("spec.bake", quoted(text), wanted);
@@ -169,18 +185,46 @@ impl Problems {
         }
     }
 
-    fn canary(&mut self, strategy: Option<&crd::Strategy>) -> crd::Canary {
-        let none = crd::Canary {
-            steps: Vec::new(),
+    fn strategy(&mut self, strategy: Option<&crd::Strategy>) -> Strategy {
+        let (canary, blue_green) = strategy.map_or((None, None), |strategy| {
+            (strategy.canary.as_ref(), strategy.blue_green.as_ref())
+        });
+        let found = match (strategy, canary, blue_green) {
+            (Some(_), None, None) => Some("no strategy"),
+            (_, Some(_), Some(_)) => Some("two strategies"),
+            _ => None,
+        };
+        if let Some(found) = found {
+            self.note("spec.strategy", found, "exactly one of: canary, blueGreen");
+        }
+        match blue_green {
+            Some(blue_green) => self.blue_green(blue_green),
+            None => self.canary(canary),
+        }
+    }
+
+    fn canary(&mut self, canary: Option<&crd::Canary>) -> Strategy {
+        let matching = canary.and_then(|canary| canary.matching.as_ref());
+        Strategy {
+            steps: self.steps(canary.map_or(&[], |canary| &canary.steps)),
+            switch: None,
+            matching: matching.map(|matching| self.matching(matching)),
+        }
+    }
+
+    fn blue_green(&mut self, blue_green: &crd::BlueGreen) -> Strategy {
+        let field = "spec.strategy.blueGreen.hold";
+        Strategy {
+            steps: vec![Step {
+                weight: 100,
+                hold: self.duration(field, blue_green.hold.as_deref(), minutes(10)),
+                approval: false,
+            }],
+            switch: Some(Switch {
+                approval: blue_green.approval,
+            }),
             matching: None,
-        };
-        let Some(strategy) = strategy else {
-            return none;
-        };
-        strategy.canary.clone().unwrap_or_else(|| {
-            self.note("spec.strategy", "no strategy", "exactly one of: canary");
-            none
-        })
+        }
     }
 
     fn steps(&mut self, steps: &[crd::Step]) -> Vec<Step> {
@@ -387,6 +431,12 @@ impl Problems {
     }
 }
 
+/// Whether a failed template is left in place.
+fn stays(spec: &crd::RolloutSpec) -> bool {
+    let then = spec.on_failure.as_ref();
+    then.is_some_and(|then| !then.restore_template)
+}
+
 fn known_names(known: &BTreeSet<String>) -> String {
     if known.is_empty() {
         return "a loaded rule (none is loaded)".to_owned();
@@ -467,7 +517,9 @@ mod tests {
             config_changes: ConfigChanges::Report,
             known_good: KnownGood::Promote,
             smoke: Vec::new(),
+            smoke_after: Vec::new(),
             suspended: false,
+            switch: None,
             moved_to: None,
         };
         assert_eq!(plan, expected);
@@ -594,8 +646,16 @@ mod tests {
                 r#"spec.strategy.canary.steps[0].hold: found "-1m", wanted a duration such as 90s, 5m or 1h 30m"#,
             ),
             (
+                json!({"strategy": {"canary": {}, "blueGreen": {}}}),
+                "spec.strategy: found two strategies, wanted exactly one of: canary, blueGreen",
+            ),
+            (
+                json!({"smoke": {"afterPromotion": ["login"]}, "onFailure": {"restoreTemplate": false}}),
+                "spec.smoke.afterPromotion: found login, wanted none where `onFailure.restoreTemplate` is false: nothing could be put back",
+            ),
+            (
                 json!({"strategy": {}}),
-                "spec.strategy: found no strategy, wanted exactly one of: canary",
+                "spec.strategy: found no strategy, wanted exactly one of: canary, blueGreen",
             ),
             (
                 matching(json!({"header": "X-A", "pattern": "(["})),

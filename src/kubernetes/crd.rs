@@ -138,11 +138,27 @@ pub struct IngressNginx {
 /// How a new revision is brought through.
 #[derive(Deserialize, Serialize, Clone, Debug, PartialEq, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(validation = Rule::new("has(self.canary)").message("strategy needs exactly one of: canary"))]
+#[x_kube(validation = Rule::new("has(self.canary) != has(self.blueGreen)").message("strategy needs exactly one of: canary, blueGreen"))]
 pub struct Strategy {
     /// Rising shares of the traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<Canary>,
+    /// As many new pods as stable has, then all of the traffic at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blue_green: Option<BlueGreen>,
+}
+
+/// As many new pods as stable has, tested without traffic, then all of the traffic at once; what
+/// served before keeps running until the promotion.
+#[derive(Deserialize, Serialize, Clone, Debug, Default, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BlueGreen {
+    /// The least time with all of the traffic before the promotion. Default `10m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<String>,
+    /// Whether a person must approve the switch. Default `false`.
+    #[serde(default)]
+    pub approval: bool,
 }
 
 /// Rising shares of the traffic, each kept until the evidence suffices.
@@ -271,8 +287,13 @@ pub enum NoDataThen {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Smoke {
     /// Those that a canary must pass, in this order, before it gets any traffic.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub before_traffic: Vec<String>,
+    /// Those that a promoted revision must pass, in this order; else what served before comes back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub after_promotion: Vec<String>,
 }
 
 /// Alerts that count, as Alertmanager's `matchers` say them.

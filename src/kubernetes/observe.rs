@@ -30,7 +30,7 @@ pub fn observe(
     state: &State,
     gate: Gate,
     metrics: Metrics,
-    smoked: Option<Smoked>,
+    [smoked, smoked_after]: [Option<Smoked>; 2],
     now: Timestamp,
 ) -> Observation {
     Observation {
@@ -44,6 +44,7 @@ pub fn observe(
         route: route(scene, plan, state),
         metrics,
         smoked,
+        smoked_after,
         gate,
         kept: kept(scene),
     }

@@ -142,7 +142,7 @@ pub fn run_status(terms: &Terms, state: &State, run: &Run) -> RunStatus {
     let reports = state
         .evidence
         .as_ref()
-        .map(|evidence| evidence.report(&terms.evidence))
+        .map(|evidence| evidence.report(&terms.asked(state)))
         .unwrap_or_default();
     let after = run.bakes && !matches!(state.phase, Phase::Promoting { .. });
     RunStatus {

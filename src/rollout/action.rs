@@ -5,6 +5,7 @@
 //! revision they were decided for; the executor makes that a precondition of the request.
 
 use super::revision::Revision;
+use super::smoke::At;
 
 /// One effect, to be executed in order; a failure ends the pass.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,8 +55,8 @@ pub enum Action {
         /// What it is for; noted on the Deployment, so that it is done once.
         id: String,
     },
-    /// Makes these smoke tests against the canary's Service, once a run.
-    Smoke { tests: Vec<String> },
+    /// Makes these smoke tests, once a run and place.
+    Smoke { tests: Vec<String>, at: At },
     /// Takes an answered request's annotation away.
     ClearRequest { id: String },
     /// Lets the Rollout go.

@@ -5,7 +5,7 @@
 use super::evidence::{Evidence, RuleReport, Verdict};
 use super::plan::Plan;
 use super::reason::HeldWhy;
-use super::state::{Phase, Promotion, Run, State};
+use super::state::{Phase, Promotion, Run, Smoke, State};
 
 /// Why a Rollout stands where it stands.
 pub fn message(state: &State) -> String {
@@ -18,6 +18,10 @@ pub fn message(state: &State) -> String {
             run.revision, run.weight
         ),
         Phase::Stepping(run) => tried(state, run),
+        Phase::AwaitingApproval(run) if run.weight == 0 => format!(
+            "{} stands beside stable and waits for an approval to get all of the traffic",
+            run.revision
+        ),
         Phase::AwaitingApproval(run) => {
             format!(
                 "{} passed {}% and waits for an approval",
@@ -122,6 +126,10 @@ fn failed(state: &State) -> String {
 /// What happens next, and when at the earliest.
 pub fn next(plan: &Plan, state: &State, reports: &[RuleReport]) -> String {
     match &state.phase {
+        Phase::Preparing(_) if plan.switch.is_some() => {
+            "when its pods are ready and it is known what stable is like: all of the traffic"
+                .to_owned()
+        }
         Phase::Preparing(_) => format!(
             "when the canary is ready and the metrics are fresh: {}%",
             plan.steps.first().map_or(0, |step| step.weight)
@@ -139,6 +147,9 @@ pub fn next(plan: &Plan, state: &State, reports: &[RuleReport]) -> String {
         Phase::Promoting { .. } => {
             "when the Deployment is complete the canary is removed".to_owned()
         }
+        Phase::Baking(run) if tested(plan, run) => {
+            "when its smoke tests have passed and the watch is over it is promoted; `sluice promote` ends both now, `sluice abort` goes back".to_owned()
+        }
         Phase::Baking(run) => {
             let over = run.since.checked_add(plan.bake.unwrap_or_default());
             let over = over.unwrap_or(jiff::Timestamp::MAX);
@@ -153,6 +164,11 @@ pub fn next(plan: &Plan, state: &State, reports: &[RuleReport]) -> String {
         Phase::Failed => "a new template or `sluice retry` starts a run".to_owned(),
         Phase::Suspended => "`spec.suspended: false` guards again".to_owned(),
     }
+}
+
+/// Whether smoke tests are still to be passed after the promotion.
+fn tested(plan: &Plan, run: &Run) -> bool {
+    !plan.smoke_after.is_empty() && run.smoke_after != Smoke::Passed
 }
 
 fn next_step(plan: &Plan, run: &Run, reports: &[RuleReport]) -> String {

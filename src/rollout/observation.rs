@@ -27,6 +27,8 @@ pub struct Observation {
     pub metrics: Metrics,
     /// What the smoke tests of this run came to, once they have.
     pub smoked: Option<Smoked>,
+    /// The same of those after its promotion.
+    pub smoked_after: Option<Smoked>,
     /// The gate.
     pub gate: Gate,
     /// Templates that Sluice keeps, by hash.

@@ -26,8 +26,10 @@ pub struct Plan {
     pub target: String,
     /// How traffic reaches it.
     pub route: Route,
-    /// Shares of the traffic, weights rising; never empty.
+    /// Shares of the traffic, weights rising; never empty. One of 100% where all is switched at once.
     pub steps: Vec<Step>,
+    /// All of the traffic is switched at once, to as many pods as stable has.
+    pub switch: Option<Switch>,
     /// Requests that reach the canary whatever its weight.
     pub matching: Option<Match>,
     /// What is asked of a canary.
@@ -44,6 +46,8 @@ pub struct Plan {
     pub known_good: KnownGood,
     /// Names of the smoke tests that a canary must pass before it gets traffic.
     pub smoke: Vec<String>,
+    /// Names of those that a promoted revision must pass before its run is over.
+    pub smoke_after: Vec<String>,
     /// Whether guarding is stopped.
     pub suspended: bool,
     /// The Deployment that the spec names by now; `target` is still to be let go for it.
@@ -72,6 +76,13 @@ pub struct Step {
     /// The least time at this weight.
     pub hold: Duration,
     /// Whether a person must approve before the next step.
+    pub approval: bool,
+}
+
+/// How a blue/green release is switched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Switch {
+    /// Whether a person must approve it.
     pub approval: bool,
 }
 

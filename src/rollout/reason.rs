@@ -341,7 +341,7 @@ impl fmt::Display for Reason {
             ),
             Self::PatienceSaid { sentence } => write!(out, "{sentence}"),
             Self::SmokePassed { sentence } => write!(out, "smoke tests passed: {sentence}"),
-            Self::SmokeHindered { why } => write!(out, "no traffic yet: {why}"),
+            Self::SmokeHindered { why } => write!(out, "waits for its smoke tests: {why}"),
             Self::CanaryReady { replicas } => {
                 write!(out, "the canary is ready, {replicas} replicas")
             }
@@ -398,6 +398,10 @@ impl fmt::Display for Reason {
                     "the suspicion is over, the steps begin anew: {sentence}"
                 )
             }
+            Self::ApprovalAwaited { step: 0, next } => write!(
+                out,
+                "all of its pods are ready; `sluice approve` gives them {next}% of the traffic"
+            ),
             Self::ApprovalAwaited { step, next } => write!(
                 out,
                 "step {step} is passed; `sluice approve` lets it go on to {next}%"

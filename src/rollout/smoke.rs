@@ -95,6 +95,25 @@ pub struct Http {
     pub within: Option<Duration>,
 }
 
+/// Where a run's tests are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum At {
+    /// At the canary's Service, before it gets traffic.
+    Canary,
+    /// At the stable Service, when the revision serves alone.
+    Promoted,
+}
+
+impl At {
+    /// The id that what they came to is kept by.
+    pub fn of_run(self, run: &str) -> String {
+        match self {
+            Self::Canary => run.to_owned(),
+            Self::Promoted => format!("{run}-promoted"),
+        }
+    }
+}
+
 /// The words that are filled in.
 pub type Words = BTreeMap<&'static str, String>;
 

@@ -179,6 +179,7 @@ impl Phase {
 }
 
 /// One attempt to bring one revision through.
+#[allow(clippy::struct_excessive_bools)] // each is something that was decided of it
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// Its id: the same in logs, Events and metrics.
@@ -197,6 +198,10 @@ pub struct Run {
     pub weight: u8,
     /// The greatest weight so far: the canary is not made smaller within a run.
     pub peak: u8,
+    /// The most replicas that the Deployment was seen to want: the canary is made for them, though an
+    /// autoscaler that sees stable without traffic may take some away.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub size: i32,
     /// When the wanted weight was first seen in force.
     pub weight_since: Option<Timestamp>,
     /// Since when the canary has had fewer ready pods than its weight needs.
@@ -210,6 +215,12 @@ pub struct Run {
     pub verdict: Verdict,
     /// What a promotion can exclude, in words, once it is known.
     pub patience: Option<String>,
+    /// A person approved the switch of all traffic.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub approved: bool,
+    /// What it is held to since all traffic was switched to it: what stable was like before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goals: Option<Vec<Limit>>,
     /// A newer template that waits while a person holds this run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Revision>,
@@ -219,6 +230,9 @@ pub struct Run {
     /// How far its smoke tests are.
     #[serde(default)]
     pub smoke: Smoke,
+    /// How far those after the promotion are.
+    #[serde(default, skip_serializing_if = "Smoke::is_awaited")]
+    pub smoke_after: Smoke,
     /// It serves, but is watched on before it takes the place of what was stable.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub bakes: bool,
@@ -245,6 +259,7 @@ impl Run {
             step: 0,
             weight: 0,
             peak: 0,
+            size: 0,
             weight_since: None,
             short_since: None,
             suspect: None,
@@ -252,9 +267,12 @@ impl Run {
             verdict: Verdict::Undecided,
             patience: None,
             proof: None,
+            approved: false,
+            goals: None,
             waiting: None,
             straight: false,
             smoke: Smoke::default(),
+            smoke_after: Smoke::default(),
             bakes: false,
             limits: Vec::new(),
             forced: false,
@@ -281,7 +299,12 @@ impl Run {
     }
 }
 
-/// How far the smoke tests before traffic are.
+#[allow(clippy::trivially_copy_pass_by_ref)] // what serde calls
+fn is_zero(number: &i32) -> bool {
+    *number == 0
+}
+
+/// How far smoke tests are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Smoke {
     /// They are not made yet.
@@ -294,6 +317,12 @@ pub enum Smoke {
     },
     /// They have passed.
     Passed,
+}
+
+impl Smoke {
+    fn is_awaited(&self) -> bool {
+        *self == Self::Awaited
+    }
 }
 
 /// A suspicion that is being looked into.

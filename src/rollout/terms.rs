@@ -1,10 +1,12 @@
 //! The terms of a decision: the plan, its rules resolved into questions, and the daemon's
 //! timings. All of it is fixed for a pass.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::evidence;
 use super::plan::Plan;
+use super::state::State;
 
 /// What a decision goes by.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +20,16 @@ pub struct Terms {
 }
 
 impl Terms {
+    /// What is asked of the run that goes on: since all traffic was switched, whether it stays below
+    /// what stable was like before.
+    pub fn asked(&self, state: &State) -> Cow<'_, evidence::Settings> {
+        let run = state.phase.run();
+        match run.and_then(|run| run.goals.as_ref()) {
+            Some(goals) => Cow::Owned(self.evidence.limited(goals)),
+            None => Cow::Borrowed(&self.evidence),
+        }
+    }
+
     /// The same terms for another plan of the Rollout.
     #[must_use]
     pub fn with(&self, plan: Plan) -> Self {

@@ -88,8 +88,18 @@ pub fn ingress(host: &str, path: &str) -> Value {
     })
 }
 
-pub fn rollout(settings: &Settings) -> Value {
+fn strategy(settings: &Settings) -> Value {
     let hold = format!("{}s", settings.hold);
+    if settings.blue_green {
+        return json!({"blueGreen": {"hold": hold, "approval": settings.approval}});
+    }
+    json!({"canary": {"steps": [
+        {"weight": STEPS[0], "hold": hold},
+        {"weight": STEPS[1], "approval": settings.approval},
+    ]}})
+}
+
+pub fn rollout(settings: &Settings) -> Value {
     let no_data = if settings.no_data_rolls_back {
         "rollback"
     } else {
@@ -100,10 +110,7 @@ pub fn rollout(settings: &Settings) -> Value {
         "spec": {
             "target": {"kind": "Deployment", "name": "shop"},
             "route": {"ingressNginx": {"ingress": "shop"}},
-            "strategy": {"canary": {"steps": [
-                {"weight": STEPS[0], "hold": hold},
-                {"weight": STEPS[1], "approval": settings.approval},
-            ]}},
+            "strategy": strategy(settings),
             "analysis": {
                 "rules": ["error-rate"], "within": "20s", "blast": "20%", "blastMax": "25%",
                 "undecided": {"after": "90s", "then": "hold"},

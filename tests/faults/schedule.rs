@@ -39,6 +39,8 @@ pub struct Settings {
     pub restore_template: bool,
     /// Whether what is promoted is watched on.
     pub bake: bool,
+    /// Whether all traffic is switched at once.
+    pub blue_green: bool,
 }
 
 /// Something happens.
@@ -229,7 +231,11 @@ impl Schedule {
         }
         events.sort_by_key(|event| event.at);
         let bake = settings.restore_template && seed.is_multiple_of(3);
-        let settings = Settings { bake, ..settings };
+        let settings = Settings {
+            bake,
+            blue_green: seed.is_multiple_of(4),
+            ..settings
+        };
         Self {
             seed,
             settings,
@@ -259,6 +265,7 @@ fn settings(draw: &mut Draw) -> Settings {
         no_data_rolls_back: draw.chance(20),
         restore_template: !draw.chance(15),
         bake: false,
+        blue_green: false,
     }
 }
 

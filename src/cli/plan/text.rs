@@ -16,7 +16,7 @@ use crate::rollout::plan::Plan;
 pub(super) fn text(report: &Report, width: Option<u16>) -> String {
     let forecast = &report.forecast;
     let mut out = heading(report);
-    let _ = writeln!(out, "{}\n", forecast.patience.sentence());
+    let _ = writeln!(out, "{}\n", promise(forecast));
     let _ = writeln!(out, "{}\n", healthy(&forecast.healthy));
     out += &lines(&steps(forecast, width));
     out.push('\n');
@@ -32,6 +32,15 @@ pub(super) fn text(report: &Report, width: Option<u16>) -> String {
         out += &yaml(proposal);
     }
     out
+}
+
+/// What a promotion excludes, or what a release is held to after the switch.
+fn promise(forecast: &Forecast) -> String {
+    if forecast.limits.is_empty() {
+        return forecast.patience.sentence();
+    }
+    let each: Vec<String> = forecast.limits.iter().map(ToString::to_string).collect();
+    format!("After the switch: {}", each.join("; "))
 }
 
 fn heading(report: &Report) -> String {
@@ -162,13 +171,6 @@ pub fn warnings(plan: &Plan, forecast: &Forecast) -> Vec<String> {
     for (at, (step, forecast)) in plan.steps.iter().zip(&forecast.steps).enumerate() {
         let name = format!("step {} ({}%)", at + 1, step.weight);
         all.extend(forecast.rules.iter().filter_map(|rule| blind(&name, rule)));
-        let (after, _) = plan.analysis.undecided;
-        if step.hold >= after {
-            let after = humantime::format_duration(after);
-            all.push(format!(
-                "{name}: its hold is not over before undecided.after ({after}), so it never passes"
-            ));
-        }
     }
     let within = plan.analysis.within;
     let promoted = forecast.healthy.promoted;

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use super::idle::keep_desired;
 use super::pass::Pass;
 use super::promoting;
+use super::smoke::{self, Look};
 use crate::rollout::action::Action;
 use crate::rollout::evidence::{Evidence, GoalReport, Limit, Verdict};
 use crate::rollout::observation::{GateMode, Target};
@@ -22,44 +23,46 @@ use crate::rollout::state::{Phase, Run, Trigger};
 /// How much of the time must have been seen.
 const MOST: f64 = 0.9;
 
-/// Whether a run's revision is watched on: not what goes back, nor what a person forced.
+/// Whether a run's revision is watched or tested on: not what goes back, nor what a person forced.
 pub(super) fn is_due(pass: &Pass<'_>, run: &Run) -> bool {
     let new = run.trigger == Trigger::Template && !run.straight && !run.forced;
-    pass.plan.bake.is_some() && new
+    let asked = pass.plan.bake.is_some() || !pass.plan.smoke_after.is_empty();
+    asked && new
 }
 
 /// What stable was like, as limits, while it can still be seen.
 pub(super) fn limits(pass: &Pass<'_>, run: &Run) -> Vec<Limit> {
     let evidence = pass.state.evidence.as_ref();
-    let evidence = evidence.filter(|_| is_due(pass, run));
+    let evidence = evidence.filter(|_| is_due(pass, run) && pass.plan.bake.is_some());
     evidence.map_or_else(Vec::new, |evidence| evidence.limits(&pass.terms.evidence))
 }
 
 /// The revision serves alone from now on.
 pub(super) fn begin(pass: &mut Pass<'_>, mut run: Run) -> Phase {
     run.since = pass.now();
+    run.goals = None;
     let limits = std::mem::take(&mut run.limits);
     pass.tell(Reason::BakeStarted {
         revision: run.revision.clone(),
-        sentence: told(&limits),
+        sentence: told(pass, &limits),
     });
     let watch = Evidence::after(&pass.terms.evidence, &limits, run.since);
     pass.state.evidence = Some(watch);
     Phase::Baking(run)
 }
 
-fn told(limits: &[Limit]) -> String {
-    let percent = |share: f64| format!("{:.2}%", share * 100.0);
-    let each = limits.iter().map(|limit| {
-        let (most, before) = (percent(limit.max.share), percent(limit.before));
-        format!("{} at most {most}, {before} before", limit.rule)
-    });
-    let each: Vec<String> = each.collect();
-    if each.is_empty() {
-        "no rule knows what was before; alerts and people can take it back".to_owned()
-    } else {
-        each.join("; ")
+fn told(pass: &Pass<'_>, limits: &[Limit]) -> String {
+    if pass.plan.bake.is_none() {
+        return format!(
+            "its smoke tests are made: {}",
+            pass.plan.smoke_after.join(", ")
+        );
     }
+    if limits.is_empty() {
+        return "no rule knows what was before; alerts and people can take it back".to_owned();
+    }
+    let each: Vec<String> = limits.iter().map(ToString::to_string).collect();
+    each.join("; ")
 }
 
 /// The revision serves and is watched.
@@ -76,7 +79,12 @@ pub(super) fn baking(pass: &mut Pass<'_>, mut run: Run) -> Phase {
     }
     let newer = !target.revision.same(&run.revision);
     let passed = newer && !target.paused;
-    if passed || is_over(pass, &run) {
+    let tested = match smoke::after_promotion(pass, &mut run) {
+        Look::Failed(cause) => return pass.roll_back(run, cause),
+        Look::Passed => true,
+        Look::Waits => false,
+    };
+    if passed || (is_over(pass, &run) && tested) {
         conclude(pass, &run);
         return Phase::Idle;
     }

@@ -23,6 +23,7 @@ mod rolling_back;
 mod running;
 mod smoke;
 mod stepping;
+mod switching;
 #[cfg(test)]
 mod tests;
 

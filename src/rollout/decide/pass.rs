@@ -52,20 +52,21 @@ impl<'a> Pass<'a> {
     pub fn take_samples(&mut self) {
         let after = matches!(self.state.phase, Phase::Baking(_));
         let routed = self.state.phase.run().is_some_and(|run| run.peak > 0);
+        let asked = self.terms.asked(&self.state);
         let Some(evidence) = &mut self.state.evidence else {
             return;
         };
         if !after {
-            evidence.follow(&self.terms.evidence);
+            evidence.follow(&asked);
         }
         let before = evidence.share().ok;
         for sample in &self.seen.metrics.samples {
             if after {
-                evidence.observe_after(&self.terms.evidence, sample);
+                evidence.observe_after(&asked, sample);
             } else if routed {
-                evidence.observe(&self.terms.evidence, sample);
+                evidence.observe(&asked, sample);
             } else {
-                evidence.baseline(&self.terms.evidence, sample);
+                evidence.baseline(&asked, sample);
             }
         }
         let share = evidence.share();
@@ -138,7 +139,7 @@ impl<'a> Pass<'a> {
         self.state
             .evidence
             .as_ref()
-            .map(|evidence| evidence.report(&self.terms.evidence))
+            .map(|evidence| evidence.report(&self.terms.asked(&self.state)))
             .unwrap_or_default()
     }
 
@@ -148,7 +149,8 @@ impl<'a> Pass<'a> {
         let stale = self.terms.tuning.stale_after;
         self.seen.metrics.absent.is_none()
             && self.state.evidence.as_ref().is_some_and(|evidence| {
-                self.terms.evidence.questions.iter().all(|question| {
+                let asked = self.terms.asked(&self.state);
+                asked.questions.iter().all(|question| {
                     evidence.newest(&question.name).is_some_and(|at| {
                         let age = self.since(at).max(elapsed(self.now(), at));
                         age <= stale.saturating_add(question.spacing())

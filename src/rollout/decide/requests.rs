@@ -10,6 +10,7 @@ use super::pass::Pass;
 use super::promoting;
 use super::running::{resume, stay};
 use super::stepping::onward;
+use super::switching;
 use crate::rollout::action::Action;
 use crate::rollout::evidence::{Evidence, Verdict};
 use crate::rollout::observation::Request;
@@ -195,6 +196,9 @@ fn approve(pass: &mut Pass<'_>, phase: Phase, run: Run) -> Result<(Phase, String
     }
     if !pass.fresh() {
         return Err("the metrics are stale; the weight cannot rise now, ask again".to_owned());
+    }
+    if run.weight == 0 {
+        return Ok((switching::approved(run), "approved".to_owned()));
     }
     Ok((onward(pass, run), "approved".to_owned()))
 }

@@ -8,6 +8,7 @@ use super::idle::bring_up;
 use super::pass::Pass;
 use super::rolling_back::keep_off;
 use super::smoke;
+use super::switching;
 use crate::rollout::action::Action;
 use crate::rollout::evidence::{Evidence, RuleReport, Verdict};
 use crate::rollout::observation::Target;
@@ -35,7 +36,7 @@ pub(super) fn first_weight(plan: &Plan) -> u8 {
 fn wanted_replicas(pass: &Pass<'_>, run: &Run) -> i32 {
     let stable = pass.target().map_or(0, |target| target.replicas);
     replicas(
-        stable,
+        stable.max(run.size),
         run.weight.max(run.peak).max(first_weight(pass.plan)),
     )
 }
@@ -64,6 +65,7 @@ pub(super) fn may_raise(pass: &Pass<'_>, run: &Run, reports: &[RuleReport]) -> b
 pub(super) fn ended(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) -> Option<Cause> {
     let target = pass.target()?;
     let overtaken = overtaken(pass, target, run);
+    run.size = run.size.max(target.replicas);
     run.verdict = worst(reports);
     // A newer template that only waits must not hide that the canary is bad.
     match overtaken {
@@ -205,8 +207,9 @@ fn in_force(pass: &mut Pass<'_>, run: &mut Run) {
     let next = step_weight(pass.plan, run.step + 1);
     let canary = pass.seen.canary.as_ref().map_or(0, |canary| canary.ready);
     let pods = [canary, pass.stable_ready()].map(|ready| u32::try_from(ready).unwrap_or(0));
+    let asked = pass.terms.asked(&pass.state);
     if let Some(evidence) = &mut pass.state.evidence {
-        evidence.weight_changed(&pass.terms.evidence, run.weight, next, since);
+        evidence.weight_changed(&asked, run.weight, next, since);
         evidence.pods_seen(pods[0], pods[1]);
     }
 }
@@ -222,14 +225,20 @@ pub(super) fn preparing(pass: &mut Pass<'_>, mut run: Run) -> Phase {
     }
     keep_off(pass);
     keep_canary(pass, &run);
+    if too_long_short(pass, &mut run) {
+        return too_late(pass, run);
+    }
     if !canary_ready(pass, &run) {
-        return unready(pass, run);
+        return Phase::Preparing(run);
     }
     if let Some(next) = smoke::before_traffic(pass, &mut run) {
         return next;
     }
     if !pass.fresh() {
         return silent(pass, &run).unwrap_or(Phase::Preparing(run));
+    }
+    if let Some(next) = switching::before(pass, &mut run) {
+        return next;
     }
     begin_steps(pass, run)
 }
@@ -249,12 +258,15 @@ fn hindered(pass: &Pass<'_>) -> Option<HeldWhy> {
     (pass.stable_ready() == 0).then_some(HeldWhy::StableGone)
 }
 
-/// The canary is not ready: in time, refused, or too late.
-fn unready(pass: &mut Pass<'_>, run: Run) -> Phase {
-    if !pass.over(run.since, pass.plan.progress_deadline) {
-        return Phase::Preparing(run);
+/// Whether the canary has been short of ready pods for the deadline, counted from when it became so: a
+/// step may be older than that when stable is scaled up, and the canary with it.
+pub(super) fn too_long_short(pass: &mut Pass<'_>, run: &mut Run) -> bool {
+    if canary_ready(pass, run) {
+        run.short_since = None;
+        return false;
     }
-    too_late(pass, run)
+    let since = *run.short_since.get_or_insert(pass.now());
+    pass.over(since, pass.plan.progress_deadline)
 }
 
 /// The canary did not get its pods in time, or lost them: refused by the cluster, or bad.
@@ -295,7 +307,11 @@ pub(super) fn silent(pass: &mut Pass<'_>, run: &Run) -> Option<Phase> {
 fn begin_steps(pass: &mut Pass<'_>, mut run: Run) -> Phase {
     let ready = pass.seen.canary.as_ref().map_or(0, |canary| canary.ready);
     pass.tell(Reason::CanaryReady { replicas: ready });
-    set_patience(pass, &mut run);
+    if pass.plan.switch.is_some() {
+        switching::set_goals(pass, &mut run);
+    } else {
+        set_patience(pass, &mut run);
+    }
     raise(pass, &mut run, 0);
     Phase::Stepping(run)
 }
@@ -436,7 +452,7 @@ fn over(pass: &Pass<'_>, run: &Run, why: &HeldWhy, reports: &[RuleReport]) -> bo
     match why {
         HeldWhy::NoData { .. } => pass.fresh(),
         HeldWhy::PodsRefused { .. } => canary_ready(pass, run),
-        HeldWhy::Undecided => not_worse(reports),
+        HeldWhy::Undecided => not_worse(reports) || switching::can_begin(pass, run),
         HeldWhy::Frozen { .. } => pass.seen.gate.frozen.is_none(),
         HeldWhy::Refused { .. }
         | HeldWhy::GateHoldsUs { .. }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::pass::Pass;
 use super::promoting;
 use super::running::{
-    canary_ready, ended, first_weight, keep_canary, not_worse, raise, silent, steer, step_weight,
-    too_late,
+    ended, first_weight, keep_canary, not_worse, raise, silent, steer, step_weight, too_late,
+    too_long_short,
 };
 use crate::rollout::LEAST_STEP;
 use crate::rollout::evidence::{RuleReport, Verdict};
@@ -69,17 +69,6 @@ fn watch(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) -> Watch {
         return Watch::Leaves(Box::new(too_late(pass, run.clone())));
     }
     Watch::Stays
-}
-
-/// Whether the canary has been short of ready pods for the deadline, counted from when it became so: a step may
-/// be older than that when stable is scaled up, and the canary with it.
-fn too_long_short(pass: &mut Pass<'_>, run: &mut Run) -> bool {
-    if canary_ready(pass, run) {
-        run.short_since = None;
-        return false;
-    }
-    let since = *run.short_since.get_or_insert(pass.now());
-    pass.over(since, pass.plan.progress_deadline)
 }
 
 /// The rule whose exact witness alone is convinced, where that is acted upon.
@@ -188,6 +177,8 @@ fn sentences(reports: &[RuleReport]) -> String {
 /// What follows when a step stays undecided.
 fn undecided(pass: &mut Pass<'_>, run: Run) -> Phase {
     let (after, then) = pass.plan.analysis.undecided;
+    let hold = pass.plan.steps.get(run.step).map(|step| step.hold);
+    let after = after.max(hold.unwrap_or_default());
     let waits = run
         .weight_since
         .is_none_or(|since| !pass.over(since, after));

@@ -1,4 +1,4 @@
-//! After a promotion: what serves now against what stable was like before.
+//! After a promotion, or a switch of all traffic: what serves now against what stable was like before.
 //!
 //! There is no second arm any more. So each rule that counts requests gets a limit, from the
 //! numbers of the run (from before it only where the run has too few: then an outage may be among
@@ -9,13 +9,15 @@
 //!
 //! Not here: the tests (`goal`), and how long the watch lasts (the decision).
 
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::goal::Goal;
 use super::rule::{Counts, Rule};
-use super::sample::{ArmCounts, Max, Question, Sample, Settings};
+use super::sample::{ArmCounts, Kind, Max, Question, Sample, Settings};
 use super::{Evidence, RuleReport};
 use crate::stats::Arm;
 
@@ -37,7 +39,59 @@ pub struct Limit {
     pub before: f64,
 }
 
+impl fmt::Display for Limit {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |share: f64| format!("{:.2}%", share * 100.0);
+        let (most, before) = (percent(self.max.share), percent(self.before));
+        write!(out, "{} at most {most}, {before} before", self.rule)
+    }
+}
+
+impl Settings {
+    /// The same with these limits: for what serves alone. What compares two arms is not asked then.
+    #[must_use]
+    pub fn limited(&self, limits: &[Limit]) -> Self {
+        let two_arms = |question: &Question| matches!(question.kind, Kind::Compare { .. });
+        let mut settings = self.clone();
+        settings.questions.retain(|question| !two_arms(question));
+        for question in &mut settings.questions {
+            let limit = limits.iter().find(|limit| limit.rule == question.name);
+            question.max = limit.map(|limit| limit.max).or(question.max);
+        }
+        settings
+    }
+}
+
 impl Evidence {
+    /// Whether enough was seen of stable for limits: each rule that counts requests saw a minute, and
+    /// a thousand of them or five minutes.
+    pub fn knows_stable(&self, settings: &Settings) -> bool {
+        let counted = settings.questions.iter().filter(|q| counts_requests(q));
+        let mut seen = counted.map(|question| self.rules.iter().find(|r| r.name == question.name));
+        seen.all(|rule| rule.is_some_and(Rule::knows_stable))
+    }
+
+    /// The rules that could say nothing without a second arm: they have no limit, and need one.
+    pub fn without_limit(&self, settings: &Settings) -> Vec<String> {
+        let limits = self.limits(settings);
+        let known = |name: &str| limits.iter().any(|limit| limit.rule == name);
+        let counted = settings.questions.iter().filter(|q| counts_requests(q));
+        counted
+            .map(|question| question.name.clone())
+            .filter(|name| !known(name))
+            .collect()
+    }
+
+    /// From now on all requests are the canary's: it is held to what stable was like.
+    pub fn held_to(&mut self, limits: &[Limit]) {
+        for rule in &mut self.rules {
+            let limit = limits.iter().find(|limit| limit.rule == rule.name);
+            if let Some(limit) = limit {
+                rule.goal = Some(Goal::begin(limit.max));
+            }
+        }
+    }
+
     /// The limits that follow from what was seen of stable.
     pub fn limits(&self, settings: &Settings) -> Vec<Limit> {
         let rules = self.rules.iter();
@@ -107,6 +161,10 @@ impl RuleReport {
     }
 }
 
+fn counts_requests(question: &Question) -> bool {
+    matches!(question.kind, Kind::Proportion | Kind::Latency { .. })
+}
+
 /// As many requests as there are not.
 fn none_of(counts: &ArmCounts) -> ArmCounts {
     match counts {
@@ -169,7 +227,7 @@ fn share(before: Arm, question: &Question) -> Option<f64> {
 mod tests {
     use jiff::SignedDuration;
 
-    use super::super::{Kind, Verdict};
+    use super::super::Verdict;
     use super::*;
     use crate::stats::chance::Chance;
 

@@ -23,6 +23,12 @@ use super::times::{Terms, Times};
 
 /// A block may be this much shorter than configured: scrapes do not come to the millisecond.
 const NEARLY: f64 = 0.9;
+/// What stable is like takes so many seconds at least to see,
+const LEAST_SECONDS: f64 = 60.0;
+/// so many requests,
+const ENOUGH_REQUESTS: f64 = 1000.0;
+/// or so many seconds, however few requests there are.
+const LONG_SECONDS: f64 = 300.0;
 
 /// State of one rule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -432,6 +438,12 @@ impl Rule {
         } else {
             Verdict::Undecided
         })
+    }
+
+    /// Whether enough of stable was seen to say what it is like.
+    pub(super) fn knows_stable(&self) -> bool {
+        let long = self.seconds >= LONG_SECONDS;
+        self.seconds >= LEAST_SECONDS && (long || self.requests >= ENOUGH_REQUESTS)
     }
 
     /// Requests per second, both arms, over all samples; `None` without traffic.

@@ -25,7 +25,7 @@ pub use propose::reference;
 pub use traffic::{Harm, Stream, Usual};
 
 use crate::rollout::LEAST_STEP;
-use crate::rollout::evidence::{Evidence, Patience, Settings};
+use crate::rollout::evidence::{Evidence, Limit, Patience, Settings};
 use crate::rollout::plan::{Plan, Step};
 use found::Search;
 pub(super) use many::each;
@@ -43,6 +43,8 @@ const SLOWER: [f64; 3] = [1.5, 2.0, 5.0];
 const LONGEST: f64 = 4_000.0;
 /// The same within one step.
 const LONGEST_STEP: f64 = 900.0;
+/// A switch waits no longer to see what stable is like.
+const SWITCH_MINUTES: usize = 5;
 /// How much is played of a canary that does harm, to a healthy one.
 const PART: u64 = 3;
 
@@ -63,6 +65,9 @@ pub struct Traffic {
 pub struct Forecast {
     /// What a promotion can exclude.
     pub patience: Patience,
+    /// What a release is held to once all traffic is switched to it, where the plan has a switch.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<Limit>,
     /// A release that is as good as stable.
     pub healthy: Outcome,
     /// Each step by itself.
@@ -157,7 +162,15 @@ pub struct Proposed {
 pub fn forecast(plan: &Plan, settings: &Settings, traffic: &Traffic, effort: Effort) -> Forecast {
     let longest: f64 = plan.steps.iter().map(|step| longest(plan, step)).sum();
     let every = traffic.every.max(longest / LONGEST);
-    let settings = &asked(settings, traffic, every);
+    let settings = asked(settings, traffic, every);
+    let limits = match plan.switch {
+        Some(_) => limits(&settings, traffic, effort.seed),
+        None => Vec::new(),
+    };
+    let settings = &match plan.switch {
+        Some(_) => settings.limited(&limits),
+        None => settings,
+    };
     let traffic = &Traffic {
         every,
         pods: traffic.pods,
@@ -174,6 +187,7 @@ pub fn forecast(plan: &Plan, settings: &Settings, traffic: &Traffic, effort: Eff
     let steps = steps(&scene, traffic, &healthy);
     Forecast {
         patience: patience(&scene, traffic),
+        limits,
         healthy: outcome(&healthy, &End::Promoted),
         harms: harms(&scene, traffic),
         proposal: proposal(&scene, traffic, &steps),
@@ -192,6 +206,22 @@ fn asked(settings: &Settings, traffic: &Traffic, every: f64) -> Settings {
     settings.questions.retain(|question| seen(&question.name));
     settings.block = settings.block.max(Duration::from_secs_f64(every));
     settings
+}
+
+/// What stable is like before a switch, as limits.
+fn limits(settings: &Settings, traffic: &Traffic, seed: u64) -> Vec<Limit> {
+    let mut stage = Stage::healthy(&traffic.streams, traffic.every);
+    let mut chance = chance::Chance::of(seed, 0);
+    let mut evidence = Evidence::begin(settings);
+    for _ in 0..SWITCH_MINUTES {
+        for sample in stage.stretch(60.0, 0.0, &mut chance) {
+            evidence.baseline(settings, sample);
+        }
+        if evidence.knows_stable(settings) {
+            break;
+        }
+    }
+    evidence.limits(settings)
 }
 
 fn patience(scene: &Scene<'_>, traffic: &Traffic) -> Patience {
@@ -340,7 +370,7 @@ pub(super) fn tolerated(settings: &Settings, rule: &str, usual: &Usual, harm: Ha
 /// Steps that would show something by the first rule, where the present ones do not.
 fn proposal(scene: &Scene<'_>, traffic: &Traffic, steps: &[StepForecast]) -> Option<Vec<Proposed>> {
     let shows = |step: &StepForecast| step.rules.first().is_none_or(|rule| rule.shows);
-    if steps.iter().all(shows) {
+    if scene.plan.switch.is_some() || steps.iter().all(shows) {
         return None;
     }
     let stream = traffic.streams.first()?;

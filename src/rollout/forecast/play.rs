@@ -192,6 +192,8 @@ impl<'a> Play<'a> {
 
     fn undecided(&mut self, verdicts: &[Verdict], now: Timestamp) -> Option<End> {
         let (after, then) = self.plan.analysis.undecided;
+        let hold = self.plan.steps.get(self.step).map(|step| step.hold);
+        let after = after.max(hold.unwrap_or_default());
         if elapsed(self.since, now) < after {
             return None;
         }

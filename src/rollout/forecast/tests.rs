@@ -51,7 +51,9 @@ pub(in crate::rollout) fn plan(steps: &[(u8, u64)]) -> Plan {
         config_changes: ConfigChanges::Report,
         known_good: KnownGood::Canary,
         smoke: Vec::new(),
+        smoke_after: Vec::new(),
         suspended: false,
+        switch: None,
         moved_to: None,
     }
 }
@@ -414,6 +416,7 @@ fn observation(now: Timestamp, samples: Vec<Sample>, weight: u8) -> Observation 
             desired: None,
         },
         smoked: None,
+        smoked_after: None,
         gate: Gate::default(),
     }
 }

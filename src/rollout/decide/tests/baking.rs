@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::model::{Health, Model, revision};
 use crate::rollout::decide::decide;
-use crate::rollout::observation::GateMode;
+use crate::rollout::observation::{GateMode, Smoked};
 use crate::rollout::reason::{Outcome, Reason};
 use crate::rollout::state::Phase;
 
@@ -218,4 +218,60 @@ fn in_mode_paused_the_deployment_is_shut_while_it_bakes_and_opened_to_go_back() 
     assert!(model.until(30, |model| ended(model, "v2", Outcome::RolledBack)));
     assert_eq!(model.target.revision, revision("v1"));
     assert!(model.target.serving(&revision("v2")).is_none());
+}
+
+/// A revision `v2` that serves and whose smoke tests after the promotion are being made.
+fn tested(bake: Option<u64>) -> Model {
+    let mut model = Model::idle();
+    model.terms.plan.bake = bake.map(Duration::from_secs);
+    model.terms.plan.smoke = vec!["before".to_owned()];
+    model.terms.plan.smoke_after = vec!["login".to_owned()];
+    model.smoked = Some(good("before"));
+    model.apply("v2");
+    assert!(model.until(600, bakes));
+    assert!(model.until(3, |model| model.smoke_asked == ["login"]));
+    model
+}
+
+fn good(test: &str) -> Smoked {
+    let sentence = format!("{test}: 1 of 1 good");
+    Smoked::Passed { sentence }
+}
+
+#[test]
+fn a_promoted_revision_waits_for_its_smoke_tests_with_and_without_a_watch() {
+    for bake in [None, Some(60)] {
+        let mut model = tested(bake);
+        assert!(!model.until(120, |model| !bakes(model)), "{bake:?}");
+        assert_eq!(model.state.stable, Some(revision("v1")));
+        model.smoked_after = Some(good("login"));
+        assert!(model.until(5, |model| ended(model, "v2", Outcome::Promoted)));
+        assert_eq!(model.state.stable, Some(revision("v2")));
+    }
+    let mut quick = tested(Some(60));
+    quick.smoked_after = Some(good("login"));
+    assert!(!quick.until(50, |model| !bakes(model)), "the watch goes on");
+}
+
+#[test]
+fn a_promoted_revision_that_fails_its_smoke_tests_is_taken_back() {
+    let mut model = tested(None);
+    model.smoked_after = Some(Smoked::Failed {
+        sentence: "login: 0 of 3 good".to_owned(),
+    });
+    assert!(model.until(60, |model| ended(model, "v2", Outcome::RolledBack)));
+    assert_eq!(reason(&model), "Smoke");
+    back_on_v1(&model);
+}
+
+#[test]
+fn smoke_tests_that_cannot_be_made_wait_for_somebody() {
+    let mut model = tested(None);
+    let why = "there is no smoke test \"login\"".to_owned();
+    model.smoked_after = Some(Smoked::Hindered { why });
+    assert!(!model.until(100, |model| !bakes(model)));
+    let hindered = told(&model).into_iter().filter(|it| *it == "SmokeHindered");
+    assert_eq!(hindered.count(), 1);
+    model.ask("promote");
+    assert!(model.until(3, |model| ended(model, "v2", Outcome::Promoted)));
 }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
 use super::model::{Health, Model};
+use super::switching::switched;
 use crate::rollout::action::Action;
 use crate::rollout::decide::decide;
 use crate::rollout::evidence::Verdict;
@@ -61,6 +62,11 @@ fn happens() -> impl Strategy<Value = Happens> {
 /// Whether and how long a promoted revision is watched on.
 fn bake() -> impl Strategy<Value = Option<Duration>> {
     proptest::option::of((5..60_u64).prop_map(Duration::from_secs))
+}
+
+/// Whether all traffic is switched at once, and by whose leave.
+fn switch() -> impl Strategy<Value = Option<bool>> {
+    prop_oneof![2 => Just(None), 1 => any::<bool>().prop_map(Some)]
 }
 
 fn let_happen(model: &mut Model, what: &Happens) {
@@ -265,9 +271,13 @@ proptest! {
     fn the_invariants_hold_whatever_happens(
         events in proptest::collection::vec(happens(), 1..60),
         bake in bake(),
+        switch in switch(),
     ) {
         let mut model = Model::idle();
         model.terms.plan.bake = bake;
+        if let Some(approval) = switch {
+            switched(&mut model, approval);
+        }
         for event in &events {
             let_happen(&mut model, event);
         }
@@ -278,9 +288,13 @@ proptest! {
     fn every_schedule_comes_to_rest(
         events in proptest::collection::vec(happens(), 1..40),
         bake in bake(),
+        switch in switch(),
     ) {
         let mut model = Model::idle();
         model.terms.plan.bake = bake;
+        if let Some(approval) = switch {
+            switched(&mut model, approval);
+        }
         for event in &events {
             let_happen(&mut model, event);
         }
@@ -294,6 +308,7 @@ proptest! {
             Phase::Failed => model.canary.is_none() && model.route.is_none(),
             // A canary that did harm for a while at the first step stays in doubt for a person.
             Phase::Held { why, .. } => why.needs_person() || *why == HeldWhy::Undecided,
+            Phase::AwaitingApproval(_) => true,
             _ => false,
         };
         prop_assert!(model.until(3600, rests), "still {:?}", model.state.phase);

@@ -12,3 +12,4 @@ mod going_back;
 mod invariants;
 mod model;
 mod stories;
+mod switching;

@@ -89,7 +89,9 @@ pub fn terms() -> Terms {
             config_changes: ConfigChanges::Report,
             known_good: KnownGood::Promote,
             smoke: Vec::new(),
+            smoke_after: Vec::new(),
             suspended: false,
+            switch: None,
             moved_to: None,
         },
         tuning: Tuning::default(),
@@ -123,6 +125,7 @@ pub struct Model {
     pub requests: Vec<Request>,
     /// What the smoke tests came to, and those that were asked for.
     pub smoked: Option<Smoked>,
+    pub smoked_after: Option<Smoked>,
     pub smoke_asked: Vec<String>,
     /// Whether metrics come.
     pub metrics: bool,
@@ -173,6 +176,7 @@ impl Model {
             deleting: false,
             requests: Vec::new(),
             smoked: None,
+            smoked_after: None,
             smoke_asked: Vec::new(),
             metrics: true,
             baseline: true,
@@ -263,6 +267,7 @@ impl Model {
             },
             metrics: self.metrics(),
             smoked: self.smoked.clone(),
+            smoked_after: self.smoked_after.clone(),
             gate: self.gate.clone(),
             kept: self.kept.clone(),
         }
@@ -419,7 +424,7 @@ impl Model {
             Action::KeepDesired { revision } => self.kept.desired = Some(revision.clone()),
             Action::DropDesired => self.kept.desired = None,
             Action::Restart { id } => self.target.restarted_for = Some(id.clone()),
-            Action::Smoke { tests } => self.smoke_asked.clone_from(tests),
+            Action::Smoke { tests, .. } => self.smoke_asked.clone_from(tests),
             Action::ClearRequest { id } => self.requests.retain(|request| request.id != *id),
         }
     }
