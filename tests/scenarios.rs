@@ -97,7 +97,6 @@ scenarios! {
     gate_27_a_restart_when_idle: "gate/27-a-restart-when-idle.yaml",
     gate_28_a_network_policy: "gate/28-a-network-policy.yaml",
     gate_29_known_good_again: "gate/29-known-good-again.yaml",
-    limits_a_first_install: "limits/a-first-install.yaml",
     limits_a_switch_without_a_baseline: "limits/a-switch-without-a-baseline.yaml",
     traffic_two_ingresses_on_one_service: "traffic/two-ingresses-on-one-service.yaml",
 }
