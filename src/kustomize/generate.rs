@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::build::join;
 use super::file::{Generator, Kustomization};
 use super::labels::refer;
-use super::{Error, Files, text};
+use super::{Error, Files, mapping, put, text};
 
 /// Marks what gets its name from its content when all is built.
 const GENERATED: &str = "sluice.dev/generated";
@@ -36,10 +36,10 @@ pub(super) fn generate(
         match (generator.behavior.as_str(), there) {
             ("merge", Some(object)) => {
                 for (key, value) in data {
-                    object["data"][key] = value;
+                    put(object, &["data"], &key, value);
                 }
             }
-            ("replace", Some(object)) => object["data"] = Value::Object(data),
+            ("replace", Some(object)) => put(object, &[], "data", Value::Object(data)),
             ("merge" | "replace", None) => {
                 let why = format!(
                     "{kind}/{} to {} is not there",
@@ -58,10 +58,20 @@ fn object(kind: &str, generator: &Generator, data: Map<String, Value>, keep: boo
         "apiVersion": "v1", "kind": kind, "metadata": {"name": generator.name}, "data": data,
     });
     if !generator.namespace.is_empty() {
-        object["metadata"]["namespace"] = json!(generator.namespace);
+        put(
+            &mut object,
+            &["metadata"],
+            "namespace",
+            json!(generator.namespace),
+        );
     }
     if !keep {
-        object["metadata"]["annotations"] = json!({GENERATED: "true"});
+        put(
+            &mut object,
+            &["metadata", "annotations"],
+            GENERATED,
+            json!("true"),
+        );
     }
     object
 }
@@ -120,8 +130,8 @@ pub(super) fn name_by_content(objects: &mut [Value]) {
         let kind = text(object, &["kind"]).to_owned();
         let old = text(object, &["metadata", "name"]).to_owned();
         let new = format!("{old}-{suffix}");
-        object["metadata"]["name"] = json!(new);
-        unmark(&mut object["metadata"]);
+        put(object, &["metadata"], "name", json!(new));
+        unmark(object);
         renamed.insert((kind, old), new);
     }
     for object in objects {
@@ -131,14 +141,15 @@ pub(super) fn name_by_content(objects: &mut [Value]) {
     }
 }
 
-fn unmark(metadata: &mut Value) {
-    let Some(annotations) = metadata["annotations"].as_object_mut() else {
+fn unmark(object: &mut Value) {
+    let Some(metadata) = mapping(object, &["metadata"]) else {
+        return;
+    };
+    let Some(Value::Object(annotations)) = metadata.get_mut("annotations") else {
         return;
     };
     annotations.remove(GENERATED);
-    if annotations.is_empty()
-        && let Some(metadata) = metadata.as_object_mut()
-    {
+    if annotations.is_empty() {
         metadata.remove("annotations");
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::file::{Image, Kustomization};
-use super::templates;
+use super::{put, templates};
 
 /// Each image of each pod.
 pub(super) fn all(this: &Kustomization, objects: &mut [Value]) {
@@ -12,7 +12,9 @@ pub(super) fn all(this: &Kustomization, objects: &mut [Value]) {
             continue;
         };
         for list in ["containers", "initContainers", "ephemeralContainers"] {
-            let Some(containers) = template["spec"].get_mut(list).and_then(Value::as_array_mut)
+            let Some(containers) = template
+                .pointer_mut(&format!("/spec/{list}"))
+                .and_then(Value::as_array_mut)
             else {
                 continue;
             };
@@ -43,7 +45,8 @@ fn pin(images: &[Image], container: &mut Value) {
             (digest, None) => format!("@{digest}"),
             (digest, Some(tag)) => format!(":{tag}@{digest}"),
         };
-        container["image"] = json!(format!("{name}{tail}"));
+        let image = json!(format!("{name}{tail}"));
+        put(container, &[], "image", image);
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::file::Kustomization;
-use super::{templates, text};
+use super::{put, templates, text};
 
 /// Kinds that belong to no namespace, or name one.
 const CLUSTER: [&str; 8] = [
@@ -27,7 +27,7 @@ pub(super) fn all(this: &Kustomization, objects: &mut [Value]) {
     }
     for object in objects {
         if !this.namespace.is_empty() && !CLUSTER.contains(&text(object, &["kind"])) {
-            object["metadata"]["namespace"] = json!(this.namespace);
+            put(object, &["metadata"], "namespace", json!(this.namespace));
         }
         label(object, &this.common_labels, true, true);
         for labels in &this.labels {
@@ -39,22 +39,15 @@ pub(super) fn all(this: &Kustomization, objects: &mut [Value]) {
                 selectors || labels.include_templates,
             );
         }
-        set(
-            &mut object["metadata"],
-            "annotations",
-            &this.common_annotations,
-        );
+        let annotations = ["metadata", "annotations"];
+        set(object, &annotations, &this.common_annotations);
         if let Some(template) = templates(object) {
-            set(
-                &mut template["metadata"],
-                "annotations",
-                &this.common_annotations,
-            );
+            set(template, &annotations, &this.common_annotations);
         }
         for replicas in &this.replicas {
             let named = text(object, &["metadata", "name"]) == replicas.name;
-            if named && object["spec"].get("template").is_some() {
-                object["spec"]["replicas"] = json!(replicas.count);
+            if named && object.pointer("/spec/template").is_some() {
+                put(object, &["spec"], "replicas", json!(replicas.count));
             }
         }
     }
@@ -72,7 +65,7 @@ fn rename(objects: &mut [Value], name: impl Fn(&str) -> String) {
             continue;
         }
         let new = name(&old);
-        object["metadata"]["name"] = json!(new);
+        put(object, &["metadata"], "name", json!(new));
         renamed.insert((kind, old), new);
     }
     for object in objects {
@@ -86,37 +79,33 @@ fn label(object: &mut Value, pairs: &BTreeMap<String, String>, selectors: bool, 
     if pairs.is_empty() {
         return;
     }
-    set(&mut object["metadata"], "labels", pairs);
+    set(object, &["metadata", "labels"], pairs);
     if selectors {
         match text(object, &["kind"]) {
-            "Service" => set(&mut object["spec"], "selector", pairs),
+            "Service" => set(object, &["spec", "selector"], pairs),
             "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" => {
-                set(&mut object["spec"]["selector"], "matchLabels", pairs);
+                set(object, &["spec", "selector", "matchLabels"], pairs);
             }
             _ => {}
         }
     }
     if template && let Some(template) = templates(object) {
-        set(&mut template["metadata"], "labels", pairs);
+        set(template, &["metadata", "labels"], pairs);
     }
 }
 
-fn set(within: &mut Value, field: &str, pairs: &BTreeMap<String, String>) {
-    if pairs.is_empty() {
-        return;
-    }
-    if !within[field].is_object() {
-        within[field] = Value::Object(Map::new());
-    }
+fn set(object: &mut Value, keys: &[&str], pairs: &BTreeMap<String, String>) {
     for (key, value) in pairs {
-        within[field][key] = json!(value);
+        put(object, keys, key, json!(value));
     }
 }
 
 /// Gives the ConfigMaps, Secrets, accounts and claims that a pod template names their new names.
 pub(super) fn refer(object: &mut Value, new: &dyn Fn(&str, &str) -> Option<String>) {
     if let Some(template) = templates(object) {
-        refer_within(&mut template["spec"], new);
+        if let Some(spec) = template.get_mut("spec") {
+            refer_within(spec, new);
+        }
     }
 }
 
@@ -140,7 +129,7 @@ fn refer_within(value: &mut Value, new: &dyn Fn(&str, &str) -> Option<String>) {
                     .and_then(Value::as_str)
                     .and_then(|old| new(kind, old))
                 {
-                    inner[key] = json!(name);
+                    put(inner, &[], key, json!(name));
                 }
             }
             let account = fields.get("serviceAccountName").and_then(Value::as_str);

@@ -24,7 +24,7 @@ mod sources;
 pub use build::{build, join};
 pub use sources::{Disk, Rewritten, Tracked};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// An image without its tag and digest.
 pub fn image_name(image: &str) -> &str {
@@ -74,6 +74,29 @@ impl Error {
 fn text<'a>(object: &'a Value, keys: &[&str]) -> &'a str {
     let found = keys.iter().try_fold(object, |object, key| object.get(key));
     found.and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The mapping at `keys`, made where there is nothing; none where people wrote something else.
+fn mapping<'a>(object: &'a mut Value, keys: &[&str]) -> Option<&'a mut Map<String, Value>> {
+    let mut at = object;
+    for key in keys {
+        at = filled(at)?.entry(*key).or_insert(Value::Null);
+    }
+    filled(at)
+}
+
+fn filled(value: &mut Value) -> Option<&mut Map<String, Value>> {
+    if value.is_null() {
+        *value = Value::Object(Map::new());
+    }
+    value.as_object_mut()
+}
+
+/// Puts a field into the mapping at `keys`, if that is one.
+fn put(object: &mut Value, keys: &[&str], field: &str, value: Value) {
+    if let Some(fields) = mapping(object, keys) {
+        fields.insert(field.to_owned(), value);
+    }
 }
 
 /// The pod template's metadata and spec within a workload, wherever its kind keeps it.

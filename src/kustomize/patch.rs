@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::build::{documents, join};
 use super::file::{Kustomization, Patch, Target};
 use super::merge::merge;
-use super::{Error, Files, text};
+use super::{Error, Files, put, text};
 
 /// Groups whose kinds merge by Kubernetes' keys.
 const BUILT_IN: [&str; 5] = [
@@ -116,7 +116,8 @@ fn laid_over(
     for object in objects.iter_mut().filter(|object| fits(object)) {
         let kept = (object["kind"].clone(), object["metadata"]["name"].clone());
         merge(object, patch, is_built_in(object));
-        (object["kind"], object["metadata"]["name"]) = kept;
+        put(object, &[], "kind", kept.0);
+        put(object, &["metadata"], "name", kept.1);
     }
     Ok(())
 }
