@@ -191,8 +191,9 @@ pub fn apply(
             subresource: String::new(),
             time: writer.time.clone(),
         };
+        let all = compare(&hollow::object(kind), &base, shape).set;
         managers.push(Manager {
-            fields: scoped(Fields::of(&base, shape), kind, &owner),
+            fields: scoped(all, kind, &owner),
             ..fresh(kind, &owner, "Update")
         });
     }
