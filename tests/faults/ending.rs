@@ -66,7 +66,9 @@ fn idle(newest: &str, mirror: &Mirror, state: &Value, live: &str, paused: bool) 
         return Some(format!("idle on {live}, but it does not serve alone"));
     }
     let ended = state["last_run"]["revision"]["images"][0] == newest
-        || state["failed"]["revision"]["images"][0] == newest;
+        || state["failed"]["revision"]["images"][0] == newest
+        // A person went back, and let what was left be tried again, which nobody applied since.
+        || state["last_run"]["reason"] == "WentBack";
     if live != newest && !ended {
         return Some(format!(
             "{newest} was applied last, but {live} serves and nothing says why"

@@ -118,6 +118,10 @@ impl World {
         {
             let mut checker = self.checker();
             checker.unwanted = replicas == 0;
+            if replicas == 0 {
+                let tried = checker.tried();
+                checker.starved.insert(tried);
+            }
             checker.wanted_since = now;
         }
         // As a tool that owns the field, so that the next release keeps it.

@@ -191,6 +191,23 @@ fn notice_bypass(pass: &mut Pass<'_>) {
     }
 }
 
+/// A kept template is not given back when another one went out while nothing was guarded.
+fn forget_what_is_older(pass: &mut Pass<'_>) {
+    let (Some(desired), Some(target)) = (pass.state.desired.clone(), pass.target()) else {
+        return;
+    };
+    let stable = pass.state.stable.as_ref();
+    let known = desired.same(&target.revision) || stable.is_some_and(|s| s.same(&target.revision));
+    if target.guarded || target.paused || known {
+        return;
+    }
+    drop_desired(pass);
+    pass.tell(Reason::SetAside {
+        revision: desired,
+        how: "another template was applied while nothing was guarded".to_owned(),
+    });
+}
+
 /// Puts back to stable, takes the gate away, lets go. Never forward.
 pub(super) fn suspended(pass: &mut Pass<'_>) -> Phase {
     if !detached(pass) {
@@ -199,6 +216,7 @@ pub(super) fn suspended(pass: &mut Pass<'_>) -> Phase {
     if clear_leftovers(pass) {
         return Phase::Suspended;
     }
+    forget_what_is_older(pass);
     // Only what was adopted is ours to open: another Rollout may hold this Deployment.
     let Some(target) = pass.target().filter(|target| ours(pass, target)) else {
         if pass.state.target.is_some() {

@@ -187,6 +187,28 @@ fn only_a_rollout_that_is_deleted_lets_go_of_its_finalizer() {
 }
 
 #[test]
+fn what_is_applied_while_nothing_is_guarded_is_newer_than_what_is_kept() {
+    for (live, guarded, kept) in [
+        ("v1", false, true),
+        ("v2", false, true),
+        ("v3", true, true),
+        ("v3", false, false),
+    ] {
+        let mut model = Model::idle();
+        model.terms.plan.suspended = true;
+        model.state.phase = Phase::Suspended;
+        model.state.desired = Some(revision("v2"));
+        let decision = decided(&model, |seen| {
+            seen.kept.desired = Some(revision("v2"));
+            let target = seen.target.as_mut().unwrap();
+            (target.guarded, target.held_by) = (guarded, None);
+            target.revision = revision(live);
+        });
+        assert_eq!(decision.next.desired.is_some(), kept, "{live}, {guarded}");
+    }
+}
+
+#[test]
 fn what_serves_instead_of_a_stable_that_nobody_knows_is_stable_if_it_is_ready() {
     let model = Model::idle();
     for (ready, known, taken) in [
