@@ -102,10 +102,8 @@ fn set(object: &mut Value, keys: &[&str], pairs: &BTreeMap<String, String>) {
 
 /// Gives the ConfigMaps, Secrets, accounts and claims that a pod template names their new names.
 pub(super) fn refer(object: &mut Value, new: &dyn Fn(&str, &str) -> Option<String>) {
-    if let Some(template) = templates(object) {
-        if let Some(spec) = template.get_mut("spec") {
-            refer_within(spec, new);
-        }
+    if let Some(spec) = templates(object).and_then(|template| template.get_mut("spec")) {
+        refer_within(spec, new);
     }
 }
 
