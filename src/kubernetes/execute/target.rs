@@ -90,26 +90,35 @@ impl Executor {
         Ok(())
     }
 
-    /// Hands the template's fields to whoever applies it. Without that only the next apply is harder.
+    /// Hands the template's fields to whoever applies it, again if the Deployment's controller wrote its
+    /// status in between. Without that only the next apply is harder.
     async fn hand_back(&self, order: Order<'_>, written: &Deployment) {
-        let Some(managers) = ownership::handed_back(written.managed_fields()) else {
-            return;
-        };
-        let patch = [
-            json!({
-                "op": "test", "path": "/metadata/resourceVersion", "value": written.resource_version(),
-            }),
-            json!({"op": "replace", "path": "/metadata/managedFields", "value": managers}),
-        ];
         let api: Api<Deployment> = self.api(&order.plan.namespace);
         let doing = "handing the template's fields back";
-        if let Err(error) = self.json_patch(doing, &api, order, &patch).await {
+        let mut seen = written.clone();
+        for _ in 0..TRIES {
+            let Some(managers) = ownership::handed_back(seen.managed_fields()) else {
+                return;
+            };
+            let patch = [
+                json!({
+                    "op": "test", "path": "/metadata/resourceVersion", "value": seen.resource_version(),
+                }),
+                json!({"op": "replace", "path": "/metadata/managedFields", "value": managers}),
+            ];
+            let Err(error) = self.json_patch(doing, &api, order, &patch).await else {
+                return;
+            };
             let error = causes::told(&error);
             tracing::debug!(
                 namespace = order.plan.namespace,
                 rollout = order.plan.name,
                 error
             );
+            match within(doing, api.get(&order.plan.target)).await {
+                Ok(now) if now.spec.template == written.spec.template => seen = now,
+                _ => return,
+            }
         }
     }
 
