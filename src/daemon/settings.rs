@@ -266,10 +266,14 @@ const KEYS: &[(&str, bool)] = &[
     ("git.timeout", false),
     ("git.maxDownload", false),
     ("git.imageAutomation", false),
+    ("git.local", false),
     ("git.forge.kind", false),
     ("git.forge.api", false),
     ("git.forge.host", false),
     ("git.forge.tokenFile", false),
+    ("git.forge.app.id", false),
+    ("git.forge.app.installation", false),
+    ("git.forge.app.privateKeyFile", false),
     ("alerts.tokenFile", false),
     ("alerts.matchers", true),
     ("access.tokenReview", false),
@@ -526,7 +530,7 @@ fn log(reader: &mut Reader, root: &Section) -> Log {
 mod tests {
     use super::*;
     use crate::daemon::remedy::ImageAutomation;
-    use crate::git::forge::{Account, Kind};
+    use crate::git::forge::{Account, Kind, Token};
     use crate::history::Place;
     use crate::people::sender::Kind as To;
     use crate::people::slack::Slack;
@@ -689,8 +693,9 @@ mod tests {
                 kind: Some(Kind::Gitea),
                 api: Some("https://git.example/api/v1".to_owned()),
                 host: Some("code.example".to_owned()),
-                token_file: "etc/token".into(),
+                token: Token::File("etc/token".into()),
             }),
+            local: true,
             image_automation: ImageAutomation::Suspend,
         }
     }
@@ -718,6 +723,7 @@ git:
   timeout: 30s
   maxDownload: 64
   imageAutomation: suspend
+  local: true
   forge: {kind: gitea, api: 'https://git.example/api/v1/', host: code.example, tokenFile: token}
 alerts: {tokenFile: alerts-token, matchers: ['severity=critical']}
 evidence:

@@ -26,7 +26,7 @@ use super::pipeline::{Deliver, Environment, Pipeline};
 use super::places::Service;
 use super::version::Version;
 use crate::git::forge::{Forge, Place, Proposal, State};
-use crate::git::{self, Committer, Copy, Limits, Pushed, Signer};
+use crate::git::{self, Committer, Copy, Limits, Pushed, Signer, Tokens};
 
 /// Fresh starts after others pushed.
 const TRIES: usize = 5;
@@ -311,7 +311,8 @@ impl Desk<'_> {
             Some(account) => {
                 let remote = access::remote(self.pipeline, copy.branch())?;
                 let forge = Place::of(&remote.at, account).and_then(|place| {
-                    Forge::new(place, account, remote.authority.as_deref(), self.now)
+                    let when = (&Tokens::default(), self.now);
+                    Forge::new(place, account, remote.authority.as_deref(), when)
                 });
                 let wanted = Proposal {
                     branch: branch.clone(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::pipeline::{Cluster, Deliver, Environment, Gates, Pipeline, Problem, Source};
 use super::places::Service;
 use crate::git::Address;
-use crate::git::forge::{Account, Kind as ForgeKind};
+use crate::git::forge::{Account, Kind as ForgeKind, Token};
 use crate::kustomize::join;
 use crate::yaml::{Kind, Node, Place};
 
@@ -166,7 +166,7 @@ impl Reader {
             kind,
             api: self.text(section, "api"),
             host: self.text(section, "host"),
-            token_file: self.file(section, "tokenFile")?,
+            token: Token::File(self.file(section, "tokenFile")?),
         })
     }
 

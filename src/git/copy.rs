@@ -186,7 +186,12 @@ impl Copy {
     fn fetch_branch(&self, branch: &str, depth: usize) -> Result<Option<Oid>, Error> {
         let from = format!("refs/heads/{branch}");
         let kept = format!("refs/remotes/origin/{branch}");
-        let depth = i32::try_from(depth).unwrap_or(i32::MAX);
+        // Of a local repository libgit2 fetches all or nothing.
+        let depth = if self.remote.at.is_local() {
+            0
+        } else {
+            i32::try_from(depth).unwrap_or(i32::MAX)
+        };
         let there = self.line.over("fetching", || {
             let mut options = FetchOptions::new();
             options

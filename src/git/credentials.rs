@@ -2,7 +2,7 @@
 //!
 //! Keys, as in Flux's `GitRepository` documentation: `username` and `password` (basic),
 //! `bearerToken`, `identity` with `known_hosts` and optionally `password` (SSH), `ca.crt` or
-//! `caFile`. A GitHub App is refused by name: give a token instead.
+//! `caFile`; `githubAppID`, `githubAppInstallationID` and `githubAppPrivateKey` with optionally `githubAppBaseURL`.
 //!
 //! Secrets are kept in a type that prints `[REDACTED]` and is wiped when dropped.
 
@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use secrecy::SecretString;
 
+use super::app::{App, GITHUB};
 use super::error::Error;
 
 /// How we say who we are.
@@ -26,6 +27,8 @@ pub enum Credentials {
     },
     /// `Authorization: Bearer`.
     Bearer(SecretString),
+    /// A GitHub App, of which a token is wanted first (`app::Tokens`).
+    App(App),
     /// A key for SSH and the hosts that are known.
     Ssh {
         /// The private key, in OpenSSH's or PEM's form.
@@ -53,8 +56,7 @@ impl Credentials {
     pub fn from_secret(data: &BTreeMap<String, Vec<u8>>) -> Result<Self, Error> {
         let keys = Keys(data);
         if data.contains_key("githubAppID") {
-            let why = "found a GitHub App, want username and password, or bearerToken";
-            return Err(wrong("githubAppID", why));
+            return keys.app().map(Self::App);
         }
         if data.contains_key("identity") {
             return Ok(Self::Ssh {
@@ -95,6 +97,17 @@ impl Keys<'_> {
         }
     }
 
+    fn app(&self) -> Result<App, Error> {
+        let enterprise = self.text("githubAppBaseURL")?;
+        let enterprise = enterprise.map(|base| format!("{}/api/v3", base.trim_end_matches('/')));
+        Ok(App {
+            id: self.need("githubAppID")?,
+            installation: self.need("githubAppInstallationID")?,
+            key: self.need("githubAppPrivateKey")?.into(),
+            api: enterprise.unwrap_or_else(|| GITHUB.to_owned()),
+        })
+    }
+
     fn need(&self, key: &'static str) -> Result<String, Error> {
         match self.text(key)? {
             Some(text) if !text.is_empty() => Ok(text),
@@ -127,6 +140,7 @@ mod tests {
             Ok(Credentials::Basic { .. }) => "basic",
             Ok(Credentials::Bearer(_)) => "bearer",
             Ok(Credentials::Ssh { .. }) => "ssh",
+            Ok(Credentials::App(_)) => "app",
             Err(_) => "error",
         }
     }
@@ -137,6 +151,13 @@ mod tests {
         assert_eq!(kind(&[]), "none");
         assert_eq!(kind(&[("username", "u"), ("password", "p")]), "basic");
         assert_eq!(kind(&[("bearerToken", "t")]), "bearer");
+        let app = [
+            "githubAppID",
+            "githubAppInstallationID",
+            "githubAppPrivateKey",
+        ]
+        .map(|key| (key, "1"));
+        assert_eq!(kind(&app), "app");
         assert_eq!(kind(&[key, ("known_hosts", "h ssh-ed25519 A")]), "ssh");
     }
 
@@ -145,7 +166,7 @@ mod tests {
         let cases = [
             (secret(&[("identity", "k")]), "known_hosts"),
             (secret(&[("username", "u")]), "password"),
-            (secret(&[("githubAppID", "1")]), "found a GitHub App"),
+            (secret(&[("githubAppID", "1")]), "githubAppInstallationID"),
         ];
         for (data, key) in cases {
             let said = Credentials::from_secret(&data).unwrap_err().to_string();

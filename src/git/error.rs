@@ -43,6 +43,16 @@ pub enum Error {
         /// Its answer.
         why: String,
     },
+    /// A GitHub App has no token for us.
+    #[error("the GitHub App {app} is given no token by {at}: {why}")]
+    NoToken {
+        /// The App's ID.
+        app: String,
+        /// The API.
+        at: String,
+        /// Its answer, or why there is none.
+        why: String,
+    },
     /// The branch is not there.
     #[error("{at} has no branch {branch}")]
     NoBranch {
@@ -141,6 +151,7 @@ impl Error {
         match self {
             Self::Unreachable { .. }
             | Self::Refused { .. }
+            | Self::NoToken { .. }
             | Self::Moved { .. }
             | Self::TimedOut { .. } => true,
             Self::Forge(error) => error.may_pass(),

@@ -10,6 +10,7 @@
 //!
 //! Not here: what a path deploys (given as a `View`), and when to undo.
 
+mod app;
 mod commit;
 mod copy;
 mod credentials;
@@ -23,6 +24,7 @@ mod sign;
 mod transport;
 mod undo;
 
+pub use app::{App, GITHUB, Tokens};
 pub use commit::Committer;
 pub use copy::{Copy, Pushed};
 pub use credentials::Credentials;

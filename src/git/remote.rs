@@ -1,13 +1,16 @@
 //! Where a repository is, and who we are there.
 //!
 //! Addresses are kept in one form: `https://host[:port]/path` or `ssh://user@host[:port]/path`;
-//! the short `git@host:path` of SSH is turned into it. What stands before `@` in an HTTP URL is
+//! the short `git@host:path` of SSH is turned into it; or `file:///path`, for whoever allows that. What stands before `@` in an HTTP URL is
 //! taken out and used as credentials, so that no printed address holds a secret.
 //!
 //! Not here: the reading of Secrets (`credentials`).
 
 use std::fmt;
 
+use jiff::Timestamp;
+
+use super::app::Tokens;
 use super::credentials::Credentials;
 use super::error::Error;
 
@@ -39,6 +42,19 @@ impl Address {
             }
             _ => Err(wrong(text)),
         }
+    }
+
+    /// A repository in this machine's own file system, `file:///path`; none for anything else.
+    pub fn local(text: &str) -> Option<Self> {
+        text.starts_with("file:///").then(|| Self {
+            url: text.to_owned(),
+            ssh: false,
+        })
+    }
+
+    /// Whether it is in this machine's own file system.
+    pub fn is_local(&self) -> bool {
+        self.url.starts_with("file:")
     }
 
     /// As libgit2 takes it.
@@ -117,6 +133,27 @@ pub struct Remote {
     pub credentials: Credentials,
     /// Certificates (PEM) of the authority that is trusted besides the public ones.
     pub authority: Option<Vec<u8>>,
+}
+
+impl Remote {
+    /// The same with a token where the credentials are a GitHub App.
+    ///
+    /// # Errors
+    /// If the App is given none.
+    pub async fn signed_in(self, tokens: &Tokens, now: Timestamp) -> Result<Self, Error> {
+        let Credentials::App(app) = &self.credentials else {
+            return Ok(self);
+        };
+        let token = tokens.of(app, self.authority.as_deref(), now).await?;
+        let credentials = Credentials::Basic {
+            username: "x-access-token".to_owned(),
+            password: token,
+        };
+        Ok(Self {
+            credentials,
+            ..self
+        })
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@
 
 mod kinds;
 mod limit;
-mod load;
 mod query;
 mod template;
 mod yaml;
@@ -54,17 +53,6 @@ pub enum Kind {
     Compare(Compare),
     /// Whether the canary's number stays within bounds, from a query.
     Value(Bounds),
-    /// The share of bad answers to a smoke test that is sent to both arms in a loop.
-    Load(Load),
-}
-
-/// Synthetic load: a smoke test in a loop, whose results are requests of its arm.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Load {
-    /// The smoke test's name.
-    pub test: String,
-    /// Time between two tries; each is made of both arms at once.
-    pub every: Duration,
 }
 
 /// Rare events of each pod's containers: restarts, kills.
@@ -186,7 +174,7 @@ impl Rule {
             Kind::Proportion(proportion) => Some(&proportion.series),
             Kind::Latency(latency) => Some(&latency.series),
             Kind::Events(events) => Some(&events.series),
-            Kind::Compare(_) | Kind::Value(_) | Kind::Load(_) => None,
+            Kind::Compare(_) | Kind::Value(_) => None,
         }
     }
 
@@ -196,7 +184,7 @@ impl Rule {
             Kind::Proportion(proportion) => Some(proportion.series.metric.clone()),
             Kind::Latency(latency) => Some(format!("{}_bucket", latency.series.metric)),
             Kind::Events(events) => Some(events.series.metric.clone()),
-            Kind::Compare(_) | Kind::Value(_) | Kind::Load(_) => None,
+            Kind::Compare(_) | Kind::Value(_) => None,
         }
     }
 
@@ -206,7 +194,7 @@ impl Rule {
             Kind::Proportion(proportion) => &proportion.ignore,
             Kind::Latency(latency) => &latency.ignore,
             Kind::Events(events) => &events.ignore,
-            Kind::Compare(_) | Kind::Value(_) | Kind::Load(_) => &[],
+            Kind::Compare(_) | Kind::Value(_) => &[],
         }
     }
 }
@@ -337,7 +325,7 @@ mod tests {
             (
                 "about: share",
                 "abuot: share",
-                "r.yaml:2:3: errors.abuot: unknown key; known here are name, about, worseBy, max, proportion, latency, events, compare, value, load",
+                "r.yaml:2:3: errors.abuot: unknown key; known here are name, about, worseBy, max, proportion, latency, events, compare, value",
             ),
             (
                 "{{namespace}}",

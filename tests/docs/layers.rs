@@ -74,7 +74,6 @@ const MAY_USE: [(&str, &[&str]); 17] = [
             "sandbox",
             "kubernetes",
             "prometheus",
-            "smoke",
             "web",
             "telemetry",
             "rollout",

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's helpers may fail the test
 
+mod app;
 mod large;
 #[allow(dead_code)] // some of it is for tests/remedy
 mod repository;

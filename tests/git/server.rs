@@ -20,6 +20,8 @@ use tokio::task::JoinSet;
 
 /// `bot:token`, as a browser would send it.
 const BASIC: &str = "Basic Ym90OnRva2Vu";
+/// `x-access-token:token`, as GitHub takes an installation's token.
+const INSTALLATION: &str = "Basic eC1hY2Nlc3MtdG9rZW46dG9rZW4=";
 const BEARER: &str = "Bearer token";
 const BODY_LIMIT: usize = 64 << 20;
 
@@ -50,7 +52,11 @@ impl Http {
 
 async fn answer(State(folder): State<Arc<Path>>, request: Request) -> Response {
     let given = request.headers().get(header::AUTHORIZATION);
-    if !given.is_some_and(|given| given == BASIC || given == BEARER) {
+    if !given.is_some_and(|given| {
+        [BASIC, BEARER, INSTALLATION]
+            .iter()
+            .any(|known| given == known)
+    }) {
         return (StatusCode::UNAUTHORIZED, "who are you?").into_response();
     }
     let backend = backend(&folder, &request);

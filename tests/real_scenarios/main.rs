@@ -188,6 +188,9 @@ async fn play(
 ) -> Played {
     let began = Instant::now();
     accounts.create_namespace(&scenario.namespace).await;
+    if scenario.git.is_some() {
+        installed::git_revert(&accounts, &scenario.namespace).await;
+    }
     let speed = speed(&file);
     let stage = Real::start(&scenario, speed, accounts, daemon).await;
     let mut sink = Collected::default();

@@ -11,7 +11,6 @@ use futures::future::BoxFuture;
 use kube::Client;
 use kube::client::ClientBuilder;
 use serde_json::{Value, json};
-use sluice::cli::sandbox::applications;
 use sluice::cli::sandbox::keeper::{self, Keeper, With};
 use sluice::clock::Clock;
 use sluice::daemon::Clients;
@@ -62,13 +61,7 @@ impl Real {
         let transport = Transport::direct(world.routers.clone());
         world.spawn(&|user| accounts.client(user), transport, &stop, &mut parts);
         let days = BadDays::new(ACCOUNT);
-        let keeper = Keeper::new(with(
-            scenario,
-            clock,
-            &world,
-            &days,
-            (daemon, accounts.client("system:sandbox:router")),
-        ));
+        let keeper = Keeper::new(with(scenario, clock, &world, &days, daemon));
         if scenario.with_daemon {
             keeper.start().await.expect("the daemon");
         }
@@ -97,7 +90,7 @@ fn with(
     clock: Clock,
     world: &World,
     days: &BadDays,
-    (daemon, prober): (kube::Config, Client),
+    daemon: kube::Config,
 ) -> With {
     let mut overrides = json!({"cluster": {"namespaces": [scenario.namespace]}});
     if scenario.daemon.is_object() {
@@ -108,12 +101,8 @@ fn with(
         settings: keeper::settings(&overrides, &[]).expect("the daemon's settings"),
         clients: clients(daemon, days),
         clock,
-        targets: {
-            let world = world.clone();
-            Targets::Texts(Arc::new(move || world.metrics_texts()))
-        },
+        targets: Targets::Texts(Arc::new(move || world.metrics_texts())),
         page: None,
-        asker: applications::asker(prober, world.apps.clone(), clock),
     }
 }
 

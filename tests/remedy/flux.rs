@@ -188,6 +188,11 @@ impl Controller {
             head: head.to_owned(),
         };
         for object in build(&files, "apps/shop").unwrap() {
+            let object = if object["kind"] == "HelmRelease" {
+                rendered(&object)
+            } else {
+                object
+            };
             let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), "default");
             let params = PatchParams::apply("kustomize-controller").force();
             deployments
@@ -222,6 +227,32 @@ impl Controller {
         let resource = ApiResource::from_gvk_with_plural(&kind, "kustomizations");
         Api::namespaced_with(self.client.clone(), "flux-system", &resource)
     }
+}
+
+/// What helm-controller makes of a release of the shop's chart.
+fn rendered(release: &Value) -> Value {
+    let (meta, values) = (&release["metadata"], &release["spec"]["values"]);
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "shop", "namespace": "default", "labels": {
+            "helm.toolkit.fluxcd.io/name": meta["name"],
+            "helm.toolkit.fluxcd.io/namespace": meta["namespace"],
+        }},
+        "spec": {
+            "replicas": 1, "selector": {"matchLabels": {"app": "shop"}},
+            "template": {
+                "metadata": {"labels": {"app": "shop"}, "annotations": {
+                    "sandbox.sluice.dev/start-after": "100ms",
+                    "sandbox.sluice.dev/latency": "5ms 0.3",
+                    "sandbox.sluice.dev/errors": values["errors"],
+                }},
+                "spec": {"containers": [{
+                    "name": "app", "ports": [{"containerPort": 8080}],
+                    "image": format!("shop:{}", values["image"]["tag"].as_str().unwrap()),
+                }]},
+            },
+        },
+    })
 }
 
 fn automations(client: &Client) -> Api<DynamicObject> {

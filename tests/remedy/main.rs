@@ -16,6 +16,7 @@ mod crashes;
 mod daemons;
 mod flux;
 mod forge;
+mod helm;
 #[path = "../ha/line.rs"]
 #[allow(dead_code)]
 mod line;
@@ -56,7 +57,11 @@ struct Shop {
     _http: Http,
     trip: Trip,
     flux: Flux,
+    files: Files,
 }
+
+/// The manifests of a version with so many errors.
+type Files = fn(&str, &str) -> Vec<(&'static str, &'static str)>;
 
 impl Shop {
     async fn open() -> Self {
@@ -65,6 +70,11 @@ impl Shop {
 
     /// With a mode of remedies, and a repository that is served at this path too.
     async fn with(mode: &str, path: &str) -> Self {
+        Self::of(mode, path, files).await
+    }
+
+    /// With other manifests.
+    async fn of(mode: &str, path: &str, files: Files) -> Self {
         let world = World::new().await;
         let team = Team::new();
         team.serve_at(path);
@@ -83,6 +93,7 @@ impl Shop {
             _http: http,
             trip,
             flux,
+            files,
         }
     }
 
@@ -133,7 +144,7 @@ impl Shop {
     }
 
     fn commit(&self, version: &str, errors: &str) -> git2::Oid {
-        let files = files(version, errors);
+        let files = (self.files)(version, errors);
         self.team
             .commit_on_top(&format!("Release {version}"), &files)
     }

@@ -83,6 +83,20 @@ pub async fn install(accounts: &Accounts) {
     accounts.apply(&probe("probe:v1")).await;
 }
 
+/// What the component for remedies in Git grants, for Flux's objects in this namespace.
+#[allow(dead_code)] // only scenarios with a repository need it
+pub async fn git_revert(accounts: &Accounts, namespace: &str) {
+    let file =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("clusters/components/git-revert/rbac.yaml");
+    let text = std::fs::read_to_string(file).expect("a manifest");
+    for mut object in documents(&text) {
+        if object["metadata"]["namespace"].is_string() {
+            object["metadata"]["namespace"] = json!(namespace);
+        }
+        accounts.apply(&object).await;
+    }
+}
+
 /// The Ingress class that the routers serve.
 pub async fn class(accounts: &Accounts) {
     let class = json!({"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass",

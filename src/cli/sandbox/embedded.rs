@@ -16,7 +16,6 @@ use kube::CustomResourceExt;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use super::applications;
 use super::keeper::{self, Keeper, With};
 use crate::clock::Clock;
 use crate::daemon::Clients;
@@ -163,11 +162,6 @@ fn daemon(
         targets: targets(&settings, cluster),
         page,
         settings,
-        asker: applications::asker(
-            cluster.client("system:sandbox:prober"),
-            cluster.world.apps.clone(),
-            cluster.clock,
-        ),
     })
 }
 

@@ -21,7 +21,6 @@ use crate::daemon::{self, Clients, Parts};
 use crate::kubernetes::crd::ACCOUNT;
 use crate::prometheus::{Scrape, Source, Targets};
 use crate::sandbox::scenario::DaemonFault;
-use crate::smoke::Asker;
 use crate::telemetry::Metrics;
 use crate::web::Board;
 
@@ -59,8 +58,6 @@ pub struct With {
     pub targets: Targets,
     /// Where its page listens, if it has one.
     pub page: Option<SocketAddr>,
-    /// Who makes its smoke tests.
-    pub asker: Asker,
 }
 
 impl With {
@@ -122,7 +119,6 @@ impl Keeper {
             listener,
             board: board.clone(),
             metrics: Metrics::new(),
-            asker: with.asker.clone(),
         };
         *self.board.lock().unwrap_or_else(PoisonError::into_inner) = board;
         let stop = CancellationToken::new();

@@ -65,7 +65,7 @@ pub fn due(status: &RolloutStatus, now: Timestamp) -> Due {
     match (status.phase.as_deref(), &status.stable) {
         // What a person went back to came from no commit that is applied.
         (Some("Idle"), Some(stable)) if !went_back(status, &stable.hash) => {
-            idle(git, &stable.hash, passed(status), now)
+            idle(status, git, &stable.hash, now)
         }
         _ => awaited(git, now),
     }
@@ -73,6 +73,17 @@ pub fn due(status: &RolloutStatus, now: Timestamp) -> Due {
 
 fn begun(status: &RolloutStatus, git: &GitStatus, run: &str, revision: &str) -> Due {
     let stable = status.stable.as_ref().map(|stable| stable.hash.as_str());
+    // The run before was promoted a moment ago: its commit is that of stable, and would be lost.
+    let of_stable = |point: &&GitPoint| Some(point.revision.as_str()) == stable;
+    if let (None, Some(proven)) = (
+        git.good.as_ref().filter(of_stable),
+        git.bad.as_ref().filter(of_stable),
+    ) {
+        return Due::Keep(GitPoint {
+            run: None,
+            ..proven.clone()
+        });
+    }
     let known = git.bad.as_ref().and_then(|bad| bad.run.as_deref()) == Some(run);
     if known || stable == Some(revision) {
         Due::Nothing
@@ -133,7 +144,14 @@ fn passed(status: &RolloutStatus) -> Option<&str> {
     (last.outcome == "Promoted").then_some(last.id.as_str())
 }
 
-fn idle(git: &GitStatus, stable: &str, passed: Option<&str>, now: Timestamp) -> Due {
+/// Whether what is applied brought stable: after a release that was put back it is that one's commit.
+fn stands(status: &RolloutStatus, stable: &str) -> bool {
+    let last = status.last_run.as_ref();
+    last.is_none_or(|last| last.revision.hash == stable)
+}
+
+fn idle(status: &RolloutStatus, git: &GitStatus, stable: &str, now: Timestamp) -> Due {
+    let passed = passed(status);
     let is = |point: &Option<GitPoint>| {
         point
             .as_ref()
@@ -153,7 +171,8 @@ fn idle(git: &GitStatus, stable: &str, passed: Option<&str>, now: Timestamp) -> 
             run: None,
             ..proven
         }),
-        (None, None) => Due::AskGood(stable.to_owned()),
+        (None, None) if stands(status, stable) => Due::AskGood(stable.to_owned()),
+        (None, None) => awaited(git, now),
     }
 }
 
@@ -275,6 +294,12 @@ mod tests {
         assert_eq!(due(&idle(), at(0)), Due::AskGood("stable".to_owned()));
         let known = ended("Promoted", Some(good()), None);
         assert_eq!(due(&known, at(0)), Due::Nothing);
+        // What is applied after a failure is the failed commit, which must not be taken for stable's.
+        let mut failed = remedied(remedy(None, None));
+        if let Some(git) = &mut failed.git {
+            git.good = None;
+        }
+        assert_eq!(due(&failed, at(100)), Due::Nothing);
         // The commit of a run that was promoted is that of stable now.
         let mut proven = ended("Promoted", Some(point("c0", "old", None)), Some(bad()));
         proven.stable = Some(revision("failed"));
@@ -297,6 +322,15 @@ mod tests {
             revision: "failed".to_owned(),
         };
         assert_eq!(due(&running, at(0)), asked);
+        // The next release follows at once on a promotion: the commit of that is kept first.
+        let before = running.git.clone();
+        running.git = Some(GitStatus {
+            good: Some(point("c0", "old", None)),
+            bad: Some(point("c1", "stable", Some("before"))),
+            remedy: None,
+        });
+        assert_eq!(due(&running, at(0)), Due::Keep(point("c1", "stable", None)));
+        running.git = before;
         // A restart of what serves has no commit.
         running.run = run("stable");
         assert_eq!(due(&running, at(0)), Due::Nothing);

@@ -237,14 +237,18 @@ impl Remedies {
         let kustomization = self.flux.kustomization(by).await?;
         let repository = self.flux.repository(&kustomization.repository).await?;
         let run = bad.run.clone().unwrap_or_default();
-        let job = undo::Job::new(rollout, &kustomization, &repository, (good, bad), now);
+        let when = (self.means.local, now);
+        let job = undo::Job::new(rollout, &kustomization, &repository, (good, bad), when);
         let suspended = self
             .suspend_automations(rollout, &run, &kustomization, &repository)
             .await;
         let means = self.means.clone();
         let runtime = tokio::runtime::Handle::current();
         let done = match job {
-            Ok(job) => tokio::task::spawn_blocking(move || job.done(&means, &runtime)).await?,
+            Ok(job) => {
+                let job = job.of_release(self.release(rollout));
+                tokio::task::spawn_blocking(move || job.done(&means, &runtime)).await?
+            }
             Err(error) => Err(error),
         };
         let remedy = match done {
@@ -262,6 +266,23 @@ impl Remedies {
             }
         };
         self.with_suspended(rollout, remedy, suspended).await
+    }
+
+    /// The `HelmRelease` that deploys the target, as Flux's labels say.
+    fn release(&self, rollout: &Rollout) -> Option<Named> {
+        let namespace = rollout.namespace().unwrap_or_default();
+        let deployments = &self.context.cache.deployments;
+        let target = deployments.get(&namespace, &rollout.spec.target.name)?;
+        let labels = target.object.metadata.labels.as_ref()?;
+        let label = |key: &str| {
+            labels
+                .get(&format!("helm.toolkit.fluxcd.io/{key}"))
+                .cloned()
+        };
+        Some(Named {
+            namespace: label("namespace")?,
+            name: label("name")?,
+        })
     }
 
     async fn conclude(

@@ -80,11 +80,12 @@ fn look(
     runtime: &tokio::runtime::Handle,
     now: Timestamp,
 ) -> Result<Pull, git::Error> {
-    let remote = undo::remote(repository)?;
+    let remote = undo::remote(repository, means.local)?;
     let host = || remote.at.host().to_owned();
     let account = means.forge.as_ref();
     let account = account.ok_or_else(|| git::forge::Error::Unknown { host: host() })?;
     let place = Place::of(&remote.at, account)?;
-    let forge = Forge::new(place, account, remote.authority.as_deref(), now)?;
+    let when = (&means.tokens, now);
+    let forge = Forge::new(place, account, remote.authority.as_deref(), when)?;
     Ok(runtime.block_on(forge.look(number))?)
 }

@@ -18,15 +18,15 @@ use tokio::runtime::Handle;
 
 use super::pull;
 use super::told::{by_hand, by_hand_beside, each, one, proposal};
-use super::view::{Naming, Template};
+use super::view::{Naming, Release, Template};
 use crate::causes;
 use crate::git::forge::{Account, Forge, Place, Proposal};
 use crate::git::{
     self, Address, Commit, Copy, Credentials, Error, Limits, Message, Onto, Order, Outcome, Remote,
-    Signer,
+    Signer, Tokens,
 };
 use crate::kubernetes::crd::{GitMode, GitPoint, GitRemedy, Rollout};
-use crate::kubernetes::flux::{Kustomization, Repository};
+use crate::kubernetes::flux::{Kustomization, Named, Repository};
 
 /// What every remedy works with, from the settings.
 #[derive(Debug, Clone)]
@@ -45,6 +45,10 @@ pub struct Means {
     pub most: u64,
     /// Where pull requests are opened, if anywhere.
     pub forge: Option<Account>,
+    /// Whether repositories in our own file system are worked on.
+    pub local: bool,
+    /// Those of GitHub Apps.
+    pub tokens: Tokens,
     /// What becomes of image automation that would write the bad tag again.
     pub image_automation: ImageAutomation,
 }
@@ -64,6 +68,8 @@ pub struct Job {
     remote: Remote,
     path: String,
     target: String,
+    /// The `HelmRelease` that deploys the target, if one does.
+    release: Option<Named>,
     images: Vec<String>,
     good: Oid,
     bad: Oid,
@@ -73,13 +79,19 @@ pub struct Job {
 }
 
 impl Job {
+    /// Of a target that Helm deploys.
+    #[must_use]
+    pub fn of_release(self, release: Option<Named>) -> Self {
+        Self { release, ..self }
+    }
+
     /// For the run that was rolled back last.
     pub fn new(
         rollout: &Rollout,
         kustomization: &Kustomization,
         repository: &Repository,
         (good, bad): (&GitPoint, &GitPoint),
-        now: Timestamp,
+        (local, now): (bool, Timestamp),
     ) -> Result<Self, Error> {
         let last = rollout
             .status
@@ -89,9 +101,10 @@ impl Job {
         let (verdict, images) = rolled_back.unwrap_or_default();
         let namespace = rollout.namespace().unwrap_or_default();
         Ok(Self {
-            remote: remote(repository)?,
+            remote: remote(repository, local)?,
             path: kustomization.path.clone(),
             target: rollout.spec.target.name.clone(),
+            release: None,
             images,
             good: oid(&good.commit)?,
             bad: oid(&bad.commit)?,
@@ -112,6 +125,10 @@ impl Job {
     /// Those that may pass; others are an outcome too.
     pub fn done(&self, means: &Means, runtime: &Handle) -> Result<GitRemedy, Error> {
         match self.tried(means, runtime) {
+            Err(error @ Error::Refused { .. }) => {
+                means.tokens.forget();
+                Err(error)
+            }
             Err(error) if !error.may_pass() => Ok(self.not_done(&error)),
             done => done,
         }
@@ -122,8 +139,9 @@ impl Job {
             time: means.timeout,
             bytes: means.most,
         };
-        let folder = &means.folder;
-        let mut copy = Copy::open(folder, runtime.clone(), self.remote.clone(), limits)?;
+        let remote = self.remote.clone().signed_in(&means.tokens, self.now);
+        let remote = runtime.block_on(remote)?;
+        let mut copy = Copy::open(&means.folder, runtime.clone(), remote, limits)?;
         if self.mode == GitMode::PullRequest {
             return match &means.forge {
                 Some(account) => self.proposed(&mut copy, means, account, runtime),
@@ -141,8 +159,8 @@ impl Job {
         }
     }
 
-    /// By the template that the path deploys, else by the files that name its images; and a word
-    /// on which.
+    /// By the template that the path deploys, else by the release of Helm that it deploys, else by the
+    /// files that name its images; and a word on which.
     fn undone(
         &self,
         copy: &mut Copy,
@@ -162,15 +180,25 @@ impl Job {
             path: self.path.clone(),
             name: self.target.clone(),
         };
-        match git::undo(copy, &order, &template) {
-            Err(Error::View(why)) => {
-                let naming = Naming::new(&self.path, &self.images);
-                let outcome = git::undo(copy, &order, &naming)?;
-                let how = format!(" (by the files that name its images, since {why})");
-                Ok((outcome, how))
+        let mut why = match git::undo(copy, &order, &template) {
+            Err(Error::View(why)) => why,
+            outcome => return Ok((outcome?, String::new())),
+        };
+        if let Some(at) = self.release.clone() {
+            let path = self.path.clone();
+            let how = format!(
+                " (by the chart and values of HelmRelease {}/{}, which are not rendered here)",
+                at.namespace, at.name
+            );
+            match git::undo(copy, &order, &Release { path, at }) {
+                Err(Error::View(else_why)) => why = else_why,
+                outcome => return Ok((outcome?, how)),
             }
-            outcome => Ok((outcome?, String::new())),
         }
+        let naming = Naming::new(&self.path, &self.images);
+        let outcome = git::undo(copy, &order, &naming)?;
+        let how = format!(" (by the files that name its images, since {why})");
+        Ok((outcome, how))
     }
 
     /// The commit on a branch of its own, and a pull request for it.
@@ -202,7 +230,7 @@ impl Job {
             text: proposal(verdict, &undone, conflict.as_deref(), &trailers),
         };
         let authority = self.remote.authority.as_deref();
-        let forge = Forge::new(place, account, authority, self.now)?;
+        let forge = Forge::new(place, account, authority, (&means.tokens, self.now))?;
         let pull = runtime.block_on(forge.ensure(&wanted))?;
         let conflict = conflict.map_or_else(String::new, |why| format!("; {why}"));
         let message = format!("{} takes back {}{how}{conflict}", pull.url, each(&undone));
@@ -301,9 +329,13 @@ impl Job {
     }
 }
 
-/// Where a `GitRepository` leads, and as whom.
-pub(super) fn remote(repository: &Repository) -> Result<Remote, Error> {
-    let (at, within) = Address::parse(&repository.url)?;
+/// Where a `GitRepository` leads, and as whom; into our own file system only if that is allowed.
+pub(super) fn remote(repository: &Repository, local: bool) -> Result<Remote, Error> {
+    let own = Address::local(&repository.url).filter(|_| local);
+    let (at, within) = match own {
+        Some(own) => (own, None),
+        None => Address::parse(&repository.url)?,
+    };
     let mut credentials = Credentials::from_secret(&repository.secret)?;
     if let (Credentials::None, Some(within)) = (&credentials, within) {
         credentials = within;

@@ -1,9 +1,12 @@
 //! What a tree of a repository deploys for one Deployment: its pod template, as built from the
-//! path; or, where that cannot be built, the files under the path that name one of its images.
+//! path; or the `HelmRelease` that deploys it; or, where neither can be built, the files under the path that
+//! name one of its images.
 
 use git2::{ObjectType, Repository, Tree, TreeWalkMode, TreeWalkResult};
+use serde_json::{Value, json};
 
 use crate::git::{Error, View};
+use crate::kubernetes::flux::Named;
 use crate::kustomize::{self, Tracked, build};
 
 /// The pod template that a path deploys.
@@ -34,6 +37,52 @@ impl View for Template {
             ))),
         }
     }
+}
+
+/// A `HelmRelease` that a path deploys: its chart and its values, which are compared, not rendered.
+#[derive(Debug, Clone)]
+pub struct Release {
+    /// The path, from the root.
+    pub path: String,
+    /// The object.
+    pub at: Named,
+}
+
+impl View for Release {
+    fn of(&self, repository: &Repository, tree: &Tree<'_>) -> Result<String, Error> {
+        let files = Tracked { repository, tree };
+        let objects = build(&files, &self.path).map_err(|error| Error::View(error.to_string()))?;
+        let this = |object: &&Value| {
+            let namespace = object["metadata"]["namespace"].as_str();
+            object["kind"] == "HelmRelease"
+                && object["metadata"]["name"] == self.at.name.as_str()
+                && namespace.is_none_or(|namespace| namespace == self.at.namespace)
+        };
+        let Named { namespace, name } = &self.at;
+        let release = objects.iter().find(this).ok_or_else(|| {
+            Error::View(format!(
+                "{} deploys no HelmRelease {namespace}/{name}",
+                self.path
+            ))
+        })?;
+        let spec = &release["spec"];
+        let parts = ["chart", "chartRef", "values", "postRenderers"].map(|part| &spec[part]);
+        Ok(json!([parts, values_from(spec, &objects)]).to_string())
+    }
+}
+
+/// What the values are taken from, as far as the same path deploys it.
+fn values_from<'a>(spec: &Value, objects: &'a [Value]) -> Vec<&'a Value> {
+    let from = spec["valuesFrom"].as_array();
+    from.into_iter()
+        .flatten()
+        .filter_map(|from| {
+            let named = |object: &&Value| {
+                object["kind"] == from["kind"] && object["metadata"]["name"] == from["name"]
+            };
+            objects.iter().find(named)
+        })
+        .collect()
 }
 
 /// The files under a path that name an image.

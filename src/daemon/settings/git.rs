@@ -9,8 +9,8 @@ use secrecy::SecretString;
 use super::reader::{Reader, Section};
 use crate::daemon::connect::Error;
 use crate::daemon::remedy::{ImageAutomation, Means};
-use crate::git::Signer;
-use crate::git::forge::{Account, Kind};
+use crate::git::forge::{Account, Kind, Token};
+use crate::git::{Signer, Tokens};
 
 /// How commits are undone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,9 @@ pub struct Git {
     pub max_download: u16,
     /// Where pull requests are opened. Default: nowhere.
     pub forge: Option<Account>,
+    /// Whether repositories in the daemon's own file system (`file:///...`) are worked on: for the
+    /// sandbox. Default false.
+    pub local: bool,
     /// What becomes of image automation that would write the bad tag again. Default: it is left.
     pub image_automation: ImageAutomation,
 }
@@ -44,6 +47,7 @@ impl Default for Git {
             timeout: Duration::from_secs(120),
             max_download: 512,
             forge: None,
+            local: false,
             image_automation: ImageAutomation::Leave,
         }
     }
@@ -61,6 +65,8 @@ impl Git {
             timeout: self.timeout,
             most: u64::from(self.max_download) << 20,
             forge: self.forge.clone(),
+            local: self.local,
+            tokens: Tokens::default(),
             image_automation: self.image_automation,
         })
     }
@@ -92,6 +98,7 @@ pub fn git(reader: &mut Reader, root: &Section) -> Git {
             "MiB, 1 to 65535",
         ),
         forge: forge(reader, &section),
+        local: reader.flag(&section, "local", usual.local),
         image_automation: image_automation(reader, &section),
     }
 }
@@ -113,15 +120,36 @@ fn forge(reader: &mut Reader, git: &Section) -> Option<Account> {
     if !section.given() {
         return None;
     }
-    let wanted = "a file with the token by which pull requests are opened";
-    let token_file = reader.required(&section, "tokenFile", wanted)?;
+    let token = token(reader, &section)?;
     let kind = reader.text(&section, "kind");
     let api = reader.text(&section, "api");
     Some(Account {
         kind: kind.and_then(|kind| kind_named(reader, &section, &kind)),
         api: api.and_then(|api| reader.url(&section, "api", &api)),
         host: reader.text(&section, "host"),
-        token_file: reader.folder.join(token_file),
+        token,
+    })
+}
+
+/// A token in a file, or a GitHub App.
+fn token(reader: &mut Reader, forge: &Section) -> Option<Token> {
+    let app = reader.section(forge, "app");
+    if !app.given() {
+        let wanted = "a file with the token by which pull requests are opened, or app";
+        let file = reader.required(forge, "tokenFile", wanted)?;
+        return Some(Token::File(reader.folder.join(file)));
+    }
+    if forge.has("tokenFile") {
+        reader.wrong(forge, "tokenFile", "both", "either tokenFile or app");
+    }
+    let id = reader.required(&app, "id", "the GitHub App's ID");
+    let installation = reader.required(&app, "installation", "the installation's ID");
+    let wanted = "a file with the GitHub App's private key";
+    let key_file = reader.required(&app, "privateKeyFile", wanted)?;
+    Some(Token::App {
+        id: id?,
+        installation: installation?,
+        key_file: reader.folder.join(key_file),
     })
 }
 

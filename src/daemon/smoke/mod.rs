@@ -19,7 +19,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-pub use in_force::{InForce, Tests};
+use in_force::InForce;
+use in_force::Tests;
 use sync::{Poke, Syncs};
 
 use super::context::Context;
@@ -28,7 +29,6 @@ use super::queue::Key;
 use crate::clock::Clock;
 use crate::rollout::observation::Smoked;
 use crate::rollout::smoke::Words;
-use crate::smoke::Asker;
 
 /// After a test that could not be made: the time until it is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -128,28 +128,21 @@ pub struct Means {
 pub struct Smoke {
     folders: Vec<PathBuf>,
     tests: InForce,
-    asker: Asker,
     desk: Desk,
     orders: Orders,
 }
 
 impl Smoke {
     /// The tests of these folders, or everything that is wrong with them.
-    pub fn load(folders: Vec<PathBuf>, asker: Asker) -> Result<Self, Vec<String>> {
+    pub fn load(folders: Vec<PathBuf>) -> Result<Self, Vec<String>> {
         let tests = InForce::load(&folders)?;
         let (desk, orders) = Desk::new();
         Ok(Self {
             folders,
             tests,
-            asker,
             desk,
             orders,
         })
-    }
-
-    /// The tests in force.
-    pub fn tests(&self) -> InForce {
-        self.tests.clone()
     }
 
     /// Where passes ask.
@@ -159,11 +152,9 @@ impl Smoke {
 
     /// Makes what is asked and what follows a sync, for ever.
     pub async fn keep_up(self, context: Context, means: Means) {
-        let (clock, tests, asker) = (context.clock, self.tests, self.asker);
-        let by = (asker.clone(), clock);
-        let asked = make(by, self.desk, self.orders, tests.clone(), means.touched);
+        let (clock, tests) = (context.clock, self.tests);
+        let asked = make(clock, self.desk, self.orders, tests.clone(), means.touched);
         let files = tests.clone().keep_up(self.folders, clock);
-        let tests = (tests, asker);
         let syncs = Syncs::new(context, means.clients, tests, means.role, means.poke);
         futures::join!(asked, files, syncs.keep_up());
     }
@@ -171,7 +162,7 @@ impl Smoke {
 
 /// Makes what is asked, for ever; each that is made touches its Rollout.
 async fn make(
-    (asker, clock): (Asker, Clock),
+    clock: Clock,
     desk: Desk,
     mut orders: Orders,
     tests: InForce,
@@ -185,9 +176,8 @@ async fn make(
             else => return,
         };
         let (desk, tests, touched) = (desk.clone(), tests.clone(), touched.clone());
-        let asker = asker.clone();
         going.spawn(async move {
-            let came_to = all(&order, &tests.now(), &asker, clock).await;
+            let came_to = all(&order, &tests.now(), clock).await;
             let hindered = matches!(came_to, Smoked::Hindered { .. });
             desk.note(&order.key, &order.run, came_to);
             let told = touched.send(order.key.clone()).is_ok();
@@ -201,14 +191,16 @@ async fn make(
 }
 
 /// Makes the tests in their order, until one fails.
-async fn all(order: &Order, known: &Tests, asker: &Asker, clock: Clock) -> Smoked {
+async fn all(order: &Order, known: &Tests, clock: Clock) -> Smoked {
     let mut passed = Vec::new();
     for name in &order.tests {
         let Some(test) = known.get(name) else {
-            let why = unknown(name, known);
+            let names: Vec<&str> = known.keys().map(String::as_str).collect();
+            let known = names.join(", ");
+            let why = format!("there is no smoke test {name:?}; known: {known}");
             return Smoked::Hindered { why };
         };
-        match crate::smoke::make(test, &order.words, asker, clock).await {
+        match crate::smoke::make(test, &order.words, clock).await {
             Ok(report) if report.passed => passed.push(report.to_string()),
             Ok(report) => {
                 let sentence = report.to_string();
@@ -223,11 +215,4 @@ async fn all(order: &Order, known: &Tests, asker: &Asker, clock: Clock) -> Smoke
     Smoked::Passed {
         sentence: passed.join("; "),
     }
-}
-
-/// Says that no test has this name.
-pub fn unknown(name: &str, known: &Tests) -> String {
-    let names: Vec<&str> = known.keys().map(String::as_str).collect();
-    let known = names.join(", ");
-    format!("there is no smoke test {name:?}; known: {known}")
 }

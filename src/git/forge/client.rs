@@ -6,7 +6,7 @@
 //! Not here: the requests (`ask`) and what the answers mean (`answer`).
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,7 +17,8 @@ use serde_json::Value;
 
 use super::ask::Ask;
 use super::error::Error;
-use super::{Account, Kind, Place, Proposal, Pull};
+use super::{Account, Kind, Place, Proposal, Pull, Token};
+use crate::git::app::{App, Tokens};
 
 /// A request that takes longer has failed.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -27,7 +28,9 @@ const BODY_LIMIT: usize = 8 << 20;
 /// One repository's pull requests.
 pub struct Forge {
     place: Place,
-    token_file: PathBuf,
+    token: Token,
+    tokens: Tokens,
+    authority: Option<Vec<u8>>,
     client: Client,
     now: Timestamp,
 }
@@ -44,7 +47,7 @@ impl Forge {
         place: Place,
         account: &Account,
         authority: Option<&[u8]>,
-        now: Timestamp,
+        (tokens, now): (&Tokens, Timestamp),
     ) -> Result<Self, Error> {
         // Fails when a provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -61,7 +64,9 @@ impl Forge {
         let client = client.build().map_err(|error| failed(&error))?;
         Ok(Self {
             client,
-            token_file: account.token_file.clone(),
+            token: account.token.clone(),
+            tokens: tokens.clone(),
+            authority: authority.map(<[u8]>::to_vec),
             place,
             now,
         })
@@ -105,7 +110,8 @@ impl Forge {
                 .body(body.to_string());
         }
         let mut answer = self
-            .signed(request)?
+            .signed(request)
+            .await?
             .send()
             .await
             .map_err(|error| unreachable_at(&self.place, &error))?;
@@ -130,11 +136,12 @@ impl Forge {
         }
     }
 
-    fn signed(&self, request: RequestBuilder) -> Result<RequestBuilder, Error> {
-        let token = self.token()?;
+    async fn signed(&self, request: RequestBuilder) -> Result<RequestBuilder, Error> {
+        let token = self.token().await?;
         let with = |name: &str, before: &str| {
             let value = HeaderValue::from_str(&format!("{before}{}", token.expose_secret()));
-            let mut value = value.map_err(|error| self.no_token(std::io::Error::other(error)))?;
+            let no_text = |error| no_token(Path::new("token"), std::io::Error::other(error));
+            let mut value = value.map_err(no_text)?;
             value.set_sensitive(true);
             Ok((name.to_owned(), value))
         };
@@ -155,17 +162,24 @@ impl Forge {
         })
     }
 
-    fn token(&self) -> Result<SecretString, Error> {
-        let read = std::fs::read_to_string(&self.token_file);
-        let token = read.map_err(|source| self.no_token(source))?;
-        Ok(SecretString::from(token.trim().to_owned()))
-    }
-
-    fn no_token(&self, source: std::io::Error) -> Error {
-        Error::Token {
-            path: self.token_file.clone(),
-            source,
-        }
+    async fn token(&self) -> Result<SecretString, Error> {
+        let (id, installation, key_file) = match &self.token {
+            Token::File(path) => return secret(path),
+            Token::App {
+                id,
+                installation,
+                key_file,
+            } => (id.clone(), installation.clone(), key_file),
+        };
+        let app = App {
+            id,
+            installation,
+            key: secret(key_file)?,
+            api: self.place.api.clone(),
+        };
+        let token = self.tokens.of(&app, self.authority.as_deref(), self.now);
+        let no_token = |error| Error::App(crate::causes::told(&error));
+        token.await.map_err(no_token)
     }
 
     fn unreadable(&self, why: &str) -> Error {
@@ -174,6 +188,18 @@ impl Forge {
             why: why.to_owned(),
         }
     }
+}
+
+/// What a file with a secret holds.
+fn secret(path: &Path) -> Result<SecretString, Error> {
+    let read = std::fs::read_to_string(path);
+    let text = read.map_err(|source| no_token(path, source))?;
+    Ok(SecretString::from(text.trim().to_owned()))
+}
+
+fn no_token(path: &Path, source: std::io::Error) -> Error {
+    let path = path.to_owned();
+    Error::Token { path, source }
 }
 
 fn unreachable_at(place: &Place, error: &reqwest::Error) -> Error {

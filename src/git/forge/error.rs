@@ -39,6 +39,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The GitHub App gets no token.
+    #[error("{0}")]
+    App(String),
     /// Nobody answers, or not as a forge does for now.
     #[error("cannot reach the forge at {at}: {why}")]
     Unreachable {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 
-use super::{Account, Kind, Place};
+use super::{Account, Kind, Place, Token};
 use crate::git::Address;
 
 /// What a refusal may say, in bytes: a quotation and the names around it.
@@ -40,7 +40,7 @@ fn account(kind: Kind, address: &Address) -> Account {
         kind: Some(kind),
         api: Some(format!("https://{}/api", address.host())),
         host: None,
-        token_file: PathBuf::new(),
+        token: Token::File(PathBuf::new()),
     }
 }
 

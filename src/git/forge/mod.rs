@@ -55,8 +55,24 @@ pub struct Account {
     pub api: Option<String>,
     /// The host of its repositories, where it is not that of the API.
     pub host: Option<String>,
-    /// A file with the token, read again each time.
-    pub token_file: PathBuf,
+    /// By which token.
+    pub token: Token,
+}
+
+/// Where the token for a forge comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// A file, read again each time.
+    File(PathBuf),
+    /// An installation of a GitHub App.
+    App {
+        /// The App's ID, or its client ID.
+        id: String,
+        /// The installation's ID.
+        installation: String,
+        /// A file with the App's private key, read again each time.
+        key_file: PathBuf,
+    },
 }
 
 /// A pull request to be opened.

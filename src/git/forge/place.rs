@@ -181,6 +181,7 @@ fn decoded(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Token;
     use super::*;
 
     fn account(kind: Option<Kind>, api: Option<&str>, host: Option<&str>) -> Account {
@@ -188,7 +189,7 @@ mod tests {
             kind,
             api: api.map(str::to_owned),
             host: host.map(str::to_owned),
-            token_file: "token".into(),
+            token: Token::File("token".into()),
         }
     }
 

@@ -118,6 +118,10 @@ impl Exchange {
                 value.set_sensitive(true);
                 request.header(AUTHORIZATION, value)
             }
+            Credentials::App(app) => {
+                let why = format!("no token of the GitHub App {} was asked for", app.id);
+                return Err(self.line.fail(Failure::Refused(why)));
+            }
             Credentials::Ssh { .. } => {
                 let why = "the Secret holds no name and password or bearerToken, which HTTP needs";
                 return Err(self.line.fail(Failure::Refused(why.to_owned())));

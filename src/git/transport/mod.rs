@@ -42,7 +42,7 @@ pub struct Limits {
 pub(super) struct Line {
     runtime: Handle,
     remote: Remote,
-    /// For HTTP; `None` where SSH is spoken.
+    /// For HTTP; `None` where SSH is spoken, or nothing at all.
     http: Option<reqwest::Client>,
     /// Where the known hosts are written for SSH.
     known_hosts: PathBuf,
@@ -68,7 +68,7 @@ impl Line {
         known_hosts: PathBuf,
         limits: Limits,
     ) -> Result<Arc<Self>, Error> {
-        let http = if remote.at.is_ssh() {
+        let http = if remote.at.is_ssh() || remote.at.is_local() {
             None
         } else {
             Some(http::client(&remote)?)

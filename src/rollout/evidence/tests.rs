@@ -134,9 +134,7 @@ fn second(evidence: &mut Evidence, settings: &Settings, traffic: &mut Traffic, w
         let sample = match question.kind {
             Kind::Proportion => traffic.errors(w),
             Kind::Latency { .. } => traffic.times(w),
-            Kind::Events | Kind::Compare { .. } | Kind::Value { .. } | Kind::Load { .. } => {
-                continue;
-            }
+            Kind::Events | Kind::Compare { .. } | Kind::Value { .. } => continue,
         };
         evidence.observe(settings, &sample);
     }

@@ -156,11 +156,7 @@ impl Reader<'_> {
         let kind = kind?;
         let absolute = match kind {
             Kind::Events(_) => per_hour? / 3600.0,
-            Kind::Proportion(_)
-            | Kind::Latency(_)
-            | Kind::Compare(_)
-            | Kind::Value(_)
-            | Kind::Load(_) => absolute?,
+            Kind::Proportion(_) | Kind::Latency(_) | Kind::Compare(_) | Kind::Value(_) => absolute?,
         };
         Some(Rule {
             name: name?,
@@ -237,11 +233,7 @@ impl Reader<'_> {
                 let message = "a compare tolerates a `ratio` only; its numbers are no shares";
                 self.tell(node.place, &join(path, "absolute"), message);
             }
-            Kind::Proportion(_)
-            | Kind::Latency(_)
-            | Kind::Events(_)
-            | Kind::Compare(_)
-            | Kind::Load(_) => {}
+            Kind::Proportion(_) | Kind::Latency(_) | Kind::Events(_) | Kind::Compare(_) => {}
             Kind::Value(_) => {
                 let message = "a value has bounds of its own; nothing is compared";
                 self.tell(node.place, path, message);

@@ -30,13 +30,18 @@ pub fn settled(done: Result<(), String>, refused: Option<&Regex>) -> Result<(), 
     }
 }
 
+/// The manifests that are to be applied, with the patch upon them.
+pub fn manifests(apply: &Apply) -> Vec<Value> {
+    let mut objects = apply.objects.clone();
+    for (object, with) in objects.iter_mut().zip(apply.with.iter().cycle()) {
+        json_patch::merge(object, with);
+    }
+    objects
+}
+
 /// Applies manifests in their order and remembers them.
 pub async fn apply(stage: &dyn Stage, git: &mut Git, apply: &Apply) -> Result<(), String> {
-    for object in &apply.objects {
-        let mut object = object.clone();
-        if let Some(with) = &apply.with {
-            json_patch::merge(&mut object, with);
-        }
+    for object in manifests(apply) {
         let done = send(stage, apply.by, &object).await;
         settled(done, apply.refused.as_ref())?;
         git.keep(apply.by, &object);
@@ -52,13 +57,8 @@ async fn send(stage: &dyn Stage, way: Way, object: &Value) -> Result<(), String>
         .map_err(|error| format!("{kind} {name}: {}", told(&error)))
 }
 
-/// Applies the last manifest of a Deployment again with the release's changes; returns the
-/// image that it now names.
-pub async fn release(
-    stage: &dyn Stage,
-    git: &mut Git,
-    release: &Release,
-) -> Result<String, String> {
+/// The last manifest of a Deployment with the release's changes, and how it is applied.
+pub fn released(git: &Git, release: &Release) -> Result<(Way, Value), String> {
     let (way, manifest) = git
         .deployment(&release.namespace, &release.deployment)
         .ok_or_else(|| {
@@ -68,7 +68,15 @@ pub async fn release(
             )
         })?;
     let manifest = changed(manifest, release)?;
-    let way = release.by.unwrap_or(way);
+    Ok((release.by.unwrap_or(way), manifest))
+}
+
+/// Applies that; returns the image that it now names.
+pub async fn release(
+    stage: &dyn Stage,
+    git: &mut Git,
+    (way, manifest): (Way, Value),
+) -> Result<String, String> {
     git.keep(way, &manifest);
     send(stage, way, &manifest).await?;
     let image = text(&manifest, "/spec/template/spec/containers/0/image");

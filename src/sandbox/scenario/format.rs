@@ -39,6 +39,8 @@ pub struct Scenario {
     pub steps: Vec<(u64, Step)>,
     /// Where its Rollouts are followed; empty: in all namespaces.
     pub namespace: String,
+    /// Where its Git repository is made, if it has one.
+    pub git: Option<PathBuf>,
     /// The folder that `file` in `apply` is relative to.
     pub folder: PathBuf,
 }

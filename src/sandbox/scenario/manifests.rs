@@ -63,6 +63,14 @@ impl Git {
         );
         self.0.get(&key).cloned()
     }
+
+    /// Namespaces and names of all Deployments.
+    pub fn deployments(&self) -> Vec<(String, String)> {
+        let deployments = self.0.keys().filter(|(kind, _, _)| kind == "Deployment");
+        deployments
+            .map(|(_, namespace, name)| (namespace.clone(), name.clone()))
+            .collect()
+    }
 }
 
 fn key(manifest: &Value) -> (String, String, String) {

@@ -7,10 +7,11 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::Value;
+use serde_json::{Value, json};
 use serde_saphyr::Spanned;
 
 use super::format::{Apply, ClusterSettings, Scenario, Step};
@@ -57,6 +58,8 @@ struct Header {
     cluster: ClusterSettings,
     #[serde(default)]
     daemon: Value,
+    #[serde(default)]
+    git: bool,
     #[allow(dead_code)] // read by `Body`
     steps: IgnoredAny,
 }
@@ -128,18 +131,36 @@ pub fn parse(file: &str, text: &str, folder: &Path) -> Result<Scenario, Problems
 
 fn scenario(header: Header, steps: Vec<(u64, Step)>, folder: &Path) -> Scenario {
     let with_daemon = header.daemon != Value::Bool(false);
+    let git = header.git.then(new_folder);
+    let mut daemon = header.daemon;
+    if let Some(folder) = git.as_ref().filter(|_| with_daemon) {
+        let copies = json!({"git": {"local": true, "folder": folder.join("copies")}});
+        if !daemon.is_object() {
+            daemon = json!({});
+        }
+        json_patch::merge(&mut daemon, &copies);
+    }
     Scenario {
         name: header.name,
         about: header.about.trim().to_owned(),
         speed: header.speed,
         seed: header.seed,
         cluster: header.cluster,
-        daemon: header.daemon,
+        daemon,
         with_daemon,
+        git,
         steps,
         namespace: String::new(),
         folder: folder.to_owned(),
     }
+}
+
+/// A folder among the temporary files that nobody else has.
+fn new_folder() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("sluice-scenario-{}-{number}", std::process::id());
+    std::env::temp_dir().join(name)
 }
 
 fn read<T: for<'de> Deserialize<'de>>(

@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::acts;
 use super::checks::{Check, Expect};
-use super::format::{Ask, Run, Scenario, Step};
+use super::fleet::{self, Fleet};
+use super::format::{Ask, Release, Run, Scenario, Step, Way};
 use super::heading::heading;
 use super::journal::Journal;
 use super::kinds::text;
@@ -54,6 +55,7 @@ pub async fn play(
         stop,
         namespace: &scenario.namespace,
         git: Git::default(),
+        fleet: None,
         journal: Journal::new(now, stage.world().tallies()),
         always: Vec::new(),
         rows: Vec::new(),
@@ -62,6 +64,10 @@ pub async fn play(
         asked: 0,
     };
     player.begin(scenario);
+    if let Err(problem) = player.open(scenario).await {
+        player.fail(0, one(problem));
+        return player.end();
+    }
     for (line, step) in &scenario.steps {
         if stop.is_cancelled() {
             break;
@@ -80,6 +86,7 @@ struct Player<'a> {
     stop: &'a CancellationToken,
     namespace: &'a str,
     git: Git,
+    fleet: Option<Fleet>,
     journal: Journal,
     always: Vec<(u64, Check)>,
     rows: Vec<Row>,
@@ -110,13 +117,62 @@ impl Player<'_> {
         });
     }
 
+    /// Makes the scenario's repository, if it has one.
+    async fn open(&mut self, scenario: &Scenario) -> Result<(), String> {
+        if let Some(folder) = &scenario.git {
+            let fleet = Fleet::begin(self.stage, folder, &scenario.namespace);
+            self.fleet = Some(fleet.await?);
+        }
+        Ok(())
+    }
+
+    /// Commits what Flux is about to apply.
+    async fn commit(&mut self, way: Way, objects: &[Value], summary: &str) -> Result<(), String> {
+        let Some(fleet) = self.fleet.as_mut().filter(|_| way == Way::Flux) else {
+            return Ok(());
+        };
+        let text = fleet.commit(self.stage, objects, summary).await?;
+        self.tell_commit(text);
+        Ok(())
+    }
+
+    fn tell_commit(&mut self, text: String) {
+        let at = self.at();
+        self.sink.told(&Told::Git { at, text });
+    }
+
+    /// Lets Flux apply what others pushed. What fails is tried at the next look.
+    async fn sync(&mut self) {
+        let Some(fleet) = &mut self.fleet else {
+            return;
+        };
+        match fleet.follow(self.stage, &mut self.git).await {
+            Ok(Some(text)) => self.tell_commit(text),
+            Ok(None) => {}
+            Err(why) => tracing::warn!("Flux's stand-in: {why}"),
+        }
+    }
+
+    /// What is on the branch in the end.
+    fn tell_log(&mut self) {
+        let Some(fleet) = &self.fleet else {
+            return;
+        };
+        let log = fleet.log().unwrap_or_else(one);
+        let head = "what is on the branch now, newest first:".to_owned();
+        for text in [head].into_iter().chain(log) {
+            self.tell_commit(text);
+        }
+    }
+
     fn fail(&mut self, line: u64, problems: Vec<String>) {
         self.failures += 1;
         let at = self.at();
         self.sink.told(&Told::Failed { at, line, problems });
     }
 
-    fn end(self) -> Ended {
+    fn end(mut self) -> Ended {
+        self.tell_log();
         let at = self.at();
         let Self {
             rows,
@@ -158,8 +214,14 @@ impl Player<'_> {
     async fn act(&mut self, step: &Step) -> Result<(), String> {
         let stage = self.stage;
         match step {
-            Step::Apply(apply) => acts::apply(stage, &mut self.git, apply).await,
-            Step::Release(release) => acts::release(stage, &mut self.git, release).await.map(drop),
+            Step::Apply(apply) => {
+                let objects = acts::manifests(apply);
+                let kinds = objects.iter().filter_map(|object| text(object, "/kind"));
+                let summary = format!("Add {}", kinds.collect::<Vec<_>>().join(", "));
+                self.commit(apply.by, &objects, &summary).await?;
+                acts::apply(stage, &mut self.git, apply).await
+            }
+            Step::Release(release) => self.release(release).await.map(drop),
             Step::Patch(patch) => acts::patch(stage, patch).await,
             Step::Delete(delete) => acts::delete(stage, delete).await,
             Step::Scale(scale) => acts::scale(stage, scale).await,
@@ -181,6 +243,15 @@ impl Player<'_> {
         }
     }
 
+    /// A release; the image that it names.
+    async fn release(&mut self, release: &Release) -> Result<String, String> {
+        let (way, manifest) = acts::released(&self.git, release)?;
+        let summary = fleet::summary(&manifest);
+        self.commit(way, std::slice::from_ref(&manifest), &summary)
+            .await?;
+        acts::release(self.stage, &mut self.git, (way, manifest)).await
+    }
+
     /// Lets time pass.
     async fn pause(&mut self, wait: Duration) {
         let start = self.now();
@@ -199,6 +270,7 @@ impl Player<'_> {
         let now = self.now();
         self.journal.note(now, self.stage.world().tallies());
         self.watch_always().await;
+        self.sync().await;
         self.follow().await;
     }
 
@@ -308,9 +380,7 @@ impl Player<'_> {
         let before = self.rollout(run, name).await.map_err(one)?;
         let start = self.now();
         let tallies = self.stage.world().tallies();
-        let image = acts::release(self.stage, &mut self.git, &run.release)
-            .await
-            .map_err(one)?;
+        let image = self.release(&run.release).await.map_err(one)?;
         let last = text_of(&before, "/status/lastRun/id");
         let mut measure = Measure::new(image, start, last.as_deref(), &tallies);
         let end = self

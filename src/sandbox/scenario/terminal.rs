@@ -16,6 +16,7 @@ const BOLD: Style = Style::new().bold();
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const CAREFUL: Style = AnsiColor::Yellow.on_default().bold();
+const COMMIT: Style = AnsiColor::Cyan.on_default();
 const CANARY: Style = AnsiColor::Yellow.on_default();
 const STABLE: Style = AnsiColor::Blue.on_default();
 
@@ -172,6 +173,10 @@ impl<W: Write + Send + Sync> Sink for Terminal<W> {
                 self.print(&text);
             }
             Told::Step { .. } => self.print(&line),
+            Told::Git { .. } => {
+                let text = self.paint(COMMIT, &line);
+                self.print(&text);
+            }
             Told::Met { .. } => {
                 let text = self.paint(GOOD, &line);
                 self.print(&text);

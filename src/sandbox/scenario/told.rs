@@ -21,6 +21,8 @@ pub enum Told {
     Said { at: f64, text: String },
     /// A step begins.
     Step { at: f64, line: u64, text: String },
+    /// A commit is on the branch that Flux applies.
+    Git { at: f64, text: String },
     /// An expectation is met.
     Met { at: f64, line: u64, text: String },
     /// An expectation is not met, or a step cannot be done.
@@ -164,6 +166,7 @@ pub fn sentence(told: &Told) -> String {
         Told::Began { scenario, about } => format!("{scenario}: {about}"),
         Told::Said { at, text } => format!("{at:7.1}s  {text}"),
         Told::Step { at, line, text } => format!("{at:7.1}s  line {line}: {text}"),
+        Told::Git { at, text } => format!("{at:7.1}s  git  {text}"),
         Told::Met { at, line, text } => format!("{at:7.1}s  line {line}: met: {text}"),
         Told::Failed { at, line, problems } => {
             format!(
