@@ -98,6 +98,7 @@ scenarios! {
     gate_28_a_network_policy: "gate/28-a-network-policy.yaml",
     gate_29_known_good_again: "gate/29-known-good-again.yaml",
     limits_a_switch_without_a_baseline: "limits/a-switch-without-a-baseline.yaml",
+    load_a_service_without_traffic: "load/a-service-without-traffic.yaml",
     traffic_two_ingresses_on_one_service: "traffic/two-ingresses-on-one-service.yaml",
 }
 

@@ -2,6 +2,8 @@
 //!
 //! A figure without a target is there to be known.
 
+use std::fmt;
+
 use comfy_table::{CellAlignment, Table, presets};
 
 /// One figure.
@@ -32,6 +34,18 @@ impl Row {
         Self {
             target: Some((target.into(), met)),
             ..Self::known(what, measured)
+        }
+    }
+}
+
+/// In one line, for a figure that is told before the others are there.
+impl fmt::Display for Row {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", self.what, self.measured)?;
+        match &self.target {
+            Some((target, true)) => write!(out, " ({target}, met)"),
+            Some((target, false)) => write!(out, " ({target}, MISSED)"),
+            None => Ok(()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! EVIDENCE 6: errors that depend on each other. Healthy hours that would be rolled back, and what
 //! it costs in detection: before and after the noise of pods is taken into account.
 
-use super::many::{Wanted, mean, part};
+use super::many::{Wanted, mean, part, printed};
 use super::rates::settings;
 use super::table::Row;
 use super::traffic::{Damage, Traffic};
@@ -63,7 +63,7 @@ fn hours(wanted: &Wanted, part: &str, told: &str, rps: f64, watching: &Watch) ->
             let mut traffic = Traffic::new(chance, rps, damage, noise, canary);
             watch(&settings(1.2, 0.001), &mut traffic, watching, Until::Worse)
         });
-        Some(row(name, &seen))
+        Some(printed(row(name, &seen)))
     };
     SORTS.into_iter().filter_map(one).collect()
 }
@@ -138,12 +138,12 @@ pub fn cost(wanted: &Wanted) -> Vec<Row> {
                 mean(&seconds) - late
             };
             let (before, after) = (of(|seen| seen.both), of(|seen| seen.worse));
-            rows.push(Row::held(
+            rows.push(printed(Row::held(
                 name,
                 format!("{before:.1} -> {after:.1} s, {:.2} times", after / before),
                 "<= 1.5 times",
                 after <= 1.5 * before,
-            ));
+            )));
         }
     }
     rows
@@ -181,10 +181,10 @@ pub fn noisy(wanted: &Wanted) -> Vec<Row> {
             });
             let both: Vec<f64> = seen.iter().map(|s| s.both.unwrap_or(3600.0)).collect();
             let worse: Vec<f64> = seen.iter().map(|s| s.worse.unwrap_or(3600.0)).collect();
-            rows.push(Row::known(
+            rows.push(printed(Row::known(
                 name,
                 format!("{:.0} -> {:.0} s", mean(&both), mean(&worse)),
-            ));
+            )));
         }
     }
     rows

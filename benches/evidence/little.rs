@@ -1,10 +1,10 @@
 //! Little traffic: most intervals have no request of the canary, or the arms are read at different
 //! moments. Seconds to detection against Wald's bound, whose requests are then the same.
 
-use sluice::rollout::evidence::{ArmCounts, Evidence, Sample, Settings};
+use sluice::rollout::evidence::{ArmCounts, Evidence, Sample, Settings, Verdict};
 use sluice::rollout::forecast::chance::Chance;
 
-use super::many::{Wanted, mean};
+use super::many::{Wanted, mean, printed};
 use super::rates::{settings, wald};
 use super::table::Row;
 use super::traffic::{Damage, Traffic, at};
@@ -66,7 +66,12 @@ fn row(
     let times = exact / bound;
     let measured =
         format!("exact {exact:.0} s, {times:.2} times Wald's {bound:.0} s; both {worse:.0} s");
-    Some(Row::held(name, measured, "1.5 times", times <= 1.5))
+    Some(printed(Row::held(
+        name,
+        measured,
+        "1.5 times",
+        times <= 1.5,
+    )))
 }
 
 /// Each second the canary's counts come half a second before stable's.
@@ -75,7 +80,7 @@ fn apart(chance: Chance, settings: &Settings, until: Until) -> f64 {
     let mut evidence = Evidence::begin(settings);
     evidence.weight_changed(settings, 10, 100, at(-10.0));
     while traffic.now < LIMIT {
-        for sample in traffic.second(settings, 0.1) {
+        for sample in traffic.second(settings, 0.1).to_vec() {
             let none = ArmCounts::Proportion {
                 total: 0.0,
                 bad: 0.0,
@@ -89,10 +94,16 @@ fn apart(chance: Chance, settings: &Settings, until: Until) -> f64 {
             let stable = Sample {
                 from: half,
                 canary: none,
-                ..sample
+                ..sample.clone()
             };
             evidence.observe(settings, &canary);
             evidence.observe(settings, &stable);
+        }
+        if !evidence
+            .verdicts(settings)
+            .any(|verdict| verdict >= Verdict::Suspect)
+        {
+            continue;
         }
         let convinced = |report: &sluice::rollout::evidence::RuleReport| match until {
             Until::Exact => report.log_exact >= report.bound,

@@ -7,6 +7,8 @@ use std::time::Instant;
 
 use sluice::rollout::forecast::chance::Chance;
 
+use super::table::Row;
+
 /// What was asked for on the command line.
 #[derive(Debug, Clone)]
 pub struct Wanted {
@@ -63,6 +65,12 @@ impl Wanted {
     pub fn few(&self) -> u64 {
         (self.runs / 10).clamp(10, 1000)
     }
+}
+
+/// Prints a row as soon as it is measured; the part's table comes when all of it is.
+pub fn printed(row: Row) -> Row {
+    println!("  {row}");
+    row
 }
 
 fn progress(name: &str, done: u64, runs: u64, begun: Instant) {

@@ -2,7 +2,7 @@
 
 use sluice::rollout::evidence::Settings;
 
-use super::many::{Wanted, mean, part};
+use super::many::{Wanted, mean, part, printed};
 use super::table::Row;
 use super::traffic::{Damage, Traffic, errors};
 use super::watch::{Until, Watch, watch};
@@ -42,12 +42,12 @@ pub fn false_rates(wanted: &Wanted) -> Vec<Row> {
                     let worse = seen.iter().filter(|seen| seen.worse.is_some()).count();
                     let (exact, high) = part(exact, seen.len());
                     let both = part(worse, seen.len()).0;
-                    rows.push(Row::held(
+                    rows.push(printed(Row::held(
                         name,
                         format!("exact {:.2}%, both {:.2}%", exact * 100.0, both * 100.0),
                         "exact <= 1%",
                         exact <= 0.01 || high <= 0.01,
-                    ));
+                    )));
                 }
             }
         }
@@ -89,12 +89,12 @@ pub fn detection(wanted: &Wanted) -> Vec<Row> {
         });
         let requests = mean(&seconds) * rps;
         let times = requests / wald;
-        Row::held(
+        printed(Row::held(
             name,
             format!("{requests:.0} requests, {times:.2} times Wald's {wald:.0}"),
             format!("about {target:.2}, budget 1.5"),
             times <= 1.5,
-        )
+        ))
     };
     table.into_iter().map(one).collect()
 }
@@ -152,12 +152,12 @@ pub fn both(wanted: &Wanted) -> Vec<Row> {
                 seen.worse.unwrap_or(2e4)
             });
             let mean = mean(&seconds);
-            rows.push(Row::held(
+            rows.push(printed(Row::held(
                 name,
                 format!("{mean:.1} s"),
                 format!("about {target} s"),
                 mean <= target * 1.15 + 1.0,
-            ));
+            )));
         }
     }
     rows

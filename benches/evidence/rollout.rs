@@ -76,7 +76,7 @@ pub fn play(setup: &Setup, traffic: &mut Traffic) -> Told {
             traffic.damage.rates = healthy;
         }
         let w = f64::from(cluster.weight) / 100.0;
-        let samples = traffic.second(&setup.settings, w);
+        let samples = traffic.second(&setup.settings, w).to_vec();
         if damaged {
             extra_bad += traffic.rps * w * (damage.rates.1 - damage.rates.0);
         }
@@ -106,7 +106,7 @@ impl Cluster {
         let mut evidence = Evidence::begin(settings);
         while traffic.now < setup.before {
             for sample in traffic.second(settings, 0.0) {
-                evidence.baseline(settings, &sample);
+                evidence.baseline(settings, sample);
             }
         }
         evidence.set_patience(settings);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sluice::rollout::evidence::{Evidence, Patience, Settings};
 
-use super::many::{Wanted, mean, part, quantile};
+use super::many::{Wanted, mean, part, printed, quantile};
 use super::rates::settings;
 use super::rollout::{End, Setup, Told, play};
 use super::table::Row;
@@ -39,7 +39,7 @@ pub fn whole(wanted: &Wanted) -> Vec<Row> {
             } else {
                 End::Promoted
             };
-            rows.push(whole_row(name, &told, wanted_end, median));
+            rows.push(printed(whole_row(name, &told, wanted_end, median)));
         }
     }
     rows
@@ -128,7 +128,7 @@ pub fn suspicion(wanted: &Wanted) -> Vec<Row> {
             (bad, seconds, part(back.len(), told.len()).0)
         };
         let (without, with) = (measure(false), measure(true));
-        rows.push(Row::held(
+        rows.push(printed(Row::held(
             name,
             format!(
                 "{:.0} / {:.0} bad, {:.0} / {:.0} s, {:.1}% / {:.1}% rolled back",
@@ -141,7 +141,7 @@ pub fn suspicion(wanted: &Wanted) -> Vec<Row> {
             ),
             format!("with: {bad} bad, {seconds} s"),
             with.0 <= bad * 1.25 + 5.0 && with.1 <= seconds * 1.25 + 5.0,
-        ));
+        )));
     }
     rows
 }
@@ -209,11 +209,11 @@ fn patient(wanted: &Wanted, both: bool, rps: f64, rate: f64) -> Option<Row> {
         blast * 100.0,
         100.0 * reachable as f64 / results.len().max(1) as f64
     );
-    Some(if 2 * reachable > results.len() {
+    Some(printed(if 2 * reachable > results.len() {
         Row::held(name, told, ">= 90% through", share.0 >= 0.90)
     } else {
         Row::held(name, told, "says that it cannot", share.0 <= 0.95)
-    })
+    }))
 }
 
 /// What a daemon that sees such traffic for as long says at the start.
@@ -224,7 +224,7 @@ fn said(setup: &Setup, rps: f64, rate: f64, traffic: &mut Traffic) -> Patience {
     let end = traffic.now + setup.before;
     while traffic.now < end {
         for sample in traffic.second(&setup.settings, 0.0) {
-            evidence.baseline(&setup.settings, &sample);
+            evidence.baseline(&setup.settings, sample);
         }
     }
     evidence.set_patience(&setup.settings)

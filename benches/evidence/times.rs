@@ -2,7 +2,7 @@
 
 use sluice::rollout::evidence::Settings;
 
-use super::many::{Wanted, mean, part};
+use super::many::{Wanted, mean, part, printed};
 use super::table::Row;
 use super::traffic::{Damage, Traffic, latency};
 use super::watch::{Until, Watch, watch};
@@ -27,9 +27,9 @@ pub fn latencies(wanted: &Wanted) -> Vec<Row> {
             questions: vec![latency(ratio, absolute)],
             ..Settings::default()
         };
-        rows.push(healthy(wanted, &settings, ratio));
+        rows.push(printed(healthy(wanted, &settings, ratio)));
         for change in table {
-            rows.push(found(wanted, &settings, ratio, change));
+            rows.push(printed(found(wanted, &settings, ratio, change)));
         }
     }
     rows

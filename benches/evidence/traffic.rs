@@ -54,6 +54,11 @@ pub struct Traffic {
     pub damage: Damage,
     world: World,
     boundaries: Arc<[f64]>,
+    /// Shares of the buckets, as they are and with a damage.
+    usual: Vec<f64>,
+    changed: ((f64, f64), Vec<f64>),
+    /// The last second's samples: their room is used again.
+    samples: Vec<Sample>,
 }
 
 impl Traffic {
@@ -66,6 +71,9 @@ impl Traffic {
             rps,
             damage,
             boundaries: BOUNDARIES.into(),
+            usual: shares(1.0, 1.0),
+            changed: ((1.0, 1.0), shares(1.0, 1.0)),
+            samples: Vec::new(),
         }
     }
 
@@ -75,25 +83,30 @@ impl Traffic {
     }
 
     /// The next second's samples of all questions at canary share `w`.
-    pub fn second(&mut self, settings: &Settings, w: f64) -> Vec<Sample> {
+    pub fn second(&mut self, settings: &Settings, w: f64) -> &[Sample] {
         self.now += 1.0;
-        let kinds = settings.questions.iter().map(|question| question.kind);
-        let kinds: Vec<Kind> = kinds.collect();
-        let sample = |kind| match kind {
-            Kind::Proportion => Some(self.errors(w)),
-            Kind::Latency { .. } => Some(self.times(w)),
-            // Nothing is simulated for what asks queries.
-            Kind::Events | Kind::Compare { .. } | Kind::Value { .. } => None,
-        };
-        kinds.into_iter().filter_map(sample).collect()
+        let (from, to) = (at(self.now - 1.0), at(self.now));
+        let mut samples = std::mem::take(&mut self.samples);
+        if samples.len() != settings.questions.len() {
+            samples = settings.questions.iter().map(blank).collect();
+        }
+        for (sample, question) in samples.iter_mut().zip(&settings.questions) {
+            (sample.from, sample.to) = (from, to);
+            (sample.canary, sample.stable) = match question.kind {
+                Kind::Latency { .. } => self.times(w),
+                // Nothing else is simulated.
+                _ => self.errors(w),
+            };
+        }
+        self.samples = samples;
+        &self.samples
     }
 
-    fn errors(&mut self, w: f64) -> Sample {
+    fn errors(&mut self, w: f64) -> (ArmCounts, ArmCounts) {
         let (stable, canary) = self.damage.rates;
         let rates = self.world.next(canary, stable, &mut self.chance);
         let canary = self.arm(self.rps * w, rates.0);
-        let stable = self.arm(self.rps * (1.0 - w), rates.1);
-        self.sample(ERRORS, canary, stable)
+        (canary, self.arm(self.rps * (1.0 - w), rates.1))
     }
 
     fn arm(&mut self, requests: f64, rate: f64) -> ArmCounts {
@@ -105,31 +118,38 @@ impl Traffic {
         }
     }
 
-    fn times(&mut self, w: f64) -> Sample {
-        let (slower, tail) = (self.damage.slower, self.damage.tail);
-        let canary = self.buckets(self.rps * w, slower, tail);
-        let stable = self.buckets(self.rps * (1.0 - w), 1.0, 1.0);
-        self.sample(LATENCY, canary, stable)
-    }
-
-    fn buckets(&mut self, requests: f64, slower: f64, tail: f64) -> ArmCounts {
-        let shares = shares(slower, tail);
-        let chance = &mut self.chance;
-        let counts = shares.iter().map(|share| chance.poisson(requests * share));
-        ArmCounts::Buckets {
-            counts: counts.collect(),
+    fn times(&mut self, w: f64) -> (ArmCounts, ArmCounts) {
+        let change = (self.damage.slower, self.damage.tail);
+        if self.changed.0 != change {
+            self.changed = (change, shares(change.0, change.1));
+        }
+        let buckets = |chance: &mut Chance, requests: f64, shares: &[f64]| ArmCounts::Buckets {
+            counts: shares
+                .iter()
+                .map(|share| chance.poisson(requests * share))
+                .collect(),
             boundaries: self.boundaries.clone(),
-        }
-    }
-
-    fn sample(&self, rule: &str, canary: ArmCounts, stable: ArmCounts) -> Sample {
-        Sample {
-            rule: rule.to_owned(),
-            from: at(self.now - 1.0),
-            to: at(self.now),
+        };
+        let canary = buckets(&mut self.chance, self.rps * w, &self.changed.1);
+        (
             canary,
-            stable,
-        }
+            buckets(&mut self.chance, self.rps * (1.0 - w), &self.usual),
+        )
+    }
+}
+
+/// A sample to be filled in.
+fn blank(question: &Question) -> Sample {
+    let none = ArmCounts::Proportion {
+        total: 0.0,
+        bad: 0.0,
+    };
+    Sample {
+        rule: question.name.clone(),
+        from: at(0.0),
+        to: at(0.0),
+        canary: none.clone(),
+        stable: none,
     }
 }
 

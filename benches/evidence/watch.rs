@@ -56,7 +56,7 @@ pub fn watch(settings: &Settings, traffic: &mut Traffic, watch: &Watch, until: U
     let mut evidence = Evidence::begin(settings);
     while traffic.now < watch.history {
         for sample in traffic.second(settings, 0.0) {
-            evidence.baseline(settings, &sample);
+            evidence.baseline(settings, sample);
         }
     }
     let settled = traffic.now;
@@ -72,7 +72,7 @@ pub fn watch(settings: &Settings, traffic: &mut Traffic, watch: &Watch, until: U
             traffic.damage = damage;
         }
         for sample in traffic.second(settings, w) {
-            evidence.observe(settings, &sample);
+            evidence.observe(settings, sample);
         }
         look(&evidence, settings, traffic.now - settled, &mut seen);
         let done = match until {
@@ -87,6 +87,13 @@ pub fn watch(settings: &Settings, traffic: &mut Traffic, watch: &Watch, until: U
 }
 
 fn look(evidence: &Evidence, settings: &Settings, now: f64, seen: &mut Seen) {
+    // A report is dear, and has nothing to say of a rule whose exact witness is not convinced.
+    if !evidence
+        .verdicts(settings)
+        .any(|verdict| verdict >= Verdict::Suspect)
+    {
+        return;
+    }
     for report in evidence.report(settings) {
         if report.log_exact < report.bound {
             continue;

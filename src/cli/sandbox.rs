@@ -6,6 +6,7 @@
 //!
 //! Not here: the cluster (`sandbox`), the daemon in it (`embedded`), scenarios (`sandbox::scenario`).
 
+pub mod applications;
 pub mod embedded;
 pub mod keeper;
 

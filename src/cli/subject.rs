@@ -215,7 +215,7 @@ fn leave_out(plan: &mut Plan, rules: &RuleSet) -> Result<Vec<String>, Error> {
         let kind = rules.get(name).map(|rule| &rule.kind);
         matches!(
             kind,
-            Some(Kind::Events(_) | Kind::Compare(_) | Kind::Value(_))
+            Some(Kind::Events(_) | Kind::Compare(_) | Kind::Value(_) | Kind::Load(_))
         )
     };
     let (asking, counting) = plan.analysis.rules.drain(..).partition(asks);

@@ -160,6 +160,7 @@ fn question(rule: &Rule) -> Question {
                 },
                 every: value.every,
             },
+            RuleKind::Load(load) => Kind::Load { every: load.every },
         },
         ratio: rule.ratio,
         absolute: rule.absolute,

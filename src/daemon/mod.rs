@@ -16,6 +16,7 @@ mod entry;
 mod gate;
 mod hooks;
 mod leader;
+mod load;
 mod notices;
 mod pass;
 mod publish;
@@ -45,6 +46,7 @@ use context::Context;
 pub use context::Timing;
 use hooks::Hooks;
 use kube::Client;
+use load::Loads;
 use notices::Notices;
 use rules::Rules;
 use settings::{Election, Settings};
@@ -60,6 +62,7 @@ use crate::kubernetes::execute::Executor;
 use crate::kubernetes::fence::Fence;
 use crate::prometheus::Source;
 use crate::rollout::reason::ENDS;
+use crate::smoke::Asker;
 use crate::telemetry::Metrics;
 use crate::web::{self, Board, Check, Readiness, Streams, Web};
 
@@ -76,6 +79,8 @@ pub struct Parts {
     /// Where Rollouts are shown.
     pub board: Board,
     pub metrics: Metrics,
+    /// Who makes smoke tests.
+    pub asker: Asker,
 }
 
 /// Runs the daemon of these settings until `shutdown`.
@@ -101,6 +106,7 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<(), 
         listener: Some(listener),
         board: Board::default(),
         metrics: Metrics::new(),
+        asker: Asker::network(clock),
     };
     Box::pin(serve_with(parts, shutdown, tasks)).await
 }
@@ -153,7 +159,7 @@ async fn serve_with(
         parts.clients.writes
     };
     tasks.spawn(outgoing.send_all(writes.clone(), stop.clone()));
-    let smoke = Smoke::load(parts.settings.smoke.clone()).map_err(Error::Smoke)?;
+    let (smoke, loads) = smoke_tests(&parts.settings, parts.asker, parts.clock)?;
     let context = Context {
         clock: parts.clock,
         cache,
@@ -189,7 +195,7 @@ async fn serve_with(
     for teller in notices::tellers(&parts.settings, &context, &writes, &role)? {
         until(&mut tasks, &stop, teller.keep_up());
     }
-    let source = (parts.source, parts.settings.evidence.source.name());
+    let source = (parts.source, loads, parts.settings.evidence.source.name());
     let (fresh, fresh_out) = mpsc::unbounded_channel();
     let means = smoke::Means {
         clients: (parts.clients.watches, writes),
@@ -214,6 +220,13 @@ async fn serve_with(
     };
     let conductor = Conductor::new(context, known, ready).conduct(inputs, stop.clone());
     Box::pin(watch_over(conductor, tasks, &stop, free)).await
+}
+
+/// The smoke tests of the settings' folders, and the loads that are made of them.
+fn smoke_tests(settings: &Settings, asker: Asker, clock: Clock) -> Result<(Smoke, Loads), Error> {
+    let smoke = Smoke::load(settings.smoke.clone(), asker.clone()).map_err(Error::Smoke)?;
+    let loads = Loads::new(clock, asker, smoke.tests());
+    Ok((smoke, loads))
 }
 
 /// Starts the history of runs. How it stands is told; it keeps nobody from being ready.
@@ -302,12 +315,12 @@ fn tick(
     tasks: &mut JoinSet<()>,
     stop: &CancellationToken,
     context: &Context,
-    (source, kind): (Source, &'static str),
+    (source, loads, kind): (Source, Loads, &'static str),
     rules: Rules,
     (fresh, ready): (mpsc::UnboundedSender<queue::Key>, &Readiness),
 ) -> mpsc::UnboundedReceiver<()> {
     let (changed, changed_out) = mpsc::unbounded_channel();
-    let metrics = ticks::metrics(context.clone(), source, kind, fresh, ready.clone());
+    let metrics = ticks::metrics(context.clone(), (source, loads), kind, fresh, ready.clone());
     until(tasks, stop, metrics);
     until(tasks, stop, ticks::rules(context.clone(), rules, changed));
     changed_out

@@ -18,6 +18,7 @@ use crate::kubernetes::status;
 use crate::prometheus::{self, Cursor, Subject};
 use crate::rollout::describe;
 use crate::rollout::reason::Reason;
+use crate::rollout::rule::{Kind, Rule};
 use crate::rollout::state::{Phase, State};
 use crate::rollout::terms::Terms;
 use crate::telemetry::{RolloutSeries, RuleSeries};
@@ -156,11 +157,19 @@ fn subject(context: &Context, scene: &Scene, terms: &Terms, state: &State) -> Op
         canary_pods: canary::pods(&canary::deployment_name(&terms.plan.target)),
         stable_pods: canary::pods(&terms.plan.target),
         rules: named
-            .filter_map(|name| rules.get(name).map(Arc::clone))
+            .filter_map(|name| rules.get(name))
+            .filter(|rule| has_both_arms(state, rule))
+            .map(Arc::clone)
             .collect(),
         cursor: cursor(state),
         since: run.started,
     })
+}
+
+/// Whether there is a canary to send synthetic load to; other rules need none.
+fn has_both_arms(state: &State, rule: &Rule) -> bool {
+    let alone = matches!(state.phase, Phase::Baking(_) | Phase::RollingBack { .. });
+    !(alone && matches!(rule.kind, Kind::Load(_)))
 }
 
 /// Where a state's evidence goes on reading.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::rollout::rule::{Problem, Rule, lint};
 
 /// The shipped rules: file name and text.
-pub const SHIPPED: [(&str, &str); 6] = [
+pub const SHIPPED: [(&str, &str); 7] = [
     (
         "rules/ingress-nginx.yaml",
         include_str!("../../rules/ingress-nginx.yaml"),
@@ -31,6 +31,10 @@ pub const SHIPPED: [(&str, &str); 6] = [
     (
         "rules/kubernetes.yaml",
         include_str!("../../rules/kubernetes.yaml"),
+    ),
+    (
+        "rules/synthetic.yaml",
+        include_str!("../../rules/synthetic.yaml"),
     ),
     (
         "rules/traefik.yaml",
@@ -266,6 +270,7 @@ mod tests {
                 "no-restarts",
                 "oom-kills",
                 "restarts",
+                "synthetic-health",
                 "traefik-error-rate",
                 "traefik-latency-p99",
             ]

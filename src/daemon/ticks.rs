@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::context::Context;
+use super::load::Loads;
 use super::queue::Key;
 use super::rules::{Reload, Rules};
 use crate::clock::elapsed;
@@ -23,7 +24,7 @@ const RULES_EVERY: Duration = Duration::from_secs(5);
 /// Reads metrics for ever.
 pub async fn metrics(
     context: Context,
-    mut source: Source,
+    (mut source, mut loads): (Source, Loads),
     kind: &'static str,
     fresh: mpsc::UnboundedSender<Key>,
     ready: Readiness,
@@ -32,13 +33,15 @@ pub async fn metrics(
     loop {
         context.clock.sleep(context.timing.every).await;
         let wanted = context.watchlist.wanted();
+        let subjects: Vec<_> = wanted.iter().map(|wanted| wanted.subject.clone()).collect();
+        loads.follow(&subjects);
         if wanted.is_empty() {
             continue;
         }
-        let subjects: Vec<_> = wanted.iter().map(|wanted| wanted.subject.clone()).collect();
         let epochs: BTreeMap<_, _> = wanted.iter().map(|w| (w.subject.key(), w.epoch)).collect();
         let began = context.clock.now();
-        let readings = source.read(&subjects, began).await;
+        let mut readings = source.read(&subjects, began).await;
+        loads.hand_in(&mut readings);
         let took = elapsed(began, context.clock.now());
         let absent = readings.values().find_map(|reading| reading.absent.clone());
         context

@@ -143,7 +143,8 @@ fn metrics(terms: &Terms, now: Timestamp, n: i64) -> Metrics {
     let boundaries: Arc<[f64]> = Arc::new([0.1, 0.5, 1.0]);
     let samples = terms.evidence.questions.iter().map(|question| {
         let counts = |scale: f64| match question.kind {
-            crate::rollout::evidence::Kind::Proportion => ArmCounts::Proportion {
+            crate::rollout::evidence::Kind::Proportion
+            | crate::rollout::evidence::Kind::Load { .. } => ArmCounts::Proportion {
                 total: 700.0 * scale,
                 bad: 7.0 * scale,
             },

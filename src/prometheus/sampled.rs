@@ -74,7 +74,9 @@ impl Sampled {
                 (vec![canary, stable], compare.every)
             }
             Kind::Value(bounds) => (vec![fill(&bounds.query, Arm::Canary)], bounds.every),
-            Kind::Proportion(_) | Kind::Latency(_) | Kind::Events(_) => return None,
+            Kind::Proportion(_) | Kind::Latency(_) | Kind::Events(_) | Kind::Load(_) => {
+                return None;
+            }
         };
         Some(Self {
             rule: Arc::clone(rule),

@@ -215,7 +215,7 @@ impl Ask {
                 let pod = first(labels, &self.series.arm.labels);
                 Some(Class::Event { pod: target(pod) })
             }
-            Kind::Compare(_) | Kind::Value(_) => None,
+            Kind::Compare(_) | Kind::Value(_) | Kind::Load(_) => None,
         }
     }
 }

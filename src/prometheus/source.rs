@@ -21,7 +21,7 @@ use super::sampled::Sampled;
 use super::scrape::Scrape;
 use super::sorting::{Arms, Ask, Member};
 use super::{Key, Reading, Readings, Subject, sampled};
-use crate::rollout::rule::Rule;
+use crate::rollout::rule::{Kind, Rule};
 
 /// A clock that was set back by more than this begins anew with counting; by less, it catches up.
 const AHEAD_MS: i64 = 5_000;
@@ -396,7 +396,8 @@ impl Follow {
 }
 
 impl Reading {
-    pub(super) fn add_absent(&mut self, why: String) {
+    /// Adds to why a rule could not be read now.
+    pub fn add_absent(&mut self, why: String) {
         self.absent = Some(match self.absent.take() {
             None => why,
             Some(absent) => format!("{absent}; {why}"),
@@ -433,8 +434,14 @@ fn missing(ask: &Ask, subject: &Subject) -> String {
     } else {
         ""
     };
+    let counts_requests = !matches!(ask.rule.kind, Kind::Events(_));
+    let so = if counts_requests {
+        "; where there are no requests yet, a rule with `load` asks some of its own"
+    } else {
+        ""
+    };
     format!(
-        "{}: no series of {} has {}{hint}",
+        "{}: no series of {} has {}{hint}{so}",
         ask.rule.name,
         ask.metric,
         select.join(", ")

@@ -16,6 +16,7 @@ pub mod describe;
 pub mod evidence;
 pub mod forecast;
 pub mod freeze;
+pub mod load;
 pub mod observation;
 pub mod plan;
 pub mod reason;

@@ -9,6 +9,7 @@
 
 mod kinds;
 mod limit;
+mod load;
 mod query;
 mod template;
 mod yaml;
@@ -53,6 +54,17 @@ pub enum Kind {
     Compare(Compare),
     /// Whether the canary's number stays within bounds, from a query.
     Value(Bounds),
+    /// The share of bad answers to a smoke test that is sent to both arms in a loop.
+    Load(Load),
+}
+
+/// Synthetic load: a smoke test in a loop, whose results are requests of its arm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Load {
+    /// The smoke test's name.
+    pub test: String,
+    /// Time between two tries; each is made of both arms at once.
+    pub every: Duration,
 }
 
 /// Rare events of each pod's containers: restarts, kills.
@@ -174,7 +186,7 @@ impl Rule {
             Kind::Proportion(proportion) => Some(&proportion.series),
             Kind::Latency(latency) => Some(&latency.series),
             Kind::Events(events) => Some(&events.series),
-            Kind::Compare(_) | Kind::Value(_) => None,
+            Kind::Compare(_) | Kind::Value(_) | Kind::Load(_) => None,
         }
     }
 
@@ -184,7 +196,7 @@ impl Rule {
             Kind::Proportion(proportion) => Some(proportion.series.metric.clone()),
             Kind::Latency(latency) => Some(format!("{}_bucket", latency.series.metric)),
             Kind::Events(events) => Some(events.series.metric.clone()),
-            Kind::Compare(_) | Kind::Value(_) => None,
+            Kind::Compare(_) | Kind::Value(_) | Kind::Load(_) => None,
         }
     }
 
@@ -194,7 +206,7 @@ impl Rule {
             Kind::Proportion(proportion) => &proportion.ignore,
             Kind::Latency(latency) => &latency.ignore,
             Kind::Events(events) => &events.ignore,
-            Kind::Compare(_) | Kind::Value(_) => &[],
+            Kind::Compare(_) | Kind::Value(_) | Kind::Load(_) => &[],
         }
     }
 }
@@ -325,7 +337,7 @@ mod tests {
             (
                 "about: share",
                 "abuot: share",
-                "r.yaml:2:3: errors.abuot: unknown key; known here are name, about, worseBy, max, proportion, latency, events, compare, value",
+                "r.yaml:2:3: errors.abuot: unknown key; known here are name, about, worseBy, max, proportion, latency, events, compare, value, load",
             ),
             (
                 "{{namespace}}",

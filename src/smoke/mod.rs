@@ -9,9 +9,12 @@ mod grpc;
 mod http;
 mod tcp;
 
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio::net::{TcpStream, lookup_host};
 
 use crate::clock::{Clock, elapsed};
@@ -20,8 +23,53 @@ use crate::rollout::smoke::{Attempt, Next, Probe, Report, Test, Words};
 /// Why a try is bad, in words.
 type Failure = String;
 
+type Asking = dyn Fn(Probe) -> BoxFuture<'static, Result<(), Failure>> + Send + Sync;
+
+/// Who makes one try: the network, or a sandbox whose applications have no address.
+#[derive(Clone)]
+pub struct Asker(Arc<Asking>);
+
+impl Asker {
+    /// Asks over the network.
+    pub fn network(clock: Clock) -> Self {
+        Self::with(move |probe| Box::pin(async move { ask(&probe, clock).await }))
+    }
+
+    /// Asks so; the error says in words why an answer is bad.
+    pub fn with(
+        ask: impl Fn(Probe) -> BoxFuture<'static, Result<(), String>> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(ask))
+    }
+
+    /// One try, ended after `timeout`.
+    pub async fn attempt(&self, probe: &Probe, timeout: Duration, clock: Clock) -> Attempt {
+        let began = clock.now();
+        let asked = clock.timeout(timeout, (self.0)(probe.clone())).await;
+        let result = asked.unwrap_or_else(|_| {
+            let timeout = humantime::format_duration(timeout);
+            Err(format!("no answer within {timeout}"))
+        });
+        Attempt {
+            took: elapsed(began, clock.now()),
+            failure: result.err(),
+        }
+    }
+}
+
+impl fmt::Debug for Asker {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Asker").finish_non_exhaustive()
+    }
+}
+
 /// Makes a test to its end; the error says why it cannot be made at all.
-pub async fn make(test: &Test, words: &Words, clock: Clock) -> Result<Report, String> {
+pub async fn make(
+    test: &Test,
+    words: &Words,
+    asker: &Asker,
+    clock: Clock,
+) -> Result<Report, String> {
     let probe = test.probe.filled(words)?;
     let mut attempts = Vec::new();
     let passed = loop {
@@ -30,7 +78,7 @@ pub async fn make(test: &Test, words: &Words, clock: Clock) -> Result<Report, St
             Next::Failed => break false,
             Next::Try(pause) => {
                 clock.sleep(pause).await;
-                attempts.push(attempt(&probe, test.timeout, clock).await);
+                attempts.push(asker.attempt(&probe, test.timeout, clock).await);
             }
         }
     };
@@ -40,19 +88,6 @@ pub async fn make(test: &Test, words: &Words, clock: Clock) -> Result<Report, St
         passed,
         attempts,
     })
-}
-
-async fn attempt(probe: &Probe, timeout: Duration, clock: Clock) -> Attempt {
-    let began = clock.now();
-    let asked = clock.timeout(timeout, ask(probe, clock)).await;
-    let result = asked.unwrap_or_else(|_| {
-        let timeout = humantime::format_duration(timeout);
-        Err(format!("no answer within {timeout}"))
-    });
-    Attempt {
-        took: elapsed(began, clock.now()),
-        failure: result.err(),
-    }
 }
 
 async fn ask(probe: &Probe, clock: Clock) -> Result<(), Failure> {

@@ -32,6 +32,8 @@ pub struct Test {
     pub ratio: f64,
     /// This test's blast radius in multiples of the common one.
     pub leniency: f64,
+    /// The canary's share of these requests, where that is not the step's.
+    pub share: Option<f64>,
 }
 
 /// What is to be planned.
@@ -112,7 +114,10 @@ pub fn seconds(ask: &Ask, blast: f64, deviations: f64) -> f64 {
 }
 
 fn passages(ask: &Ask, w: f64, margin: f64) -> Vec<Passage> {
-    let passage = |test: &Test| Passage::new(ask.beta, w, margin * test.leniency, test);
+    let passage = |test: &Test| {
+        let w = test.share.unwrap_or(w);
+        Passage::new(ask.beta, w, margin * test.leniency, test)
+    };
     ask.tests.iter().map(passage).collect()
 }
 

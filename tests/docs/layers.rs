@@ -74,6 +74,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
             "sandbox",
             "kubernetes",
             "prometheus",
+            "smoke",
             "web",
             "telemetry",
             "rollout",

@@ -23,6 +23,7 @@ use sluice::prometheus::Scrape;
 use sluice::sandbox::cluster::{Cluster, Options};
 use sluice::sandbox::router::{Exposed, Router};
 use sluice::sandbox::scenario::{self, Way};
+use sluice::smoke::Asker;
 use sluice::telemetry::Metrics;
 use sluice::web::Board;
 use tokio::task::JoinSet;
@@ -363,6 +364,7 @@ impl World {
             listener: None,
             board: Board::default(),
             metrics: Metrics::new(),
+            asker: Asker::network(daemon.clock),
         };
         daemon.task.spawn(daemon::serve(parts, daemon.stop.clone()));
     }

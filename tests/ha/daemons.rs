@@ -10,6 +10,7 @@ use sluice::daemon::settings::Settings;
 use sluice::daemon::{self, Clients, Parts};
 use sluice::kubernetes::crd::ACCOUNT;
 use sluice::prometheus::{Scrape, Targets};
+use sluice::smoke::Asker;
 use sluice::telemetry::Metrics;
 use sluice::web::Board;
 use tokio::task::JoinSet;
@@ -70,6 +71,7 @@ impl Daemon {
             listener: None,
             board: board.clone(),
             metrics: metrics.clone(),
+            asker: Asker::network(world.clock),
         };
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();

@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use kube::Client;
 use kube::client::ClientBuilder;
 use serde_json::{Value, json};
+use sluice::cli::sandbox::applications;
 use sluice::cli::sandbox::keeper::{self, Keeper, With};
 use sluice::clock::Clock;
 use sluice::daemon::Clients;
@@ -61,7 +62,13 @@ impl Real {
         let transport = Transport::direct(world.routers.clone());
         world.spawn(&|user| accounts.client(user), transport, &stop, &mut parts);
         let days = BadDays::new(ACCOUNT);
-        let keeper = Keeper::new(with(scenario, clock, &world, &days, daemon));
+        let keeper = Keeper::new(with(
+            scenario,
+            clock,
+            &world,
+            &days,
+            (daemon, accounts.client("system:sandbox:router")),
+        ));
         if scenario.with_daemon {
             keeper.start().await.expect("the daemon");
         }
@@ -90,7 +97,7 @@ fn with(
     clock: Clock,
     world: &World,
     days: &BadDays,
-    daemon: kube::Config,
+    (daemon, prober): (kube::Config, Client),
 ) -> With {
     let mut overrides = json!({"cluster": {"namespaces": [scenario.namespace]}});
     if scenario.daemon.is_object() {
@@ -101,8 +108,12 @@ fn with(
         settings: keeper::settings(&overrides, &[]).expect("the daemon's settings"),
         clients: clients(daemon, days),
         clock,
-        targets: Targets::Texts(Arc::new(move || world.metrics_texts())),
+        targets: {
+            let world = world.clone();
+            Targets::Texts(Arc::new(move || world.metrics_texts()))
+        },
         page: None,
+        asker: applications::asker(prober, world.apps.clone(), clock),
     }
 }
 

@@ -138,7 +138,10 @@ fn kinds(terms: &mut Terms, rules: &[Rule]) -> Result<Kinds, String> {
                 kinds.samples = true;
                 continue;
             }
-            rule::Kind::Events(_) | rule::Kind::Compare(_) | rule::Kind::Value(_) => {
+            rule::Kind::Events(_)
+            | rule::Kind::Compare(_)
+            | rule::Kind::Value(_)
+            | rule::Kind::Load(_) => {
                 let why = "no rule for a stream: counts, buckets, and samples of which higher ones are worse are judged";
                 return Err(format!("{} is {why}", rule.name));
             }

@@ -80,7 +80,9 @@ pub fn traffic(chosen: &Chosen, rps: f64, rate: f64, quantiles: &[Quantile]) -> 
                 times(quantiles)
             }
             // Left out when the Rollout was chosen.
-            Kind::Events | Kind::Compare { .. } | Kind::Value { .. } => continue,
+            Kind::Events | Kind::Compare { .. } | Kind::Value { .. } | Kind::Load { .. } => {
+                continue;
+            }
         };
         streams.push(Stream {
             rule: question.name.clone(),

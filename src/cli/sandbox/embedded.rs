@@ -16,6 +16,7 @@ use kube::CustomResourceExt;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
+use super::applications;
 use super::keeper::{self, Keeper, With};
 use crate::clock::Clock;
 use crate::daemon::Clients;
@@ -162,6 +163,11 @@ fn daemon(
         targets: targets(&settings, cluster),
         page,
         settings,
+        asker: applications::asker(
+            cluster.client("system:sandbox:prober"),
+            cluster.world.apps.clone(),
+            cluster.clock,
+        ),
     })
 }
 

@@ -21,6 +21,7 @@ use crate::daemon::{self, Clients, Parts};
 use crate::kubernetes::crd::ACCOUNT;
 use crate::prometheus::{Scrape, Source, Targets};
 use crate::sandbox::scenario::DaemonFault;
+use crate::smoke::Asker;
 use crate::telemetry::Metrics;
 use crate::web::Board;
 
@@ -58,6 +59,8 @@ pub struct With {
     pub targets: Targets,
     /// Where its page listens, if it has one.
     pub page: Option<SocketAddr>,
+    /// Who makes its smoke tests.
+    pub asker: Asker,
 }
 
 impl With {
@@ -119,6 +122,7 @@ impl Keeper {
             listener,
             board: board.clone(),
             metrics: Metrics::new(),
+            asker: with.asker.clone(),
         };
         *self.board.lock().unwrap_or_else(PoisonError::into_inner) = board;
         let stop = CancellationToken::new();

@@ -28,6 +28,15 @@ impl InForce {
         Ok(Self(Arc::new(RwLock::new(Arc::new(tests)))))
     }
 
+    /// These.
+    #[cfg(test)]
+    pub fn of(tests: Vec<Test>) -> Self {
+        let named = tests
+            .into_iter()
+            .map(|test| (test.name.clone(), Arc::new(test)));
+        Self(Arc::new(RwLock::new(Arc::new(named.collect()))))
+    }
+
     /// All of them, now.
     pub fn now(&self) -> Arc<Tests> {
         let tests = self.0.read().unwrap_or_else(PoisonError::into_inner);

@@ -19,8 +19,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use in_force::InForce;
-use in_force::Tests;
+pub use in_force::{InForce, Tests};
 use sync::{Poke, Syncs};
 
 use super::context::Context;
@@ -29,6 +28,7 @@ use super::queue::Key;
 use crate::clock::Clock;
 use crate::rollout::observation::Smoked;
 use crate::rollout::smoke::Words;
+use crate::smoke::Asker;
 
 /// After a test that could not be made: the time until it is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -128,21 +128,28 @@ pub struct Means {
 pub struct Smoke {
     folders: Vec<PathBuf>,
     tests: InForce,
+    asker: Asker,
     desk: Desk,
     orders: Orders,
 }
 
 impl Smoke {
     /// The tests of these folders, or everything that is wrong with them.
-    pub fn load(folders: Vec<PathBuf>) -> Result<Self, Vec<String>> {
+    pub fn load(folders: Vec<PathBuf>, asker: Asker) -> Result<Self, Vec<String>> {
         let tests = InForce::load(&folders)?;
         let (desk, orders) = Desk::new();
         Ok(Self {
             folders,
             tests,
+            asker,
             desk,
             orders,
         })
+    }
+
+    /// The tests in force.
+    pub fn tests(&self) -> InForce {
+        self.tests.clone()
     }
 
     /// Where passes ask.
@@ -152,9 +159,11 @@ impl Smoke {
 
     /// Makes what is asked and what follows a sync, for ever.
     pub async fn keep_up(self, context: Context, means: Means) {
-        let (clock, tests) = (context.clock, self.tests);
-        let asked = make(clock, self.desk, self.orders, tests.clone(), means.touched);
+        let (clock, tests, asker) = (context.clock, self.tests, self.asker);
+        let by = (asker.clone(), clock);
+        let asked = make(by, self.desk, self.orders, tests.clone(), means.touched);
         let files = tests.clone().keep_up(self.folders, clock);
+        let tests = (tests, asker);
         let syncs = Syncs::new(context, means.clients, tests, means.role, means.poke);
         futures::join!(asked, files, syncs.keep_up());
     }
@@ -162,7 +171,7 @@ impl Smoke {
 
 /// Makes what is asked, for ever; each that is made touches its Rollout.
 async fn make(
-    clock: Clock,
+    (asker, clock): (Asker, Clock),
     desk: Desk,
     mut orders: Orders,
     tests: InForce,
@@ -176,8 +185,9 @@ async fn make(
             else => return,
         };
         let (desk, tests, touched) = (desk.clone(), tests.clone(), touched.clone());
+        let asker = asker.clone();
         going.spawn(async move {
-            let came_to = all(&order, &tests.now(), clock).await;
+            let came_to = all(&order, &tests.now(), &asker, clock).await;
             let hindered = matches!(came_to, Smoked::Hindered { .. });
             desk.note(&order.key, &order.run, came_to);
             let told = touched.send(order.key.clone()).is_ok();
@@ -191,16 +201,14 @@ async fn make(
 }
 
 /// Makes the tests in their order, until one fails.
-async fn all(order: &Order, known: &Tests, clock: Clock) -> Smoked {
+async fn all(order: &Order, known: &Tests, asker: &Asker, clock: Clock) -> Smoked {
     let mut passed = Vec::new();
     for name in &order.tests {
         let Some(test) = known.get(name) else {
-            let names: Vec<&str> = known.keys().map(String::as_str).collect();
-            let known = names.join(", ");
-            let why = format!("there is no smoke test {name:?}; known: {known}");
+            let why = unknown(name, known);
             return Smoked::Hindered { why };
         };
-        match crate::smoke::make(test, &order.words, clock).await {
+        match crate::smoke::make(test, &order.words, asker, clock).await {
             Ok(report) if report.passed => passed.push(report.to_string()),
             Ok(report) => {
                 let sentence = report.to_string();
@@ -215,4 +223,11 @@ async fn all(order: &Order, known: &Tests, clock: Clock) -> Smoked {
     Smoked::Passed {
         sentence: passed.join("; "),
     }
+}
+
+/// Says that no test has this name.
+pub fn unknown(name: &str, known: &Tests) -> String {
+    let names: Vec<&str> = known.keys().map(String::as_str).collect();
+    let known = names.join(", ");
+    format!("there is no smoke test {name:?}; known: {known}")
 }

@@ -23,6 +23,7 @@ use crate::kubernetes::crd::Rollout;
 use crate::kubernetes::flux::{Applied, Flux};
 use crate::rollout::observation::Request;
 use crate::rollout::smoke::{Report, Synced, SyncedKind, Test, Words};
+use crate::smoke::Asker;
 
 /// Time between two looks.
 const EVERY: Duration = Duration::from_secs(5);
@@ -49,6 +50,7 @@ pub struct Syncs {
     client: kube::Client,
     flux: Flux,
     tests: InForce,
+    asker: Asker,
     role: watch::Receiver<Role>,
     poke: Poke,
     /// The revision that was tested last, and what was said of an object that cannot be read.
@@ -61,7 +63,7 @@ impl Syncs {
     pub fn new(
         context: Context,
         (reads, writes): (kube::Client, kube::Client),
-        tests: InForce,
+        (tests, asker): (InForce, Asker),
         role: watch::Receiver<Role>,
         poke: Poke,
     ) -> Self {
@@ -70,6 +72,7 @@ impl Syncs {
             client: writes,
             context,
             tests,
+            asker,
             role,
             poke,
             tested: BTreeMap::new(),
@@ -129,7 +132,7 @@ impl Syncs {
         ]);
         let made = tests
             .iter()
-            .map(|test| crate::smoke::make(test, &words, clock));
+            .map(|test| crate::smoke::make(test, &words, &self.asker, clock));
         let made = futures::future::join_all(made).await;
         let mut failures = Vec::new();
         for (test, report) in tests.iter().zip(made) {

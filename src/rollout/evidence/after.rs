@@ -186,6 +186,8 @@ fn none_of(counts: &ArmCounts) -> ArmCounts {
 
 fn limit(rule: &Rule, question: &Question) -> Option<Limit> {
     let (before, seconds) = match &rule.counts {
+        // After the promotion nothing is left to send them to.
+        Counts::Errors(_) if rule.is_load() => return None,
         Counts::Errors(errors) => {
             let run = errors.run.stable;
             let known = if run.total < LEAST { errors.known } else { run };

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::stats::patience::{Ask, Test, smallest_blast};
 
-use super::rule::Rule;
+use super::rule::{HALF, Rule};
 use super::sample::Settings;
 use super::words::{number, percent};
 
@@ -28,6 +28,9 @@ pub struct Patience {
     pub seconds: Option<f64>,
     /// The time in which a healthy release should be through, in seconds.
     pub within: f64,
+    /// These are synthetic requests: no rule counts those of users.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub synthetic: bool,
 }
 
 impl Patience {
@@ -38,6 +41,12 @@ impl Patience {
         let rps = rules
             .iter()
             .find(|rule| Some(rule.name.as_str()) == leading);
+        let synthetic = leading.is_none();
+        let rps = if synthetic {
+            rules.iter().find(|rule| rule.is_load())
+        } else {
+            rps
+        };
         let rps = rps.and_then(Rule::rps).unwrap_or(0.0);
         if tests.is_empty() || rps <= 0.0 {
             let (blast, seconds) = (settings.blast, None);
@@ -47,6 +56,7 @@ impl Patience {
                 rps: 0.0,
                 seconds,
                 within,
+                synthetic,
             };
         }
         let answer = smallest_blast(&Ask {
@@ -64,6 +74,7 @@ impl Patience {
             rps,
             seconds: answer.seconds.is_finite().then_some(answer.seconds),
             within,
+            synthetic,
         }
     }
 
@@ -74,13 +85,18 @@ impl Patience {
                 .to_owned();
         }
         let (rps, blast) = (number(self.rps), percent(self.blast));
+        let what = if self.synthetic {
+            "synthetic requests"
+        } else {
+            "requests"
+        };
         if self.reachable {
             format!(
-                "at {rps} requests a second a release that harms more than {blast} of all requests is not promoted"
+                "at {rps} {what} a second a release that harms more than {blast} of all requests is not promoted"
             )
         } else {
             format!(
-                "at {rps} requests a second even a harm of {blast} of all requests cannot be excluded within {:.0} s; expect the run to end undecided",
+                "at {rps} {what} a second even a harm of {blast} of all requests cannot be excluded within {:.0} s; expect the run to end undecided",
                 self.within
             )
         }
@@ -101,6 +117,7 @@ fn tests(settings: &Settings, rules: &[Rule]) -> Vec<Test> {
             rate,
             ratio: question.ratio,
             leniency: question.leniency(),
+            share: rule.is_load().then_some(HALF),
         }));
     }
     tests

@@ -116,6 +116,9 @@ pub struct RuleReport {
     /// pods lived, and `bad` the events.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub events: Option<EventsReport>,
+    /// The requests are synthetic ones: no user's.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub synthetic: bool,
 }
 
 impl RuleReport {
@@ -137,6 +140,7 @@ impl RuleReport {
             blast: blast * question.leniency(),
             margin: margin * question.leniency(),
             newest: rule.newest,
+            synthetic: rule.is_load(),
             goal: rule.goal.as_ref().map(|goal| {
                 let bound = settings.bound(question);
                 goal.report(rule.is_alone(w), bound, settings.bound_not_worse())
@@ -188,6 +192,7 @@ impl RuleReport {
             goal: None,
             numbers: None,
             events: None,
+            synthetic: false,
         }
     }
 
@@ -289,7 +294,7 @@ impl RuleReport {
     /// without stable requests, and where no answers are counted.
     pub fn step_excess(&self) -> Option<f64> {
         let usual = self.step_stable.rate * self.step_canary.total;
-        let counts = self.events.is_none() && self.step_stable.total > 0.0;
+        let counts = self.events.is_none() && !self.synthetic && self.step_stable.total > 0.0;
         counts.then_some(self.step_canary.bad - usual)
     }
 

@@ -30,6 +30,9 @@ const ENOUGH_REQUESTS: f64 = 1000.0;
 /// or so many seconds, however few requests there are.
 const LONG_SECONDS: f64 = 300.0;
 
+/// The canary's share of synthetic requests.
+pub(super) const HALF: f64 = 0.5;
+
 /// State of one rule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -56,6 +59,9 @@ pub(super) struct Rule {
     /// Latency rules: the boundary (index) above which the noise is learned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     noise_cut: Option<usize>,
+    /// These are synthetic requests, as many of each arm: the weight says nothing of their share.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    load: bool,
 }
 
 /// The rule's kind with its numbers.
@@ -83,7 +89,7 @@ pub(super) struct InForce {
 impl Rule {
     pub(super) fn begin(question: &Question) -> Self {
         let counts = match question.kind {
-            Kind::Proportion => Counts::Errors(Errors::begin()),
+            Kind::Proportion | Kind::Load { .. } => Counts::Errors(Errors::begin()),
             Kind::Latency { .. } => Counts::Times(Times::begin()),
             Kind::Events => Counts::Events(Events::begin()),
             Kind::Compare { higher, .. } => Counts::Compared(Compared::begin(higher)),
@@ -101,15 +107,26 @@ impl Rule {
             goal: question.max.map(Goal::begin),
             noise: Noise::default(),
             noise_cut: None,
+            load: matches!(question.kind, Kind::Load { .. }),
         }
+    }
+
+    /// The canary's share of what this rule counts, where `w` is that of the traffic.
+    fn share(&self, w: f64) -> f64 {
+        if self.load { HALF } else { w }
+    }
+
+    /// Whether it counts synthetic requests.
+    pub(super) fn is_load(&self) -> bool {
+        self.load
     }
 
     /// Whether what was counted answers this question.
     pub(super) fn asks(&self, question: &Question) -> bool {
         let kind = match (&self.counts, &question.kind) {
-            (Counts::Errors(_), Kind::Proportion)
-            | (Counts::Times(_), Kind::Latency { .. })
-            | (Counts::Events(_), Kind::Events) => true,
+            (Counts::Errors(_), Kind::Proportion) => !self.load,
+            (Counts::Errors(_), Kind::Load { .. }) => self.load,
+            (Counts::Times(_), Kind::Latency { .. }) | (Counts::Events(_), Kind::Events) => true,
             (Counts::Compared(compared), Kind::Compare { higher, .. }) => compared.is_of(*higher),
             (Counts::Bounded(bounded), Kind::Value { bounds, .. }) => bounded.is_of(bounds),
             _ => false,
@@ -199,6 +216,11 @@ impl Rule {
         force: InForce,
     ) {
         self.counted = true;
+        let force = InForce {
+            w: self.share(force.w),
+            share_wrong: force.share_wrong && !self.load,
+            ..force
+        };
         self.close_if_over(settings, question, force.w, sample.from);
         let worse = question.margin();
         let not_worse = Margin {
@@ -394,7 +416,7 @@ impl Rule {
         if errors && !self.noise.stands_out(pods) {
             return 0.0;
         }
-        log / self.noise.inflation(w, pods)
+        log / self.noise.inflation(self.share(w), pods)
     }
 
     pub(super) fn log_not_worse(&self) -> f64 {
@@ -416,7 +438,7 @@ impl Rule {
 
     /// Whether the limit alone can decide at the canary share `w`.
     pub(super) fn is_alone(&self, w: f64) -> bool {
-        self.goal.is_some() && (w >= 1.0 || !self.has_baseline())
+        self.goal.is_some() && (self.share(w) >= 1.0 || !self.has_baseline())
     }
 
     /// The verdict where the exact witness is not convinced; `None` where a closer look is needed.

@@ -136,7 +136,11 @@ impl Question {
     pub(super) fn told_quantile(&self) -> f64 {
         match self.kind {
             Kind::Latency { quantile } => quantile,
-            Kind::Proportion | Kind::Events | Kind::Compare { .. } | Kind::Value { .. } => 0.99,
+            Kind::Proportion
+            | Kind::Events
+            | Kind::Compare { .. }
+            | Kind::Value { .. }
+            | Kind::Load { .. } => 0.99,
         }
     }
 
@@ -144,7 +148,11 @@ impl Question {
     /// harms less than none.
     pub fn leniency(&self) -> f64 {
         match self.kind {
-            Kind::Proportion | Kind::Events | Kind::Compare { .. } | Kind::Value { .. } => 1.0,
+            Kind::Proportion
+            | Kind::Events
+            | Kind::Compare { .. }
+            | Kind::Value { .. }
+            | Kind::Load { .. } => 1.0,
             Kind::Latency { .. } => 5.0,
         }
     }
@@ -154,7 +162,7 @@ impl Question {
         match self.kind {
             Kind::Proportion | Kind::Latency { .. } => Duration::ZERO,
             Kind::Events => EVENTS_SPACING,
-            Kind::Compare { every, .. } | Kind::Value { every, .. } => every,
+            Kind::Compare { every, .. } | Kind::Value { every, .. } | Kind::Load { every } => every,
         }
     }
 }
@@ -186,6 +194,11 @@ pub enum Kind {
         /// Time between two samples.
         every: Duration,
     },
+    /// Share of bad answers to synthetic requests, as many of each arm.
+    Load {
+        /// Time between two requests of an arm.
+        every: Duration,
+    },
 }
 
 const ERRORS: u8 = 0;
@@ -200,7 +213,7 @@ impl Kind {
     /// What shares alpha with what; `None` for what is no matter of chance.
     fn sort(self) -> Option<u8> {
         match self {
-            Self::Proportion => Some(ERRORS),
+            Self::Proportion | Self::Load { .. } => Some(ERRORS),
             Self::Latency { .. } => Some(LATENCIES),
             Self::Compare { .. } => Some(COMPARISONS),
             Self::Events => Some(RARE),
@@ -297,9 +310,10 @@ impl Settings {
     /// The question whose requests tell the arms' share and the traffic: the first that counts
     /// all requests, else the first that counts those of a histogram.
     pub(super) fn leading(&self) -> Option<&Question> {
-        let sort = |sort: u8| move |q: &&Question| q.kind.sort() == Some(sort);
-        let first = self.questions.iter().find(sort(ERRORS));
-        first.or_else(|| self.questions.iter().find(sort(LATENCIES)))
+        let mut all = self.questions.iter();
+        let first = all.find(|question| question.kind == Kind::Proportion);
+        let times = |question: &&Question| question.kind.sort() == Some(LATENCIES);
+        first.or_else(|| self.questions.iter().find(times))
     }
 
     /// Each step's canary share with the next step's, as fractions; 1 follows the last.

@@ -67,7 +67,8 @@ impl RuleReport {
     fn arms(&self) -> String {
         let (canary, stable) = (told(&self.canary), told(&self.stable));
         let Some(boundary) = self.boundary else {
-            return format!("canary {canary}, stable {stable}");
+            let what = if self.synthetic { "synthetic: " } else { "" };
+            return format!("{what}canary {canary}, stable {stable}");
         };
         format!(
             "{} canary {}, stable {}; slower than {}: canary {canary}, stable {stable}",

@@ -134,7 +134,9 @@ fn second(evidence: &mut Evidence, settings: &Settings, traffic: &mut Traffic, w
         let sample = match question.kind {
             Kind::Proportion => traffic.errors(w),
             Kind::Latency { .. } => traffic.times(w),
-            Kind::Events | Kind::Compare { .. } | Kind::Value { .. } => continue,
+            Kind::Events | Kind::Compare { .. } | Kind::Value { .. } | Kind::Load { .. } => {
+                continue;
+            }
         };
         evidence.observe(settings, &sample);
     }

@@ -29,7 +29,14 @@ fn alternatives(text: &str) -> Option<Vec<String>> {
 }
 
 /// All kinds, as rules name them.
-const KINDS: [&str; 5] = ["proportion", "latency", "events", "compare", "value"];
+const KINDS: [&str; 6] = [
+    "proportion",
+    "latency",
+    "events",
+    "compare",
+    "value",
+    "load",
+];
 
 impl Reader<'_> {
     pub(super) fn kind(&mut self, fields: &mut Fields<'_>) -> Option<Kind> {
@@ -45,7 +52,8 @@ impl Reader<'_> {
                     "latency" => self.latency(node, &path),
                     "events" => self.events(node, &path),
                     "compare" => self.compare(node, &path),
-                    _ => self.value(node, &path),
+                    "value" => self.value(node, &path),
+                    _ => self.load(node, &path),
                 }
             }
             [] => {
@@ -373,7 +381,7 @@ mod tests {
             (
                 "  worseBy: {ratio: 2, perHour: 6}",
                 "  max: 1%",
-                "r:7:8: restarts.max: a limit is for `proportion` and `latency`",
+                "r:7:8: restarts.max: a limit is for `proportion`, `latency` and `load`",
             ),
             (
                 "exported_pod|pod",

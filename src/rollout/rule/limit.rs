@@ -11,10 +11,14 @@ impl Reader<'_> {
     /// The limit that is written; `None` after a mistake, which is told.
     pub(super) fn limit(&mut self, node: &Node, kind: &Kind, key: &str) -> Option<Max> {
         match kind {
-            Kind::Proportion(_) => self.most(node, key),
+            Kind::Proportion(_) | Kind::Load(_) => self.most(node, key),
             Kind::Latency(_) => self.slowest(node, key),
             Kind::Events(_) | Kind::Compare(_) | Kind::Value(_) => {
-                self.tell(node.place, key, "a limit is for `proportion` and `latency`");
+                self.tell(
+                    node.place,
+                    key,
+                    "a limit is for `proportion`, `latency` and `load`",
+                );
                 None
             }
         }

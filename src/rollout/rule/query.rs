@@ -224,7 +224,7 @@ mod tests {
                 COMPARE,
                 "higher}",
                 "higher}\n  max: 1%",
-                "r:3:8: queue.max: a limit is for `proportion` and `latency`",
+                "r:3:8: queue.max: a limit is for `proportion`, `latency` and `load`",
             ),
             (
                 VALUE,

@@ -156,7 +156,11 @@ impl Reader<'_> {
         let kind = kind?;
         let absolute = match kind {
             Kind::Events(_) => per_hour? / 3600.0,
-            Kind::Proportion(_) | Kind::Latency(_) | Kind::Compare(_) | Kind::Value(_) => absolute?,
+            Kind::Proportion(_)
+            | Kind::Latency(_)
+            | Kind::Compare(_)
+            | Kind::Value(_)
+            | Kind::Load(_) => absolute?,
         };
         Some(Rule {
             name: name?,
@@ -233,7 +237,11 @@ impl Reader<'_> {
                 let message = "a compare tolerates a `ratio` only; its numbers are no shares";
                 self.tell(node.place, &join(path, "absolute"), message);
             }
-            Kind::Proportion(_) | Kind::Latency(_) | Kind::Events(_) | Kind::Compare(_) => {}
+            Kind::Proportion(_)
+            | Kind::Latency(_)
+            | Kind::Events(_)
+            | Kind::Compare(_)
+            | Kind::Load(_) => {}
             Kind::Value(_) => {
                 let message = "a value has bounds of its own; nothing is compared";
                 self.tell(node.place, path, message);
