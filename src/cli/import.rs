@@ -4,11 +4,11 @@
 //! As text, stdout is YAML that can be applied; notes and steps are comments in it. Not here: the
 //! conversion (`crate::import`).
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::input::read;
 use super::{Error, Screen, screen};
 use crate::import::{Converted, From, convert};
 
@@ -66,17 +66,6 @@ pub fn import(screen: &mut Screen, arguments: &Arguments) -> Result<(), Error> {
         return Err(Error::Refused("nothing was converted".to_owned()));
     }
     Ok(())
-}
-
-fn read(file: &Path) -> Result<String, Error> {
-    let mut text = String::new();
-    let read = if file == Path::new("-") {
-        std::io::stdin().read_to_string(&mut text).map(drop)
-    } else {
-        std::fs::read_to_string(file).map(|content| text = content)
-    };
-    read.map_err(|error| Error::Usage(format!("cannot read {}: {error}", file.display())))?;
-    Ok(text)
 }
 
 fn text(converted: &Converted, rules: Option<&str>) -> Result<String, Error> {

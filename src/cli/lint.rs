@@ -9,12 +9,12 @@
 mod schema;
 
 use std::collections::BTreeSet;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 
+use super::input::read;
 use super::{Error, Format, Screen};
 use crate::daemon::rules::SHIPPED;
 use crate::kubernetes::conversion;
@@ -78,17 +78,6 @@ pub fn lint(screen: &mut Screen, arguments: &Arguments) -> Result<(), Error> {
             Err(Error::Problems(counted(count, "problem")))
         }
     }
-}
-
-fn read(file: &Path) -> Result<String, Error> {
-    let mut text = String::new();
-    let read = if file == Path::new("-") {
-        std::io::stdin().read_to_string(&mut text).map(drop)
-    } else {
-        std::fs::read_to_string(file).map(|content| text = content)
-    };
-    read.map_err(|error| Error::Usage(format!("cannot read {}: {error}", file.display())))?;
-    Ok(text)
 }
 
 fn good(report: &Report) -> String {

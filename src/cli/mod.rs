@@ -18,6 +18,7 @@ mod gate;
 mod get;
 mod history;
 mod import;
+mod input;
 pub mod judge;
 pub(crate) mod lint;
 mod plan;

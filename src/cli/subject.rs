@@ -7,7 +7,6 @@
 //! Not here: reading metrics (`prometheus`), and what is made of them.
 
 use std::collections::BTreeSet;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +20,7 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
 use super::connect::Cluster;
+use super::input::read;
 use super::{Error, Global, lint};
 use crate::clock::Clock;
 use crate::daemon::rules::{RuleSet, Rules};
@@ -190,16 +190,6 @@ impl Which {
 fn is_file(name: &str) -> bool {
     let endings = [".yaml", ".yml", ".json"];
     name == "-" || name.contains('/') || endings.iter().any(|ending| name.ends_with(ending))
-}
-
-fn read(file: &Path) -> Result<String, Error> {
-    let text = if file == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).map(|_| text)
-    } else {
-        std::fs::read_to_string(file)
-    };
-    text.map_err(|error| Error::Usage(format!("cannot read {}: {error}", file.display())))
 }
 
 fn converted(rollout: &crd::Rollout, known: &BTreeSet<String>) -> Result<Plan, Error> {

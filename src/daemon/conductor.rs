@@ -140,7 +140,7 @@ impl Conductor {
             entry.nudge = self.queue.nudge(&key);
             let context = self.context.clone();
             self.passes.spawn(async move {
-                let after = pass::pass(&context, &key, &mut entry).await;
+                let after = Box::pin(pass::pass(&context, &key, &mut entry)).await;
                 (key, entry, after)
             });
         }

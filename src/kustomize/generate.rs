@@ -58,20 +58,10 @@ fn object(kind: &str, generator: &Generator, data: Map<String, Value>, keep: boo
         "apiVersion": "v1", "kind": kind, "metadata": {"name": generator.name}, "data": data,
     });
     if !generator.namespace.is_empty() {
-        put(
-            &mut object,
-            &["metadata"],
-            "namespace",
-            json!(generator.namespace),
-        );
+        object["metadata"]["namespace"] = json!(generator.namespace);
     }
     if !keep {
-        put(
-            &mut object,
-            &["metadata", "annotations"],
-            GENERATED,
-            json!("true"),
-        );
+        object["metadata"]["annotations"] = json!({GENERATED: "true"});
     }
     object
 }

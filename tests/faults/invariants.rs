@@ -483,16 +483,17 @@ impl Invariants {
     /// Whether what serves is bad itself: then a bad release is not worse. It went out while nothing
     /// guarded the Deployment.
     fn baseline_is_bad(&self) -> bool {
-        let rollout = self.mirror.rollout();
-        let image = rollout.and_then(|rollout| rollout["status"]["stable"]["images"][0].as_str());
-        image.is_some_and(|image| image.starts_with("shop:bad") || image.starts_with("shop:late"))
+        self.stable_image()
+            .is_some_and(|image| image.starts_with("shop:bad") || image.starts_with("shop:late"))
+    }
+
+    fn stable_image(&self) -> Option<&str> {
+        self.mirror.rollout()?["status"]["stable"]["images"][0].as_str()
     }
 
     /// Whether what is stable cannot serve: it went out without pods, or while nothing guarded.
     fn baseline_never_serves(&self) -> bool {
-        let rollout = self.mirror.rollout();
-        let image = rollout.and_then(|rollout| rollout["status"]["stable"]["images"][0].as_str());
-        image.is_some_and(never_ready)
+        self.stable_image().is_some_and(never_ready)
     }
 
     /// A promotion is decided.

@@ -127,52 +127,37 @@ struct Tell<'a> {
     findings: Vec<Finding>,
 }
 
-/// What a rule found on an object, at a path such as `spec.containers[app].image`.
-struct Found<'a> {
-    rule: &'static str,
-    level: Level,
-    object: &'a Value,
-    path: String,
-    message: String,
-}
-
 impl Tell<'_> {
     fn error(&mut self, rule: &'static str, object: &Value, path: &str, message: String) {
-        let (level, path) = (Level::Error, path.to_owned());
-        self.found(&Found {
-            rule,
-            level,
-            object,
-            path,
-            message,
-        });
+        self.found(Level::Error, rule, object, path, message);
     }
 
     fn warning(&mut self, rule: &'static str, object: &Value, path: &str, message: String) {
-        let (level, path) = (Level::Warning, path.to_owned());
-        self.found(&Found {
-            rule,
-            level,
-            object,
-            path,
-            message,
-        });
+        self.found(Level::Warning, rule, object, path, message);
     }
 
-    fn found(&mut self, found: &Found<'_>) {
-        let ignored = text(found.object, IGNORE);
-        if ignored.split(',').any(|rule| rule.trim() == found.rule) {
+    /// Notes what a rule found on an object, at a path such as `spec.containers[app].image`.
+    fn found(
+        &mut self,
+        level: Level,
+        rule: &'static str,
+        object: &Value,
+        path: &str,
+        message: String,
+    ) {
+        let ignored = text(object, IGNORE);
+        if ignored.split(',').any(|ignored| ignored.trim() == rule) {
             return;
         }
-        let (file, place) = sources::place(self.sources, found.object, &found.path);
+        let (file, place) = sources::place(self.sources, object, path);
         self.findings.push(Finding {
-            rule: found.rule,
-            level: found.level,
+            rule,
+            level,
             file,
             line: place.line,
             column: place.column,
-            object: named(found.object),
-            message: found.message.clone(),
+            object: named(object),
+            message,
         });
     }
 }
@@ -242,14 +227,7 @@ impl Checked {
             sources: &self.sources,
             findings: std::mem::take(&mut self.findings),
         };
-        let path = path.to_owned();
-        tell.found(&Found {
-            rule,
-            level,
-            object,
-            path,
-            message,
-        });
+        tell.found(level, rule, object, path, message);
         self.findings = tell.findings;
         sort(&mut self.findings);
     }

@@ -20,13 +20,13 @@ impl Executor {
             ingress, prefix, ..
         } = &order.plan.route;
         let present = order.scene.canary_ingress(order.plan);
-        let lowered = present
-            .filter(|_| weight > 0)
-            .and_then(|present| canary::ingress::lowering_patch(present, prefix, weight));
-        let patch = match (weight, lowered) {
-            (0, _) => Patch::Merge(canary::ingress::off_patch(prefix)),
-            (_, Some(lowered)) => conditional(DOING, lowered)?,
-            (weight, None) => Patch::Merge(canary::ingress::weight_patch(prefix, weight)),
+        let lowered = || canary::ingress::lowering_patch(present?, prefix, weight);
+        let patch = if weight == 0 {
+            Patch::Merge(canary::ingress::off_patch(prefix))
+        } else if let Some(lowered) = lowered() {
+            conditional(DOING, lowered)?
+        } else {
+            Patch::Merge(canary::ingress::weight_patch(prefix, weight))
         };
         let api: Api<Ingress> = self.api(&order.plan.namespace);
         let name = canary::ingress_name(ingress);

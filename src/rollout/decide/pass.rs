@@ -53,12 +53,14 @@ impl<'a> Pass<'a> {
         let after = matches!(self.state.phase, Phase::Baking(_));
         let routed = self.state.phase.run().is_some_and(|run| run.peak > 0);
         let asked = self.terms.asked(&self.state);
+        let ready = self.stable_ready() > 0;
         let Some(evidence) = &mut self.state.evidence else {
             return;
         };
         if !after {
             evidence.follow(&asked);
         }
+        evidence.stable_seen(ready, self.seen.now);
         let before = evidence.share().ok;
         for sample in &self.seen.metrics.samples {
             if after {

@@ -401,13 +401,9 @@ fn heal_stable(pass: &mut Pass<'_>) {
     let (Some(target), Some(stable)) = (pass.target(), pass.state.stable.clone()) else {
         return;
     };
-    let other = target
-        .serving
-        .iter()
-        .any(|other| !other.revision.same(&stable));
     let gone = target.serving(&stable).is_none() && !target.behind;
-    if target.paused && target.replicas > 0 && gone && (!other || pass.seen.kept.is_stable(&stable))
-    {
+    let may_come = target.serving.is_empty() || pass.seen.kept.is_stable(&stable);
+    if target.paused && target.replicas > 0 && gone && may_come {
         bring_up(pass, target, stable);
     }
 }

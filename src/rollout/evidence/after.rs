@@ -319,6 +319,21 @@ mod tests {
     }
 
     #[test]
+    fn what_users_get_while_stable_has_no_pods_is_not_what_it_is_like() {
+        let settings = settings(None);
+        let mut run = Evidence::begin(&settings);
+        for second in 1..=60 {
+            let ready = second > 30;
+            run.stable_seen(ready, at(second));
+            let bad = if ready { 0.0 } else { 40.0 };
+            run.baseline(&settings, &sample(second, 40.0, bad));
+        }
+        let limits = run.limits(&settings);
+        assert_eq!(limits.len(), 1);
+        assert!(limits[0].before < 0.01, "{}", limits[0]);
+    }
+
+    #[test]
     fn an_outage_before_the_steps_is_not_what_stable_is_like() {
         let settings = settings(None);
         let mut run = Evidence::begin(&settings);

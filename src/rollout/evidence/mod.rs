@@ -56,6 +56,17 @@ pub struct Evidence {
     /// Ready pods of both arms; unknown in older checkpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pods: Option<Pods>,
+    /// Whether stable was seen without a ready pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    absence: Option<Absence>,
+}
+
+/// Stable without a ready pod: what users get then is not what it is like.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Absence {
+    Lasts,
+    Ended(Timestamp),
 }
 
 /// The weight in force.
@@ -85,6 +96,7 @@ impl Evidence {
             blast: settings.blast,
             planned: false,
             pods: None,
+            absence: None,
         }
     }
 
@@ -107,8 +119,15 @@ impl Evidence {
     }
 
     /// Takes a sample from before the run, or of weight 0: it says how much traffic there is and
-    /// how stable behaves, and tests nothing.
+    /// how stable behaves, and tests nothing. One from a time without stable's pods is dropped.
     pub fn baseline(&mut self, settings: &Settings, sample: &Sample) {
+        let absent = self.absence.is_some_and(|absence| match absence {
+            Absence::Lasts => true,
+            Absence::Ended(at) => sample.from < settled(settings, at),
+        });
+        if absent {
+            return;
+        }
         if let Some(rule) = self.rule_for(sample) {
             rule.note(settings, sample);
         }
@@ -150,6 +169,15 @@ impl Evidence {
         self.guard = Guard::default();
         for rule in &mut self.rules {
             rule.weight_changed();
+        }
+    }
+
+    /// Whether stable has a ready pod at this moment.
+    pub fn stable_seen(&mut self, ready: bool, now: Timestamp) {
+        if !ready {
+            self.absence = Some(Absence::Lasts);
+        } else if self.absence == Some(Absence::Lasts) {
+            self.absence = Some(Absence::Ended(now));
         }
     }
 
@@ -218,6 +246,9 @@ impl Evidence {
     pub fn set_back(&mut self, now: Timestamp, stale: Duration) {
         if let Some(step) = &mut self.step {
             step.at = step.at.min(now);
+        }
+        if let Some(Absence::Ended(at)) = &mut self.absence {
+            *at = (*at).min(now);
         }
         self.guard.set_back(now);
         for rule in &mut self.rules {
