@@ -148,6 +148,11 @@ impl Order {
     fn probes(&self, known: &Tests) -> Result<([Probe; 2], Duration), String> {
         let name = &self.load.test;
         let test = known.get(name).ok_or_else(|| unknown(name, known))?;
+        if let Probe::Job(_) = test.probe {
+            return Err(format!(
+                "smoke test {name} is a Job, wanted http, tcp or grpc: load is many small requests"
+            ));
+        }
         let [canary, stable] = &self.words;
         let filled = |words| {
             let filled = test.probe.filled(words);

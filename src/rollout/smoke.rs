@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use jsonpath_rust::parser::model::JpQuery;
 use regex::Regex;
 
 /// One test.
@@ -74,6 +75,17 @@ pub enum Probe {
         /// The service's full name; empty: the whole server.
         service: String,
     },
+    /// A Job of Kubernetes that must end well.
+    Job(FromCronJob),
+}
+
+/// The `CronJob` whose template a Job is made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FromCronJob {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
 }
 
 /// An HTTP request and what its answer must be.
@@ -91,8 +103,21 @@ pub struct Http {
     pub status: Vec<u16>,
     /// What the answer's body must match somewhere.
     pub matches: Option<Regex>,
+    /// What the answer's body must hold as JSON.
+    pub json: Vec<JsonCheck>,
     /// The longest time that a good answer may take.
     pub within: Option<Duration>,
+}
+
+/// What a JSON document must hold at a path (RFC 9535).
+#[derive(Debug, Clone)]
+pub struct JsonCheck {
+    /// The path, as it was written.
+    pub path: String,
+    /// The same, read.
+    pub query: JpQuery,
+    /// What everything there must be; `None`: anything will do.
+    pub is: Option<serde_json::Value>,
 }
 
 /// Where a run's tests are made.
@@ -150,6 +175,10 @@ impl Probe {
                 address: fill(address)?,
                 service: service.clone(),
             },
+            Self::Job(from) => Self::Job(FromCronJob {
+                namespace: fill(&from.namespace)?,
+                name: fill(&from.name)?,
+            }),
             Self::Http(http) => {
                 let headers = http.headers.iter();
                 let headers = headers.map(|(name, value)| Ok((name.clone(), fill(value)?)));
@@ -173,6 +202,7 @@ impl fmt::Display for Probe {
                 write!(out, "health of {address}")
             }
             Self::Grpc { address, service } => write!(out, "health of {service} at {address}"),
+            Self::Job(from) => write!(out, "Job of CronJob {}/{}", from.namespace, from.name),
         }
     }
 }

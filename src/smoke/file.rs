@@ -5,10 +5,11 @@
 
 use std::time::Duration;
 
+use jsonpath_rust::parser::parse_json_path;
 use regex::Regex;
 use serde::Deserialize;
 
-use crate::rollout::smoke::{Http, Probe, Synced, SyncedKind, Test};
+use crate::rollout::smoke::{FromCronJob, Http, JsonCheck, Probe, Synced, SyncedKind, Test};
 use crate::yaml;
 
 /// Tries at most, of all tests.
@@ -21,6 +22,7 @@ struct Wire {
     http: Option<WireHttp>,
     tcp: Option<WireTcp>,
     grpc: Option<WireGrpc>,
+    job: Option<WireJob>,
     attempts: Option<u32>,
     successes: Option<u32>,
     timeout: Option<String>,
@@ -38,7 +40,24 @@ struct WireHttp {
     body: Option<String>,
     status: Option<Statuses>,
     matches: Option<String>,
+    #[serde(default)]
+    json: Vec<WireJson>,
     within: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireJson {
+    path: String,
+    /// `is: null` is a wish too.
+    #[serde(default, deserialize_with = "some")]
+    is: Option<serde_json::Value>,
+}
+
+fn some<'de, D: serde::Deserializer<'de>>(
+    reader: D,
+) -> Result<Option<serde_json::Value>, D::Error> {
+    serde_json::Value::deserialize(reader).map(Some)
 }
 
 #[derive(Deserialize)]
@@ -60,6 +79,13 @@ struct WireGrpc {
     address: String,
     #[serde(default)]
     service: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct WireJob {
+    cron_job: String,
+    namespace: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -140,23 +166,29 @@ impl Reader<'_> {
             let wanted = format!("1 to attempts, {attempts}");
             self.wrong("successes", &successes.to_string(), &wanted);
         }
-        let timeout = self.duration("timeout", wire.timeout.as_deref(), Duration::from_secs(5));
+        let usual = if wire.job.is_some() { 300 } else { 5 };
+        let usual = Duration::from_secs(usual);
+        let timeout = self.duration("timeout", wire.timeout.as_deref(), usual);
         let backoff = self.duration("backoff", wire.backoff.as_deref(), Duration::from_secs(1));
         let after = wire.after.and_then(|after| self.after(after));
-        let probe = match (wire.http, wire.tcp, wire.grpc) {
-            (Some(http), None, None) => self.http(http),
-            (None, Some(tcp), None) => Probe::Tcp {
+        let probe = match (wire.http, wire.tcp, wire.grpc, wire.job) {
+            (Some(http), None, None, None) => self.http(http),
+            (None, Some(tcp), None, None) => Probe::Tcp {
                 address: tcp.address,
             },
-            (None, None, Some(grpc)) => Probe::Grpc {
+            (None, None, Some(grpc), None) => Probe::Grpc {
                 address: grpc.address,
                 service: grpc.service,
             },
-            (http, tcp, grpc) => {
-                let given = [http.is_some(), tcp.is_some(), grpc.is_some()];
+            (None, None, None, Some(job)) => Probe::Job(FromCronJob {
+                namespace: job.namespace.unwrap_or_else(|| "{{namespace}}".to_owned()),
+                name: job.cron_job,
+            }),
+            (http, tcp, grpc, job) => {
+                let given = [http.is_some(), tcp.is_some(), grpc.is_some(), job.is_some()];
                 let given = given.into_iter().filter(|given| *given).count();
                 let found = format!("{given} of them");
-                self.wrong("probe", &found, "exactly one of: http, tcp, grpc");
+                self.wrong("probe", &found, "exactly one of: http, tcp, grpc, job");
                 return None;
             }
         };
@@ -208,6 +240,8 @@ impl Reader<'_> {
                 })
                 .ok()
         });
+        let json = http.json.into_iter();
+        let json = json.filter_map(|check| self.json(check)).collect();
         let within = http.within.as_deref();
         let within = within.map(|text| self.duration("http.within", Some(text), Duration::ZERO));
         Probe::Http(Http {
@@ -217,6 +251,7 @@ impl Reader<'_> {
             body: http.body,
             status,
             matches,
+            json,
             within,
         })
     }
@@ -235,6 +270,20 @@ impl Reader<'_> {
             kind,
             namespace: after.namespace,
             name: after.name,
+        })
+    }
+
+    fn json(&mut self, check: WireJson) -> Option<JsonCheck> {
+        let query = parse_json_path(&check.path).map_err(|error| {
+            let why = error.to_string();
+            let why = why.lines().last().unwrap_or_default().trim();
+            let found = format!("{:?} ({why})", check.path);
+            self.wrong("http.json.path", &found, "a JSONPath such as $.status");
+        });
+        Some(JsonCheck {
+            query: query.ok()?,
+            path: check.path,
+            is: check.is,
         })
     }
 
@@ -269,6 +318,7 @@ mod tests {
     headers: {x-probe: sluice}
     status: [200, 204]
     matches: "up"
+    json: [{path: "$.status", is: up}, {path: "$.error", is: null}, {path: "$.items[0]"}]
     within: 800ms
   attempts: 5
   successes: 3
@@ -276,10 +326,17 @@ mod tests {
   backoff: 500ms
 - {name: db, tcp: {address: "db:5432"}}
 - {name: cart, grpc: {address: "cart:9000", service: shop.Cart}}
+- {name: orders, job: {cronJob: probe-orders}}
 "#;
         let tests = read("smoke/shop.yaml", text).unwrap();
         let names: Vec<&str> = tests.iter().map(|test| test.name.as_str()).collect();
-        assert_eq!(names, ["health", "shop", "db", "cart"]);
+        assert_eq!(names, ["health", "shop", "db", "cart", "orders"]);
+        let orders = tests.last().unwrap();
+        assert_eq!(orders.timeout, Duration::from_secs(300));
+        assert_eq!(
+            orders.probe.to_string(),
+            "Job of CronJob {{namespace}}/probe-orders"
+        );
         let seconds = Duration::from_secs;
         let health = &tests[0];
         assert_eq!((health.attempts, health.successes), (3, 1));
@@ -292,13 +349,17 @@ mod tests {
         };
         assert_eq!(http.status, [200, 204]);
         assert_eq!(http.within, Some(Duration::from_millis(800)));
+        let wanted = http.json.iter().map(|check| check.is.clone());
+        let wanted: Vec<Option<serde_json::Value>> = wanted.collect();
+        let null = serde_json::Value::Null;
+        assert_eq!(wanted, [Some("up".into()), Some(null), None]);
     }
 
     #[test]
     fn all_mistakes_are_told_with_their_test() {
         let text = r"
 - name: a
-  http: {url: 'ftp://x', method: get, status: 42, matches: '(', within: 0s}
+  http: {url: 'ftp://x', method: get, status: 42, matches: '(', within: 0s, json: [{path: '$.['}]}
   attempts: 2
   successes: 3
 - name: b
@@ -316,9 +377,10 @@ mod tests {
             "f.yaml: a: http.method: found \"get\", wanted a method such as GET",
             "f.yaml: a: http.status: found [42], wanted statuses, 100 to 599",
             "f.yaml: a: http.matches: found \"(\"",
+            "f.yaml: a: http.json.path: found \"$.[\"",
             "f.yaml: a: http.within: found \"0s\", wanted a duration",
             "f.yaml: b: after.kind: found \"GitRepository\", wanted Kustomization or HelmRelease",
-            "f.yaml: b: probe: found 2 of them, wanted exactly one of: http, tcp, grpc",
+            "f.yaml: b: probe: found 2 of them, wanted exactly one of: http, tcp, grpc, job",
             "f.yaml: c: unknown field `ping`",
             "f.yaml: test 4: missing field `name`",
         ];

@@ -2,13 +2,15 @@
 //!
 //! One connection for one request; HTTPS certificates are checked as the system's roots say.
 
+use jsonpath_rust::query::js_path_process;
 use reqwest::Method;
 use reqwest::redirect::Policy;
+use serde_json::Value;
 
 use super::{Failure, excerpt, is_link_local};
 use crate::causes;
 use crate::clock::{Clock, elapsed};
-use crate::rollout::smoke::Http;
+use crate::rollout::smoke::{Http, JsonCheck};
 
 /// What is read of an answer, in bytes.
 const BYTES: usize = 1 << 20;
@@ -85,14 +87,52 @@ fn compare(http: &Http, status: u16, body: &[u8]) -> Result<(), Failure> {
             excerpt(body)
         ));
     }
-    let Some(pattern) = &http.matches else {
-        return Ok(());
-    };
-    if pattern.is_match(&String::from_utf8_lossy(body)) {
+    if let Some(pattern) = &http.matches
+        && !pattern.is_match(&String::from_utf8_lossy(body))
+    {
+        let said = excerpt(body);
+        return Err(format!("answered {status} without {pattern}: {said}"));
+    }
+    compare_json(http, body).map_err(|why| format!("answered {status}, {why}"))
+}
+
+fn compare_json(http: &Http, body: &[u8]) -> Result<(), Failure> {
+    if http.json.is_empty() {
         return Ok(());
     }
-    let said = excerpt(body);
-    Err(format!("answered {status} without {pattern}: {said}"))
+    let document: Value = serde_json::from_slice(body)
+        .map_err(|error| format!("wanted JSON ({error}): {}", excerpt(body)))?;
+    http.json
+        .iter()
+        .try_for_each(|check| holds(check, &document))
+}
+
+/// Whether something is at the path, and all of it is what is wanted.
+fn holds(check: &JsonCheck, document: &Value) -> Result<(), Failure> {
+    let path = &check.path;
+    let found =
+        js_path_process(&check.query, document).map_err(|error| format!("{path}: {error}"))?;
+    if found.is_empty() {
+        return Err(format!("nothing at {path}"));
+    }
+    let Some(wanted) = &check.is else {
+        return Ok(());
+    };
+    match found.iter().find(|found| !same(found.val, wanted)) {
+        Some(other) => {
+            let found = excerpt(other.val.to_string().as_bytes());
+            Err(format!("{path} is {found}, wanted {wanted}"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// `1` is `1.0`: how a number is written says nothing.
+fn same(found: &Value, wanted: &Value) -> bool {
+    match (found.as_f64(), wanted.as_f64()) {
+        (Some(found), Some(wanted)) => (found - wanted).abs() <= f64::EPSILON * wanted.abs(),
+        _ => found == wanted,
+    }
 }
 
 #[cfg(test)]
@@ -116,10 +156,16 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(60)).await;
             "late"
         };
+        let json = || async {
+            axum::Json(
+                serde_json::json!({"status": "up", "parts": [{"ok": true, "lag": 1.0}, {"ok": true, "lag": 1}]}),
+            )
+        };
         let moved = || async { axum::response::Redirect::to("/") };
         let routes = Router::new()
             .route("/", any(say))
             .route("/slow", any(slow))
+            .route("/json", any(json))
             .route("/moved", any(moved));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -136,7 +182,51 @@ mod tests {
             body: None,
             status: vec![200],
             matches: None,
+            json: Vec::new(),
             within: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_looked_into_by_json_paths() {
+        let (base, _tasks) = server().await;
+        let check = |path: &str, is: Option<Value>| JsonCheck {
+            path: path.to_owned(),
+            query: jsonpath_rust::parser::parse_json_path(path).unwrap(),
+            is,
+        };
+        let cases = [
+            ("/json", "$.status", Some(Value::from("up")), None),
+            ("/json", "$.parts[*].ok", Some(Value::from(true)), None),
+            ("/json", "$.parts[*].lag", Some(Value::from(1)), None),
+            ("/json", "$.parts[?@.ok == true]", None, None),
+            (
+                "/json",
+                "$.status",
+                Some(Value::from("down")),
+                Some("answered 200, $.status is \"up\", wanted \"down\""),
+            ),
+            (
+                "/json",
+                "$.parts[?@.ok == false]",
+                None,
+                Some("answered 200, nothing at $.parts"),
+            ),
+            ("/", "$", None, Some("answered 200, wanted JSON (")),
+        ];
+        for (place, path, is, wanted) in cases {
+            let http = Http {
+                json: vec![check(path, is)],
+                ..http(format!("{base}{place}"))
+            };
+            let found = ask(&http, Clock::machine()).await;
+            match wanted {
+                None => assert_eq!(found, Ok(()), "{path}"),
+                Some(part) => {
+                    let failure = found.unwrap_err();
+                    assert!(failure.starts_with(part), "{path}: {failure}");
+                }
+            }
         }
     }
 

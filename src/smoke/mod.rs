@@ -1,4 +1,4 @@
-//! Smoke tests are made: HTTP requests, TCP connections, gRPC health checks.
+//! Smoke tests are made: HTTP requests, TCP connections, gRPC health checks, Jobs.
 //!
 //! Answers are bounded in size and time, redirects are not followed, and nothing is sent to
 //! link-local addresses, where clouds keep their machines' credentials. Not here: when a test is
@@ -7,6 +7,7 @@
 pub mod file;
 mod grpc;
 mod http;
+mod job;
 mod tcp;
 
 use std::fmt;
@@ -15,10 +16,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use kube::Client;
 use tokio::net::{TcpStream, lookup_host};
 
 use crate::clock::{Clock, elapsed};
 use crate::rollout::smoke::{Attempt, Next, Probe, Report, Test, Words};
+use job::Jobs;
 
 /// Why a try is bad, in words.
 type Failure = String;
@@ -63,14 +66,19 @@ impl fmt::Debug for Asker {
     }
 }
 
-/// Makes a test to its end; the error says why it cannot be made at all.
+/// Makes a test to its end; the error says why it cannot be made at all. Jobs are made by the client.
 pub async fn make(
     test: &Test,
     words: &Words,
-    asker: &Asker,
+    (asker, client): (&Asker, &Client),
     clock: Clock,
 ) -> Result<Report, String> {
     let probe = test.probe.filled(words)?;
+    let jobs = Jobs::new(client, clock, words);
+    let template = match &probe {
+        Probe::Job(from) => Some(jobs.template(from).await?),
+        Probe::Http(_) | Probe::Tcp { .. } | Probe::Grpc { .. } => None,
+    };
     let mut attempts = Vec::new();
     let passed = loop {
         match test.next(&attempts) {
@@ -78,7 +86,10 @@ pub async fn make(
             Next::Failed => break false,
             Next::Try(pause) => {
                 clock.sleep(pause).await;
-                attempts.push(asker.attempt(&probe, test.timeout, clock).await);
+                attempts.push(match &template {
+                    Some(template) => jobs.attempt(template, test.timeout).await,
+                    None => asker.attempt(&probe, test.timeout, clock).await,
+                });
             }
         }
     };
@@ -95,6 +106,7 @@ async fn ask(probe: &Probe, clock: Clock) -> Result<(), Failure> {
         Probe::Http(http) => http::ask(http, clock).await,
         Probe::Tcp { address } => tcp::ask(address).await,
         Probe::Grpc { address, service } => grpc::ask(address, service).await,
+        Probe::Job(from) => Err(format!("{} is made, not asked", from.name)),
     }
 }
 

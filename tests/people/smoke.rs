@@ -1,4 +1,5 @@
-//! Smoke tests of a real daemon against a real server: before traffic, and after a sync of Flux.
+//! Smoke tests of a real daemon against a real server: before traffic, after a promotion, and after a
+//! sync of Flux.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -143,6 +144,72 @@ async fn a_canary_gets_traffic_only_after_its_smoke_tests() {
         message.contains("0 of 3 good; answered 503, wanted 200: this is shop-canary"),
         "{message}"
     );
+    assert_eq!(shop.asked(), 4);
+}
+
+/// The image of the template, the newest run's reason, and the phase.
+async fn stands(world: &World) -> (String, String, String) {
+    let deployment = world.deployment("shop").await;
+    let image = &deployment["spec"]["template"]["spec"]["containers"][0]["image"];
+    let status = world.rollout("shop").await.status.unwrap_or_default();
+    let last = status.last_run.map(|last| last.reason);
+    let phase = status.phase.unwrap_or_default();
+    (
+        image.as_str().unwrap_or_default().to_owned(),
+        last.unwrap_or_default(),
+        phase,
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promoted_revision_that_fails_its_smoke_test_gives_way_to_what_served_before() {
+    let mut tasks = JoinSet::new();
+    let shop = Shop::open(&mut tasks).await;
+    let world = World::listening().await;
+    let tests = format!(
+        "- name: served\n  http: {{url: 'http://{}/{{{{service}}}}', matches: 'this is shop$'}}\n  backoff: 100ms\n",
+        shop.address
+    );
+    let folder = folder("smoke-promoted", &tests);
+    let settings = format!("smoke: [\"{}\"]", folder.display());
+    let api = world.cluster.api_address.unwrap();
+    let daemon = world.process("smoke-promoted", api, &settings);
+    world.app("shop", 300, "0s").await;
+    let patch = json!({"spec": {
+        "strategy": {"canary": {"steps": [{"weight": 50}]}},
+        "analysis": {"within": "10s", "blast": "20%", "blastMax": "25%"},
+        "smoke": {"afterPromotion": ["served"]},
+    }});
+    let rollouts: Api<sluice::kubernetes::crd::Rollout> =
+        Api::namespaced(world.admin.clone(), "default");
+    let params = PatchParams::default();
+    let patched = rollouts.patch("shop", &params, &Patch::Merge(&patch)).await;
+    patched.unwrap();
+    let guarded = || world.guarded("shop");
+    world.until("shop is guarded", SECOND * 60, guarded).await;
+
+    shop.answers(503);
+    world.release("shop", "2", "0").await;
+    let back = || async {
+        let (image, reason, phase) = stands(&world).await;
+        image == "shop:1" && reason == "Smoke" && phase == "Idle"
+    };
+    world.until("it is put back", SECOND * 180, back).await;
+    let (_, message) = reason(&world).await;
+    assert!(
+        message.contains("served (GET") && message.contains("0 of 3 good; answered 503"),
+        "{message}: {}",
+        daemon.told()
+    );
+    assert_eq!(shop.asked(), 3, "made once, with its tries");
+
+    shop.answers(200);
+    world.release("shop", "3", "0").await;
+    let through = || async {
+        let (image, reason, phase) = stands(&world).await;
+        image == "shop:3" && reason == "Promoted" && phase == "Idle"
+    };
+    world.until("the next passes", SECOND * 180, through).await;
     assert_eq!(shop.asked(), 4);
 }
 

@@ -1,6 +1,6 @@
 //! Every shipped scenario on raw samples of a real Prometheus, in real time.
 //!
-//! Too long for every day: `make test-prometheus` plays them. The server scrapes each second,
+//! Too long for every day: `make test-prometheus` plays them; `SCENARIOS=blue-green,demo` some only. The server scrapes each second,
 //! while the scrapers of the other tests look twice a second, and time is the machine's: so all
 //! that must come within a time may take three times as long. A broken source of metrics is here
 //! a target that Prometheus cannot scrape.
@@ -44,7 +44,15 @@ fn every_shipped_scenario_goes_as_it_says_on_a_real_prometheus() {
     };
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let files = scenario::files(&folder).unwrap();
-    let mut parts: Vec<Part> = files.into_iter().map(part).collect();
+    let wanted = std::env::var_os("SCENARIOS").unwrap_or_default();
+    let wanted = wanted.to_string_lossy();
+    let wanted: Vec<&str> = wanted.split(',').filter(|word| !word.is_empty()).collect();
+    let is_wanted = |path: &PathBuf| {
+        let short = path.strip_prefix(&folder).unwrap().to_string_lossy();
+        wanted.is_empty() || wanted.iter().any(|word| short.starts_with(word))
+    };
+    let files = files.into_iter().filter(is_wanted);
+    let mut parts: Vec<Part> = files.map(part).collect();
     // The longest begins first.
     parts.sort_by_key(|part| part.name != "demo");
     judge(&runtime().block_on(play(Kind::Prometheus, parts, AT_ONCE)));

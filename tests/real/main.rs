@@ -9,6 +9,7 @@
 #[path = "../servers/apps.rs"]
 #[allow(dead_code)] // other tests use more of it
 mod apps;
+mod autoscaler;
 #[path = "../docs/blocks.rs"]
 #[allow(dead_code)] // other tests use more of it
 mod blocks;
@@ -23,6 +24,7 @@ mod differential;
 #[path = "../servers/installed.rs"]
 #[allow(dead_code)] // other tests use more of it
 mod installed;
+mod jobs;
 mod kills;
 #[path = "../servers/kubectl.rs"]
 mod kubectl;

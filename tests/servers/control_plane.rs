@@ -18,7 +18,8 @@ use super::child::{Server, free_ports};
 
 /// The controllers that Deployments, their traffic and their removal need.
 const CONTROLLERS: &str = "deployment-controller,replicaset-controller,endpointslice-controller,\
-     garbage-collector-controller,namespace-controller,job-controller";
+     garbage-collector-controller,namespace-controller,job-controller,\
+     horizontal-pod-autoscaler-controller";
 
 /// User name, token (the same) and group of everyone who has a token of their own.
 const USERS: &[(&str, &str)] = &[
@@ -236,6 +237,7 @@ impl ControlPlane {
             format!("--kubeconfig={}", kubeconfig.display()),
             format!("--controllers={CONTROLLERS}"),
             "--leader-elect=false".into(),
+            "--horizontal-pod-autoscaler-sync-period=1s".into(),
             // Many scenarios at once are more than its default of 20 requests a second.
             "--kube-api-qps=1000".into(),
             "--kube-api-burst=1000".into(),

@@ -49,6 +49,7 @@ async fn ask(
                 .map_or(&**address, |(host, _)| host);
             host.to_owned()
         }
+        Probe::Job(from) => return Err(format!("{} is made, not asked", from.name)),
     };
     let pods = ready(client, &host).await?;
     let pod = pods.get(turn % pods.len().max(1));
@@ -58,7 +59,7 @@ async fn ask(
     let answer = answer.map_err(|error| error.to_string())?;
     match probe {
         Probe::Http(http) => compare(http, answer.status, elapsed(began, clock.now())),
-        Probe::Tcp { .. } | Probe::Grpc { .. } => Ok(()),
+        Probe::Tcp { .. } | Probe::Grpc { .. } | Probe::Job(_) => Ok(()),
     }
 }
 

@@ -160,7 +160,7 @@ impl Smoke {
     /// Makes what is asked and what follows a sync, for ever.
     pub async fn keep_up(self, context: Context, means: Means) {
         let (clock, tests, asker) = (context.clock, self.tests, self.asker);
-        let by = (asker.clone(), clock);
+        let by = (asker.clone(), means.clients.1.clone(), clock);
         let asked = make(by, self.desk, self.orders, tests.clone(), means.touched);
         let files = tests.clone().keep_up(self.folders, clock);
         let tests = (tests, asker);
@@ -171,7 +171,7 @@ impl Smoke {
 
 /// Makes what is asked, for ever; each that is made touches its Rollout.
 async fn make(
-    (asker, clock): (Asker, Clock),
+    (asker, client, clock): (Asker, kube::Client, Clock),
     desk: Desk,
     mut orders: Orders,
     tests: InForce,
@@ -185,9 +185,10 @@ async fn make(
             else => return,
         };
         let (desk, tests, touched) = (desk.clone(), tests.clone(), touched.clone());
-        let asker = asker.clone();
+        let (asker, client) = (asker.clone(), client.clone());
         going.spawn(async move {
-            let came_to = all(&order, &tests.now(), &asker, clock).await;
+            let by = (&asker, &client);
+            let came_to = all(&order, &tests.now(), by, clock).await;
             let hindered = matches!(came_to, Smoked::Hindered { .. });
             desk.note(&order.key, &order.run, came_to);
             let told = touched.send(order.key.clone()).is_ok();
@@ -201,14 +202,19 @@ async fn make(
 }
 
 /// Makes the tests in their order, until one fails.
-async fn all(order: &Order, known: &Tests, asker: &Asker, clock: Clock) -> Smoked {
+async fn all(
+    order: &Order,
+    known: &Tests,
+    (asker, client): (&Asker, &kube::Client),
+    clock: Clock,
+) -> Smoked {
     let mut passed = Vec::new();
     for name in &order.tests {
         let Some(test) = known.get(name) else {
             let why = unknown(name, known);
             return Smoked::Hindered { why };
         };
-        match crate::smoke::make(test, &order.words, asker, clock).await {
+        match crate::smoke::make(test, &order.words, (asker, client), clock).await {
             Ok(report) if report.passed => passed.push(report.to_string()),
             Ok(report) => {
                 let sentence = report.to_string();

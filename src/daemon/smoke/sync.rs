@@ -132,7 +132,7 @@ impl Syncs {
         ]);
         let made = tests
             .iter()
-            .map(|test| crate::smoke::make(test, &words, &self.asker, clock));
+            .map(|test| crate::smoke::make(test, &words, (&self.asker, &self.client), clock));
         let made = futures::future::join_all(made).await;
         let mut failures = Vec::new();
         for (test, report) in tests.iter().zip(made) {
