@@ -99,6 +99,8 @@ scenarios! {
     gate_29_known_good_again: "gate/29-known-good-again.yaml",
     limits_a_switch_without_a_baseline: "limits/a-switch-without-a-baseline.yaml",
     load_a_service_without_traffic: "load/a-service-without-traffic.yaml",
+    rolling_good_and_bad: "rolling/good-and-bad.yaml",
+    rolling_overtaken_and_killed: "rolling/overtaken-and-killed.yaml",
     traffic_two_ingresses_on_one_service: "traffic/two-ingresses-on-one-service.yaml",
 }
 

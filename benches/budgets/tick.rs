@@ -17,7 +17,7 @@ use sluice::rollout::observation::{
     Target,
 };
 use sluice::rollout::plan::{
-    Analysis, ConfigChanges, KnownGood, NoDataThen, Plan, Route, Step, UndecidedThen,
+    Analysis, ConfigChanges, KnownGood, NoDataThen, Plan, Route, Step, Strategy, UndecidedThen,
 };
 use sluice::rollout::revision::Revision;
 use sluice::rollout::state::{Phase, Run, State, Trigger};
@@ -128,7 +128,7 @@ fn terms() -> Terms {
         smoke: Vec::new(),
         smoke_after: Vec::new(),
         suspended: false,
-        switch: None,
+        strategy: Strategy::Canary,
         moved_to: None,
     };
     let question = |name: &str, kind| Question {

@@ -15,7 +15,7 @@ use sluice::rollout::observation::{
     Target,
 };
 use sluice::rollout::plan::{
-    Analysis, ConfigChanges, KnownGood, NoDataThen, Plan, Route, Step, UndecidedThen,
+    Analysis, ConfigChanges, KnownGood, NoDataThen, Plan, Route, Step, Strategy, UndecidedThen,
 };
 use sluice::rollout::revision::Revision;
 use sluice::rollout::state::{Phase, Run, State, Trigger};
@@ -201,7 +201,7 @@ fn terms(settings: &Settings) -> Terms {
         smoke: Vec::new(),
         smoke_after: Vec::new(),
         suspended: false,
-        switch: None,
+        strategy: Strategy::Canary,
         moved_to: None,
     };
     Terms {

@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::prometheus;
 use crate::rollout::backtest::{Backtest, Effort, HarmBacktest, History, RuleBacktest, backtest};
 use crate::rollout::forecast::Times;
+use crate::rollout::plan::Strategy;
 
 /// How sure it must be that false rollbacks are too many before that is a failure.
 const SURE: f64 = 0.01;
@@ -70,10 +71,17 @@ struct Report {
 /// Prints what the rules would have said.
 pub async fn run(global: &Global, screen: &mut Screen, arguments: &Arguments) -> Result<(), Error> {
     let chosen = arguments.which.choose(global).await?;
-    if chosen.terms.plan.switch.is_some() {
-        let found = "spec.strategy: found blueGreen, wanted canary: after a switch there is no second \
-                     arm, which a backtest plays; `sluice plan` says what a switch can show";
-        return Err(Error::Usage(found.to_owned()));
+    let found = match chosen.terms.plan.strategy {
+        Strategy::Canary => None,
+        Strategy::BlueGreen { .. } => Some("blueGreen"),
+        Strategy::Rolling { .. } => Some("rolling"),
+    };
+    if let Some(found) = found {
+        let told = format!(
+            "spec.strategy: found {found}, wanted canary: without shares there is no second arm, \
+             which a backtest plays; `sluice plan` says what can be shown against what was before"
+        );
+        return Err(Error::Usage(told));
     }
     let (mut source, place) = chosen.source()?;
     if !place.looks_back {

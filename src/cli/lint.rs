@@ -19,7 +19,7 @@ use super::{Error, Format, Screen};
 use crate::daemon::rules::SHIPPED;
 use crate::kubernetes::conversion;
 use crate::kubernetes::crd::Rollout;
-use crate::rollout::plan::Plan;
+use crate::rollout::plan::{Plan, Strategy};
 use crate::rollout::rule::{self, Rule};
 use crate::yaml::{self, Kind, Node, Place};
 
@@ -49,6 +49,9 @@ pub struct Report {
     /// Rules that need a baseline: they compare requests, and have no limit of their own.
     #[serde(skip)]
     compare: BTreeSet<String>,
+    /// Rules that count requests.
+    #[serde(skip)]
+    counts: BTreeSet<String>,
     rollouts: usize,
     rules: usize,
     others: usize,
@@ -220,6 +223,11 @@ impl Report {
                 rule.kind,
                 rule::Kind::Proportion(_) | rule::Kind::Latency(_)
             );
+            if compares {
+                self.counts.insert(rule.name.clone());
+            } else {
+                self.counts.remove(&rule.name);
+            }
             if compares && rule.max.is_none() {
                 self.compare.insert(rule.name.clone());
             } else {
@@ -231,6 +239,9 @@ impl Report {
 
     /// A step of 100% leaves stable without a request to compare with.
     fn warn_of_all(&mut self, file: &str, document: &Node, plan: &Plan) {
+        if plan.strategy != Strategy::Canary {
+            return;
+        }
         let Some(step) = plan.steps.iter().position(|step| step.weight >= 100) else {
             return;
         };
@@ -249,6 +260,28 @@ impl Report {
         let message = format!(
             "warning: {field}: at 100% stable has no request to compare with, so the step does not pass by {}: name a rule with a limit (`max`) instead, as error-limit and latency-limit have",
             lacking.join(", ")
+        );
+        self.warnings.push(Problem {
+            file: file.to_owned(),
+            line,
+            column,
+            message,
+        });
+    }
+
+    /// A rolling release is judged by its requests alone, against what was before.
+    fn warn_of_silent(&mut self, file: &str, document: &Node, plan: &Plan) {
+        let named = plan.analysis.rules.iter();
+        let silent = named.filter(|name| !self.counts.contains(*name));
+        let silent: Vec<&str> = silent.map(String::as_str).collect();
+        if !plan.strategy.is_rolling() || silent.is_empty() {
+            return;
+        }
+        let field = "spec.strategy.rolling";
+        let Place { line, column } = document.place_of(field);
+        let message = format!(
+            "warning: {field}: without a second arm {} asks nothing: only rules that count requests (proportion, latency) do",
+            silent.join(", ")
         );
         self.warnings.push(Problem {
             file: file.to_owned(),
@@ -294,6 +327,7 @@ impl Report {
             Ok(rollout) => match conversion::plan(rollout, known) {
                 Ok(plan) => {
                     self.warn_of_all(file, document, &plan);
+                    self.warn_of_silent(file, document, &plan);
                     Vec::new()
                 }
                 Err(problems) => problems,
@@ -403,6 +437,22 @@ spec:
         let starts = "a.yaml:7:46: warning: spec.strategy.canary.steps[1].weight: at 100% stable has no request to compare with, so the step does not pass by error-rate: ";
         assert!(told.len() == 1 && told[0].starts_with(starts), "{told:?}");
         assert_eq!(warned("error-limit, restarts"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn without_shares_no_step_is_warned_of_but_rules_that_need_two_arms_are() {
+        let warned = |strategy: &str| {
+            let rules = "  analysis: {rules: [error-rate, restarts, no-restarts]}\n";
+            let text = format!("{GOOD}  strategy: {{{strategy}: {{}}}}\n{rules}");
+            let report = report(&[("a.yaml".to_owned(), text)]);
+            assert_eq!(report.problems, []);
+            let told = report.warnings.iter().map(ToString::to_string);
+            told.collect::<Vec<_>>()
+        };
+        assert_eq!(warned("blueGreen"), Vec::<String>::new());
+        let told = warned("rolling");
+        let starts = "a.yaml:7:14: warning: spec.strategy.rolling: without a second arm restarts, no-restarts asks nothing: ";
+        assert!(told.len() == 1 && told[0].starts_with(starts), "{told:?}");
     }
 
     #[test]

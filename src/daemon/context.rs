@@ -100,8 +100,10 @@ impl Timing {
                 .get(name)
                 .map_or_else(|| unanswered(name), |rule| question(rule))
         });
+        let rolling = plan.strategy.is_rolling();
+        let asked = named.filter(|question: &Question| !rolling || question.counts_requests());
         let evidence = evidence::Settings {
-            questions: named.collect(),
+            questions: asked.collect(),
             alpha: plan.analysis.false_rollback_rate,
             within: plan.analysis.within,
             blast: plan.analysis.blast,

@@ -16,7 +16,7 @@ use super::problem::{Problems, quoted};
 use crate::rollout::alert::Matcher;
 use crate::rollout::plan::{
     Analysis, ConfigChanges, HeaderMatch, HeaderValue, KnownGood, Match, NoDataThen, Plan, Route,
-    Step, Switch, UndecidedThen,
+    Step, Strategy, UndecidedThen,
 };
 
 /// The prefix of the annotations where none is given.
@@ -52,9 +52,9 @@ pub fn alerts(rollout: &Rollout) -> Result<Vec<Vec<Matcher>>, Vec<Problem>> {
 }
 
 /// How a new revision is brought through.
-struct Strategy {
+struct Way {
     steps: Vec<Step>,
-    switch: Option<Switch>,
+    strategy: Strategy,
     matching: Option<Match>,
 }
 
@@ -64,7 +64,8 @@ impl Problems {
     fn plan(&mut self, rollout: &Rollout, known_rules: &BTreeSet<String>) -> Plan {
         let spec = &rollout.spec;
         let meta = &rollout.metadata;
-        let strategy = self.strategy(spec.strategy.as_ref());
+        let bake = self.bake(spec);
+        let way = self.strategy(spec, bake);
         self.alerts(&spec.alerts);
         Plan {
             namespace: meta
@@ -76,16 +77,16 @@ impl Problems {
             generation: meta.generation.unwrap_or_default(),
             target: self.target(&spec.target),
             route: self.route(spec.route.as_ref()),
-            steps: strategy.steps,
-            switch: strategy.switch,
-            matching: strategy.matching,
+            steps: way.steps,
+            strategy: way.strategy,
+            matching: way.matching,
             analysis: self.analysis(&spec.analysis.clone().unwrap_or_default(), known_rules),
             progress_deadline: self.positive(
                 "spec.progressDeadline",
                 spec.progress_deadline.as_deref(),
                 minutes(10),
             ),
-            bake: self.bake(spec),
+            bake,
             restore_template: spec
                 .on_failure
                 .as_ref()
@@ -145,7 +146,10 @@ impl Problems {
     }
 
     fn bake(&mut self, spec: &crd::RolloutSpec) -> Option<Duration> {
-        let text = spec.bake.as_deref()?;
+        let rolling = spec.strategy.as_ref().and_then(|way| way.rolling.as_ref());
+        let Some(text) = spec.bake.as_deref() else {
+            return rolling.map(|_| minutes(10));
+        };
         if stays(spec) {
             let wanted =
                 "no bake where `onFailure.restoreTemplate` is false: nothing could be put back";
@@ -185,44 +189,83 @@ impl Problems {
         }
     }
 
-    fn strategy(&mut self, strategy: Option<&crd::Strategy>) -> Strategy {
-        let (canary, blue_green) = strategy.map_or((None, None), |strategy| {
-            (strategy.canary.as_ref(), strategy.blue_green.as_ref())
-        });
-        let found = match (strategy, canary, blue_green) {
-            (Some(_), None, None) => Some("no strategy"),
-            (_, Some(_), Some(_)) => Some("two strategies"),
-            _ => None,
+    fn strategy(&mut self, spec: &crd::RolloutSpec, bake: Option<Duration>) -> Way {
+        let Some(strategy) = &spec.strategy else {
+            return self.canary(None);
+        };
+        let given = [
+            strategy.canary.is_some(),
+            strategy.blue_green.is_some(),
+            strategy.rolling.is_some(),
+        ];
+        let found = match given.iter().filter(|given| **given).count() {
+            0 => Some("no strategy"),
+            1 => None,
+            2 => Some("two strategies"),
+            _ => Some("three strategies"),
         };
         if let Some(found) = found {
-            self.note("spec.strategy", found, "exactly one of: canary, blueGreen");
+            let wanted = "exactly one of: canary, blueGreen, rolling";
+            self.note("spec.strategy", found, wanted);
         }
-        match blue_green {
-            Some(blue_green) => self.blue_green(blue_green),
-            None => self.canary(canary),
+        match (&strategy.blue_green, &strategy.rolling) {
+            (Some(blue_green), _) => self.blue_green(blue_green),
+            (None, Some(rolling)) => self.rolling(rolling, spec, bake),
+            (None, None) => self.canary(strategy.canary.as_ref()),
         }
     }
 
-    fn canary(&mut self, canary: Option<&crd::Canary>) -> Strategy {
+    /// What is watched after the roll is one step with all of the traffic.
+    fn rolling(
+        &mut self,
+        rolling: &crd::Rolling,
+        spec: &crd::RolloutSpec,
+        bake: Option<Duration>,
+    ) -> Way {
+        let before = spec.smoke.as_ref().map(|smoke| &smoke.before_traffic);
+        if let Some(tests) = before.filter(|tests| !tests.is_empty()) {
+            let wanted =
+                "none with `strategy.rolling`, which has no canary to test: use afterPromotion";
+            self.note("spec.smoke.beforeTraffic", tests.join(", "), wanted);
+        }
+        if stays(spec) {
+            let wanted =
+                "no rolling where `onFailure.restoreTemplate` is false: nothing could be put back";
+            self.note("spec.strategy", "rolling", wanted);
+        }
+        Way {
+            steps: vec![Step {
+                weight: 100,
+                hold: bake.unwrap_or_default(),
+                approval: false,
+            }],
+            strategy: Strategy::Rolling {
+                approval: rolling.approval,
+            },
+            matching: None,
+        }
+    }
+
+    fn canary(&mut self, canary: Option<&crd::Canary>) -> Way {
         let matching = canary.and_then(|canary| canary.matching.as_ref());
-        Strategy {
+        Way {
             steps: self.steps(canary.map_or(&[], |canary| &canary.steps)),
-            switch: None,
+            strategy: Strategy::Canary,
             matching: matching.map(|matching| self.matching(matching)),
         }
     }
 
-    fn blue_green(&mut self, blue_green: &crd::BlueGreen) -> Strategy {
+    fn blue_green(&mut self, blue_green: &crd::BlueGreen) -> Way {
         let field = "spec.strategy.blueGreen.hold";
-        Strategy {
+        Way {
             steps: vec![Step {
                 weight: 100,
                 hold: self.duration(field, blue_green.hold.as_deref(), minutes(10)),
                 approval: false,
             }],
-            switch: Some(Switch {
+            strategy: Strategy::BlueGreen {
                 approval: blue_green.approval,
-            }),
+            },
             matching: None,
         }
     }
@@ -519,7 +562,7 @@ mod tests {
             smoke: Vec::new(),
             smoke_after: Vec::new(),
             suspended: false,
-            switch: None,
+            strategy: crate::rollout::plan::Strategy::Canary,
             moved_to: None,
         };
         assert_eq!(plan, expected);
@@ -647,15 +690,23 @@ mod tests {
             ),
             (
                 json!({"strategy": {"canary": {}, "blueGreen": {}}}),
-                "spec.strategy: found two strategies, wanted exactly one of: canary, blueGreen",
+                "spec.strategy: found two strategies, wanted exactly one of: canary, blueGreen, rolling",
             ),
             (
                 json!({"smoke": {"afterPromotion": ["login"]}, "onFailure": {"restoreTemplate": false}}),
                 "spec.smoke.afterPromotion: found login, wanted none where `onFailure.restoreTemplate` is false: nothing could be put back",
             ),
             (
+                json!({"strategy": {"rolling": {}}, "onFailure": {"restoreTemplate": false}}),
+                "spec.strategy: found rolling, wanted no rolling where `onFailure.restoreTemplate` is false: nothing could be put back",
+            ),
+            (
+                json!({"strategy": {"rolling": {}}, "smoke": {"beforeTraffic": ["health"]}}),
+                "spec.smoke.beforeTraffic: found health, wanted none with `strategy.rolling`, which has no canary to test: use afterPromotion",
+            ),
+            (
                 json!({"strategy": {}}),
-                "spec.strategy: found no strategy, wanted exactly one of: canary, blueGreen",
+                "spec.strategy: found no strategy, wanted exactly one of: canary, blueGreen, rolling",
             ),
             (
                 matching(json!({"header": "X-A", "pattern": "(["})),

@@ -55,7 +55,7 @@ pub struct RolloutSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress_deadline: Option<String>,
     /// How long a promoted revision is watched on, and taken back if it does worse than what served
-    /// before, e.g. `10m`. Default: not at all.
+    /// before, e.g. `10m`. Default: not at all; with `strategy.rolling` `10m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bake: Option<String>,
     /// What is put back after a failure.
@@ -138,7 +138,7 @@ pub struct IngressNginx {
 /// How a new revision is brought through.
 #[derive(Deserialize, Serialize, Clone, Debug, PartialEq, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(validation = Rule::new("has(self.canary) != has(self.blueGreen)").message("strategy needs exactly one of: canary, blueGreen"))]
+#[x_kube(validation = Rule::new("[has(self.canary), has(self.blueGreen), has(self.rolling)].filter(one, one).size() == 1").message("strategy needs exactly one of: canary, blueGreen, rolling"))]
 pub struct Strategy {
     /// Rising shares of the traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -146,6 +146,19 @@ pub struct Strategy {
     /// As many new pods as stable has, then all of the traffic at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blue_green: Option<BlueGreen>,
+    /// No canary: the Deployment's own roll, watched and taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolling: Option<Rolling>,
+}
+
+/// The Deployment rolls by its own strategy, held to what stable was like before: meanwhile, and for
+/// `bake` afterwards (default `10m` here).
+#[derive(Deserialize, Serialize, Clone, Debug, Default, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rolling {
+    /// Whether a person must approve the roll. Default `false`.
+    #[serde(default)]
+    pub approval: bool,
 }
 
 /// As many new pods as stable has, tested without traffic, then all of the traffic at once; what

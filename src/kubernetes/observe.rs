@@ -222,10 +222,16 @@ fn canary_differs(scene: &Scene, plan: &Plan, present: &Deployment, run: &Run) -
 
 fn route(scene: &Scene, plan: &Plan, state: &State) -> Route {
     let said = scene.preflight(plan);
+    let rolling = plan.strategy.is_rolling();
     let refusals = said.iter().flat_map(|said| &said.refusals);
+    let refusals = refusals.filter(|refusal| !rolling || !refusal.is_of_a_canary());
     Route {
         refusals: refusals.map(ToString::to_string).collect(),
-        warnings: said.iter().flat_map(|said| said.warnings.clone()).collect(),
+        warnings: said
+            .iter()
+            .filter(|_| !rolling)
+            .flat_map(|said| said.warnings.clone())
+            .collect(),
         canary: scene
             .canary_ingress(plan)
             .map(|present| canary_route(scene, plan, state, present)),

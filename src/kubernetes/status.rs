@@ -144,7 +144,8 @@ pub fn run_status(terms: &Terms, state: &State, run: &Run) -> RunStatus {
         .as_ref()
         .map(|evidence| evidence.report(&terms.asked(state)))
         .unwrap_or_default();
-    let after = run.bakes && !matches!(state.phase, Phase::Promoting { .. });
+    let promoting = matches!(state.phase, Phase::Promoting { .. });
+    let after = run.rolls || (run.bakes && !promoting);
     RunStatus {
         id: run.id.clone(),
         revision: revision_status(&run.revision),

@@ -15,7 +15,7 @@ use crate::kubernetes::crd::{GitStatus, LastRun, RevisionStatus, RuleStatus, Run
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Stage {
-    /// A new revision is held, and its canary comes up.
+    /// A new revision is held, and being prepared.
     Began,
     /// The canary has a share of the traffic.
     Stepping,

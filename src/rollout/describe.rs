@@ -12,14 +12,14 @@ pub fn message(state: &State) -> String {
     match &state.phase {
         Phase::Adopting { why } => format!("not guarded yet: {why}"),
         Phase::Idle => idle(state),
-        Phase::Preparing(run) => format!("{} is held; its canary comes up", run.revision),
+        Phase::Preparing(run) => format!("{} is held and being prepared", run.revision),
         Phase::Stepping(run) if run.suspect.is_some() => format!(
             "{} is suspected: back at {}% until both witnesses agree",
             run.revision, run.weight
         ),
         Phase::Stepping(run) => tried(state, run),
         Phase::AwaitingApproval(run) if run.weight == 0 => format!(
-            "{} stands beside stable and waits for an approval to get all of the traffic",
+            "{} is held and waits for an approval to get all of the traffic",
             run.revision
         ),
         Phase::AwaitingApproval(run) => {
@@ -82,11 +82,20 @@ fn held(run: &Run, why: &HeldWhy) -> String {
 
 fn promoting(run: &Run, stage: &Promotion) -> String {
     match stage {
+        Promotion::Rolling { ready, .. } if run.rolls => {
+            format!(
+                "{} rolls natively and is watched, {ready} pods ready",
+                run.revision
+            )
+        }
         Promotion::Rolling { ready, .. } => {
             format!(
                 "{} is proven and rolls natively, {ready} pods ready",
                 run.revision
             )
+        }
+        Promotion::Draining { .. } | Promotion::Removing if run.rolls => {
+            format!("{} serves and is watched", run.revision)
         }
         Promotion::Draining { .. } | Promotion::Removing => {
             format!("{} serves; its canary is being removed", run.revision)
@@ -126,7 +135,10 @@ fn failed(state: &State) -> String {
 /// What happens next, and when at the earliest.
 pub fn next(plan: &Plan, state: &State, reports: &[RuleReport]) -> String {
     match &state.phase {
-        Phase::Preparing(_) if plan.switch.is_some() => {
+        Phase::Preparing(_) if plan.strategy.is_rolling() => {
+            "when it is known what stable is like it rolls natively".to_owned()
+        }
+        Phase::Preparing(_) if plan.strategy.approval().is_some() => {
             "when its pods are ready and it is known what stable is like: all of the traffic"
                 .to_owned()
         }
@@ -142,8 +154,11 @@ pub fn next(plan: &Plan, state: &State, reports: &[RuleReport]) -> String {
         Phase::Held {
             why: HeldWhy::Frozen { until, .. },
             ..
-        } => format!("at {until} its canary comes up"),
+        } => format!("at {until} its run begins"),
         Phase::Held { .. } => "it goes on by itself when the cause is gone".to_owned(),
+        Phase::Promoting { run, .. } if run.rolls => {
+            "when the Deployment is complete it is watched on; `sluice abort` goes back".to_owned()
+        }
         Phase::Promoting { .. } => {
             "when the Deployment is complete the canary is removed".to_owned()
         }

@@ -26,10 +26,10 @@ pub struct Plan {
     pub target: String,
     /// How traffic reaches it.
     pub route: Route,
-    /// Shares of the traffic, weights rising; never empty. One of 100% where all is switched at once.
+    /// Shares of the traffic, weights rising; never empty. One of 100% where there are no shares.
     pub steps: Vec<Step>,
-    /// All of the traffic is switched at once, to as many pods as stable has.
-    pub switch: Option<Switch>,
+    /// How a new revision comes to its traffic.
+    pub strategy: Strategy,
     /// Requests that reach the canary whatever its weight.
     pub matching: Option<Match>,
     /// What is asked of a canary.
@@ -79,11 +79,36 @@ pub struct Step {
     pub approval: bool,
 }
 
-/// How a blue/green release is switched.
+/// How a new revision comes to its traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Switch {
-    /// Whether a person must approve it.
-    pub approval: bool,
+pub enum Strategy {
+    /// In the shares of the steps, beside stable.
+    Canary,
+    /// All of it is switched at once, to as many pods as stable has.
+    BlueGreen {
+        /// Whether a person must approve the switch.
+        approval: bool,
+    },
+    /// As its pods take the place of stable's: there is no canary.
+    Rolling {
+        /// Whether a person must approve the roll.
+        approval: bool,
+    },
+}
+
+impl Strategy {
+    /// Whether a person must approve that all of the traffic goes over; `None` where it goes in shares.
+    pub fn approval(self) -> Option<bool> {
+        match self {
+            Self::Canary => None,
+            Self::BlueGreen { approval } | Self::Rolling { approval } => Some(approval),
+        }
+    }
+
+    /// Whether there is no canary.
+    pub fn is_rolling(self) -> bool {
+        matches!(self, Self::Rolling { .. })
+    }
 }
 
 /// Requests that reach the canary whatever its weight: by header, by cookie, or by either.

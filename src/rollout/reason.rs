@@ -94,6 +94,7 @@ pub enum Reason {
         step: usize,
         next: u8,
     },
+    RollAwaited,
     Held {
         why: HeldWhy,
     },
@@ -206,7 +207,7 @@ impl Reason {
             Self::ShareRight { .. } => "ShareRight",
             Self::Suspected { .. } => "Suspected",
             Self::SuspicionOver { .. } => "SuspicionOver",
-            Self::ApprovalAwaited { .. } => "ApprovalAwaited",
+            Self::ApprovalAwaited { .. } | Self::RollAwaited => "ApprovalAwaited",
             Self::Held { .. } => "Held",
             Self::Waiting { .. } => "Waiting",
             Self::Resumed => "Resumed",
@@ -275,6 +276,7 @@ impl Reason {
             | Self::ShareRight { .. }
             | Self::SuspicionOver { .. }
             | Self::ApprovalAwaited { .. }
+            | Self::RollAwaited
             | Self::Waiting { .. }
             | Self::Resumed
             | Self::PromotionStarted { .. }
@@ -329,7 +331,7 @@ impl fmt::Display for Reason {
                 "a ConfigMap or Secret of the template changed: pods that start now get it"
             ),
             Self::RunStarted { revision, stable } => {
-                write!(out, "holds {revision} and tries it as a canary of {stable}")
+                write!(out, "holds {revision} and tries it against {stable}")
             }
             Self::KnownGood { revision, stable } => write!(
                 out,
@@ -405,6 +407,10 @@ impl fmt::Display for Reason {
             Self::ApprovalAwaited { step, next } => write!(
                 out,
                 "step {step} is passed; `sluice approve` lets it go on to {next}%"
+            ),
+            Self::RollAwaited => write!(
+                out,
+                "it is known what stable is like; `sluice approve` lets Kubernetes roll it"
             ),
             Self::Held { why } => write!(out, "held: {why}"),
             Self::Waiting { revision } => write!(

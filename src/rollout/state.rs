@@ -218,7 +218,8 @@ pub struct Run {
     /// A person approved the switch of all traffic.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub approved: bool,
-    /// What it is held to since all traffic was switched to it: what stable was like before.
+    /// What it is held to since all traffic was switched to it, or since it rolls: what stable was
+    /// like before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub goals: Option<Vec<Limit>>,
     /// A newer template that waits while a person holds this run.
@@ -227,6 +228,9 @@ pub struct Run {
     /// It goes through without a canary: it was promoted here before, or a person goes back to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub straight: bool,
+    /// It rolls natively without a canary, and is held to its goals meanwhile and afterwards.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rolls: bool,
     /// How far its smoke tests are.
     #[serde(default)]
     pub smoke: Smoke,
@@ -271,6 +275,7 @@ impl Run {
             goals: None,
             waiting: None,
             straight: false,
+            rolls: false,
             smoke: Smoke::default(),
             smoke_after: Smoke::default(),
             bakes: false,
@@ -287,6 +292,11 @@ impl Run {
         if let Some(suspect) = &mut self.suspect {
             suspect.since = suspect.since.min(now);
         }
+    }
+
+    /// Whether it is promoted without a canary.
+    pub fn has_no_canary(&self) -> bool {
+        self.straight || self.rolls
     }
 
     /// What the canary's objects are marked with: the template, and the configuration's digest if

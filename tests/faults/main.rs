@@ -140,6 +140,7 @@ fn a_template_that_changes_as_the_gate_opens_is_not_let_through() {
                 restore_template: true,
                 bake: false,
                 blue_green: false,
+                rolling: false,
             },
             events: vec![
                 event(300, What::User(Act::Release(Kind::Good))),

@@ -90,6 +90,9 @@ pub fn ingress(host: &str, path: &str) -> Value {
 
 fn strategy(settings: &Settings) -> Value {
     let hold = format!("{}s", settings.hold);
+    if settings.rolling {
+        return json!({"rolling": {"approval": settings.approval}});
+    }
     if settings.blue_green {
         return json!({"blueGreen": {"hold": hold, "approval": settings.approval}});
     }

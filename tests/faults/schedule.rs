@@ -41,6 +41,8 @@ pub struct Settings {
     pub bake: bool,
     /// Whether all traffic is switched at once.
     pub blue_green: bool,
+    /// Whether there is no canary.
+    pub rolling: bool,
 }
 
 /// Something happens.
@@ -230,10 +232,12 @@ impl Schedule {
             events.push(rare(&mut draw, &settings));
         }
         events.sort_by_key(|event| event.at);
-        let bake = settings.restore_template && seed.is_multiple_of(3);
+        let rolling = settings.restore_template && seed % 10 == 5;
+        let bake = settings.restore_template && (seed.is_multiple_of(3) || rolling);
         let settings = Settings {
             bake,
             blue_green: seed.is_multiple_of(4),
+            rolling,
             ..settings
         };
         Self {
@@ -266,6 +270,7 @@ fn settings(draw: &mut Draw) -> Settings {
         restore_template: !draw.chance(15),
         bake: false,
         blue_green: false,
+        rolling: false,
     }
 }
 

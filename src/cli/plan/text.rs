@@ -34,13 +34,13 @@ pub(super) fn text(report: &Report, width: Option<u16>) -> String {
     out
 }
 
-/// What a promotion excludes, or what a release is held to after the switch.
+/// What a promotion excludes, or what a release is held to without shares.
 fn promise(forecast: &Forecast) -> String {
     if forecast.limits.is_empty() {
         return forecast.patience.sentence();
     }
     let each: Vec<String> = forecast.limits.iter().map(ToString::to_string).collect();
-    format!("After the switch: {}", each.join("; "))
+    format!("With all of the traffic: {}", each.join("; "))
 }
 
 fn heading(report: &Report) -> String {

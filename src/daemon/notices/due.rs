@@ -37,6 +37,7 @@ pub fn manner(reason: &Reason) -> Option<Manner> {
         | Reason::CheckpointUnreadable { .. } => Some(Manner::Alarm),
         Reason::Suspected { .. }
         | Reason::ApprovalAwaited { .. }
+        | Reason::RollAwaited
         | Reason::RollbackStarted { .. }
         | Reason::GitNotReverted { .. }
         | Reason::GitClosed { .. }

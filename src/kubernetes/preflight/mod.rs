@@ -54,7 +54,7 @@ pub struct Seen<'a> {
 pub enum Refusal {
     /// The strategy leaves a moment without endpoints at the promotion.
     #[error(
-        "Deployment {0} has strategy Recreate: at the promotion nothing would serve for a moment; use RollingUpdate"
+        "Deployment {0} has strategy Recreate: at the promotion nothing would serve for a moment; use RollingUpdate, or `strategy.rolling` here"
     )]
     Recreate(String),
     /// There is no such Ingress.
@@ -152,6 +152,29 @@ pub enum Refusal {
         /// Its name.
         name: String,
     },
+}
+
+impl Refusal {
+    /// Whether it stands in the way of a canary only; else there are no metrics to judge by.
+    pub fn is_of_a_canary(&self) -> bool {
+        match self {
+            Self::Recreate(_)
+            | Self::CanaryServiceUsed { .. }
+            | Self::SecondCanary { .. }
+            | Self::NameTaken { .. } => true,
+            Self::NoIngress(_)
+            | Self::IsCanary(_)
+            | Self::NoRule(_)
+            | Self::NoPath { .. }
+            | Self::NoService(_)
+            | Self::NoSelector(_)
+            | Self::NotSelected { .. }
+            | Self::NoneSelects { .. }
+            | Self::SeveralSelect { .. }
+            | Self::NoPort { .. }
+            | Self::Unserved { .. } => false,
+        }
+    }
 }
 
 /// What a canary is built from.

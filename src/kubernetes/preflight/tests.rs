@@ -142,7 +142,7 @@ fn what_cannot_have_a_canary_is_refused_with_its_reason() {
     let table = [
         (
             json!({"target": {"spec": {"strategy": {"type": "Recreate"}}}}),
-            "Deployment shop has strategy Recreate: at the promotion nothing would serve for a moment; use RollingUpdate",
+            "Deployment shop has strategy Recreate: at the promotion nothing would serve for a moment; use RollingUpdate, or `strategy.rolling` here",
         ),
         (
             json!({"ingresses": {"shop": null}}),

@@ -27,11 +27,14 @@ const MOST: f64 = 0.9;
 pub(super) fn is_due(pass: &Pass<'_>, run: &Run) -> bool {
     let new = run.trigger == Trigger::Template && !run.straight && !run.forced;
     let asked = pass.plan.bake.is_some() || !pass.plan.smoke_after.is_empty();
-    asked && new
+    (asked || run.rolls) && new
 }
 
 /// What stable was like, as limits, while it can still be seen.
 pub(super) fn limits(pass: &Pass<'_>, run: &Run) -> Vec<Limit> {
+    if run.rolls && is_due(pass, run) {
+        return run.goals.clone().unwrap_or_default();
+    }
     let evidence = pass.state.evidence.as_ref();
     let evidence = evidence.filter(|_| is_due(pass, run) && pass.plan.bake.is_some());
     evidence.map_or_else(Vec::new, |evidence| evidence.limits(&pass.terms.evidence))
@@ -44,15 +47,15 @@ pub(super) fn begin(pass: &mut Pass<'_>, mut run: Run) -> Phase {
     let limits = std::mem::take(&mut run.limits);
     pass.tell(Reason::BakeStarted {
         revision: run.revision.clone(),
-        sentence: told(pass, &limits),
+        sentence: told(pass, &run, &limits),
     });
     let watch = Evidence::after(&pass.terms.evidence, &limits, run.since);
     pass.state.evidence = Some(watch);
     Phase::Baking(run)
 }
 
-fn told(pass: &Pass<'_>, limits: &[Limit]) -> String {
-    if pass.plan.bake.is_none() {
+fn told(pass: &Pass<'_>, run: &Run, limits: &[Limit]) -> String {
+    if pass.plan.bake.is_none() && !run.rolls {
         return format!(
             "its smoke tests are made: {}",
             pass.plan.smoke_after.join(", ")
@@ -109,7 +112,7 @@ fn is_over(pass: &mut Pass<'_>, run: &Run) -> bool {
 }
 
 /// The rule that shows it worse than what was before.
-fn worse(pass: &Pass<'_>, run: &mut Run) -> Option<Cause> {
+pub(super) fn worse(pass: &Pass<'_>, run: &mut Run) -> Option<Cause> {
     let reports = pass.reports();
     let found = reports
         .iter()

@@ -16,6 +16,7 @@ mod baking;
 mod guard;
 mod idle;
 mod known;
+mod native;
 mod pass;
 mod promoting;
 mod requests;

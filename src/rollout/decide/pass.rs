@@ -50,7 +50,9 @@ impl<'a> Pass<'a> {
 
     /// Folds the new samples into the run's evidence.
     pub fn take_samples(&mut self) {
-        let after = matches!(self.state.phase, Phase::Baking(_));
+        let phase = &self.state.phase;
+        let rolls = matches!(phase, Phase::Promoting { run, .. } if run.rolls);
+        let after = rolls || matches!(phase, Phase::Baking(_));
         let routed = self.state.phase.run().is_some_and(|run| run.peak > 0);
         let asked = self.terms.asked(&self.state);
         let ready = self.stable_ready() > 0;

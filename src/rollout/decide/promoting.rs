@@ -1,5 +1,6 @@
 //! The promotion: the gate opens for the proven revision, Kubernetes rolls it natively, the
-//! canary keeps its share meanwhile and is then removed: weight, Ingress, Deployment.
+//! canary keeps its share meanwhile and is then removed: weight, Ingress, Deployment. A rolling
+//! release has none, and is proven only afterwards.
 //!
 //! A newer template that is applied meanwhile (the gate holds it) waits: before the proven one
 //! has any pod it supersedes the run; afterwards it is kept, the proven one is finished, and
@@ -41,7 +42,7 @@ pub(super) fn promoting(pass: &mut Pass<'_>, mut run: Run, stage: Promotion) -> 
         return pass.roll_back(run, Cause::TargetGone);
     };
     if let Promotion::Rolling { .. } = stage
-        && let Some(cause) = bad(pass, &run, &pass.reports())
+        && let Some(cause) = found_bad(pass, &mut run)
     {
         if !run.forced {
             return pass.roll_back(run, cause);
@@ -62,6 +63,14 @@ pub(super) fn promoting(pass: &mut Pass<'_>, mut run: Run, stage: Promotion) -> 
         },
         Promotion::Draining { .. } | Promotion::Removing => clearing(pass, target, run),
     }
+}
+
+/// What is wrong with the canary; or, without one, with what serves since it rolls.
+fn found_bad(pass: &Pass<'_>, run: &mut Run) -> Option<Cause> {
+    if run.rolls {
+        return baking::worse(pass, run);
+    }
+    bad(pass, run, &pass.reports())
 }
 
 /// A newer template was applied during the promotion.
@@ -109,7 +118,7 @@ fn finish_first(pass: &mut Pass<'_>, newer: &Revision, proven: &Revision) {
 
 /// While the Deployment rolls, the canary keeps its pods and its weight.
 fn keep_share(pass: &mut Pass<'_>, run: &mut Run) {
-    if run.straight {
+    if run.has_no_canary() {
         return;
     }
     keep_canary(pass, run);

@@ -6,6 +6,7 @@
 
 use super::back;
 use super::baking;
+use super::native;
 use super::pass::Pass;
 use super::promoting;
 use super::running::{resume, stay};
@@ -180,6 +181,7 @@ fn act(
 /// Lets a revision through by a person's word, whatever the evidence says.
 fn promote(pass: &mut Pass<'_>, mut run: Run) -> (Phase, String) {
     run.forced = true;
+    run.rolls = native::is_due(pass, &run);
     pass.state
         .evidence
         .get_or_insert_with(|| Evidence::begin(&pass.terms.evidence));

@@ -115,8 +115,9 @@ fn restore(pass: &mut Pass<'_>, run: &Run, rollback: &Rollback) -> bool {
     match rollback.cause {
         Cause::TargetGone | Cause::WentOut | Cause::Superseded => true,
         _ if run.bakes => baking::put_back(pass, target, run, rollback.since),
-        Cause::Returned => reopen(pass, target, run),
         Cause::Detached => restore_template(pass, target, run, keep_newest),
+        _ if run.rolls => baking::put_back(pass, target, run, rollback.since),
+        Cause::Returned => reopen(pass, target, run),
         Cause::Worse { .. }
         | Cause::Baked { .. }
         | Cause::Pods(_)

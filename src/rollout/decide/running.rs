@@ -5,6 +5,7 @@
 //! `rolling_back`).
 
 use super::idle::bring_up;
+use super::native;
 use super::pass::Pass;
 use super::rolling_back::keep_off;
 use super::smoke;
@@ -12,7 +13,7 @@ use super::switching;
 use crate::rollout::action::Action;
 use crate::rollout::evidence::{Evidence, RuleReport, Verdict};
 use crate::rollout::observation::Target;
-use crate::rollout::plan::{NoDataThen, Plan};
+use crate::rollout::plan::{NoDataThen, Plan, Strategy};
 use crate::rollout::reason::{Cause, HeldWhy, Reason};
 use crate::rollout::state::{Mending, Phase, Run, Trigger};
 
@@ -220,6 +221,9 @@ pub(super) fn preparing(pass: &mut Pass<'_>, mut run: Run) -> Phase {
     if let Some(cause) = ended(pass, &mut run, &reports) {
         return pass.roll_back(run, cause);
     }
+    if native::is_due(pass, &run) {
+        return native::preparing(pass, run);
+    }
     if let Some(why) = hindered(pass) {
         return pass.hold(run, why);
     }
@@ -243,8 +247,8 @@ pub(super) fn preparing(pass: &mut Pass<'_>, mut run: Run) -> Phase {
     begin_steps(pass, run)
 }
 
-/// Why no canary can be had now.
-fn hindered(pass: &Pass<'_>) -> Option<HeldWhy> {
+/// Why no canary can be had, or nothing be let through, now.
+pub(super) fn hindered(pass: &Pass<'_>) -> Option<HeldWhy> {
     if let Some(why) = pass.seen.route.refusals.first() {
         return Some(HeldWhy::Refused { why: why.clone() });
     }
@@ -307,10 +311,10 @@ pub(super) fn silent(pass: &mut Pass<'_>, run: &Run) -> Option<Phase> {
 fn begin_steps(pass: &mut Pass<'_>, mut run: Run) -> Phase {
     let ready = pass.seen.canary.as_ref().map_or(0, |canary| canary.ready);
     pass.tell(Reason::CanaryReady { replicas: ready });
-    if pass.plan.switch.is_some() {
-        switching::set_goals(pass, &mut run);
-    } else {
+    if pass.plan.strategy == Strategy::Canary {
         set_patience(pass, &mut run);
+    } else {
+        switching::set_goals(pass, &mut run);
     }
     raise(pass, &mut run, 0);
     Phase::Stepping(run)
@@ -368,7 +372,7 @@ pub(super) fn held(pass: &mut Pass<'_>, mut run: Run, why: HeldWhy) -> Phase {
             | HeldWhy::NoReplicas
             | HeldWhy::Frozen { .. }
     );
-    if !none {
+    if !none && !native::is_due(pass, &run) {
         keep_canary(pass, &run);
     }
     steer(pass, &mut run, &reports);

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::native;
 use super::pass::Pass;
 use super::promoting;
 use super::running::{
@@ -200,6 +201,9 @@ fn undecided(pass: &mut Pass<'_>, run: Run) -> Phase {
 
 /// A step is passed; only the approval is missing. Watched all the same.
 pub(super) fn awaiting_approval(pass: &mut Pass<'_>, mut run: Run) -> Phase {
+    if native::is_due(pass, &run) {
+        return native::awaiting_approval(pass, run);
+    }
     let reports = pass.reports();
     match watch(pass, &mut run, &reports) {
         Watch::Leaves(phase) => *phase,

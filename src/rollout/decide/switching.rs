@@ -5,6 +5,8 @@
 //! to say what stable is like; that is the limit of each rule from then on. Stable keeps its pods, and
 //! the way back is the weight.
 //!
+//! A rolling release waits for the same.
+//!
 //! Not here: the limits themselves (`evidence::after`), and how a step is passed or fails
 //! (`stepping`): the switch is a step of 100%.
 
@@ -16,17 +18,21 @@ use crate::rollout::state::{Phase, Run};
 
 /// What is to be waited for before the switch; `None` when it can be made, and where the plan has none.
 pub(super) fn before(pass: &mut Pass<'_>, run: &mut Run) -> Option<Phase> {
-    let switch = pass.plan.switch?;
+    let approval = pass.plan.strategy.approval()?;
     if run.goals.is_none() && !knows_stable(pass) {
         return Some(Phase::Preparing(run.clone()));
     }
     if let Some(next) = unknown(pass, run) {
         return Some(next);
     }
-    if !switch.approval || run.approved {
+    if !approval || run.approved {
         return None;
     }
-    pass.tell(Reason::ApprovalAwaited { step: 0, next: 100 });
+    pass.tell(if pass.plan.strategy.is_rolling() {
+        Reason::RollAwaited
+    } else {
+        Reason::ApprovalAwaited { step: 0, next: 100 }
+    });
     run.since = pass.now();
     Some(Phase::AwaitingApproval(run.clone()))
 }
@@ -73,7 +79,7 @@ fn unknown(pass: &mut Pass<'_>, run: &Run) -> Option<Phase> {
 
 /// Whether a run that was held since too little was known of stable knows enough now.
 pub(super) fn can_begin(pass: &Pass<'_>, run: &Run) -> bool {
-    let waits = pass.plan.switch.is_some() && run.weight == 0;
+    let waits = pass.plan.strategy.approval().is_some() && run.weight == 0;
     waits && knows_stable(pass) && without_limit(pass, run).is_empty()
 }
 
@@ -97,5 +103,7 @@ pub(super) fn set_goals(pass: &mut Pass<'_>, run: &mut Run) {
     let sentence = each.join("; ");
     run.patience = Some(sentence.clone());
     run.goals = Some(goals);
-    pass.tell(Reason::PatienceSaid { sentence });
+    if !sentence.is_empty() {
+        pass.tell(Reason::PatienceSaid { sentence });
+    }
 }

@@ -66,7 +66,7 @@ impl Evidence {
     /// Whether enough was seen of stable for limits: each rule that counts requests saw a minute, and
     /// a thousand of them or five minutes.
     pub fn knows_stable(&self, settings: &Settings) -> bool {
-        let counted = settings.questions.iter().filter(|q| counts_requests(q));
+        let counted = settings.questions.iter().filter(|q| q.counts_requests());
         let mut seen = counted.map(|question| self.rules.iter().find(|r| r.name == question.name));
         seen.all(|rule| rule.is_some_and(Rule::knows_stable))
     }
@@ -75,7 +75,7 @@ impl Evidence {
     pub fn without_limit(&self, settings: &Settings) -> Vec<String> {
         let limits = self.limits(settings);
         let known = |name: &str| limits.iter().any(|limit| limit.rule == name);
-        let counted = settings.questions.iter().filter(|q| counts_requests(q));
+        let counted = settings.questions.iter().filter(|q| q.counts_requests());
         counted
             .map(|question| question.name.clone())
             .filter(|name| !known(name))
@@ -159,10 +159,6 @@ impl RuleReport {
             percent(goal.max)
         )
     }
-}
-
-fn counts_requests(question: &Question) -> bool {
-    matches!(question.kind, Kind::Proportion | Kind::Latency { .. })
 }
 
 /// As many requests as there are not.

@@ -124,6 +124,11 @@ pub struct Max {
 }
 
 impl Question {
+    /// Whether it counts requests, so that it can be asked without a second arm.
+    pub fn counts_requests(&self) -> bool {
+        matches!(self.kind, Kind::Proportion | Kind::Latency { .. })
+    }
+
     /// What is tolerated, as the statistics want it.
     pub fn margin(&self) -> Margin {
         Margin {

@@ -26,7 +26,7 @@ pub use traffic::{Harm, Stream, Usual};
 
 use crate::rollout::LEAST_STEP;
 use crate::rollout::evidence::{Evidence, Limit, Patience, Settings};
-use crate::rollout::plan::{Plan, Step};
+use crate::rollout::plan::{Plan, Step, Strategy};
 use found::Search;
 pub(super) use many::each;
 use many::{Played, Scene};
@@ -163,13 +163,16 @@ pub fn forecast(plan: &Plan, settings: &Settings, traffic: &Traffic, effort: Eff
     let longest: f64 = plan.steps.iter().map(|step| longest(plan, step)).sum();
     let every = traffic.every.max(longest / LONGEST);
     let settings = asked(settings, traffic, every);
-    let limits = match plan.switch {
-        Some(_) => limits(&settings, traffic, effort.seed),
-        None => Vec::new(),
+    let shares = plan.strategy == Strategy::Canary;
+    let limits = if shares {
+        Vec::new()
+    } else {
+        limits(&settings, traffic, effort.seed)
     };
-    let settings = &match plan.switch {
-        Some(_) => settings.limited(&limits),
-        None => settings,
+    let settings = &if shares {
+        settings
+    } else {
+        settings.limited(&limits)
     };
     let traffic = &Traffic {
         every,
@@ -370,7 +373,7 @@ pub(super) fn tolerated(settings: &Settings, rule: &str, usual: &Usual, harm: Ha
 /// Steps that would show something by the first rule, where the present ones do not.
 fn proposal(scene: &Scene<'_>, traffic: &Traffic, steps: &[StepForecast]) -> Option<Vec<Proposed>> {
     let shows = |step: &StepForecast| step.rules.first().is_none_or(|rule| rule.shows);
-    if scene.plan.switch.is_some() || steps.iter().all(shows) {
+    if scene.plan.strategy != Strategy::Canary || steps.iter().all(shows) {
         return None;
     }
     let stream = traffic.streams.first()?;

@@ -11,7 +11,9 @@ use crate::rollout::evidence::{Kind, Question, Sample};
 use crate::rollout::observation::{
     self, Canary, CanaryRoute, Custody, Gate, Kept, Metrics, Observation, Serving, Target,
 };
-use crate::rollout::plan::{Analysis, ConfigChanges, KnownGood, NoDataThen, Route, UndecidedThen};
+use crate::rollout::plan::{
+    Analysis, ConfigChanges, KnownGood, NoDataThen, Route, Strategy, UndecidedThen,
+};
 use crate::rollout::reason::{Cause, HeldWhy};
 use crate::rollout::revision::Revision;
 use crate::rollout::state::{Phase, Run, State, Trigger};
@@ -53,7 +55,7 @@ pub(in crate::rollout) fn plan(steps: &[(u8, u64)]) -> Plan {
         smoke: Vec::new(),
         smoke_after: Vec::new(),
         suspended: false,
-        switch: None,
+        strategy: Strategy::Canary,
         moved_to: None,
     }
 }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
 use super::model::{Health, Model};
+use super::native::rolling;
 use super::switching::switched;
 use crate::rollout::action::Action;
 use crate::rollout::decide::decide;
@@ -64,9 +65,30 @@ fn bake() -> impl Strategy<Value = Option<Duration>> {
     proptest::option::of((5..60_u64).prop_map(Duration::from_secs))
 }
 
-/// Whether all traffic is switched at once, and by whose leave.
-fn switch() -> impl Strategy<Value = Option<bool>> {
-    prop_oneof![2 => Just(None), 1 => any::<bool>().prop_map(Some)]
+/// How a release comes to its traffic, and by whose leave.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Shares,
+    Switch(bool),
+    Roll(bool),
+}
+
+impl Way {
+    fn take(self, model: &mut Model) {
+        match self {
+            Self::Shares => {}
+            Self::Switch(approval) => switched(model, approval),
+            Self::Roll(approval) => rolling(model, approval),
+        }
+    }
+}
+
+fn way() -> impl Strategy<Value = Way> {
+    prop_oneof![
+        2 => Just(Way::Shares),
+        1 => any::<bool>().prop_map(Way::Switch),
+        1 => any::<bool>().prop_map(Way::Roll),
+    ]
 }
 
 fn let_happen(model: &mut Model, what: &Happens) {
@@ -187,7 +209,7 @@ fn a_failed_bake_leads_back(model: &Model, next: &State) {
     let Phase::RollingBack { run, rollback } = &model.state.phase else {
         return;
     };
-    if !run.bakes || !matches!(next.phase, Phase::Idle) {
+    if !(run.bakes || run.rolls) || !matches!(next.phase, Phase::Idle) {
         return;
     }
     let waited = model.now.duration_since(rollback.since).as_secs();
@@ -271,13 +293,11 @@ proptest! {
     fn the_invariants_hold_whatever_happens(
         events in proptest::collection::vec(happens(), 1..60),
         bake in bake(),
-        switch in switch(),
+        way in way(),
     ) {
         let mut model = Model::idle();
         model.terms.plan.bake = bake;
-        if let Some(approval) = switch {
-            switched(&mut model, approval);
-        }
+        way.take(&mut model);
         for event in &events {
             let_happen(&mut model, event);
         }
@@ -288,13 +308,11 @@ proptest! {
     fn every_schedule_comes_to_rest(
         events in proptest::collection::vec(happens(), 1..40),
         bake in bake(),
-        switch in switch(),
+        way in way(),
     ) {
         let mut model = Model::idle();
         model.terms.plan.bake = bake;
-        if let Some(approval) = switch {
-            switched(&mut model, approval);
-        }
+        way.take(&mut model);
         for event in &events {
             let_happen(&mut model, event);
         }

@@ -11,5 +11,6 @@ mod freezing;
 mod going_back;
 mod invariants;
 mod model;
+mod native;
 mod stories;
 mod switching;

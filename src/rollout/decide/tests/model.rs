@@ -18,7 +18,8 @@ use crate::rollout::observation::{
     Route, Serving, Smoked, Target,
 };
 use crate::rollout::plan::{
-    Analysis, ConfigChanges, KnownGood, NoDataThen, Plan, Route as PlanRoute, Step, UndecidedThen,
+    Analysis, ConfigChanges, KnownGood, NoDataThen, Plan, Route as PlanRoute, Step,
+    Strategy as PlanStrategy, UndecidedThen,
 };
 use crate::rollout::reason::Reason;
 use crate::rollout::revision::Revision;
@@ -91,7 +92,7 @@ pub fn terms() -> Terms {
             smoke: Vec::new(),
             smoke_after: Vec::new(),
             suspended: false,
-            switch: None,
+            strategy: PlanStrategy::Canary,
             moved_to: None,
         },
         tuning: Tuning::default(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::model::{Health, Model, revision};
 use crate::rollout::describe;
 use crate::rollout::observation::Smoked;
-use crate::rollout::plan::{Step, Switch, UndecidedThen};
+use crate::rollout::plan::{Step, Strategy, UndecidedThen};
 use crate::rollout::reason::{Outcome, Reason};
 use crate::rollout::state::Phase;
 
@@ -17,7 +17,7 @@ fn idle(approval: bool) -> Model {
 }
 
 pub(super) fn switched(model: &mut Model, approval: bool) {
-    model.terms.plan.switch = Some(Switch { approval });
+    model.terms.plan.strategy = Strategy::BlueGreen { approval };
     model.terms.plan.steps = vec![Step {
         weight: 100,
         hold: Duration::from_secs(30),
