@@ -15,6 +15,7 @@ mod exposition;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod history;
+mod native;
 mod process;
 mod query;
 mod reply;

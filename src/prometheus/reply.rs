@@ -13,8 +13,10 @@ use serde::Deserialize;
 
 use super::counters::Batch;
 use super::error::{Error, beginning};
+use super::native::Native;
 use super::process::Point;
-use super::sorting::{Ask, Labels, process};
+use super::sorting::{Ask, Labels, part, process};
+use super::tally::Class;
 use super::twins::Twins;
 
 /// What one question to a source brought.
@@ -62,11 +64,16 @@ struct Series<'a> {
     metric: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
     #[serde(borrow, default)]
     values: Vec<(f64, Cow<'a, str>)>,
+    #[serde(borrow, default)]
+    histograms: Vec<(f64, Native<'a>)>,
 }
 
 /// Reads the answer to a query and sorts it among the members of `ask`.
 pub(super) fn read(code: u16, body: &[u8], ask: &Ask) -> Result<Fetched, Error> {
-    let (data, infos) = matrix(code, body)?;
+    let (mut data, infos) = matrix(code, body)?;
+    if ask.is_native() {
+        data.result.iter_mut().for_each(Series::only_histograms);
+    }
     let mut fetched = sort(&data.result, ask)?;
     fetched.problems.extend(infos);
     Ok(fetched)
@@ -93,6 +100,17 @@ pub(super) fn numbers(code: u16, body: &[u8]) -> Result<Vec<(i64, f64)>, Error> 
         (!value.is_nan()).then_some((milliseconds(*at), value))
     };
     Ok(values.iter().filter_map(number).collect())
+}
+
+impl Series<'_> {
+    /// Keeps the native histograms alone; their times stand where those of values do.
+    fn only_histograms(&mut self) {
+        let times = self
+            .histograms
+            .iter()
+            .map(|(at, _)| (*at, Cow::Borrowed("")));
+        self.values = times.collect();
+    }
 }
 
 /// The series of an answer, and what the server remarks.
@@ -165,7 +183,11 @@ fn sort(series: &[Series<'_>], ask: &Ask) -> Result<Fetched, Error> {
             .iter()
             .map(|(name, value)| (Cow::Borrowed(&**name), Cow::Borrowed(&**value)));
         let labels: Vec<_> = labels.collect();
-        ignored += sort_one(&labels, &one.values, ask, &mut fetched);
+        if ask.is_native() {
+            sort_native(&labels, &one.histograms, ask, &mut fetched)?;
+        } else {
+            ignored += sort_one(&labels, &one.values, ask, &mut fetched);
+        }
         twins.add(&labels, &one.values, ask);
         let gaps = one
             .values
@@ -211,6 +233,41 @@ fn sort_one(
         }
     }
     ignored
+}
+
+/// A native histogram is as many counters as there are boundaries.
+fn sort_native(
+    labels: &Labels<'_>,
+    histograms: &[(f64, Native<'_>)],
+    ask: &Ask,
+    fetched: &mut Fetched,
+) -> Result<(), Error> {
+    let (places, process) = (ask.places(labels), process(labels));
+    if places.is_empty() {
+        return Ok(());
+    }
+    for (at, histogram) in histograms {
+        let counts = histogram.up_to().map_err(|why| Error::Refused {
+            kind: ask.metric.clone(),
+            said: why.to_owned(),
+        })?;
+        for place in &places {
+            let point = |(le, value): &(f64, f64)| Point {
+                series: part(place.series, le.to_bits()),
+                process,
+                arm: place.arm,
+                class: Class::UpTo {
+                    le: *le,
+                    of: place.series,
+                },
+                at: milliseconds(*at),
+                value: *value,
+            };
+            let points = &mut fetched.batches[place.member].points;
+            points.extend(counts.iter().map(point));
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn milliseconds(seconds: f64) -> i64 {

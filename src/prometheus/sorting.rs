@@ -136,6 +136,11 @@ impl Ask {
         })
     }
 
+    /// Whether native histograms are wanted.
+    pub fn is_native(&self) -> bool {
+        matches!(&self.rule.kind, Kind::Latency(latency) if latency.native)
+    }
+
     /// Adds a subject that asks the rule.
     pub fn add(&mut self, subject: &Subject, member: Member) {
         let position = self.members.len();
@@ -204,6 +209,11 @@ impl Ask {
                 let bad = proportion.bad.iter().all(|pattern| holds(pattern, labels));
                 Some(if bad { Class::Bad } else { Class::Good })
             }
+            // Its boundaries are in the values.
+            Kind::Latency(latency) if latency.native => Some(Class::UpTo {
+                le: f64::INFINITY,
+                of: 0,
+            }),
             Kind::Latency(_) => {
                 let le: f64 = label(labels, "le").parse().ok()?;
                 (!le.is_nan()).then(|| Class::UpTo {
@@ -263,6 +273,11 @@ pub(super) fn process(labels: &Labels<'_>) -> u64 {
     let replicas = REPLICAS.iter().chain(&MAYBE_REPLICAS);
     let present = replicas.filter(|name| !label(labels, name).is_empty());
     present.fold(hash, |hash, name| mix(mix(hash, name), label(labels, name)))
+}
+
+/// One of several counters in a series.
+pub(super) fn part(series: u64, which: u64) -> u64 {
+    finish(series ^ finish(which))
 }
 
 /// The process of a scrape target.

@@ -431,6 +431,8 @@ fn missing(ask: &Ask, subject: &Subject) -> String {
     }
     let hint = if ask.metric.starts_with("nginx_ingress_controller") {
         "; ingress-nginx writes them at the first request, and not at all for hosts that no rule names (host-less and wildcard rules) unless it runs with --metrics-per-host=false"
+    } else if ask.is_native() {
+        "; native histograms come by a Prometheus (evidence.prometheus) that runs with --enable-feature=native-histograms"
     } else {
         ""
     };

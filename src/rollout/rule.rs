@@ -46,7 +46,7 @@ pub struct Rule {
 pub enum Kind {
     /// The share of bad requests, from counters.
     Proportion(Proportion),
-    /// How slow requests are, from the buckets of a classic histogram.
+    /// How slow requests are, from the buckets of a histogram, classic or native.
     Latency(Latency),
     /// How often something rare happens to a pod, from counters.
     Events(Events),
@@ -122,6 +122,8 @@ pub struct Proportion {
 pub struct Latency {
     /// The histogram, named without `_bucket`; boundaries in the metric's own unit.
     pub series: Series,
+    /// It is a native histogram: its series have this very name, and no boundaries as labels.
+    pub native: bool,
     /// The quantile that is shown in words, between 0 and 1; all boundaries are tested.
     pub quantile: f64,
     /// A series is left out when any pattern matches.
@@ -190,10 +192,11 @@ impl Rule {
         }
     }
 
-    /// The full name of the metric that is counted (`_bucket` for a histogram).
+    /// The full name of the metric that is counted (`_bucket` for a classic histogram).
     pub fn metric(&self) -> Option<String> {
         match &self.kind {
             Kind::Proportion(proportion) => Some(proportion.series.metric.clone()),
+            Kind::Latency(latency) if latency.native => Some(latency.series.metric.clone()),
             Kind::Latency(latency) => Some(format!("{}_bucket", latency.series.metric)),
             Kind::Events(events) => Some(events.series.metric.clone()),
             Kind::Compare(_) | Kind::Value(_) | Kind::Load(_) => None,

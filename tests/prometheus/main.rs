@@ -18,6 +18,8 @@ mod dashboards;
 mod every_scenario;
 mod kinds;
 mod large;
+mod live;
+mod native;
 mod play;
 mod server;
 mod stage;

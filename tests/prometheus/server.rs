@@ -61,6 +61,8 @@ pub struct Server {
     address: SocketAddr,
     folder: PathBuf,
     running: Option<child::Server>,
+    /// More arguments.
+    more: Vec<String>,
 }
 
 impl Server {
@@ -80,7 +82,14 @@ impl Server {
             address,
             folder,
             running: None,
+            more: Vec::new(),
         }
+    }
+
+    /// With this argument too.
+    pub fn with(mut self, argument: &str) -> Self {
+        self.more.push(argument.to_owned());
+        self
     }
 
     pub fn url(&self) -> String {
@@ -103,7 +112,8 @@ impl Server {
         assert!(self.running.is_none());
         let log = self.folder.join("log");
         let program = self.kind.program();
-        self.running = Some(child::Server::start(program, &self.arguments(), &log));
+        let arguments = [self.arguments(), self.more.clone()].concat();
+        self.running = Some(child::Server::start(program, &arguments, &log));
         self.wait_until_ready().await;
     }
 

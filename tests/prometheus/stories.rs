@@ -87,12 +87,54 @@ const TWICE: &str = r#"
   - expect: {within: 1s, for: 10s, that: [{weight: {ingress: shop-canary, percent: "<= 10"}}, {deployment: {name: shop, serving: ["shop:v1"]}}]}
 "#;
 
+/// The shop whose releases are judged by what queries come to: `compare` and `value`.
+const QUERIED: &str = r#"
+seed: 5
+cluster: {routers: 1}
+daemon:
+  evidence: {every: 1s, settle: 1s}
+  rules: [tests/prometheus/rules]
+steps:
+  - apply: {file: shop.yaml, only: [Deployment, Service, Ingress]}
+  - apply:
+      file: shop.yaml
+      only: [Rollout]
+      with:
+        spec:
+          strategy: {canary: {steps: [{weight: 20}]}}
+          analysis: {rules: [RULE], noData: {after: 30s, then: hold}}
+  - expect: {that: [{rollout: {name: shop, phase: Idle}}, {deployment: {name: shop, ready: 6, guarded: true}}]}
+  - always:
+      - deployment: {name: shop, ready: ">= 6"}
+      - weight: {ingress: shop-canary, percent: "<= 20"}
+  - run: {name: good, release: {deployment: shop, image: "shop:v2"}, outcome: Promoted, within: 180s}
+  - run:
+      name: bad
+      release: {deployment: shop, image: "shop:v3", behaves: {BEHAVES}}
+      outcome: RolledBack
+      reason: Worse
+      within: 180s
+"#;
+
+/// A good release and one that behaves so, judged by the rule of this name alone.
+fn queried(rule: &str, behaves: &str) -> Part {
+    let shop = QUERIED.replace("RULE", rule).replace("BEHAVES", behaves);
+    parsed(rule, 1, &format!("name: {rule}{shop}"))
+}
+
 fn part(name: &str, every: u64, routers: u8, steps: &[&str]) -> Part {
     let shop = SHOP.replace("ROUTERS", &routers.to_string());
-    let text = format!("name: {name}{shop}{}", steps.concat());
+    parsed(
+        name,
+        every,
+        &format!("name: {name}{shop}{}", steps.concat()),
+    )
+}
+
+fn parsed(name: &str, every: u64, text: &str) -> Part {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let scenario =
-        scenario::parse(name, &text, &folder).unwrap_or_else(|problems| panic!("{problems}"));
+        scenario::parse(name, text, &folder).unwrap_or_else(|problems| panic!("{problems}"));
     Part {
         name: name.to_owned(),
         scenario,
@@ -160,4 +202,16 @@ fn releases_go_as_they_should_on_a_real_server() {
         futures::future::join_all(groups).await
     });
     judge(&all.into_iter().flatten().collect::<Vec<_>>());
+}
+
+#[test]
+fn what_queries_come_to_decides_on_a_real_server() {
+    if !Kind::Prometheus.is_here() {
+        return;
+    }
+    let parts = vec![
+        queried("mean-duration", r#"errors: "0", latency: "80ms 0.6""#),
+        queried("success", r#"errors: "0.1""#),
+    ];
+    judge(&runtime().block_on(play(Kind::Prometheus, parts, ALL_AT_ONCE)));
 }

@@ -95,6 +95,10 @@ impl Reader<'_> {
             None => Some(0.99),
             Some(node) => self.quantile(node, &fields.path("quantile")),
         };
+        let native = match fields.take("native") {
+            None => Some(false),
+            Some(node) => self.flag(node, &fields.path("native")),
+        };
         let ignore = fields
             .take("ignore")
             .map(|node| self.patterns(node, &fields.path("ignore")));
@@ -109,6 +113,7 @@ impl Reader<'_> {
         }
         Some(Kind::Latency(Latency {
             series,
+            native: native?,
             quantile: quantile?,
             ignore: ignore.unwrap_or_default(),
         }))
@@ -125,6 +130,14 @@ impl Reader<'_> {
             series: series?,
             ignore: ignore.unwrap_or_default(),
         }))
+    }
+
+    fn flag(&mut self, node: &Node, key: &str) -> Option<bool> {
+        if let Value::Bool(flag) = node.kind {
+            return Some(flag);
+        }
+        self.wrong(node, key, "`true` or `false` is right");
+        None
     }
 
     pub(super) fn quantile(&mut self, node: &Node, key: &str) -> Option<f64> {
