@@ -204,3 +204,46 @@ fn the_example_of_the_page_runs_as_written() {
     let ended = judge(&["docs/judge.jsonl"], "");
     assert_eq!(ended.stdout, want);
 }
+
+/// Half a minute of eleven pods; the canary's one is restarted in every tick, or never.
+fn restarts(run: &str, each: u32) -> String {
+    let mut text = String::new();
+    for i in 0..20 {
+        writeln!(
+            text,
+            r#"{{"run": "{run}", "t": {}, "weight": 10, "events": {{"canary": {{"seconds": 15, "events": {each}}}, "stable": {{"seconds": 150, "events": 0}}}}}}"#,
+            15 * i
+        )
+        .unwrap();
+    }
+    text
+}
+
+#[test]
+fn events_of_pods_are_judged_by_the_time_that_they_lived() {
+    let ended = judge(
+        &["-o", "json"],
+        &(restarts("bad", 1) + &restarts("good", 0)),
+    );
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
+    let found = lines(&ended.stdout);
+    assert_eq!(
+        (&found[0]["verdict"], &found[1]["verdict"]),
+        (&json!("worse"), &json!("not_worse"))
+    );
+    // Four restarts of one pod of eleven, one after another.
+    assert!(found[0]["at"].as_f64().unwrap() <= 75.0, "{}", found[0]);
+    assert!(
+        found[0]["sentence"]
+            .as_str()
+            .unwrap()
+            .contains("odds against chance")
+    );
+    let lacking = r#"{"run": "a", "t": 1, "weight": 10, "events": {"canary": {"seconds": 15}}}"#;
+    let ended = judge(&[], lacking);
+    assert!(
+        ended.stderr.contains("events.canary.events: found nothing"),
+        "{}",
+        ended.stderr
+    );
+}

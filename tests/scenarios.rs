@@ -101,6 +101,7 @@ scenarios! {
     load_a_service_without_traffic: "load/a-service-without-traffic.yaml",
     rolling_good_and_bad: "rolling/good-and-bad.yaml",
     rolling_overtaken_and_killed: "rolling/overtaken-and-killed.yaml",
+    load_no_requests_and_no_load: "load/no-requests-and-no-load.yaml",
     traffic_two_ingresses_on_one_service: "traffic/two-ingresses-on-one-service.yaml",
 }
 

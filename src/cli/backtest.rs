@@ -268,7 +268,9 @@ fn rules(rules: &[RuleBacktest], width: Option<u16>) -> comfy_table::Table {
     ];
     let mut table = table(&header, width);
     for rule in rules {
-        let usual = rule.rate.map_or("-".to_owned(), percent);
+        let an_hour = |often: f64| format!("{often:.1} an hour and pod");
+        let usual = rule.rate.map(percent).or(rule.per_hour.map(an_hour));
+        let usual = usual.unwrap_or_else(|| "-".to_owned());
         table.add_row(vec![
             rule.rule.clone(),
             count(rule.requests),

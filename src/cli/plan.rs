@@ -90,6 +90,9 @@ struct RuleTraffic {
     /// The rule's quantile in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds: Option<f64>,
+    /// Events an hour and pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    per_hour: Option<f64>,
 }
 
 /// The traffic and how it is known.

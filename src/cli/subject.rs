@@ -199,24 +199,25 @@ fn converted(rollout: &crd::Rollout, known: &BTreeSet<String>) -> Result<Plan, E
     })
 }
 
-/// Takes rules that count no requests out of the plan: what they would see nobody knows.
+/// Takes rules that count nothing of what was out of the plan: what they would see nobody knows.
 fn leave_out(plan: &mut Plan, rules: &RuleSet) -> Result<Vec<String>, Error> {
     let asks = |name: &String| {
         let kind = rules.get(name).map(|rule| &rule.kind);
         matches!(
             kind,
-            Some(Kind::Events(_) | Kind::Compare(_) | Kind::Value(_) | Kind::Load(_))
+            Some(Kind::Compare(_) | Kind::Value(_) | Kind::Load(_))
         )
     };
     let (asking, counting) = plan.analysis.rules.drain(..).partition(asks);
     plan.analysis.rules = counting;
     let asking: Vec<String> = asking;
     if plan.analysis.rules.is_empty() {
-        let text =
-            "spec.analysis.rules: found only rules that count no requests, wanted one that does";
+        let text = "spec.analysis.rules: found only rules that sample numbers or ask for load, wanted one that counts";
         return Err(Error::Usage(text.to_owned()));
     }
-    let told = |name: &String| format!("{name}: it counts no requests, so it is left out here");
+    let told = |name: &String| {
+        format!("{name}: it samples numbers or asks for load, so it is left out here")
+    };
     Ok(asking.iter().map(told).collect())
 }
 

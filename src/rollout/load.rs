@@ -16,6 +16,8 @@ use super::evidence::{ArmCounts, Sample};
 pub struct Tally {
     /// When the earliest of them was begun.
     begun: Option<Timestamp>,
+    /// Up to when the others were handed on.
+    until: Option<Timestamp>,
     pairs: f64,
     /// Bad ones of the canary and of stable.
     bad: (f64, f64),
@@ -45,14 +47,24 @@ impl Tally {
 
     /// Takes what was counted up to `now`, as a sample of `rule`; `None` where that is nothing.
     ///
-    /// It begins when its earliest try did, so that one that was begun before a canary was
+    /// It begins where the last one ended, or when its earliest try did, so that one that was begun before a canary was
     /// ready, or before the weight was in force, does not count.
     pub fn take(&mut self, rule: &str, now: Timestamp) -> Option<Sample> {
-        let Self { begun, pairs, bad } = std::mem::take(self);
+        let rest = Self {
+            until: Some(now),
+            ..Self::default()
+        };
+        let Self {
+            begun,
+            until,
+            pairs,
+            bad,
+        } = std::mem::replace(self, rest);
         let counts = |bad| ArmCounts::Proportion { total: pairs, bad };
+        let begun = begun?;
         Some(Sample {
             rule: rule.to_owned(),
-            from: begun?,
+            from: until.map_or(begun, |until| until.min(begun)),
             to: now,
             canary: counts(bad.0),
             stable: counts(bad.1),
@@ -84,7 +96,7 @@ mod tests {
     #[test]
     fn pairs_become_one_sample_that_begins_with_the_earliest() {
         let mut tally = Tally::default();
-        assert_eq!(tally.take("probe", at(0)), None);
+        assert_eq!(tally.take("probe", at(300)), None);
         for one in [
             pair(400, true, true),
             pair(200, false, true),
@@ -96,7 +108,10 @@ mod tests {
         let sample = tally.take("probe", at(1000)).unwrap();
         assert_eq!((sample.from, sample.to), (at(200), at(1000)));
         assert_eq!((sample.canary, sample.stable), (counts(2.0), counts(1.0)));
-        assert_eq!(tally, Tally::default());
+        assert_eq!(tally.take("probe", at(1500)), None);
+        tally.add(pair(1700, true, true));
+        let sample = tally.take("probe", at(2000)).unwrap();
+        assert_eq!((sample.from, sample.to), (at(1500), at(2000)));
     }
 
     /// Steps 5 and 50% without any request of users; the tests' bad shares of canary and stable.

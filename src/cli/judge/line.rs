@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::json::Cursor;
-use crate::rollout::evidence::judge::{Counts, Fault, MOST_BOUNDARIES, Tick};
+use crate::rollout::evidence::judge::{Counts, Exposure, Fault, MOST_BOUNDARIES, Tick};
 
 /// Samples of one arm that a line may have.
 const MOST_SAMPLES: usize = 10_000;
@@ -44,6 +44,14 @@ struct Fields<'a> {
     canary: Option<Arm>,
     stable: Option<Arm>,
     samples: bool,
+    events: Option<(Exposure, Exposure)>,
+}
+
+impl Fields<'_> {
+    /// Whether there is something else than requests.
+    fn others(&self) -> bool {
+        self.samples || self.events.is_some()
+    }
 }
 
 impl Lines {
@@ -71,6 +79,7 @@ impl Lines {
                     read_samples(cursor, samples)?;
                     fields.samples = true;
                 }
+                b"events" => fields.events = Some(read_events(cursor)?),
                 _ => cursor.skip(0)?,
             }
             Ok(())
@@ -98,8 +107,8 @@ impl Lines {
             weight: fields
                 .weight
                 .ok_or_else(|| missing("weight", "the canary's weight in percent"))?,
-            canary: counts(canary, "canary", &self.canary, fields.samples)?,
-            stable: counts(stable, "stable", &self.stable, fields.samples)?,
+            canary: counts(canary, "canary", &self.canary, fields.others())?,
+            stable: counts(stable, "stable", &self.stable, fields.others())?,
             boundaries: if canary.buckets {
                 &self.canary.boundaries
             } else {
@@ -108,15 +117,16 @@ impl Lines {
             samples: fields
                 .samples
                 .then_some((&self.samples.0[..], &self.samples.1[..])),
+            events: fields.events,
         })
     }
 }
 
-/// Both arms; they may be missing where there are samples.
+/// Both arms; they may be missing where there are samples or events.
 fn arms(fields: &Fields<'_>) -> Result<(Arm, Arm), Fault> {
     let arm = |arm: Option<Arm>, name| match arm {
         Some(arm) => Ok(arm),
-        None if fields.samples && fields.canary.is_none() && fields.stable.is_none() => {
+        None if fields.others() && fields.canary.is_none() && fields.stable.is_none() => {
             Ok(Arm::default())
         }
         None => Err(missing(name, "an object with total and bad")),
@@ -128,17 +138,17 @@ fn missing(field: &str, wanted: &str) -> Fault {
     Fault::new(field, "nothing", wanted)
 }
 
-/// Without `total` the buckets say it; samples need none.
+/// Without `total` the buckets say it; samples and events need none.
 fn counts<'a>(
     arm: Arm,
     name: &str,
     histogram: &'a Histogram,
-    samples: bool,
+    others: bool,
 ) -> Result<Counts<'a>, Fault> {
     let by_buckets = || arm.buckets.then(|| histogram.total());
     let total = match arm.total.or_else(by_buckets) {
         Some(total) => total,
-        None if samples && arm.bad.is_none() => 0.0,
+        None if others && arm.bad.is_none() => 0.0,
         None => return Err(missing(&format!("{name}.total"), "the number of requests")),
     };
     Ok(Counts {
@@ -187,6 +197,50 @@ fn read_samples(cursor: &mut Cursor<'_>, samples: &mut (Vec<f64>, Vec<f64>)) -> 
             list.push(cursor.sample(field)?);
             Ok(())
         })
+    })
+}
+
+fn read_events(cursor: &mut Cursor<'_>) -> Result<(Exposure, Exposure), Fault> {
+    let (mut canary, mut stable) = (None, None);
+    cursor.object("events", |name, cursor| {
+        match name {
+            b"canary" => {
+                canary = Some(exposure(
+                    cursor,
+                    ["events.canary.seconds", "events.canary.events"],
+                )?);
+            }
+            b"stable" => {
+                stable = Some(exposure(
+                    cursor,
+                    ["events.stable.seconds", "events.stable.events"],
+                )?);
+            }
+            _ => cursor.skip(0)?,
+        }
+        Ok(())
+    })?;
+    let wanted = "an object with seconds and events";
+    let canary = canary.ok_or_else(|| missing("events.canary", wanted))?;
+    Ok((
+        canary,
+        stable.ok_or_else(|| missing("events.stable", wanted))?,
+    ))
+}
+
+fn exposure(cursor: &mut Cursor<'_>, [seconds, events]: [&str; 2]) -> Result<Exposure, Fault> {
+    let (mut lived, mut happened) = (None, None);
+    cursor.object("events", |field, cursor| {
+        match field {
+            b"seconds" => lived = Some(cursor.number(seconds)?),
+            b"events" => happened = Some(cursor.number(events)?),
+            _ => cursor.skip(0)?,
+        }
+        Ok(())
+    })?;
+    Ok(Exposure {
+        seconds: lived.ok_or_else(|| missing(seconds, "the seconds that the pods lived"))?,
+        events: happened.ok_or_else(|| missing(events, "the number of events"))?,
     })
 }
 
@@ -280,6 +334,7 @@ mod tests {
                     stable: arm(90.0, 0.0),
                     boundaries: &[],
                     samples: None,
+                    events: None,
                 };
                 assert_eq!(*tick, want);
                 Ok(())

@@ -94,6 +94,7 @@ pub(super) fn terms(arguments: &Arguments) -> Result<Terms, Error> {
         question.ratio = arguments.rho.unwrap_or(question.ratio);
         question.absolute = arguments.delta.unwrap_or(question.absolute);
     }
+    terms.events.ratio = arguments.rho.unwrap_or(terms.events.ratio);
     Ok(Terms {
         alpha: arguments.alpha,
         block: arguments.block.unwrap_or(terms.block),
@@ -113,6 +114,7 @@ fn preset(preset: Preset) -> Terms {
     for question in [&mut terms.errors, &mut terms.times] {
         (question.ratio, question.absolute) = (ratio, absolute);
     }
+    terms.events.ratio = ratio;
     terms.block = block;
     terms
 }
@@ -138,11 +140,9 @@ fn kinds(terms: &mut Terms, rules: &[Rule]) -> Result<Kinds, String> {
                 kinds.samples = true;
                 continue;
             }
-            rule::Kind::Events(_)
-            | rule::Kind::Compare(_)
-            | rule::Kind::Value(_)
-            | rule::Kind::Load(_) => {
-                let why = "no rule for a stream: counts, buckets, and samples of which higher ones are worse are judged";
+            rule::Kind::Events(_) => (&mut kinds.events, &mut terms.events, Kind::Events),
+            rule::Kind::Compare(_) | rule::Kind::Value(_) | rule::Kind::Load(_) => {
+                let why = "no rule for a stream: counts, buckets, events, and samples of which higher ones are worse are judged";
                 return Err(format!("{} is {why}", rule.name));
             }
             rule::Kind::Proportion(_) => (&mut kinds.errors, &mut terms.errors, Kind::Proportion),

@@ -79,10 +79,27 @@ pub fn traffic(chosen: &Chosen, rps: f64, rate: f64, quantiles: &[Quantile]) -> 
                 }
                 times(quantiles)
             }
-            // Left out when the Rollout was chosen.
-            Kind::Events | Kind::Compare { .. } | Kind::Value { .. } | Kind::Load { .. } => {
-                continue;
+            Kind::Events => {
+                let rule = &question.name;
+                if chosen.pods == 0 {
+                    notes.push(format!(
+                        "{rule}: how many pods there are is not known, so it is left out here"
+                    ));
+                    continue;
+                }
+                notes.push(format!("{rule}: it is assumed that there are usually none"));
+                Usual::Events {
+                    often: 0.0,
+                    pods: chosen.pods,
+                }
             }
+            // Left out when the Rollout was chosen.
+            Kind::Compare { .. } | Kind::Value { .. } | Kind::Load { .. } => continue,
+        };
+        let rps = if question.kind == Kind::Events {
+            0.0
+        } else {
+            rps
         };
         streams.push(Stream {
             rule: question.name.clone(),
@@ -149,13 +166,18 @@ pub fn told(settings: &Settings, stream: &Stream) -> RuleTraffic {
             let value = quantile::quantile(boundaries, shares, q);
             (None, value.map(|value| value.value))
         }
-        (Usual::Times { .. }, _) => (None, None),
+        (Usual::Times { .. } | Usual::Events { .. }, _) => (None, None),
+    };
+    let per_hour = match &stream.usual {
+        Usual::Events { often, .. } => Some(often * 3600.0),
+        Usual::Errors(_) | Usual::Times { .. } => None,
     };
     RuleTraffic {
         rule: stream.rule.clone(),
         rps: stream.rps,
         rate,
         seconds,
+        per_hour,
     }
 }
 

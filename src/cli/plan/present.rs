@@ -78,7 +78,9 @@ fn known(chosen: &Chosen, reading: &Reading, from: String) -> Result<Known, Erro
     for (rule, sum) in sums {
         match sum.and_then(|sum| sum.stream(rule)) {
             Some(stream) => streams.push(stream),
-            None => notes.push(format!("{rule}: no request was counted, so it is left out here; in a run nothing would rise")),
+            None => notes.push(format!(
+                "{rule}: nothing was counted, so it is left out here; in a run nothing would rise"
+            )),
         }
     }
     if streams.is_empty() {
@@ -130,13 +132,18 @@ impl Sum {
 
     fn stream(self, rule: &str) -> Option<Stream> {
         let requests = self.counts.total();
-        if requests <= 0.0 || self.seconds <= 0.0 {
+        let pods = matches!(self.counts, ArmCounts::Events { seconds, .. } if seconds > 0.0);
+        if (requests <= 0.0 && !pods) || self.seconds <= 0.0 {
             return None;
         }
         let usual = match self.counts {
             ArmCounts::Proportion { total, bad } => Usual::Errors(bad / total),
             ArmCounts::Buckets { boundaries, counts } => Usual::times(boundaries, &counts),
-            ArmCounts::Events { .. } | ArmCounts::Numbers(_) => return None,
+            ArmCounts::Events { seconds, events } => Usual::Events {
+                often: events / seconds,
+                pods: (seconds / self.seconds).round().max(1.0) as u32,
+            },
+            ArmCounts::Numbers(_) => return None,
         };
         Some(Stream {
             rule: rule.to_owned(),

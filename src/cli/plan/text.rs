@@ -53,6 +53,9 @@ fn heading(report: &Report) -> String {
 }
 
 fn traffic(rule: &RuleTraffic) -> String {
+    if let Some(per_hour) = rule.per_hour {
+        return format!("{} {} an hour of each pod", rule.rule, number(per_hour));
+    }
     let usual = match (rule.rate, rule.seconds) {
         (Some(rate), _) => format!("{} bad", percent(rate)),
         (None, Some(seconds)) => short(seconds),
@@ -209,7 +212,7 @@ fn blind(step: &str, rule: &RuleForecast) -> Option<String> {
     let (name, seconds) = (&rule.rule, time(rule.in_time.seconds));
     let found = match rule.in_time.p80 {
         None => format!(
-            "{step} shows nothing by {name} in its {seconds}: not even half of the canary's answers bad, or all 20 times as slow, would be found"
+            "{step} shows nothing by {name} in its {seconds}: not even half of the canary's answers bad, all 20 times as slow, or each pod hit every second, would be found"
         ),
         Some(found) => format!(
             "{step} shows little by {name} in its {seconds}: with 80% probability it finds {}, not {}",
@@ -224,6 +227,9 @@ fn blind(step: &str, rule: &RuleForecast) -> Option<String> {
 }
 
 pub(in crate::cli) fn size(size: Size) -> String {
+    if let Some(per_hour) = size.per_hour {
+        return format!("{} an hour of each pod", number(per_hour));
+    }
     match (size.ratio, size.rate) {
         (Some(ratio), Some(rate)) => format!("{} ({})", times(ratio), percent(rate)),
         (Some(ratio), None) => format!("{} as slow", times(ratio)),
@@ -276,7 +282,13 @@ mod tests {
 
     #[test]
     fn harms_are_told_by_their_ratio_and_rate() {
-        let rate = |ratio, rate| size(Size { ratio, rate });
+        let rate = |ratio, rate| {
+            size(Size {
+                ratio,
+                rate,
+                per_hour: None,
+            })
+        };
         assert_eq!(rate(Some(2.0), Some(0.002)), "2x (0.20%)");
         assert_eq!(rate(Some(36.4), Some(0.0364)), "36x (3.64%)");
         assert_eq!(rate(None, Some(0.05)), "5.00%");

@@ -69,6 +69,9 @@ pub struct RuleBacktest {
     /// The share of bad ones; errors only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
+    /// Events an hour and pod; rules about pods' events only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_hour: Option<f64>,
     /// Healthy releases that it rolled back.
     pub false_rollbacks: usize,
     /// Harm that was added, from the first step on.
@@ -125,7 +128,7 @@ impl History {
         Some((first, last))
     }
 
-    /// What stable did, rule by rule; rules without a request are left out.
+    /// What stable did, rule by rule; rules without a request, or a pod, are left out.
     fn usual(&self, settings: &Settings) -> Vec<(String, f64, Usual)> {
         let all = settings.questions.iter().filter_map(|question| {
             let of = self.ticks.iter().flatten();
@@ -135,9 +138,14 @@ impl History {
             let usual = match counts {
                 ArmCounts::Proportion { total, bad } => Usual::Errors(bad / total.max(1.0)),
                 ArmCounts::Buckets { boundaries, counts } => Usual::times(boundaries, &counts),
+                ArmCounts::Events { seconds, events } if seconds > 0.0 => Usual::Events {
+                    often: events / seconds,
+                    pods: 0, // they are in each sample
+                },
                 ArmCounts::Events { .. } | ArmCounts::Numbers(_) => return None,
             };
-            (requests > 0.0).then(|| (question.name.clone(), requests, usual))
+            let counted = requests > 0.0 || matches!(usual, Usual::Events { .. });
+            counted.then(|| (question.name.clone(), requests, usual))
         });
         all.collect()
     }
@@ -280,7 +288,11 @@ pub fn backtest(
         requests: *requests,
         rate: match usual {
             Usual::Errors(rate) => Some(*rate),
-            Usual::Times { .. } => None,
+            Usual::Times { .. } | Usual::Events { .. } => None,
+        },
+        per_hour: match usual {
+            Usual::Events { often, .. } => Some(often * 3600.0),
+            Usual::Errors(_) | Usual::Times { .. } => None,
         },
         false_rollbacks: by(&healthy, name),
         harms: harms_of(usual)

@@ -22,6 +22,8 @@ enum Effect {
     Bad(f64),
     /// Where the requests of each bucket end.
     Moved(Vec<Vec<f64>>),
+    /// So many more events a second and pod.
+    Often(f64),
 }
 
 impl Thinning {
@@ -40,7 +42,10 @@ impl Thinning {
             (Usual::Times { boundaries, .. }, Harm::Slower(factor)) => {
                 Some(Effect::Moved(moved(boundaries, factor)))
             }
-            (Usual::Errors(_), Harm::Slower(_)) | (Usual::Times { .. }, Harm::Rate(_)) => None,
+            (Usual::Events { often, .. }, Harm::Often(an_hour)) => {
+                Some(Effect::Often((an_hour / 3600.0 - often).max(0.0)))
+            }
+            (_, _) => None,
         };
         Self {
             harm: effect.map(|effect| (rule.to_owned(), effect)),
@@ -51,7 +56,7 @@ impl Thinning {
     pub fn split(&self, tick: &[Sample], w: f64, chance: &mut Chance) -> (Vec<Sample>, f64) {
         let mut extra = 0.0;
         let parted = tick.iter().map(|sample| {
-            let mut canary = part(&sample.stable, w, chance);
+            let mut canary = part(sample, w, chance);
             let stable = rest(&sample.stable, &canary);
             if let Some((rule, effect)) = &self.harm
                 && *rule == sample.rule
@@ -83,11 +88,11 @@ impl Effect {
                 *counts = spread(counts, rows, chance);
                 0.0
             }
-            (Self::Bad(_), ArmCounts::Buckets { .. })
-            | (Self::Moved(_), ArmCounts::Buckets { .. } | ArmCounts::Proportion { .. })
-            | (Self::Bad(_) | Self::Moved(_), ArmCounts::Events { .. } | ArmCounts::Numbers(_)) => {
+            (Self::Often(often), ArmCounts::Events { seconds, events }) => {
+                *events += chance.poisson(*seconds * often);
                 0.0
             }
+            (_, _) => 0.0,
         }
     }
 }
@@ -116,8 +121,13 @@ fn spread(counts: &[f64], rows: &[Vec<f64>], chance: &mut Chance) -> Vec<f64> {
 }
 
 /// The canary's part of an arm. Counts are whole numbers but for what a server interpolated.
-fn part(all: &ArmCounts, w: f64, chance: &mut Chance) -> ArmCounts {
-    let mut drawn = |count: f64| chance.binomial(count.floor(), w);
+fn part(sample: &Sample, w: f64, chance: &mut Chance) -> ArmCounts {
+    let all = &sample.stable;
+    let share = match all {
+        ArmCounts::Events { seconds, .. } => part_of_pods(sample, *seconds, w),
+        ArmCounts::Proportion { .. } | ArmCounts::Buckets { .. } | ArmCounts::Numbers(_) => w,
+    };
+    let mut drawn = |count: f64| chance.binomial(count.floor(), share);
     match all {
         ArmCounts::Proportion { total, bad } => {
             let (good, bad) = (drawn(total - bad), drawn(*bad));
@@ -130,9 +140,21 @@ fn part(all: &ArmCounts, w: f64, chance: &mut Chance) -> ArmCounts {
             boundaries: Arc::clone(boundaries),
             counts: counts.iter().map(|count| drawn(*count)).collect(),
         },
+        ArmCounts::Events { seconds, events } => ArmCounts::Events {
+            seconds: seconds * share,
+            events: drawn(*events),
+        },
         // These are not requests: both arms would show the same.
-        ArmCounts::Events { .. } | ArmCounts::Numbers(_) => all.clone(),
+        ArmCounts::Numbers(_) => all.clone(),
     }
+}
+
+/// The canary's part of the pods that were there: as many as the weight gives, one at least, not all.
+fn part_of_pods(sample: &Sample, seconds: f64, w: f64) -> f64 {
+    let length = sample.to.duration_since(sample.from).as_secs_f64();
+    let pods = (seconds / length.max(1e-3)).round().max(1.0);
+    let canary = (pods * w).ceil().max(1.0).min(pods - 1.0);
+    (canary / pods).max(0.0)
 }
 
 fn rest(all: &ArmCounts, part: &ArmCounts) -> ArmCounts {
@@ -150,6 +172,16 @@ fn rest(all: &ArmCounts, part: &ArmCounts) -> ArmCounts {
                 counts: left.collect(),
             }
         }
+        (
+            ArmCounts::Events { seconds, events },
+            ArmCounts::Events {
+                seconds: own,
+                events: x,
+            },
+        ) => ArmCounts::Events {
+            seconds: seconds - own,
+            events: events - x,
+        },
         (_, _) => all.clone(),
     }
 }
@@ -160,7 +192,8 @@ pub fn stable_only(sample: &Sample) -> Sample {
     match &mut canary {
         ArmCounts::Proportion { total, bad } => (*total, *bad) = (0.0, 0.0),
         ArmCounts::Buckets { counts, .. } => counts.fill(0.0),
-        ArmCounts::Events { .. } | ArmCounts::Numbers(_) => {}
+        ArmCounts::Events { seconds, events } => (*seconds, *events) = (0.0, 0.0),
+        ArmCounts::Numbers(_) => {}
     }
     Sample {
         canary,
@@ -235,5 +268,41 @@ mod tests {
             panic!("no buckets")
         };
         assert_eq!(*counts, [0.0, 0.0, 1000.0, 10.0]);
+    }
+
+    #[test]
+    fn events_go_with_their_pods_and_harm_is_added_to_the_canarys() {
+        let (seconds, events) = (150.0, 4.0); // ten pods for fifteen seconds
+        let tick = vec![sample(ArmCounts::Events { seconds, events })];
+        let usual = Usual::Events {
+            often: 0.0,
+            pods: 10,
+        };
+        let often = Thinning::harmful("r", &usual, Harm::Often(360.0));
+        let fair = Thinning::fair();
+        let mut chance = Chance::of(1, 1);
+        let mut sums = [0.0; 3];
+        for _ in 0..1000 {
+            for (at, thinning) in [&fair, &often].into_iter().enumerate() {
+                let (parted, _) = thinning.split(&tick, 0.15, &mut chance);
+                let (
+                    ArmCounts::Events { seconds, events },
+                    ArmCounts::Events {
+                        seconds: rest,
+                        events: others,
+                    },
+                ) = (&parted[0].canary, &parted[0].stable)
+                else {
+                    panic!("no events")
+                };
+                assert_eq!((*seconds, *rest), (30.0, 120.0));
+                sums[at] += events;
+                sums[2] += others;
+            }
+        }
+        // A fifth of four, and three more in thirty seconds of pods.
+        assert!((sums[0] / 1000.0 - 0.8).abs() < 0.1, "{sums:?}");
+        assert!((sums[1] / 1000.0 - 3.8).abs() < 0.25, "{sums:?}");
+        assert!((sums[2] / 2000.0 - 3.2).abs() < 0.1, "{sums:?}");
     }
 }

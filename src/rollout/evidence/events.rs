@@ -91,6 +91,18 @@ impl Events {
         self.block.log()
     }
 
+    /// What [`Events::log_block`] were if the open block voted now.
+    pub(super) fn log_block_if_closed(&self, ratio: f64) -> f64 {
+        let mut closed = self.clone();
+        closed.close_block(ratio);
+        closed.log_block()
+    }
+
+    /// Whether both witnesses are at `bound`.
+    pub(super) fn is_worse(&self, bound: f64) -> bool {
+        self.log_exact().min(self.log_block()) >= bound
+    }
+
     pub(super) fn report(&self, worse: &Margin) -> EventsReport {
         let Arms { canary, stable } = self.run;
         let tolerated = realised_share(canary.total * worse.ratio, stable.total);

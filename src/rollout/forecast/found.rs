@@ -21,6 +21,8 @@ const ROUNDS: u32 = 3;
 const TICKS: u64 = 6_000;
 /// The coarsest harm that is looked for: half of all requests bad, everything 20 times as slow.
 const COARSEST: (f64, f64) = (0.5, 20.0);
+/// ... each pod hit every second.
+const MOST_OFTEN: f64 = 3600.0;
 /// Where no request is usually bad: the finest rate that is looked for.
 const FINEST: f64 = 1e-4;
 
@@ -34,6 +36,9 @@ pub struct Size {
     /// The canary's share of bad requests; errors only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
+    /// Events an hour of each canary pod; rules about pods' events only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_hour: Option<f64>,
 }
 
 impl Size {
@@ -43,10 +48,17 @@ impl Size {
             (Usual::Errors(usual), Harm::Rate(rate)) => Self {
                 ratio: (*usual > 0.0).then(|| rate / usual),
                 rate: Some(rate),
+                per_hour: None,
+            },
+            (_, Harm::Often(an_hour)) => Self {
+                ratio: None,
+                rate: None,
+                per_hour: Some(an_hour),
             },
             (_, Harm::Slower(ratio) | Harm::Rate(ratio)) => Self {
                 ratio: Some(ratio),
                 rate: None,
+                per_hour: None,
             },
         }
     }
@@ -136,6 +148,10 @@ impl Search<'_> {
                 Harm::Rate(between(finest, COARSEST.0.max(finest)))
             }
             Usual::Times { .. } => Harm::Slower(between(1.0, COARSEST.1)),
+            Usual::Events { often, .. } => {
+                let finest = (often * 3600.0).max(1.0);
+                Harm::Often(between(finest, MOST_OFTEN.max(finest)))
+            }
         }
     }
 

@@ -39,6 +39,8 @@ const WORSE: [f64; 3] = [2.0, 5.0, 10.0];
 const FROM_NONE: [f64; 3] = [0.001, 0.01, 0.05];
 /// How many times as slow.
 const SLOWER: [f64; 3] = [1.5, 2.0, 5.0];
+/// How often an hour each pod of a bad canary is hit: every five minutes, every minute, every ten seconds.
+const OFTEN: [f64; 3] = [12.0, 60.0, 360.0];
 /// Ticks that a run may have at most before they are taken further apart.
 const LONGEST: f64 = 4_000.0;
 /// The same within one step.
@@ -310,7 +312,10 @@ fn rule(search: &Search<'_>, hold: f64, takes: f64) -> RuleForecast {
     };
     let usual = &search.stream.usual;
     let reference = Size::of(usual, propose::reference(usual));
-    let shows = |size: Size| size.ratio <= reference.ratio && size.rate <= reference.rate;
+    let shows = |size: Size| {
+        let rate = size.rate <= reference.rate;
+        size.ratio <= reference.ratio && rate && size.per_hour <= reference.per_hour
+    };
     RuleForecast {
         rule: search.stream.rule.clone(),
         in_hold,
@@ -327,6 +332,7 @@ pub(super) fn harms_of(usual: &Usual) -> [Harm; 3] {
         Usual::Errors(rate) if *rate > 0.0 => WORSE.map(|times| Harm::Rate(times * rate)),
         Usual::Errors(_) => FROM_NONE.map(Harm::Rate),
         Usual::Times { .. } => SLOWER.map(Harm::Slower),
+        Usual::Events { .. } => OFTEN.map(Harm::Often),
     }
 }
 
@@ -366,7 +372,10 @@ pub(super) fn tolerated(settings: &Settings, rule: &str, usual: &Usual, harm: Ha
             let below = question.max.is_none_or(|max| rate <= max.share);
             below && rate <= usual * question.ratio + question.absolute
         }
-        (Usual::Errors(_) | Usual::Times { .. }, _, _) => false,
+        (Usual::Events { often, .. }, Harm::Often(an_hour), Some(question)) => {
+            an_hour / 3600.0 <= often * question.ratio + question.absolute
+        }
+        (_, _, _) => false,
     }
 }
 

@@ -18,6 +18,8 @@ const TIMES_WORSE: f64 = 10.0;
 const LEAST: f64 = 0.01;
 /// How many times as slow.
 const TIMES_SLOWER: f64 = 2.0;
+/// How often an hour each pod is hit.
+const AN_HOUR: f64 = 60.0;
 const COARSEST: f64 = 0.5;
 
 /// The harm that a step should find.
@@ -25,6 +27,7 @@ pub fn reference(usual: &Usual) -> Harm {
     match usual {
         Usual::Errors(rate) => Harm::Rate((rate * TIMES_WORSE).clamp(LEAST, COARSEST)),
         Usual::Times { .. } => Harm::Slower(TIMES_SLOWER),
+        Usual::Events { .. } => Harm::Often(AN_HOUR),
     }
 }
 

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::chance::Chance;
+use super::play::canary_pods;
 use crate::rollout::evidence::{ArmCounts, Sample};
 use crate::stats::latency::probabilities;
 
+const HOUR: f64 = 3600.0;
 /// The largest share of bad requests that is played.
 const WORST: f64 = 0.95;
 
@@ -20,7 +22,7 @@ const WORST: f64 = 0.95;
 pub struct Stream {
     /// The rule's name.
     pub rule: String,
-    /// Requests per second, both arms together.
+    /// Requests per second, both arms together; 0 for what counts none.
     pub rps: f64,
     /// How they go.
     pub usual: Usual,
@@ -38,6 +40,13 @@ pub enum Usual {
         /// One more than there are boundaries; they add up to 1.
         shares: Vec<f64>,
     },
+    /// Rare events of pods, whatever the requests are.
+    Events {
+        /// Events a second and pod.
+        often: f64,
+        /// Pods of stable.
+        pods: u32,
+    },
 }
 
 /// What a bad canary does.
@@ -47,6 +56,8 @@ pub enum Harm {
     Rate(f64),
     /// All its times are multiplied by this.
     Slower(f64),
+    /// Each of its pods is hit so often an hour.
+    Often(f64),
 }
 
 impl Usual {
@@ -74,9 +85,11 @@ impl Usual {
                     shares: slower,
                 }
             }
-            (Self::Errors(_), Harm::Slower(_)) | (Self::Times { .. }, Harm::Rate(_)) => {
-                self.clone()
-            }
+            (Self::Events { pods, .. }, Harm::Often(an_hour)) => Self::Events {
+                often: an_hour / HOUR,
+                pods: *pods,
+            },
+            (_, _) => self.clone(),
         }
     }
 
@@ -91,10 +104,31 @@ impl Usual {
                 boundaries: Arc::clone(boundaries),
                 counts: vec![0.0; shares.len()],
             },
+            Self::Events { .. } => ArmCounts::Events {
+                seconds: 0.0,
+                events: 0.0,
+            },
         }
     }
 
-    /// Draws an arm's counts, of so many requests in the mean.
+    /// What both arms get in so many `seconds` at canary share `w` of so many requests a second:
+    /// requests, or the seconds that pods live.
+    fn exposure(&self, rps: f64, seconds: f64, w: f64) -> (f64, f64) {
+        match self {
+            Self::Events { pods, .. } => {
+                let weight = (w * 100.0).round() as u8;
+                let canary = if weight == 0 {
+                    0
+                } else {
+                    canary_pods(*pods, weight)
+                };
+                (f64::from(canary) * seconds, f64::from(*pods) * seconds)
+            }
+            Self::Errors(_) | Self::Times { .. } => (rps * seconds * w, rps * seconds * (1.0 - w)),
+        }
+    }
+
+    /// Draws an arm's counts, of so many requests in the mean, or of so many seconds of its pods.
     fn draw(&self, requests: f64, chance: &mut Chance, counts: &mut ArmCounts) {
         match (self, counts) {
             (Self::Errors(rate), ArmCounts::Proportion { total, bad }) => {
@@ -106,12 +140,11 @@ impl Usual {
                     *count = chance.poisson(requests * share);
                 }
             }
-            (Self::Errors(_), ArmCounts::Buckets { .. })
-            | (Self::Times { .. }, ArmCounts::Proportion { .. })
-            | (
-                Self::Errors(_) | Self::Times { .. },
-                ArmCounts::Events { .. } | ArmCounts::Numbers(_),
-            ) => {}
+            (Self::Events { often, .. }, ArmCounts::Events { seconds, events }) => {
+                *seconds = requests;
+                *events = chance.poisson(requests * often);
+            }
+            (_, _) => {}
         }
     }
 }
@@ -196,11 +229,9 @@ impl Stage {
         self.now = later(from, seconds);
         for (sample, (stream, canary)) in self.samples.iter_mut().zip(&self.streams) {
             (sample.from, sample.to) = (from, self.now);
-            let all = stream.rps * seconds;
-            canary.draw(all * w, chance, &mut sample.canary);
-            stream
-                .usual
-                .draw(all * (1.0 - w), chance, &mut sample.stable);
+            let (own, rest) = stream.usual.exposure(stream.rps, seconds, w);
+            canary.draw(own, chance, &mut sample.canary);
+            stream.usual.draw(rest, chance, &mut sample.stable);
         }
         &self.samples
     }
@@ -211,7 +242,7 @@ impl Stage {
             (Usual::Errors(usual), Usual::Errors(rate)) => {
                 stream.rps * self.every * w * (rate - usual)
             }
-            (Usual::Errors(_) | Usual::Times { .. }, _) => 0.0,
+            (_, _) => 0.0,
         };
         self.streams.iter().map(of).sum()
     }
@@ -237,6 +268,16 @@ pub fn sum<'a>(all: impl Iterator<Item = &'a ArmCounts>) -> Option<ArmCounts> {
         ) if boundaries == *own => Some(ArmCounts::Buckets {
             counts: counts.iter().zip(more).map(|(a, b)| a + b).collect(),
             boundaries,
+        }),
+        (
+            Some(ArmCounts::Events { seconds, events }),
+            ArmCounts::Events {
+                seconds: more,
+                events: other,
+            },
+        ) => Some(ArmCounts::Events {
+            seconds: seconds + more,
+            events: events + other,
         }),
         (sum, _) => sum,
     })
@@ -301,5 +342,33 @@ mod tests {
         near(stable.1, 800.0);
         near(stage.excess(0.2), 40.0 * 0.09);
         assert_eq!(stage.now(), Timestamp::from_second(1000).unwrap());
+    }
+
+    #[test]
+    fn pods_of_both_arms_live_side_by_side_whatever_the_weight() {
+        let stream = Stream {
+            rule: "restarts".to_owned(),
+            rps: 0.0,
+            usual: Usual::Events {
+                often: 0.0,
+                pods: 10,
+            },
+        };
+        let mut stage = Stage::healthy(&[stream], 10.0).harmed(0, Harm::Often(360.0));
+        let mut chance = Chance::of(1, 1);
+        let (mut canary, mut stable) = ((0.0, 0.0), (0.0, 0.0));
+        for _ in 0..100 {
+            let sample = &stage.tick(0.15, &mut chance)[0];
+            for (sum, arm) in [(&mut canary, &sample.canary), (&mut stable, &sample.stable)] {
+                if let ArmCounts::Events { seconds, events } = arm {
+                    sum.0 += seconds;
+                    sum.1 += events;
+                }
+            }
+        }
+        assert_eq!((canary.0, stable), (2000.0, (10_000.0, 0.0)));
+        assert!((150.0..250.0).contains(&canary.1), "{canary:?}");
+        let none = &stage.tick(0.0, &mut chance)[0].canary;
+        assert!(matches!(none, ArmCounts::Events { seconds, .. } if *seconds < 0.5));
     }
 }

@@ -16,7 +16,7 @@ use std::collections::HashMap;
 
 pub use report::{Numbers, Report};
 pub use terms::{Kinds, Terms};
-pub use tick::{Counts, Fault, MOST_BOUNDARIES, Tick};
+pub use tick::{Counts, Exposure, Fault, MOST_BOUNDARIES, Tick};
 
 use run::Run;
 
@@ -89,8 +89,8 @@ impl Judge {
     fn begin(&mut self, tick: &Tick<'_>) -> Result<usize, Fault> {
         let kinds = self.terms.kinds.unwrap_or(Kinds::of(tick));
         if kinds == Kinds::default() {
-            let wanted = "bad, buckets or samples";
-            return Err(Fault::new("canary", "none of the three", wanted));
+            let wanted = "bad, buckets, samples or events";
+            return Err(Fault::new("canary", "none of the four", wanted));
         }
         kinds.admit(Kinds::of(tick))?;
         if self.runs.len() >= MOST_RUNS {

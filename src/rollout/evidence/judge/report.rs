@@ -5,6 +5,7 @@
 
 use crate::stats::rank::Look;
 
+use super::super::events::Events;
 use super::super::report::{RuleReport, Verdict};
 use super::super::sample::Question;
 use super::super::words::count;
@@ -131,6 +132,13 @@ fn numbers(run: &Run, terms: &Terms) -> Vec<Numbers> {
             look: ranks.last(),
         });
     }
+    if let Some(events) = &run.events {
+        let report = rare(run, events, terms);
+        all.push(Numbers {
+            log_not_worse: None,
+            ..of_report(&report, 0.0)
+        });
+    }
     all
 }
 
@@ -179,6 +187,21 @@ fn latency(run: &Run, terms: &Terms) -> RuleReport {
     report
 }
 
+/// The same of pods' events.
+fn rare(run: &Run, events: &Events, terms: &Terms) -> RuleReport {
+    let mut report = blank(terms, &terms.events, run.bounds.1);
+    report.log_exact = events.log_exact();
+    report.log_block = events.log_block_if_closed(terms.events.ratio);
+    report.fill_errors(events.run, events.step);
+    let said = events.report(&terms.events.margin());
+    if said.passes() {
+        report.log_not_worse = report.bound_not_worse;
+    }
+    report.events = Some(said);
+    report.decide(true);
+    report
+}
+
 fn blank(terms: &Terms, question: &Question, bound: f64) -> RuleReport {
     let mut report = RuleReport::blank(&question.name);
     report.ratio = question.ratio;
@@ -197,6 +220,9 @@ fn sentence(run: &Run, terms: &Terms, verdict: Verdict) -> String {
     }
     if run.kinds.times {
         all.push(latency(run, terms));
+    }
+    if let Some(events) = &run.events {
+        all.push(rare(run, events, terms));
     }
     let several = all.len() + usize::from(run.kinds.samples) > 1;
     let mut told: Vec<String> = all

@@ -11,12 +11,13 @@ use crate::stats::share::Split;
 use crate::stats::{Arm, Arms};
 
 use super::super::errors::Errors;
+use super::super::events::Events;
 use super::super::guard::Guard;
 use super::super::report::Verdict;
 use super::super::times::{self, Times};
 use super::report::Reached;
 use super::terms::{Kinds, Terms};
-use super::tick::{Counts, Fault, Tick};
+use super::tick::{Counts, Exposure, Fault, Tick};
 
 /// State of one run.
 #[derive(Debug)]
@@ -39,6 +40,7 @@ pub(super) struct Run {
     pub(super) errors: Errors,
     pub(super) times: Option<Box<Times>>,
     pub(super) ranks: Option<Box<Ranks>>,
+    pub(super) events: Option<Box<Events>>,
     pub(super) ranks_worse: bool,
     pub(super) reached: Option<Box<Reached>>,
 }
@@ -61,6 +63,7 @@ impl Run {
             errors: Errors::begin(),
             times: kinds.times.then(|| Box::new(Times::begin())),
             ranks: kinds.samples.then(Box::default),
+            events: kinds.events.then(|| Box::new(Events::begin())),
             ranks_worse: false,
             reached: None,
         }
@@ -132,6 +135,9 @@ impl Run {
             if let Some(ranks) = &mut self.ranks {
                 ranks.restart();
             }
+            if let Some(events) = &mut self.events {
+                events.weight_changed();
+            }
         }
     }
 
@@ -152,6 +158,10 @@ impl Run {
             Some(times) if wrong => times.drop_block(),
             Some(times) => times.close_block(w, terms.times.ratio),
             None => {}
+        }
+        // Pods' time is no share of the requests.
+        if let Some(events) = &mut self.events {
+            events.close_block(terms.events.ratio);
         }
         self.judge(terms);
     }
@@ -188,6 +198,14 @@ impl Run {
             let look = ranks.observe(higher, lower);
             self.ranks_worse |= look.is_some_and(|look| look.shows(alpha));
         }
+        if let (Some(events), Some((canary, stable))) = (&mut self.events, tick.events) {
+            let arm = |arm: Exposure| Arm::new(arm.seconds, arm.events);
+            let arms = Arms {
+                canary: arm(canary),
+                stable: arm(stable),
+            };
+            events.observe(&arms, &terms.events.margin());
+        }
     }
 
     /// Every tick tells how stable behaves; to be called after the tick was tested.
@@ -216,8 +234,10 @@ impl Run {
     fn is_worse(&self) -> bool {
         let (errors, other) = self.bounds;
         let times = self.times.as_ref();
+        let events = self.events.as_ref();
         (self.kinds.errors && self.errors.is_worse(errors))
             || times.is_some_and(|times| times.is_worse(other))
+            || events.is_some_and(|events| events.is_worse(other))
             || self.ranks_worse
     }
 
@@ -226,8 +246,11 @@ impl Run {
         let bound = terms.bound_not_worse();
         let errors = self.errors.tail.log_not_worse() >= bound;
         let times = self.times.as_ref();
-        (self.kinds.errors || self.kinds.times)
+        let events = self.events.as_ref();
+        let calm = events.is_none_or(|events| events.report(&terms.events.margin()).passes());
+        (self.kinds.errors || self.kinds.times || self.kinds.events)
             && (errors || !self.kinds.errors)
+            && calm
             && times.is_none_or(|times| times.log_not_worse() >= bound)
     }
 }

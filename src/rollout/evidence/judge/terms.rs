@@ -25,6 +25,8 @@ pub struct Terms {
     pub errors: Question,
     /// What is asked of `buckets`.
     pub times: Question,
+    /// What is asked of `events`.
+    pub events: Question,
     /// Whether sampled numbers are worse when higher; else when lower.
     pub higher_is_worse: bool,
     /// The kinds that every run has; otherwise those of its first tick.
@@ -49,6 +51,10 @@ impl Default for Terms {
             settle: 0.0,
             errors: question("errors", Kind::Proportion),
             times: question("latency", Kind::Latency { quantile: 0.99 }),
+            events: Question {
+                absolute: 0.0,
+                ..question("events", Kind::Events)
+            },
             higher_is_worse: true,
             kinds: None,
         }
@@ -75,6 +81,7 @@ impl Terms {
 }
 
 /// Which kinds of count are judged.
+#[allow(clippy::struct_excessive_bools)] // a set
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Kinds {
     /// `bad`.
@@ -83,6 +90,8 @@ pub struct Kinds {
     pub times: bool,
     /// `samples`.
     pub samples: bool,
+    /// `events`.
+    pub events: bool,
 }
 
 impl Kinds {
@@ -92,6 +101,7 @@ impl Kinds {
             errors: tick.canary.bad.is_some(),
             times: tick.canary.buckets.is_some(),
             samples: tick.samples.is_some(),
+            events: tick.events.is_some(),
         }
     }
 
@@ -101,6 +111,7 @@ impl Kinds {
             (other.errors && !self.errors, "bad"),
             (other.times && !self.times, "buckets"),
             (other.samples && !self.samples, "samples"),
+            (other.events && !self.events, "events"),
         ];
         match more.into_iter().find(|(more, _)| *more) {
             None => Ok(()),
@@ -113,13 +124,15 @@ impl Kinds {
 
     /// The part of alpha that errors have.
     pub(super) fn errors_part(self) -> f64 {
-        if self.times || self.samples { 0.5 } else { 1.0 }
+        let alone = !(self.times || self.samples || self.events);
+        if alone { 1.0 } else { 0.5 }
     }
 
     /// The part of alpha that each other kind has.
     pub(super) fn other_part(self) -> f64 {
         let all = if self.errors { 0.5 } else { 1.0 };
-        let others = u8::from(self.times) + u8::from(self.samples);
+        let others = [self.times, self.samples, self.events].map(u8::from);
+        let others: u8 = others.iter().sum();
         all / f64::from(others.max(1))
     }
 }

@@ -38,6 +38,7 @@ fn tick(run: &str, t: f64, weight: f64, canary: (f64, f64), stable: (f64, f64)) 
         stable: arm(stable),
         boundaries: &[],
         samples: None,
+        events: None,
     }
 }
 
@@ -356,7 +357,7 @@ fn what_cannot_be_counted_changes_nothing() {
     };
     assert_eq!(
         refused(&mut judge, &empty),
-        "canary: found none of the three, wanted bad, buckets or samples"
+        "canary: found none of the four, wanted bad, buckets, samples or events"
     );
     assert_eq!(judge.reports().count(), 1);
     judge.observe(&good).unwrap();
@@ -501,6 +502,7 @@ fn several_kinds_share_alpha() {
                 errors: true,
                 times: true,
                 samples: true,
+                events: false,
             }
             .other_part(),
         ),

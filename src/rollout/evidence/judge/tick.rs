@@ -29,6 +29,17 @@ pub struct Tick<'a> {
     pub boundaries: &'a [f64],
     /// Sampled numbers, canary's and stable's, where there are any.
     pub samples: Option<(&'a [f64], &'a [f64])>,
+    /// Rare events, canary's and stable's, where they are counted.
+    pub events: Option<(Exposure, Exposure)>,
+}
+
+/// Rare events of one arm's pods, and the time in which they could happen.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Exposure {
+    /// Seconds that the pods lived, all together.
+    pub seconds: f64,
+    /// Number of events.
+    pub events: f64,
 }
 
 /// Increments of one arm.
@@ -95,6 +106,10 @@ impl Tick<'_> {
         }
         self.canary.check("canary")?;
         self.stable.check("stable")?;
+        if let Some((canary, stable)) = &self.events {
+            canary.check("canary")?;
+            stable.check("stable")?;
+        }
         both(self.canary.bad.is_some(), self.stable.bad.is_some(), "bad")?;
         both(
             self.canary.buckets.is_some(),
@@ -144,6 +159,13 @@ impl Counts<'_> {
             count(&format_args!("{arm}.buckets"), *bucket)?;
         }
         Ok(())
+    }
+}
+
+impl Exposure {
+    fn check(&self, arm: &str) -> Result<(), Fault> {
+        count(&format_args!("events.{arm}.seconds"), self.seconds)?;
+        count(&format_args!("events.{arm}.events"), self.events)
     }
 }
 
