@@ -236,14 +236,24 @@ fn give_back_desired(pass: &mut Pass<'_>, target: &Target) {
         give_up_desired(pass, desired);
         return;
     }
-    if untouched || has_failed(pass, &target.revision) {
-        // The older one is still in the way, rolling or left in place.
+    if untouched || has_failed(pass, &target.revision) || is_set_aside(pass, target, &desired) {
+        // The older one is still in the way, rolling or left in place, or on its way.
         return;
     }
     drop_desired(pass);
     if desired.same(&target.revision) {
         pass.tell(Reason::DesiredGiven { revision: desired });
     }
+}
+
+/// Whether it stands in the Deployment only since stable, which is brought up in its place, was not seen
+/// there yet.
+fn is_set_aside(pass: &Pass<'_>, target: &Target, desired: &Revision) -> bool {
+    let Some(stable) = &pass.state.stable else {
+        return false;
+    };
+    let gone = target.serving(stable).is_none() && target.replicas > 0;
+    target.paused && gone && target.revision.same(desired) && pass.seen.kept.is_stable(stable)
 }
 
 /// What is gone for long was deleted by somebody, and cannot be given back.

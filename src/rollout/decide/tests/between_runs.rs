@@ -627,3 +627,21 @@ fn canary_pods_that_do_not_go_are_not_waited_for_for_ever() {
         assert_eq!(decision.next.phase, Phase::Idle);
     }
 }
+
+#[test]
+fn what_is_set_aside_for_stable_is_not_forgotten_by_a_look_that_comes_too_soon() {
+    let mut model = Model::idle();
+    model.apply("v3");
+    // Stable's pods are gone; something else serves.
+    let look = |seen: &mut Observation| {
+        seen.target.as_mut().unwrap().serving = vec![serves("v9", 4)];
+    };
+    let first = decided(&model, look);
+    assert_eq!(first.next.desired, Some(revision("v3")));
+    model.state = first.next.clone();
+    let second = decided(&model, look);
+    assert_eq!(second.next.desired, Some(revision("v3")));
+    assert_eq!(told(&second), Vec::<&str>::new());
+    let new = |action: &&Action| !first.actions.contains(action);
+    assert_eq!(second.actions.iter().find(new), None);
+}
