@@ -29,6 +29,8 @@ pub struct Test {
     pub after: Option<Synced>,
 }
 
+/// As many tries are told, the newest.
+const TOLD: usize = 5;
 /// The longest pause between two tries.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -273,10 +275,21 @@ impl fmt::Display for Report {
             .collect();
         let good = all - bad.len();
         write!(out, "{test} ({asked}): {good} of {all} good")?;
-        match bad.last() {
-            Some(failure) => write!(out, "; {failure}"),
-            None => Ok(()),
+        if let Some(failure) = bad.last() {
+            write!(out, "; {failure}")?;
         }
+        let told = self.attempts.iter().skip(all.saturating_sub(TOLD));
+        let told: Vec<String> = told.map(ToString::to_string).collect();
+        let more = if all > TOLD { "…, " } else { "" };
+        write!(out, "; tries: {more}{}", told.join(", "))
+    }
+}
+
+/// How long it took, and whether it was bad.
+impl fmt::Display for Attempt {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bad = self.failure.as_ref().map_or("", |_| "bad ");
+        write!(out, "{bad}{:.0?}", self.took)
     }
 }
 
@@ -362,6 +375,13 @@ mod tests {
             attempts: tries("+--"),
         };
         let text = report.to_string();
-        assert_eq!(text, "health (GET http://a/): 1 of 3 good; refused");
+        let wanted = "health (GET http://a/): 1 of 3 good; refused; tries: 0ns, bad 0ns, bad 0ns";
+        assert_eq!(text, wanted);
+        let many = Report {
+            attempts: tries("-------+"),
+            ..report
+        };
+        let wanted = "1 of 8 good; refused; tries: …, bad 0ns, bad 0ns, bad 0ns, bad 0ns, 0ns";
+        assert!(many.to_string().ends_with(wanted), "{many}");
     }
 }

@@ -35,21 +35,25 @@ fn every_shipped_scenario_goes_as_it_says_on_a_real_prometheus() {
     if !Kind::Prometheus.is_here() {
         return;
     }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    // Several folders have files of one name.
+    let short = |path: &Path| {
+        let short = path.strip_prefix(&folder).unwrap().with_extension("");
+        short.to_str().unwrap().replace('/', "-")
+    };
     let part = |path: PathBuf| Part {
-        name: path.file_stem().unwrap().to_str().unwrap().to_owned(),
+        name: short(&path),
         scenario: stretched(scenario::load(&path).unwrap_or_else(|problems| panic!("{problems}"))),
         every: 1,
         replicas: &[],
         matching: &[],
     };
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let files = scenario::files(&folder).unwrap();
     let wanted = std::env::var_os("SCENARIOS").unwrap_or_default();
     let wanted = wanted.to_string_lossy();
     let wanted: Vec<&str> = wanted.split(',').filter(|word| !word.is_empty()).collect();
     let is_wanted = |path: &PathBuf| {
-        let short = path.strip_prefix(&folder).unwrap().to_string_lossy();
-        wanted.is_empty() || wanted.iter().any(|word| short.starts_with(word))
+        wanted.is_empty() || wanted.iter().any(|word| short(path).starts_with(word))
     };
     let files = files.into_iter().filter(is_wanted);
     let mut parts: Vec<Part> = files.map(part).collect();
