@@ -104,6 +104,20 @@ impl Copy {
             })
     }
 
+    /// The branches of the server whose names begin so.
+    pub fn others(&self, begin: &str) -> Result<Vec<String>, Error> {
+        let begin = format!("refs/heads/{begin}");
+        self.line.over("listing the branches", || {
+            let mut remote = self.repository.remote_anonymous(self.remote.at.url())?;
+            remote.connect(git2::Direction::Fetch)?;
+            let heads = remote.list()?.iter();
+            let names = heads.map(git2::RemoteHead::name);
+            let names = names.filter(|name| name.starts_with(&begin));
+            let names = names.filter_map(|name| name.strip_prefix("refs/heads/"));
+            Ok(names.map(str::to_owned).collect())
+        })
+    }
+
     /// The head of another branch, if the server has it.
     pub fn fetch_other(&self, branch: &str) -> Result<Option<Oid>, Error> {
         self.fetch_branch(branch, 1)

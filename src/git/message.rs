@@ -6,8 +6,23 @@
 
 use super::history::Change;
 
+const REVERTS: &str = "This reverts commit ";
 const RUN: &str = "Sluice-Run: ";
 const ROLLOUT: &str = "Sluice-Rollout: ";
+
+/// Whether a message says that it takes back these changes and no others.
+pub(super) fn reverts(message: &str, undone: &[Change]) -> bool {
+    let said = message.lines().filter_map(|line| {
+        let rest = line.strip_prefix(REVERTS)?;
+        rest.split(' ').next()
+    });
+    let wanted = undone.iter().map(|change| change.commit.0.to_string());
+    let (mut said, mut wanted): (Vec<String>, Vec<String>) =
+        (said.map(str::to_owned).collect(), wanted.collect());
+    said.sort_unstable();
+    wanted.sort_unstable();
+    !wanted.is_empty() && said == wanted
+}
 
 /// The parts of a commit's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +42,7 @@ impl Message {
     pub fn text(&self, undone: &[Change]) -> String {
         let reverts = undone.iter().map(|change| {
             let (commit, summary) = (change.commit.0, &change.summary);
-            format!("This reverts commit {commit} ({summary}).\n")
+            format!("{REVERTS}{commit} ({summary}).\n")
         });
         let reverts: Vec<String> = reverts.collect();
         let link = self.link.iter().map(|link| format!("\n{link}\n"));
@@ -106,6 +121,12 @@ mod tests {
              Sluice-Run: backend-7\nSluice-Rollout: shop/backend\n"
         );
         assert!(message().is_of(&text));
+        assert!(reverts(&text, &[change("Release v3")]));
+        assert!(!reverts(
+            &text,
+            &[change("Release v3"), change("Release v4")]
+        ));
+        assert!(!reverts("Sluice", &[]));
     }
 
     #[test]

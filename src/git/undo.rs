@@ -11,10 +11,12 @@ use super::commit::Committer;
 use super::copy::{Copy, Pushed};
 use super::error::{Commit, Doing, Error};
 use super::history::{self, Change, View};
-use super::message::Message;
+use super::message::{Message, reverts};
 use super::revert;
 use super::sign::Signer;
 
+/// Other Rollouts' branches that are looked at.
+const OTHERS: usize = 20;
 /// Fresh starts after others pushed.
 const TRIES: usize = 5;
 
@@ -56,6 +58,15 @@ pub enum Outcome {
         /// It.
         commit: Commit,
         /// What it takes back, newest first; empty if it was pushed before a restart.
+        undone: Vec<Change>,
+    },
+    /// A branch for another Rollout takes back just the same: one pull request does for both.
+    Shared {
+        /// That branch.
+        branch: String,
+        /// Its commit.
+        commit: Commit,
+        /// What it takes back, newest first.
         undone: Vec<Change>,
     },
     /// The branch shows the good template: by whom.
@@ -103,6 +114,13 @@ pub fn undo(copy: &mut Copy, order: &Order<'_>, view: &dyn View) -> Result<Outco
         };
         if let Some(commit) = ours_on_its_branch(copy, order)? {
             return Ok(Outcome::Pushed { commit, undone });
+        }
+        if let Some((branch, commit)) = theirs(copy, order, &undone, view)? {
+            return Ok(Outcome::Shared {
+                branch,
+                commit,
+                undone,
+            });
         }
         match made(copy, order, head, &undone, view)? {
             None => return Ok(Outcome::NotEnough { found: undone }),
@@ -168,6 +186,35 @@ fn ours_on_its_branch(copy: &Copy, order: &Order<'_>) -> Result<Option<Commit>, 
         Some(commit) if is_ours(copy, order, commit)? => Ok(Some(Commit(commit))),
         Some(_) | None => Ok(None),
     }
+}
+
+/// A branch beside ours, for another Rollout, whose commit takes back the same and gives our good
+/// template too.
+fn theirs(
+    copy: &Copy,
+    order: &Order<'_>,
+    undone: &[Change],
+    view: &dyn View,
+) -> Result<Option<(String, Commit)>, Error> {
+    let Onto::Own(own) = &order.onto else {
+        return Ok(None);
+    };
+    let Some((folder, _)) = own.rsplit_once('/') else {
+        return Ok(None);
+    };
+    let others = copy.others(&format!("{folder}/"))?;
+    for branch in others.into_iter().filter(|other| other != own).take(OTHERS) {
+        let Some(head) = copy.fetch_other(&branch)? else {
+            continue;
+        };
+        let commit = copy.repository().find_commit(head);
+        let commit = commit.doing("reading a commit")?;
+        let same = commit.message().is_ok_and(|text| reverts(text, undone));
+        if same && shows(copy, commit.tree_id(), order.good, view)? {
+            return Ok(Some((branch, Commit(head))));
+        }
+    }
+    Ok(None)
 }
 
 fn is_ours(copy: &Copy, order: &Order<'_>, commit: Oid) -> Result<bool, Error> {

@@ -333,13 +333,19 @@ pub struct OnFailure {
 /// How a failed template is undone in Git.
 #[derive(Deserialize, Serialize, Clone, Debug, PartialEq, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("has(self.kustomization) != has(self.application)").message("onFailure.git needs exactly one of: kustomization, application"))]
 pub struct GitOnFailure {
     /// `revert` commits to the branch that is deployed; `pullRequest` asks people to merge that.
     pub mode: GitMode,
     /// The Flux Kustomization that applies the Deployment: `namespace/name`, or a name in the
     /// Rollout's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self.size() >= 1 && self.size() <= 507 && self.split('/').size() <= 2").message("onFailure.git.kustomization must be a name or namespace/name"))]
-    pub kustomization: String,
+    pub kustomization: Option<String>,
+    /// Or the Argo CD Application: `namespace/name`, or a name in the Rollout's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self.size() >= 1 && self.size() <= 507 && self.split('/').size() <= 2").message("onFailure.git.application must be a name or namespace/name"))]
+    pub application: Option<String>,
 }
 
 /// What is done in Git after a failure.
@@ -525,6 +531,9 @@ pub struct GitStatus {
     /// Where the stable template came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub good: Option<GitPoint>,
+    /// Where the stable template before that came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<GitPoint>,
     /// Where the newest run's template came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bad: Option<GitPoint>,

@@ -201,7 +201,7 @@ impl Flux {
 }
 
 /// Group, version, kind, plural.
-type Kind = (&'static str, &'static str, &'static str, &'static str);
+pub(super) type Kind = (&'static str, &'static str, &'static str, &'static str);
 const KUSTOMIZATION: Kind = (
     "kustomize.toolkit.fluxcd.io",
     "v1",
@@ -241,17 +241,21 @@ fn applied(status: &Value, generation: i64) -> Option<String> {
     })
 }
 
-fn api(client: &Client, (group, version, kind, plural): Kind, at: &Named) -> Api<DynamicObject> {
+pub(super) fn api(
+    client: &Client,
+    (group, version, kind, plural): Kind,
+    at: &Named,
+) -> Api<DynamicObject> {
     let kind = GroupVersionKind::gvk(group, version, kind);
     let resource = ApiResource::from_gvk_with_plural(&kind, plural);
     Api::namespaced_with(client.clone(), &at.namespace, &resource)
 }
 
-fn told(kind: &str, at: &Named) -> String {
+pub(super) fn told(kind: &str, at: &Named) -> String {
     format!("{kind} {}/{}", at.namespace, at.name)
 }
 
-async fn within<T>(
+pub(super) async fn within<T>(
     what: &str,
     request: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, Error> {
@@ -303,7 +307,7 @@ fn branch(spec: &Value) -> Result<String, String> {
 }
 
 /// The commit of a revision such as `main@sha1:0123...`, or of the older `main/0123...`.
-fn commit(revision: &str) -> Option<String> {
+pub(super) fn commit(revision: &str) -> Option<String> {
     let digest = revision.rsplit(['@', '/', ':']).next()?;
     let whole = digest.len() == 40 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
     whole.then(|| digest.to_owned())

@@ -1,5 +1,6 @@
 //! The Kubernetes edge: the `Rollout` resource, and what Sluice reads and writes in a cluster.
 
+pub mod argo;
 pub mod ask;
 mod backoff;
 pub mod cache;

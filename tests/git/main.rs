@@ -40,6 +40,7 @@ struct Case {
     good: Oid,
     bad: Oid,
     onto: Onto,
+    rollout: &'static str,
     signer: Option<Signer>,
 }
 
@@ -49,6 +50,7 @@ impl Case {
             good,
             bad,
             onto: Onto::Branch,
+            rollout: "shop/backend",
             signer: None,
         }
     }
@@ -94,7 +96,7 @@ async fn undone_within(
             good: case.good,
             bad: case.bad,
             message: Message {
-                rollout: "shop/backend".to_owned(),
+                rollout: case.rollout.to_owned(),
                 run: "backend-7".to_owned(),
                 verdict: "canary 31 of 612 (5.07%), stable 12 of 11,590 (0.10%)".to_owned(),
                 link: None,
@@ -497,4 +499,30 @@ async fn over_ssh_the_key_must_fit_and_the_host_must_be_known() {
 fn git_identity(team: &Team) {
     team.says(&["config", "user.name", "Ada"]);
     team.says(&["config", "user.email", "ada@shop.example"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_rollouts_of_one_commit_share_a_branch_and_others_do_not() {
+    let team = Team::new();
+    let http = Http::serve(&team.served()).await;
+    let url = format!("{}/shop.git", http.url);
+    let good = team.commit("Begin", &[(BACKEND, "1"), ("other", "1")]);
+    let bad = team.commit("Release", &[(BACKEND, "2"), ("other", "2")]);
+    let of = |rollout: &'static str, branch: &str, bad| Case {
+        onto: Onto::Own(format!("sluice/revert/{branch}")),
+        rollout,
+        ..Case::new(good, bad)
+    };
+    let first = undone(&team, &url, bot(), of("shop/a", "a", bad)).await;
+    assert!(matches!(first, Ok(Outcome::Pushed { .. })), "{first:?}");
+    let second = undone(&team, &url, bot(), of("shop/b", "b", bad)).await;
+    let shared =
+        matches!(&second, Ok(Outcome::Shared { branch, .. }) if branch == "sluice/revert/a");
+    assert!(shared, "{second:?}");
+    let branches = team.says(&["branch", "--format=%(refname:short)"]);
+    assert_eq!(branches, "main\nsluice/revert/a");
+    // What takes back more is another request.
+    let worse = team.commit("Release again", &[(BACKEND, "3")]);
+    let third = undone(&team, &url, bot(), of("shop/c", "c", worse)).await;
+    assert!(matches!(third, Ok(Outcome::Pushed { .. })), "{third:?}");
 }

@@ -34,6 +34,16 @@ pub struct Flux {
 }
 
 impl Flux {
+    /// Somebody else's task in its place.
+    pub fn instead(client: Client, task: JoinSet<()>) -> Self {
+        Self {
+            client,
+            asked: Arc::default(),
+            tag: Arc::default(),
+            _task: task,
+        }
+    }
+
     /// Reconciles `apps/shop` of the team's repository for ever.
     pub async fn start(world: &World, team: &Team, url: &str, token: &str) -> Self {
         for crd in crds() {
@@ -183,11 +193,7 @@ impl Controller {
     }
 
     async fn apply(&self, head: &str) {
-        let files = Bare {
-            bare: self.bare.clone(),
-            head: head.to_owned(),
-        };
-        for object in build(&files, "apps/shop").unwrap() {
+        for object in built(&self.bare, head) {
             let object = if object["kind"] == "HelmRelease" {
                 rendered(&object)
             } else {
@@ -202,16 +208,8 @@ impl Controller {
         }
     }
 
-    /// As kstatus has it.
     async fn healthy(&self) -> bool {
-        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), "default");
-        let shop = deployments.get("shop").await.unwrap();
-        let paused = shop.spec.paused.unwrap_or_default();
-        let status = shop.status.unwrap_or_default();
-        !paused
-            && status.observed_generation == shop.metadata.generation
-            && status.updated_replicas == status.replicas
-            && status.available_replicas == status.replicas
+        healthy(&self.client).await
     }
 
     async fn status(&self, status: Value) {
@@ -261,6 +259,27 @@ fn automations(client: &Client) -> Api<DynamicObject> {
     Api::namespaced_with(client.clone(), "flux-system", &resource)
 }
 
+/// What a commit has in `apps/shop`.
+pub fn built(bare: &std::path::Path, head: &str) -> Vec<Value> {
+    let files = Bare {
+        bare: bare.to_owned(),
+        head: head.to_owned(),
+    };
+    build(&files, "apps/shop").unwrap()
+}
+
+/// As kstatus has it.
+pub async fn healthy(client: &Client) -> bool {
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), "default");
+    let shop = deployments.get("shop").await.unwrap();
+    let paused = shop.spec.paused.unwrap_or_default();
+    let status = shop.status.unwrap_or_default();
+    !paused
+        && status.observed_generation == shop.metadata.generation
+        && status.updated_replicas == status.replicas
+        && status.available_replicas == status.replicas
+}
+
 /// The files of a commit.
 struct Bare {
     bare: PathBuf,
@@ -285,22 +304,42 @@ impl Files for Bare {
 
 fn crds() -> [Value; 3] {
     [
-        ("kustomize.toolkit.fluxcd.io", "Kustomization", "kustomizations"),
-        ("source.toolkit.fluxcd.io", "GitRepository", "gitrepositories"),
-        ("image.toolkit.fluxcd.io", "ImageUpdateAutomation", "imageupdateautomations"),
+        (
+            "kustomize.toolkit.fluxcd.io",
+            "Kustomization",
+            "kustomizations",
+        ),
+        (
+            "source.toolkit.fluxcd.io",
+            "GitRepository",
+            "gitrepositories",
+        ),
+        (
+            "image.toolkit.fluxcd.io",
+            "ImageUpdateAutomation",
+            "imageupdateautomations",
+        ),
     ]
-    .map(|(group, kind, plural)| {
-        let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-        let schema = json!({"type": "object", "properties": {"spec": open, "status": open}});
-        json!({
-            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-            "metadata": {"name": format!("{plural}.{group}")},
-            "spec": {
-                "group": group, "scope": "Namespaced",
-                "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase(), "listKind": format!("{kind}List")},
-                "versions": [{"name": "v1", "served": true, "storage": true,
-                              "schema": {"openAPIV3Schema": schema}, "subresources": {"status": {}}}],
-            },
-        })
+    .map(|(group, kind, plural)| crd(group, kind, plural))
+}
+
+/// A kind that is open to all fields.
+pub fn crd(group: &str, kind: &str, plural: &str) -> Value {
+    let version = if group == "argoproj.io" {
+        "v1alpha1"
+    } else {
+        "v1"
+    };
+    let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let schema = json!({"type": "object", "properties": {"spec": open, "status": open}});
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.{group}")},
+        "spec": {
+            "group": group, "scope": "Namespaced",
+            "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase(), "listKind": format!("{kind}List")},
+            "versions": [{"name": version, "served": true, "storage": true,
+                          "schema": {"openAPIV3Schema": schema}, "subresources": {"status": {}}}],
+        },
     })
 }

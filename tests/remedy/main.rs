@@ -6,6 +6,7 @@
 #[path = "../servers/apps.rs"]
 #[allow(dead_code)]
 mod apps;
+mod argo;
 mod automation;
 #[path = "../servers/child.rs"]
 #[allow(dead_code)]
@@ -75,6 +76,12 @@ impl Shop {
 
     /// With other manifests.
     async fn of(mode: &str, path: &str, files: Files) -> Self {
+        let git = json!({"mode": mode, "kustomization": "flux-system/shop"});
+        Self::applied_by(git, path, files).await
+    }
+
+    /// With this in `onFailure.git`, which says by whom it is applied.
+    async fn applied_by(git: Value, path: &str, files: Files) -> Self {
         let world = World::new().await;
         let team = Team::new();
         team.serve_at(path);
@@ -83,9 +90,12 @@ impl Shop {
         let http = Http::serve_behind(&team.served(), |router| router.layer(layer)).await;
         team.commit("Begin", &files("1", "0"));
         let url = format!("{}/{path}", http.url);
-        let flux = Flux::start(&world, &team, &url, "token").await;
+        let flux = if git["application"].is_string() {
+            argo::start(&world, &team, &url).await
+        } else {
+            Flux::start(&world, &team, &url, "token").await
+        };
         world.app("shop", 100, "20s").await;
-        let git = json!({"mode": mode, "kustomization": "flux-system/shop"});
         world.apply(rollout(&json!({"git": git}))).await;
         Self {
             world,
@@ -264,6 +274,51 @@ fn the_commit_of_a_failed_release_is_reverted_and_flux_applies_that() {
         assert!(
             shop.flux.asked_at_once(),
             "Flux was not asked to look at once"
+        );
+    });
+}
+
+#[test]
+fn what_a_person_went_back_from_is_reverted_too() {
+    virtually(async {
+        let shop = Shop::open().await;
+        let _daemon = shop.daemon();
+        let good = shop.released("2", "0", "Promoted").await;
+        shop.good_is(good).await;
+        let left = shop.released("3", "0", "Promoted").await;
+        shop.good_is(left).await;
+        let request = json!({"metadata": {"annotations": {"request.sluice.dev/back": "rollback"}}});
+        let params = kube::api::PatchParams::default();
+        let client = shop.world.cluster.client("kubernetes-admin");
+        let rollouts: kube::Api<sluice::kubernetes::crd::Rollout> =
+            kube::Api::namespaced(client, "default");
+        let patch = kube::api::Patch::Merge(request);
+        rollouts.patch("shop", &params, &patch).await.unwrap();
+        let applied = || async {
+            let remedy = shop.remedy().await;
+            remedy.is_some_and(|remedy| remedy.applied.is_some())
+        };
+        shop.world
+            .until("Flux applied the revert", MINUTE * 5, applied)
+            .await;
+        let remedy = shop.remedy().await.unwrap();
+        assert_eq!(remedy.outcome, "Reverted", "{remedy:?}");
+        assert_eq!(shop.team.says(&["rev-parse", "main~1"]), left.to_string());
+        let status = shop.world.rollout("shop").await.status.unwrap();
+        assert_eq!(status.stable.unwrap().images, ["shop:2"]);
+        // From there a failed release goes back to the revert.
+        let good = status.git.unwrap().good.unwrap();
+        assert_eq!(Some(good.commit), remedy.commit);
+        shop.released("4", "0.3", "RolledBack").await;
+        let done = || async {
+            let next = shop.remedy().await;
+            next.is_some_and(|next| next.run != remedy.run && next.applied.is_some())
+        };
+        shop.world.until("that is reverted", MINUTE * 5, done).await;
+        assert!(
+            shop.team
+                .file("apps/shop/kustomization.yaml")
+                .contains("'2'")
         );
     });
 }

@@ -10,13 +10,14 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+use super::source::Deployed;
 use super::undo::ImageAutomation;
 use super::{Error, Remedies};
 use crate::causes;
 use crate::daemon::publish;
 use crate::kubernetes::crd::{GitRemedy, GitStatus, Rollout};
 use crate::kubernetes::events::reference;
-use crate::kubernetes::flux::{Kustomization, Named, Reach, Repository};
+use crate::kubernetes::flux::{Named, Reach};
 use crate::rollout::reason::Reason;
 
 /// What was suspended for a remedy.
@@ -32,19 +33,26 @@ impl Remedies {
         &self,
         rollout: &Rollout,
         run: &str,
-        kustomization: &Kustomization,
-        repository: &Repository,
+        deployed: &Deployed,
     ) -> Suspended {
+        let Some(repository) = &deployed.object else {
+            return Suspended::default();
+        };
         if self.means.image_automation == ImageAutomation::Leave {
             return Suspended::default();
         }
         let reach = Reach {
-            repository: kustomization.repository.clone(),
-            branch: repository.branch.clone(),
-            path: kustomization.path.clone(),
+            repository: repository.clone(),
+            branch: deployed.repository.branch.clone(),
+            path: deployed.path.clone(),
         };
         let named = named(rollout);
-        match self.flux.suspend_automations(&reach, &named, run).await {
+        match self
+            .sources
+            .flux
+            .suspend_automations(&reach, &named, run)
+            .await
+        {
             Ok(automations) => Suspended {
                 automations,
                 why_not: None,
@@ -66,7 +74,10 @@ impl Remedies {
         let needed = ["Reverted", "PullRequested", "Restored"];
         if !needed.contains(&remedy.outcome.as_str()) {
             for at in &suspended.automations {
-                self.flux.lift_automation(at, &named(rollout)).await?;
+                self.sources
+                    .flux
+                    .lift_automation(at, &named(rollout))
+                    .await?;
             }
             return Ok(remedy);
         }
@@ -99,7 +110,10 @@ impl Remedies {
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
             };
-            self.flux.lift_automation(&at, &named(rollout)).await?;
+            self.sources
+                .flux
+                .lift_automation(&at, &named(rollout))
+                .await?;
         }
         let run = remedy.run.clone();
         let remedy = Some(remedy);

@@ -7,6 +7,7 @@
 
 use jiff::Timestamp;
 
+use super::source::By;
 use crate::clock::elapsed;
 use crate::kubernetes::crd::{GitPoint, GitPull, GitRemedy, GitStatus, Rollout, RolloutStatus};
 use crate::kubernetes::flux::Named;
@@ -38,18 +39,25 @@ pub enum Due {
     AskApplied(GitRemedy),
 }
 
-/// Whether the Rollout wants it, and which Kustomization applies its Deployment.
-pub fn wanted(rollout: &Rollout) -> Option<Named> {
+/// Whether the Rollout wants it, and what applies its Deployment.
+pub fn wanted(rollout: &Rollout) -> Option<By> {
     let git = rollout.spec.on_failure.as_ref()?.git.as_ref()?;
     if rollout.spec.suspended {
         return None;
     }
     let own = rollout.metadata.namespace.clone().unwrap_or_default();
-    let (namespace, name) = match git.kustomization.split_once('/') {
-        Some((namespace, name)) => (namespace.to_owned(), name.to_owned()),
-        None => (own, git.kustomization.clone()),
+    let named = |text: &String| {
+        let (namespace, name) = match text.split_once('/') {
+            Some((namespace, name)) => (namespace.to_owned(), name.to_owned()),
+            None => (own.clone(), text.clone()),
+        };
+        Named { namespace, name }
     };
-    Some(Named { namespace, name })
+    let kustomization = git.kustomization.as_ref().map(named);
+    let application = git.application.as_ref().map(named);
+    kustomization
+        .map(By::Kustomization)
+        .or(application.map(By::Application))
 }
 
 /// What is due now.
@@ -59,7 +67,7 @@ pub fn due(status: &RolloutStatus, now: Timestamp) -> Due {
     if let Some(run) = &status.run {
         return begun(status, git, &run.id, &run.revision.hash);
     }
-    if let Some(undo) = failed(status, git) {
+    if let Some(undo) = failed(status, git).or_else(|| left(status, git)) {
         return undo;
     }
     match (status.phase.as_deref(), &status.stable) {
@@ -74,7 +82,7 @@ pub fn due(status: &RolloutStatus, now: Timestamp) -> Due {
 fn begun(status: &RolloutStatus, git: &GitStatus, run: &str, revision: &str) -> Due {
     let stable = status.stable.as_ref().map(|stable| stable.hash.as_str());
     // The run before was promoted a moment ago: its commit is that of stable, and would be lost.
-    let of_stable = |point: &&GitPoint| Some(point.revision.as_str()) == stable;
+    let of_stable = |point: &&GitPoint| Some(point.revision.as_str()) == stable && !is_back(status);
     if let (None, Some(proven)) = (
         git.good.as_ref().filter(of_stable),
         git.bad.as_ref().filter(of_stable),
@@ -130,6 +138,40 @@ fn failed(status: &RolloutStatus, git: &GitStatus) -> Option<Due> {
             revision: last.revision.hash.clone(),
         },
     })
+}
+
+/// A person went back, and nothing became of what they left in Git yet.
+fn left(status: &RolloutStatus, git: &GitStatus) -> Option<Due> {
+    let last = status.last_run.as_ref()?;
+    let stable = status.stable.as_ref()?;
+    let done = git.remedy.as_ref();
+    if !went_back(status, &stable.hash) || done.is_some_and(|remedy| remedy.run == last.id) {
+        return None;
+    }
+    let back = git.before.as_ref();
+    let left = git.good.as_ref();
+    let back = back.filter(|point| point.revision == stable.hash);
+    Some(
+        match (back, left.filter(|point| point.revision != stable.hash)) {
+            (Some(good), Some(left)) => Due::Undo {
+                good: good.clone(),
+                bad: GitPoint {
+                    run: Some(last.id.clone()),
+                    ..left.clone()
+                },
+            },
+            _ => Due::Give {
+                run: last.id.clone(),
+                why: "a person went back to a revision of which no commit is known: where the branch deploys the newer one, revert that by hand",
+            },
+        },
+    )
+}
+
+/// Whether a person went back to what is stable now, by the last run.
+pub fn is_back(status: &RolloutStatus) -> bool {
+    let stable = status.stable.as_ref();
+    stable.is_some_and(|stable| went_back(status, &stable.hash))
 }
 
 /// Whether stable serves since a person went back to it.
@@ -261,7 +303,7 @@ mod tests {
             git: Some(GitStatus {
                 good,
                 bad,
-                remedy: None,
+                ..GitStatus::default()
             }),
             ..idle()
         }
@@ -327,7 +369,7 @@ mod tests {
         running.git = Some(GitStatus {
             good: Some(point("c0", "old", None)),
             bad: Some(point("c1", "stable", Some("before"))),
-            remedy: None,
+            ..GitStatus::default()
         });
         assert_eq!(due(&running, at(0)), Due::Keep(point("c1", "stable", None)));
         running.git = before;
@@ -398,6 +440,29 @@ mod tests {
     }
 
     #[test]
+    fn what_a_person_went_back_from_is_undone_once_where_both_commits_are_known() {
+        let newer = point("c2", "newer", None);
+        let mut status = ended("Promoted", Some(newer.clone()), None);
+        if let Some(last) = &mut status.last_run {
+            last.reason = "WentBack".to_owned();
+            last.revision = revision("stable");
+        }
+        assert!(matches!(due(&status, at(100)), Due::Give { run, .. } if run == "run"));
+        if let Some(git) = &mut status.git {
+            git.before = Some(good());
+        }
+        let undo = Due::Undo {
+            good: good(),
+            bad: point("c2", "newer", Some("run")),
+        };
+        assert_eq!(due(&status, at(100)), undo);
+        if let Some(git) = &mut status.git {
+            git.remedy = Some(remedy(None, None));
+        }
+        assert_eq!(due(&status, at(100)), Due::Nothing);
+    }
+
+    #[test]
     fn an_open_pull_request_is_looked_at_ever_more_seldom() {
         let status = remedied(remedy(Some("c3"), Some("Open")));
         let month = 3600 * 24 * 30;
@@ -418,14 +483,18 @@ mod tests {
             json!({"target": {"name": "a"}, "onFailure": {"git": git}})
         };
         let named = |namespace: &str| {
-            Some(Named {
-                namespace: namespace.to_owned(),
-                name: "apps".to_owned(),
-            })
+            let namespace = namespace.to_owned();
+            let name = "apps".to_owned();
+            Named { namespace, name }
         };
-        assert_eq!(wanted(&rollout(asks("apps"))), named("shop"));
+        let flux = |namespace: &str| Some(By::Kustomization(named(namespace)));
+        assert_eq!(wanted(&rollout(asks("apps"))), flux("shop"));
         let elsewhere = asks("flux-system/apps");
-        assert_eq!(wanted(&rollout(elsewhere)), named("flux-system"));
+        assert_eq!(wanted(&rollout(elsewhere)), flux("flux-system"));
+        let mut argo = asks("");
+        argo["onFailure"]["git"] = json!({"mode": "revert", "application": "argocd/apps"});
+        let application = Some(By::Application(named("argocd")));
+        assert_eq!(wanted(&rollout(argo)), application);
         let mut suspended = asks("apps");
         suspended["suspended"] = true.into();
         assert_eq!(wanted(&rollout(suspended)), None);

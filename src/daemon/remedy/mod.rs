@@ -14,6 +14,7 @@
 mod automation;
 mod due;
 mod pull;
+mod source;
 mod told;
 mod undo;
 mod view;
@@ -38,9 +39,10 @@ use crate::causes;
 use crate::clock::elapsed;
 use crate::kubernetes::crd::{GitPoint, GitRemedy, GitStatus, MANAGER, Rollout};
 use crate::kubernetes::events::reference;
-use crate::kubernetes::flux::{self, Flux, Named};
+use crate::kubernetes::flux::{self, Named};
 use crate::rollout::reason::Reason;
-use due::{Due, due, pull_wait, wanted};
+use due::{Due, due, is_back, pull_wait, wanted};
+use source::{By, Sources};
 
 /// Time between two looks at what is due.
 const EVERY: Duration = Duration::from_secs(1);
@@ -94,7 +96,7 @@ struct Trouble {
 pub struct Remedies {
     context: Context,
     writes: Client,
-    flux: Flux,
+    sources: Sources,
     means: Means,
     role: watch::Receiver<Role>,
     troubles: HashMap<Key, Trouble>,
@@ -112,7 +114,7 @@ impl Remedies {
     ) -> Self {
         Self {
             context,
-            flux: Flux::new(reads, writes.clone()),
+            sources: Sources::new(&reads, &writes),
             writes,
             means,
             role,
@@ -139,7 +141,7 @@ impl Remedies {
     }
 
     /// Does what is due for one Rollout, unless that failed a moment ago.
-    async fn look(&mut self, rollout: &Rollout, by: &Named) {
+    async fn look(&mut self, rollout: &Rollout, by: &By) {
         let now = self.context.clock.now();
         let Some(status) = &rollout.status else {
             return;
@@ -183,7 +185,7 @@ impl Remedies {
     async fn step(
         &self,
         rollout: &Rollout,
-        by: &Named,
+        by: &By,
         due: Due,
         now: Timestamp,
     ) -> Result<(), Error> {
@@ -195,16 +197,23 @@ impl Remedies {
         match due {
             Due::Nothing => Ok(()),
             Due::Keep(good) => {
-                let good = Some(good);
-                self.write(rollout, &GitStatus { good, ..git }).await
+                let before = git.good.filter(|old| old.revision != good.revision);
+                let (good, before) = (Some(good), before.or(git.before));
+                let git = GitStatus {
+                    good,
+                    before,
+                    bad: git.bad,
+                    remedy: git.remedy,
+                };
+                self.write(rollout, &git).await
             }
             Due::AskGood(revision) => {
-                let commit = self.flux.kustomization(by).await?.applied;
+                let commit = self.sources.commits(by).await?.applied;
                 let good = Some(point(by, commit, None, revision)?);
                 self.write(rollout, &GitStatus { good, ..git }).await
             }
             Due::AskBad { run, revision } => {
-                let commit = self.flux.kustomization(by).await?.attempted;
+                let commit = self.sources.commits(by).await?.attempted;
                 let bad = Some(point(by, commit, Some(run), revision)?);
                 self.write(rollout, &GitStatus { bad, ..git }).await
             }
@@ -229,19 +238,16 @@ impl Remedies {
     async fn undo(
         &self,
         rollout: &Rollout,
-        by: &Named,
+        by: &By,
         good: &GitPoint,
         bad: &GitPoint,
         now: Timestamp,
     ) -> Result<GitRemedy, Error> {
-        let kustomization = self.flux.kustomization(by).await?;
-        let repository = self.flux.repository(&kustomization.repository).await?;
+        let deployed = self.sources.deployed(by).await?;
         let run = bad.run.clone().unwrap_or_default();
         let when = (self.means.local, now);
-        let job = undo::Job::new(rollout, &kustomization, &repository, (good, bad), when);
-        let suspended = self
-            .suspend_automations(rollout, &run, &kustomization, &repository)
-            .await;
+        let job = undo::Job::new(rollout, &deployed, (good, bad), when);
+        let suspended = self.suspend_automations(rollout, &run, &deployed).await;
         let means = self.means.clone();
         let runtime = tokio::runtime::Handle::current();
         let done = match job {
@@ -254,8 +260,7 @@ impl Remedies {
         let remedy = match done {
             Ok(done) => {
                 if done.outcome == "Reverted" {
-                    let repository = &kustomization.repository;
-                    self.flux.reconcile_now(by, repository, now).await?;
+                    self.sources.reconcile_now(by, &deployed, now).await?;
                 }
                 GitRemedy { run, ..done }
             }
@@ -308,12 +313,12 @@ impl Remedies {
     async fn await_applied(
         &self,
         rollout: &Rollout,
-        by: &Named,
+        by: &By,
         git: GitStatus,
         remedy: GitRemedy,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let applied = self.flux.kustomization(by).await?.applied;
+        let applied = self.sources.commits(by).await?.applied;
         let before =
             [&git.good, &git.bad].map(|point| point.as_ref().map(|point| point.commit.clone()));
         if applied.is_none() || before.contains(&applied) {
@@ -336,7 +341,22 @@ impl Remedies {
             applied: Some(Time(now)),
             ..remedy
         });
-        self.write(rollout, &GitStatus { remedy, ..git }).await?;
+        // After a person went back, that is where stable comes from.
+        let status = rollout.status.as_ref().filter(|status| is_back(status));
+        let stable = status.and_then(|status| status.stable.as_ref());
+        let back = stable.zip(applied).map(|(stable, commit)| GitPoint {
+            commit,
+            revision: stable.hash.clone(),
+            run: None,
+        });
+        let good = back.or(git.good);
+        let git = GitStatus {
+            good,
+            remedy,
+            before: git.before,
+            bad: git.bad,
+        };
+        self.write(rollout, &git).await?;
         let reason = [Reason::GitApplied { took }];
         publish::tell(&self.context, &[reference(rollout)], &run, &reason, now);
         Ok(())
@@ -364,12 +384,12 @@ impl Remedies {
 }
 
 fn point(
-    by: &Named,
+    by: &By,
     commit: Option<String>,
     run: Option<String>,
     revision: String,
 ) -> Result<GitPoint, Error> {
-    let told = || Error::NoRevision(format!("Kustomization {}/{}", by.namespace, by.name));
+    let told = || Error::NoRevision(by.to_string());
     Ok(GitPoint {
         commit: commit.ok_or_else(told)?,
         revision,

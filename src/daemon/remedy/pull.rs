@@ -8,13 +8,14 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::source::By;
 use super::{Error, Remedies, undo};
 use crate::daemon::publish;
 use crate::git;
 use crate::git::forge::{Forge, Place, Pull, State};
 use crate::kubernetes::crd::{GitPull, GitRemedy, GitStatus, Rollout};
 use crate::kubernetes::events::reference;
-use crate::kubernetes::flux::{Named, Repository};
+use crate::kubernetes::flux::Repository;
 use crate::rollout::reason::Reason;
 
 /// As the status has it.
@@ -37,13 +38,13 @@ impl Remedies {
     pub(super) async fn await_merged(
         &self,
         rollout: &Rollout,
-        by: &Named,
+        by: &By,
         git: GitStatus,
         (before, remedy): (GitPull, GitRemedy),
         now: Timestamp,
     ) -> Result<(), Error> {
-        let kustomization = self.flux.kustomization(by).await?;
-        let repository = self.flux.repository(&kustomization.repository).await?;
+        let deployed = self.sources.deployed(by).await?;
+        let repository = deployed.repository.clone();
         let (means, number) = (self.means.clone(), before.number);
         let runtime = tokio::runtime::Handle::current();
         // On a thread of its own, as everything that speaks with servers of Git.
@@ -53,8 +54,7 @@ impl Remedies {
         let (reason, commit) = match &pull.state {
             State::Open => return Ok(()),
             State::Merged(commit) => {
-                let repository = &kustomization.repository;
-                self.flux.reconcile_now(by, repository, now).await?;
+                self.sources.reconcile_now(by, &deployed, now).await?;
                 (Reason::GitMerged { url }, commit.clone())
             }
             State::Closed => (Reason::GitClosed { url }, None),

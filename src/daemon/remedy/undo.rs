@@ -17,6 +17,7 @@ use kube::ResourceExt;
 use tokio::runtime::Handle;
 
 use super::pull;
+use super::source::Deployed;
 use super::told::{by_hand, by_hand_beside, each, one, proposal};
 use super::view::{Naming, Release, Template};
 use crate::causes;
@@ -26,7 +27,7 @@ use crate::git::{
     Signer, Tokens,
 };
 use crate::kubernetes::crd::{GitMode, GitPoint, GitRemedy, Rollout};
-use crate::kubernetes::flux::{Kustomization, Named, Repository};
+use crate::kubernetes::flux::{Named, Repository};
 
 /// What every remedy works with, from the settings.
 #[derive(Debug, Clone)]
@@ -88,8 +89,7 @@ impl Job {
     /// For the run that was rolled back last.
     pub fn new(
         rollout: &Rollout,
-        kustomization: &Kustomization,
-        repository: &Repository,
+        deployed: &Deployed,
         (good, bad): (&GitPoint, &GitPoint),
         (local, now): (bool, Timestamp),
     ) -> Result<Self, Error> {
@@ -101,8 +101,8 @@ impl Job {
         let (verdict, images) = rolled_back.unwrap_or_default();
         let namespace = rollout.namespace().unwrap_or_default();
         Ok(Self {
-            remote: remote(repository, local)?,
-            path: kustomization.path.clone(),
+            remote: remote(&deployed.repository, local)?,
+            path: deployed.path.clone(),
             target: rollout.spec.target.name.clone(),
             release: None,
             images,
@@ -219,8 +219,20 @@ impl Job {
             }
             done => (done?, None),
         };
-        let (Outcome::Pushed { commit, undone }, how) = done else {
-            return Ok(self.told(done.0, &done.1));
+        let (branch, commit, undone, how) = match done {
+            (Outcome::Pushed { commit, undone }, how) => (branch, commit, undone, how),
+            (
+                Outcome::Shared {
+                    branch,
+                    commit,
+                    undone,
+                },
+                how,
+            ) => {
+                let how = format!("{how}, as for another Rollout");
+                (branch, commit, undone, how)
+            }
+            (outcome, how) => return Ok(self.told(outcome, &how)),
         };
         let (verdict, trailers) = (&self.message.verdict, self.message.trailers());
         let wanted = Proposal {
@@ -247,6 +259,10 @@ impl Job {
         match self.undone(copy, means, Onto::Own(branch.clone()))? {
             (Outcome::Pushed { commit, undone }, how) => Ok(self.none(&format!(
                 "no forge is configured (git.forge in the settings): open a pull request for {branch}, where {commit} takes back {}{how}",
+                each(&undone)
+            ))),
+            (Outcome::Shared { branch, undone, .. }, how) => Ok(self.none(&format!(
+                "no forge is configured (git.forge in the settings): open a pull request for {branch}, where another Rollout's commit takes back {}{how}",
                 each(&undone)
             ))),
             (outcome, how) => Ok(self.told(outcome, &how)),
@@ -289,6 +305,10 @@ impl Job {
                 };
                 let message = format!("pushed {commit} to {at}{what}{how}");
                 ("Reverted", Some(commit), message)
+            }
+            Outcome::Shared { branch, undone, .. } => {
+                let message = format!("{branch} of {at} takes back {}{how}", each(&undone));
+                ("NotReverted", None, message)
             }
             Outcome::Restored { head } => (
                 "Restored",

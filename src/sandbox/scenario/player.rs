@@ -6,6 +6,8 @@
 //! are followed. A step that fails ends the scenario; a named run that does not end as it
 //! should is a failure, but the next one is played.
 
+mod commits;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::acts;
 use super::checks::{Check, Expect};
-use super::fleet::{self, Fleet};
-use super::format::{Ask, Release, Run, Scenario, Step, Way};
+use super::fleet::Fleet;
+use super::format::{Ask, Run, Scenario, Step};
 use super::heading::heading;
 use super::journal::Journal;
 use super::kinds::text;
@@ -117,54 +119,6 @@ impl Player<'_> {
         });
     }
 
-    /// Makes the scenario's repository, if it has one.
-    async fn open(&mut self, scenario: &Scenario) -> Result<(), String> {
-        if let Some(folder) = &scenario.git {
-            let fleet = Fleet::begin(self.stage, folder, &scenario.namespace);
-            self.fleet = Some(fleet.await?);
-        }
-        Ok(())
-    }
-
-    /// Commits what Flux is about to apply.
-    async fn commit(&mut self, way: Way, objects: &[Value], summary: &str) -> Result<(), String> {
-        let Some(fleet) = self.fleet.as_mut().filter(|_| way == Way::Flux) else {
-            return Ok(());
-        };
-        let text = fleet.commit(self.stage, objects, summary).await?;
-        self.tell_commit(text);
-        Ok(())
-    }
-
-    fn tell_commit(&mut self, text: String) {
-        let at = self.at();
-        self.sink.told(&Told::Git { at, text });
-    }
-
-    /// Lets Flux apply what others pushed. What fails is tried at the next look.
-    async fn sync(&mut self) {
-        let Some(fleet) = &mut self.fleet else {
-            return;
-        };
-        match fleet.follow(self.stage, &mut self.git).await {
-            Ok(Some(text)) => self.tell_commit(text),
-            Ok(None) => {}
-            Err(why) => tracing::warn!("Flux's stand-in: {why}"),
-        }
-    }
-
-    /// What is on the branch in the end.
-    fn tell_log(&mut self) {
-        let Some(fleet) = &self.fleet else {
-            return;
-        };
-        let log = fleet.log().unwrap_or_else(one);
-        let head = "what is on the branch now, newest first:".to_owned();
-        for text in [head].into_iter().chain(log) {
-            self.tell_commit(text);
-        }
-    }
-
     fn fail(&mut self, line: u64, problems: Vec<String>) {
         self.failures += 1;
         let at = self.at();
@@ -241,15 +195,6 @@ impl Player<'_> {
                 Ok(())
             }
         }
-    }
-
-    /// A release; the image that it names.
-    async fn release(&mut self, release: &Release) -> Result<String, String> {
-        let (way, manifest) = acts::released(&self.git, release)?;
-        let summary = fleet::summary(&manifest);
-        self.commit(way, std::slice::from_ref(&manifest), &summary)
-            .await?;
-        acts::release(self.stage, &mut self.git, (way, manifest)).await
     }
 
     /// Lets time pass.

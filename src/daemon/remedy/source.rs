@@ -1,0 +1,121 @@
+//! Where a Deployment's manifests come from: by a Kustomization of Flux, or by an Application of
+//! Argo CD.
+//!
+//! Not here: how these are read (`kubernetes::flux`, `kubernetes::argo`), and what is done with what
+//! they say.
+
+use jiff::Timestamp;
+use kube::Client;
+
+use crate::kubernetes::argo::Argo;
+use crate::kubernetes::flux::{Error, Flux, Named, Repository};
+
+/// What applies a Rollout's Deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum By {
+    /// Flux.
+    Kustomization(Named),
+    /// Argo CD.
+    Application(Named),
+}
+
+impl std::fmt::Display for By {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (kind, Named { namespace, name }) = match self {
+            Self::Kustomization(at) => ("Kustomization", at),
+            Self::Application(at) => ("Application", at),
+        };
+        write!(f, "{kind} {namespace}/{name}")
+    }
+}
+
+/// The commits that it knows of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commits {
+    /// The one that was applied last and is healthy.
+    pub applied: Option<String>,
+    /// The one that it tried to apply last.
+    pub attempted: Option<String>,
+}
+
+/// What it deploys, and from where.
+#[derive(Debug, Clone)]
+pub struct Deployed {
+    /// The folder in the repository, from its root.
+    pub path: String,
+    /// The repository.
+    pub repository: Repository,
+    /// Flux's object for that.
+    pub object: Option<Named>,
+}
+
+#[allow(missing_debug_implementations)] // kube's Client has none
+/// Reads both.
+#[derive(Clone)]
+pub struct Sources {
+    pub(super) flux: Flux,
+    argo: Argo,
+}
+
+impl Sources {
+    /// By these clients.
+    pub fn new(reads: &Client, writes: &Client) -> Self {
+        Self {
+            flux: Flux::new(reads.clone(), writes.clone()),
+            argo: Argo::new(reads.clone(), writes.clone()),
+        }
+    }
+
+    /// The commits that it knows of now.
+    pub async fn commits(&self, by: &By) -> Result<Commits, Error> {
+        let (applied, attempted) = match by {
+            By::Kustomization(at) => {
+                let found = self.flux.kustomization(at).await?;
+                (found.applied, found.attempted)
+            }
+            By::Application(at) => {
+                let found = self.argo.application(at).await?;
+                (found.applied, found.attempted)
+            }
+        };
+        Ok(Commits { applied, attempted })
+    }
+
+    /// What it deploys, with the credentials for where that is.
+    pub async fn deployed(&self, by: &By) -> Result<Deployed, Error> {
+        match by {
+            By::Kustomization(at) => {
+                let found = self.flux.kustomization(at).await?;
+                Ok(Deployed {
+                    path: found.path,
+                    repository: self.flux.repository(&found.repository).await?,
+                    object: Some(found.repository),
+                })
+            }
+            By::Application(at) => {
+                let found = self.argo.application(at).await?;
+                Ok(Deployed {
+                    repository: self.argo.repository(at, &found).await?,
+                    path: found.path,
+                    object: None,
+                })
+            }
+        }
+    }
+
+    /// Asks for a look at once.
+    pub async fn reconcile_now(
+        &self,
+        by: &By,
+        deployed: &Deployed,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        match (by, &deployed.object) {
+            (By::Kustomization(at), Some(repository)) => {
+                self.flux.reconcile_now(at, repository, now).await
+            }
+            (By::Application(at), _) => self.argo.refresh_now(at).await,
+            (By::Kustomization(_), None) => Ok(()),
+        }
+    }
+}
