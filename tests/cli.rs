@@ -324,3 +324,40 @@ fn lint_prints_each_problem_with_its_place() {
     );
     assert!(stderr.ends_with("error: 3 problems found\n"), "{stderr}");
 }
+
+#[test]
+fn bash_completes_a_command_and_a_value() {
+    let completed = |words: &str, last: usize| {
+        let script = format!(
+            "source <({} completion bash) && COMP_WORDS=({words}) COMP_CWORD={last} && \
+             _sluice sluice \"${{COMP_WORDS[{last}]}}\" \"${{COMP_WORDS[{last}-1]}}\"; echo \"${{COMPREPLY[@]}}\"",
+            env!("CARGO_BIN_EXE_sluice")
+        );
+        let output = Command::new("bash").args(["-c", &script]).output().unwrap();
+        assert!(output.stderr.is_empty(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(completed("sluice prom", 1), "promote");
+    assert_eq!(completed("sluice get --output ya", 3), "yaml");
+}
+
+#[test]
+fn a_manual_page_is_written_for_each_command() {
+    let directory = std::env::temp_dir().join(format!("sluice-man-{}", std::process::id()));
+    let written = |directory: &std::path::Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
+        command
+            .args(["man", "--to"])
+            .arg(directory)
+            .output()
+            .unwrap()
+    };
+    let nowhere = written(&directory);
+    assert_eq!(nowhere.status.code(), Some(2), "{nowhere:?}");
+    std::fs::create_dir(&directory).unwrap();
+    let output = written(&directory);
+    let page = std::fs::read_to_string(directory.join("sluice-promote.1"));
+    std::fs::remove_dir_all(&directory).unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(page.unwrap().contains("\\-\\-from"));
+}

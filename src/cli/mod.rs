@@ -26,6 +26,7 @@ mod request;
 mod run;
 pub mod sandbox;
 mod screen;
+mod shell;
 mod status;
 mod subject;
 mod text;
@@ -39,7 +40,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub use error::Error;
 pub use screen::Screen;
@@ -153,6 +154,10 @@ enum Command {
     Judge(judge::Arguments),
     /// Turn resources of Flagger or Argo Rollouts into Rollouts and rules
     Import(import::Arguments),
+    /// Print a script that makes a shell complete commands and options
+    Completion(shell::Completion),
+    /// Print the manual page, or write those of all commands
+    Man(shell::Man),
     /// Run the daemon
     Run(run::Arguments),
     /// Run a whole cluster in this process, with the daemon in it
@@ -232,6 +237,10 @@ async fn dispatch(arguments: Arguments) -> Result<(), Error> {
         Command::Backtest(arguments) => Box::pin(backtest::run(global, screen, &arguments)).await,
         Command::Judge(arguments) => judge::judge(screen, &arguments),
         Command::Import(arguments) => import::import(screen, &arguments),
+        Command::Completion(arguments) => {
+            shell::completion(screen, Arguments::command(), &arguments)
+        }
+        Command::Man(arguments) => shell::man(screen, Arguments::command(), &arguments),
         Command::Run(arguments) => Box::pin(run::run(&arguments)).await,
         Command::Sandbox(arguments) => sandbox::run(global, screen, arguments).await,
     }
@@ -239,8 +248,6 @@ async fn dispatch(arguments: Arguments) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -252,7 +252,8 @@ impl World {
 
     /// A change that means nothing to anybody, so that the daemons look.
     pub async fn touch(&self) {
-        let patch = json!({"metadata": {"annotations": {"example.com/touched": "yes"}}});
+        let touched = self.journal.now().to_string();
+        let patch = json!({"metadata": {"annotations": {"example.com/touched": touched}}});
         self.patch(DEPLOYMENT, &patch).await;
     }
 
