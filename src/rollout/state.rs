@@ -73,7 +73,8 @@ pub struct State {
 }
 
 impl State {
-    /// Whether two states differ in anything but how far the evidence has come.
+    /// Whether two states differ in anything but how far the evidence has come; whether stable had
+    /// pods meanwhile is no part of that.
     pub fn differs_durably(&self, other: &State) -> bool {
         let bare = |state: &State| State {
             evidence: None,
@@ -81,7 +82,8 @@ impl State {
             resumed: None,
             ..state.clone()
         };
-        bare(self) != bare(other)
+        let absence = |state: &State| state.evidence.as_ref().and_then(Evidence::absence);
+        bare(self) != bare(other) || absence(self) != absence(other)
     }
 }
 

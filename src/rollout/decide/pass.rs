@@ -55,7 +55,8 @@ impl<'a> Pass<'a> {
         let after = rolls || matches!(phase, Phase::Baking(_));
         let routed = self.state.phase.run().is_some_and(|run| run.peak > 0);
         let asked = self.terms.asked(&self.state);
-        let ready = self.stable_ready() > 0;
+        let wanted = self.target().is_some_and(|target| target.replicas > 0);
+        let ready = wanted && self.stable_ready() > 0;
         let Some(evidence) = &mut self.state.evidence else {
             return;
         };

@@ -64,8 +64,10 @@ pub struct Evidence {
 /// Stable without a ready pod: what users get then is not what it is like.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-enum Absence {
+pub enum Absence {
+    /// It has none.
     Lasts,
+    /// It was seen with one again at this moment.
     Ended(Timestamp),
 }
 
@@ -179,6 +181,11 @@ impl Evidence {
         } else if self.absence == Some(Absence::Lasts) {
             self.absence = Some(Absence::Ended(now));
         }
+    }
+
+    /// What is to be kept at once, since a sample may tell of that time after a restart.
+    pub fn absence(&self) -> Option<Absence> {
+        self.absence
     }
 
     /// The pods that both arms have now. From then on Worse takes more where noise belongs to
