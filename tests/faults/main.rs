@@ -25,7 +25,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use schedule::{Act, Event, Kind, Schedule, Settings, What};
+use schedule::{Act, Class, Event, Hurt, Kind, Schedule, Settings, What};
 use world::{Outcome, lock, play};
 
 /// As in the daemon itself; the simulation spends much of its time on small objects.
@@ -158,6 +158,46 @@ fn a_template_that_changes_as_the_gate_opens_is_not_let_through() {
         let outcome = play(&schedule);
         assert_eq!(outcome.violations, [], "at {at} ms");
     }
+}
+
+/// Nor this one: stable is scaled to nothing and up again while nobody watches the run.
+#[test]
+fn what_users_got_while_nobody_watched_is_not_what_stable_is_like() {
+    let event = |at, what| Event { at, what };
+    let refused = |code, times| What::Requests {
+        daemon: 0,
+        class: Class::List,
+        hurt: Hurt::Refused(code),
+        times,
+    };
+    let killed = What::Kill {
+        daemon: 0,
+        back: 8_033,
+    };
+    let schedule = Schedule {
+        seed: 7952,
+        settings: Settings {
+            replicas: 3,
+            routers: 1,
+            daemons: 1,
+            lease: true,
+            hold: 15,
+            approval: false,
+            no_data_rolls_back: true,
+            restore_template: true,
+            bake: false,
+            blue_green: true,
+            rolling: false,
+        },
+        events: vec![
+            event(3_373, What::User(Act::Release(Kind::LateBad))),
+            event(24_908, refused(409, 5)),
+            event(30_692, refused(429, 6)),
+            event(35_917, killed),
+            event(52_539, What::User(Act::Scale(0))),
+        ],
+    };
+    assert_eq!(play(&schedule).violations, []);
 }
 
 #[test]

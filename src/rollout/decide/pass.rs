@@ -55,6 +55,7 @@ impl<'a> Pass<'a> {
         let after = rolls || matches!(phase, Phase::Baking(_));
         let routed = self.state.phase.run().is_some_and(|run| run.peak > 0);
         let asked = self.terms.asked(&self.state);
+        let unwatched = self.unwatched();
         let wanted = self.target().is_some_and(|target| target.replicas > 0);
         let ready = wanted && self.stable_ready() > 0;
         let Some(evidence) = &mut self.state.evidence else {
@@ -70,7 +71,7 @@ impl<'a> Pass<'a> {
                 evidence.observe_after(&asked, sample);
             } else if routed {
                 evidence.observe(&asked, sample);
-            } else {
+            } else if unwatched.is_none_or(|(from, to)| sample.to <= from || sample.from >= to) {
                 evidence.baseline(&asked, sample);
             }
         }
@@ -87,6 +88,13 @@ impl<'a> Pass<'a> {
         if self.seen.metrics.bookmark.is_some() {
             self.state.bookmark.clone_from(&self.seen.metrics.bookmark);
         }
+    }
+
+    /// Of a run that another daemon began: the time up to now, in which it may have died before it
+    /// could see that stable had lost its pods. What users got then is not counted as stable's.
+    fn unwatched(&self) -> Option<(Timestamp, Timestamp)> {
+        let (run, resumed) = (self.state.phase.run()?, self.state.resumed?);
+        (run.started < resumed).then_some((run.started, resumed))
     }
 
     pub fn now(&self) -> Timestamp {
