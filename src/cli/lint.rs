@@ -256,17 +256,11 @@ impl Report {
             return;
         }
         let field = format!("spec.strategy.canary.steps[{step}].weight");
-        let Place { line, column } = document.place_of(&field);
         let message = format!(
-            "warning: {field}: at 100% stable has no request to compare with, so the step does not pass by {}: name a rule with a limit (`max`) instead, as error-limit and latency-limit have",
+            "at 100% stable has no request to compare with, so the step does not pass by {}: name a rule with a limit (`max`) instead, as error-limit and latency-limit have",
             lacking.join(", ")
         );
-        self.warnings.push(Problem {
-            file: file.to_owned(),
-            line,
-            column,
-            message,
-        });
+        self.warn(file, document, &field, &message);
     }
 
     /// A rolling release is judged by its requests alone, against what was before.
@@ -278,16 +272,20 @@ impl Report {
             return;
         }
         let field = "spec.strategy.rolling";
-        let Place { line, column } = document.place_of(field);
         let message = format!(
-            "warning: {field}: without a second arm {} asks nothing: only rules that count requests (proportion, latency) do",
+            "without a second arm {} asks nothing: only rules that count requests (proportion, latency) do",
             silent.join(", ")
         );
+        self.warn(file, document, field, &message);
+    }
+
+    fn warn(&mut self, file: &str, document: &Node, field: &str, message: &str) {
+        let Place { line, column } = document.place_of(field);
         self.warnings.push(Problem {
             file: file.to_owned(),
             line,
             column,
-            message,
+            message: format!("warning: {field}: {message}"),
         });
     }
 

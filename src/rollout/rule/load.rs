@@ -7,9 +7,9 @@
 
 use std::time::Duration;
 
-use super::yaml::Reader;
+use super::yaml::{Reader, duration};
 use super::{Kind, Load};
-use crate::yaml::{Kind as Value, Node};
+use crate::yaml::Node;
 
 /// Time between two tries where nothing is said.
 const EVERY: Duration = Duration::from_millis(200);
@@ -34,17 +34,8 @@ impl Reader<'_> {
     }
 
     fn pace(&mut self, node: &Node, key: &str) -> Option<Duration> {
-        let every = match &node.kind {
-            Value::Text(text) => humantime::parse_duration(text).ok(),
-            Value::Null
-            | Value::Bool(_)
-            | Value::Int(_)
-            | Value::Float(_)
-            | Value::List(_)
-            | Value::Map(_) => None,
-        };
         let (least, most) = RANGE;
-        let every = every.filter(|every| (least..=most).contains(every));
+        let every = duration(node).filter(|every| (least..=most).contains(every));
         if every.is_none() {
             self.wrong(node, key, "a time from 50ms to 10s is right, as in 200ms");
         }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::yaml::{Fields, Reader, join, number};
+use super::yaml::{Fields, Reader, duration, join, number};
 use super::{Bounds, Compare, Kind, Template, Variable};
 use crate::yaml::{Kind as Value, Node};
 
@@ -144,17 +144,8 @@ impl Reader<'_> {
         let Some(node) = fields.take("every") else {
             return Some(EVERY);
         };
-        let every = match &node.kind {
-            Value::Text(text) => humantime::parse_duration(text).ok(),
-            Value::Null
-            | Value::Bool(_)
-            | Value::Int(_)
-            | Value::Float(_)
-            | Value::List(_)
-            | Value::Map(_) => None,
-        };
         let whole = |every: &Duration| every.subsec_nanos() == 0 && !every.is_zero();
-        let every = every.filter(|every| whole(every) && *every <= EVERY_MOST);
+        let every = duration(node).filter(|every| whole(every) && *every <= EVERY_MOST);
         if every.is_none() {
             let right = "whole seconds up to 10m are right, as in 15s";
             self.wrong(node, &fields.path("every"), right);

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use super::{Kind, Rule};
 use crate::yaml::{self, Entry, Kind as Value, Node, Place};
@@ -324,6 +325,19 @@ pub(super) fn percentage(value: &Value) -> Option<f64> {
             .strip_suffix('%')
             .and_then(|text| text.trim().parse().ok()),
         Value::Int(0) => Some(0.0),
+        Value::Null
+        | Value::Bool(_)
+        | Value::Int(_)
+        | Value::Float(_)
+        | Value::List(_)
+        | Value::Map(_) => None,
+    }
+}
+
+/// A duration such as `200ms`; `None` where it is none.
+pub(super) fn duration(node: &Node) -> Option<Duration> {
+    match &node.kind {
+        Value::Text(text) => humantime::parse_duration(text).ok(),
         Value::Null
         | Value::Bool(_)
         | Value::Int(_)

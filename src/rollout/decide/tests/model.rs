@@ -21,9 +21,9 @@ use crate::rollout::plan::{
     Analysis, ConfigChanges, KnownGood, NoDataThen, Plan, Route as PlanRoute, Step,
     Strategy as PlanStrategy, UndecidedThen,
 };
-use crate::rollout::reason::Reason;
+use crate::rollout::reason::{Outcome, Reason};
 use crate::rollout::revision::Revision;
-use crate::rollout::state::State;
+use crate::rollout::state::{Phase, State};
 use crate::rollout::terms::{Terms, Tuning};
 
 /// Requests a second of the model's traffic.
@@ -514,4 +514,32 @@ impl Model {
         model.pass();
         model
     }
+}
+
+/// Whether it rests after a run with this outcome.
+pub fn ended(model: &Model, outcome: Outcome) -> bool {
+    let ended = model.state.last_run.as_ref();
+    matches!(model.state.phase, Phase::Idle) && ended.is_some_and(|run| run.outcome == outcome)
+}
+
+/// Whether it is in the phase of this name.
+pub fn phase(name: &'static str) -> impl Fn(&Model) -> bool {
+    move |model| model.state.phase.name() == name
+}
+
+/// Why the last run ended; empty before one has.
+pub fn reason(model: &Model) -> &str {
+    let last = model.state.last_run.as_ref();
+    last.map_or("", |run| run.reason.as_str())
+}
+
+/// All traffic in one step of half a minute, by a strategy without shares.
+pub fn all_at_once(model: &mut Model, strategy: PlanStrategy) {
+    model.terms.plan.strategy = strategy;
+    model.terms.plan.steps = vec![Step {
+        weight: 100,
+        hold: Duration::from_secs(30),
+        approval: false,
+    }];
+    model.terms.evidence.steps = vec![100];
 }

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use super::model::{Health, Model, revision};
+use super::model::{Health, Model, all_at_once, ended, phase, reason, revision};
 use crate::rollout::describe;
 use crate::rollout::observation::Smoked;
-use crate::rollout::plan::{Step, Strategy, UndecidedThen};
+use crate::rollout::plan::{Strategy, UndecidedThen};
 use crate::rollout::reason::{Outcome, Reason};
-use crate::rollout::state::Phase;
 
 /// An idle Rollout whose releases are switched, and watched for half a minute.
 fn idle(approval: bool) -> Model {
@@ -17,31 +16,11 @@ fn idle(approval: bool) -> Model {
 }
 
 pub(super) fn switched(model: &mut Model, approval: bool) {
-    model.terms.plan.strategy = Strategy::BlueGreen { approval };
-    model.terms.plan.steps = vec![Step {
-        weight: 100,
-        hold: Duration::from_secs(30),
-        approval: false,
-    }];
-    model.terms.evidence.steps = vec![100];
-}
-
-fn ended(model: &Model, outcome: Outcome) -> bool {
-    let ended = model.state.last_run.as_ref();
-    matches!(model.state.phase, Phase::Idle) && ended.is_some_and(|run| run.outcome == outcome)
-}
-
-fn phase(name: &'static str) -> impl Fn(&Model) -> bool {
-    move |model| model.state.phase.name() == name
+    all_at_once(model, Strategy::BlueGreen { approval });
 }
 
 fn seconds(model: &Model, since: jiff::Timestamp) -> i64 {
     model.now.duration_since(since).as_secs()
-}
-
-fn reason(model: &Model) -> &str {
-    let last = model.state.last_run.as_ref();
-    last.map_or("", |run| run.reason.as_str())
 }
 
 #[test]
