@@ -29,13 +29,14 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 /// A part's name and what it measures.
 type Part = (&'static str, fn(&Wanted) -> Vec<Row>);
 
-const PARTS: [Part; 12] = [
+const PARTS: [Part; 13] = [
     ("detection", rates::detection),
     ("both", rates::both),
     ("little", little::little),
     ("latency", times::latencies),
     ("suspicion", rollouts::suspicion),
     ("rollouts", rollouts::whole),
+    ("apart", rollouts::apart),
     ("patience", rollouts::patience),
     ("cost", dependent::cost),
     ("noisy", dependent::noisy),

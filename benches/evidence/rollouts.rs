@@ -10,36 +10,57 @@ use super::rollout::{End, Setup, Told, play};
 use super::table::Row;
 use super::traffic::{Damage, Traffic, errors, latency};
 
+/// Rates of stable and canary, and the median seconds wanted at 10, 100 and 1,000 requests a second.
+const WHOLE: [(f64, f64, [f64; 3]); 5] = [
+    (0.001, 0.001, [3443.0, 351.0, 45.0]),
+    (0.01, 0.01, [6938.0, 724.0, 85.0]),
+    (0.001, 0.01, [2958.0, 309.0, 34.0]),
+    (0.001, 0.05, [544.0, 60.0, 9.0]),
+    (0.01, 0.02, [f64::NAN, 952.0, 101.0]),
+];
+
 /// Steps 1, 5, 20, 50%, the finest blast radius.
 pub fn whole(wanted: &Wanted) -> Vec<Row> {
-    let table = [
-        (0.001, 0.001, [3443.0, 351.0, 45.0]),
-        (0.01, 0.01, [6938.0, 724.0, 85.0]),
-        (0.001, 0.01, [2958.0, 309.0, 34.0]),
-        (0.001, 0.05, [544.0, 60.0, 9.0]),
-        (0.01, 0.02, [f64::NAN, 952.0, 101.0]),
+    let setup = setup(&[1, 5, 20, 50], 0.002, 14_400.0);
+    wholes(wanted, "whole rollout", &setup)
+}
+
+/// The same without what the wanted figures do not know: the settling of a weight, and suspicion.
+pub fn apart(wanted: &Wanted) -> Vec<Row> {
+    let ways = [
+        ("neither", 0, false),
+        ("settling only", 3, false),
+        ("suspicion only", 0, true),
+        ("both", 3, true),
     ];
+    let way = |(name, settle, suspicion): (&str, u64, bool)| {
+        let mut setup = setup(&[1, 5, 20, 50], 0.002, 14_400.0);
+        setup.settings.settle = Duration::from_secs(settle);
+        setup.suspicion = suspicion;
+        wholes(wanted, &format!("apart, {name}"), &setup)
+    };
+    ways.into_iter().flat_map(way).collect()
+}
+
+fn wholes(wanted: &Wanted, what: &str, setup: &Setup) -> Vec<Row> {
     let mut rows = Vec::new();
-    for (stable, canary, medians) in table {
+    for (stable, canary, medians) in WHOLE {
         for (rps, median) in [10.0, 100.0, 1000.0].into_iter().zip(medians) {
             let (s, c) = (stable * 100.0, canary * 100.0);
-            let name = format!("whole rollout: {s}% -> {c}%, {rps} rps");
+            let name = format!("{what}: {s}% -> {c}%, {rps} rps");
             if !wanted.wants(&name) {
                 continue;
             }
-            let setup = setup(&[1, 5, 20, 50], 0.002, 14_400.0);
             let told = wanted.many(&name, wanted.few(), |chance| {
-                play(
-                    &setup,
-                    &mut Traffic::plain(chance, rps, Damage::errors(stable, canary)),
-                )
+                let damage = Damage::errors(stable, canary);
+                play(setup, &mut Traffic::plain(chance, rps, damage))
             });
-            let wanted_end = if canary > stable {
+            let end = if canary > stable {
                 End::RolledBack
             } else {
                 End::Promoted
             };
-            rows.push(printed(whole_row(name, &told, wanted_end, median)));
+            rows.push(printed(whole_row(name, &told, end, median)));
         }
     }
     rows
