@@ -333,7 +333,8 @@ pub struct OnFailure {
 /// How a failed template is undone in Git.
 #[derive(Deserialize, Serialize, Clone, Debug, PartialEq, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(validation = Rule::new("has(self.kustomization) != has(self.application)").message("onFailure.git needs exactly one of: kustomization, application"))]
+#[x_kube(validation = Rule::new("[has(self.kustomization), has(self.application), has(self.inputProvider)].exists_one(one, one)").message("onFailure.git needs exactly one of: kustomization, application, inputProvider"))]
+#[x_kube(validation = Rule::new("!has(self.inputProvider) || self.mode == 'revert'").message("onFailure.git.inputProvider has no commits, so mode must be revert"))]
 pub struct GitOnFailure {
     /// `revert` commits to the branch that is deployed; `pullRequest` asks people to merge that.
     pub mode: GitMode,
@@ -346,6 +347,11 @@ pub struct GitOnFailure {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self.size() >= 1 && self.size() <= 507 && self.split('/').size() <= 2").message("onFailure.git.application must be a name or namespace/name"))]
     pub application: Option<String>,
+    /// Or, without any commit, the Flux Operator's `ResourceSetInputProvider` that the image's tag comes from:
+    /// a failed tag is excluded there. `namespace/name`, or a name in the Rollout's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self.size() >= 1 && self.size() <= 507 && self.split('/').size() <= 2").message("onFailure.git.inputProvider must be a name or namespace/name"))]
+    pub input_provider: Option<String>,
 }
 
 /// What is done in Git after a failure.
@@ -561,7 +567,7 @@ pub struct GitPoint {
 pub struct GitRemedy {
     /// The run.
     pub run: String,
-    /// `Reverted`, `PullRequested`, `Restored`, `Superseded` or `NotReverted`.
+    /// `Reverted`, `PullRequested`, `Excluded`, `Restored`, `Superseded` or `NotReverted`.
     pub outcome: String,
     /// What was done, or why not and what to do by hand.
     pub message: String,
@@ -571,7 +577,8 @@ pub struct GitRemedy {
     /// The pull request for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull_request: Option<GitPull>,
-    /// Flux's `ImageUpdateAutomation`s that are suspended for it, `namespace/name`.
+    /// Flux's `ImageUpdateAutomation`s that are suspended for it, `namespace/name`; or the provider in which
+    /// its tag is excluded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub suspended: Vec<String>,
     /// When.

@@ -20,8 +20,10 @@ use super::crd::MANAGER;
 use crate::rollout::smoke::{Synced, SyncedKind};
 
 mod automation;
+mod provider;
 
 pub use automation::{Reach, SUSPENDED_FOR};
+pub use provider::{EXCLUDED_BEFORE, EXCLUDED_FOR};
 
 /// A request that takes longer has failed.
 const DEADLINE: Duration = Duration::from_secs(5);

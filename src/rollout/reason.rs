@@ -468,9 +468,9 @@ impl fmt::Display for Reason {
             }
             Self::AutomationResumed { names } => write!(
                 out,
-                "a newer template has passed: ImageUpdateAutomation {names} is no longer suspended for this Rollout"
+                "a newer template has passed: nothing is suspended or excluded for this Rollout any more in {names}"
             ),
-            Self::GitApplied { took } => write!(out, "Flux applied the revert after {took}"),
+            Self::GitApplied { took } => write!(out, "the revert is applied, {took} after it"),
             Self::Restarted => write!(out, "the queued restart is done natively"),
             Self::Suspended => write!(out, "suspended: the gate is open, nothing is guarded"),
             Self::SetAside { revision, how } => {

@@ -95,6 +95,11 @@ impl Flux {
         }
     }
 
+    /// With tags that are published here.
+    pub fn publishing(self, tag: Arc<Mutex<Option<String>>>) -> Self {
+        Self { tag, ..self }
+    }
+
     /// The password by which the repository is reached.
     pub async fn token(&self, token: &str) {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), "flux-system");

@@ -17,6 +17,7 @@ mod crashes;
 mod daemons;
 mod flux;
 mod forge;
+mod gitless;
 mod helm;
 #[path = "../ha/line.rs"]
 #[allow(dead_code)]
@@ -92,6 +93,8 @@ impl Shop {
         let url = format!("{}/{path}", http.url);
         let flux = if git["application"].is_string() {
             argo::start(&world, &team, &url).await
+        } else if git["inputProvider"].is_string() {
+            gitless::start(&world).await
         } else {
             Flux::start(&world, &team, &url, "token").await
         };

@@ -10,7 +10,7 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::source::Deployed;
+use super::source::{By, Deployed};
 use super::undo::ImageAutomation;
 use super::{Error, Remedies};
 use crate::causes;
@@ -96,9 +96,10 @@ impl Remedies {
     }
 
     /// Lets go what was suspended for a remedy: a newer template has passed.
-    pub(super) async fn lift_automations(
+    pub(super) async fn lift(
         &self,
         rollout: &Rollout,
+        by: &By,
         git: GitStatus,
         mut remedy: GitRemedy,
         now: Timestamp,
@@ -110,10 +111,13 @@ impl Remedies {
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
             };
-            self.sources
-                .flux
-                .lift_automation(&at, &named(rollout))
-                .await?;
+            let (flux, rollout) = (&self.sources.flux, named(rollout));
+            match by {
+                By::InputProvider(_) => flux.let_in(&at, &rollout).await?,
+                By::Kustomization(_) | By::Application(_) => {
+                    flux.lift_automation(&at, &rollout).await?;
+                }
+            }
         }
         let run = remedy.run.clone();
         let remedy = Some(remedy);
@@ -127,7 +131,7 @@ impl Remedies {
     }
 }
 
-fn named(rollout: &Rollout) -> String {
+pub(super) fn named(rollout: &Rollout) -> String {
     let namespace = rollout.namespace().unwrap_or_default();
     format!("{namespace}/{}", rollout.name_any())
 }

@@ -33,6 +33,8 @@ pub enum Due {
     Give { run: String, why: &'static str },
     /// See whether people have decided on the pull request.
     AskPull(GitPull, GitRemedy),
+    /// Exclude the tag of this run's revision.
+    Exclude { run: String },
     /// Let image automation go that was suspended for it: a newer template has passed.
     Lift(GitRemedy),
     /// See whether Flux has applied the commit.
@@ -55,9 +57,11 @@ pub fn wanted(rollout: &Rollout) -> Option<By> {
     };
     let kustomization = git.kustomization.as_ref().map(named);
     let application = git.application.as_ref().map(named);
+    let provider = git.input_provider.as_ref().map(named);
     kustomization
         .map(By::Kustomization)
         .or(application.map(By::Application))
+        .or(provider.map(By::InputProvider))
 }
 
 /// What is due now.
@@ -76,6 +80,28 @@ pub fn due(status: &RolloutStatus, now: Timestamp) -> Due {
             idle(status, git, &stable.hash, now)
         }
         _ => awaited(git, now),
+    }
+}
+
+/// What is due now where there are no commits: the tag of a failed release is excluded, and let in when
+/// a newer template has passed.
+pub fn due_without_commits(status: &RolloutStatus) -> Due {
+    let Some(last) = status.last_run.as_ref().filter(|_| status.run.is_none()) else {
+        return Due::Nothing;
+    };
+    let git = status.git.as_ref();
+    let remedy = git.and_then(|git| git.remedy.as_ref());
+    let done = remedy.is_some_and(|remedy| remedy.run == last.id);
+    let stable = status.stable.as_ref();
+    let failed = stable.is_some_and(|stable| stable.hash != last.revision.hash);
+    match (last.outcome.as_str(), remedy) {
+        ("RolledBack", _) if !done && failed => Due::Exclude {
+            run: last.id.clone(),
+        },
+        ("Promoted", Some(remedy)) if !done && !remedy.suspended.is_empty() => {
+            Due::Lift(remedy.clone())
+        }
+        _ => Due::Nothing,
     }
 }
 
@@ -460,6 +486,24 @@ mod tests {
             git.remedy = Some(remedy(None, None));
         }
         assert_eq!(due(&status, at(100)), Due::Nothing);
+    }
+
+    #[test]
+    fn without_commits_a_failed_tag_is_excluded_once_and_let_in_when_a_newer_one_has_passed() {
+        let run = "run".to_owned();
+        let failed = ended("RolledBack", None, None);
+        assert_eq!(due_without_commits(&failed), Due::Exclude { run });
+        let excluded = GitRemedy {
+            suspended: vec!["apps/shop".to_owned()],
+            ..remedy(None, None)
+        };
+        let mut status = remedied(excluded.clone());
+        assert_eq!(due_without_commits(&status), Due::Nothing);
+        if let Some(last) = &mut status.last_run {
+            last.id = "newer".to_owned();
+            last.outcome = "Promoted".to_owned();
+        }
+        assert_eq!(due_without_commits(&status), Due::Lift(excluded));
     }
 
     #[test]

@@ -13,6 +13,7 @@
 
 mod automation;
 mod due;
+mod exclude;
 mod pull;
 mod source;
 mod told;
@@ -41,7 +42,7 @@ use crate::kubernetes::crd::{GitPoint, GitRemedy, GitStatus, MANAGER, Rollout};
 use crate::kubernetes::events::reference;
 use crate::kubernetes::flux::{self, Named};
 use crate::rollout::reason::Reason;
-use due::{Due, due, is_back, pull_wait, wanted};
+use due::{Due, due, due_without_commits, is_back, pull_wait, wanted};
 use source::{By, Sources};
 
 /// Time between two looks at what is due.
@@ -146,7 +147,10 @@ impl Remedies {
         let Some(status) = &rollout.status else {
             return;
         };
-        let due = due(status, now);
+        let due = match by {
+            By::InputProvider(_) => due_without_commits(status),
+            By::Kustomization(_) | By::Application(_) => due(status, now),
+        };
         let key = (rollout.namespace().unwrap_or_default(), rollout.name_any());
         let waits = self.troubles.get(&key).and_then(|trouble| trouble.until);
         if due == Due::Nothing || waits.is_some_and(|until| now < until) {
@@ -229,7 +233,8 @@ impl Remedies {
                 self.await_merged(rollout, by, git, (pull, remedy), now)
                     .await
             }
-            Due::Lift(remedy) => self.lift_automations(rollout, git, remedy, now).await,
+            Due::Exclude { run } => self.exclude(rollout, by, git, &run, now).await,
+            Due::Lift(remedy) => self.lift(rollout, by, git, remedy, now).await,
             Due::AskApplied(remedy) => self.await_applied(rollout, by, git, remedy, now).await,
         }
     }

@@ -17,6 +17,8 @@ pub enum By {
     Kustomization(Named),
     /// Argo CD.
     Application(Named),
+    /// The Flux Operator's provider of the tag, without any commit.
+    InputProvider(Named),
 }
 
 impl std::fmt::Display for By {
@@ -24,6 +26,7 @@ impl std::fmt::Display for By {
         let (kind, Named { namespace, name }) = match self {
             Self::Kustomization(at) => ("Kustomization", at),
             Self::Application(at) => ("Application", at),
+            Self::InputProvider(at) => ("ResourceSetInputProvider", at),
         };
         write!(f, "{kind} {namespace}/{name}")
     }
@@ -77,6 +80,7 @@ impl Sources {
                 let found = self.argo.application(at).await?;
                 (found.applied, found.attempted)
             }
+            By::InputProvider(_) => (None, None),
         };
         Ok(Commits { applied, attempted })
     }
@@ -92,6 +96,10 @@ impl Sources {
                     object: Some(found.repository),
                 })
             }
+            By::InputProvider(_) => Err(Error::NoCommit {
+                what: by.to_string(),
+                why: "it has no commits".to_owned(),
+            }),
             By::Application(at) => {
                 let found = self.argo.application(at).await?;
                 Ok(Deployed {
@@ -115,7 +123,7 @@ impl Sources {
                 self.flux.reconcile_now(at, repository, now).await
             }
             (By::Application(at), _) => self.argo.refresh_now(at).await,
-            (By::Kustomization(_), None) => Ok(()),
+            (By::Kustomization(_), None) | (By::InputProvider(_), _) => Ok(()),
         }
     }
 }
