@@ -77,7 +77,7 @@ pub struct Acts(Arc<Inner>);
 
 /// Who asks.
 #[derive(Debug, Clone, PartialEq)]
-enum Asker {
+pub(super) enum Asker {
     /// Somebody with the token of the file.
     Shared,
     /// A user of the cluster.
@@ -95,11 +95,15 @@ impl Asker {
 
 /// Why nothing was done.
 #[derive(Debug, thiserror::Error)]
-enum Denial {
+pub(super) enum Denial {
     #[error("a bearer token is needed, and this one is not accepted")]
     Stranger,
-    #[error("{who} may not patch the Rollout {rollout}")]
-    Forbidden { who: String, rollout: String },
+    #[error("{who} may not {verb} the Rollout {rollout}")]
+    Forbidden {
+        who: String,
+        verb: &'static str,
+        rollout: String,
+    },
     #[error("the request was not made by a page of this daemon, or the session has ended")]
     Foreign,
     #[error("no Rollout {0} is known here")]
@@ -239,21 +243,28 @@ impl Acts {
         }
     }
 
-    /// Whether the user may patch the Rollout.
-    async fn may(&self, asker: &Asker, namespace: &str, name: &str) -> Result<(), Denial> {
+    /// Whether the user has this verb on the Rollout; without a name, on all of the namespace.
+    pub(super) async fn may(
+        &self,
+        asker: &Asker,
+        verb: &'static str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<(), Denial> {
         let Asker::User(user) = asker else {
             return Ok(());
         };
         let review = SubjectAccessReview {
-            spec: access_review(user, namespace, name),
+            spec: access_review(user, verb, namespace, name),
             ..SubjectAccessReview::default()
         };
-        let reviewed = self.create("who may patch the Rollout", &review).await?;
+        let reviewed = self.create("what people may do", &review).await?;
         if reviewed.status.is_some_and(|status| status.allowed) {
             return Ok(());
         }
         Err(Denial::Forbidden {
             who: asker.name(),
+            verb,
             rollout: format!("{namespace}/{name}"),
         })
     }
@@ -291,23 +302,56 @@ impl Acts {
         revision: Option<String>,
     ) -> Result<Answer, Denial> {
         let asker = self.who(token).await?;
-        self.may(&asker, namespace, name).await?;
-        let act = Act::named(act).ok_or_else(|| Denial::NoAct(act.to_owned()))?;
-        let live = self.live()?;
-        let missing = || Denial::NoRollout(format!("{namespace}/{name}"));
-        let rollout = (live.find)(namespace, name).ok_or_else(missing)?;
-        let status = rollout.status.clone().unwrap_or_default();
         let request = Request {
-            id: ask::id(act, self.0.clock),
-            act: act.to_string(),
-            revision: revision.or_else(|| ask::meant(act, &status)),
-            by: Some(asker.name()),
+            id: String::new(),
+            act: act.to_owned(),
+            revision,
+            by: None,
             why: None,
             goal: None,
         };
+        self.ask_for(&asker, (namespace, name), request, MANAGER)
+            .await
+    }
+
+    /// Reads a Rollout for somebody who is known.
+    pub(super) async fn look(
+        &self,
+        asker: &Asker,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Arc<Rollout>, Denial> {
+        self.may(asker, "get", namespace, name).await?;
+        self.find(namespace, name)
+    }
+
+    fn find(&self, namespace: &str, name: &str) -> Result<Arc<Rollout>, Denial> {
+        let found = (self.live()?.find)(namespace, name);
+        found.ok_or_else(|| Denial::NoRollout(format!("{namespace}/{name}")))
+    }
+
+    /// Asks for somebody who is known, and waits for the answer. A request without an id gets one, and
+    /// without a revision it means the one that is seen.
+    pub(super) async fn ask_for(
+        &self,
+        asker: &Asker,
+        (namespace, name): (&str, &str),
+        mut request: Request,
+        manager: &str,
+    ) -> Result<Answer, Denial> {
+        self.may(asker, "patch", namespace, name).await?;
+        let act = Act::named(&request.act).ok_or_else(|| Denial::NoAct(request.act.clone()))?;
+        let live = self.live()?;
+        let rollout = self.find(namespace, name)?;
+        let status = rollout.status.clone().unwrap_or_default();
+        if request.id.is_empty() {
+            request.id = ask::id(act, self.0.clock);
+        }
+        request.revision = request.revision.or_else(|| ask::meant(act, &status));
         let user = asker.name();
-        tracing::info!(namespace, rollout = name, %act, user, "asked for at the page");
-        let asked = ask::ask(&live.client, &rollout, &request, MANAGER);
+        tracing::info!(namespace, rollout = name, %act, user, manager, "asked for");
+        request.by = Some(user);
+        let asked = ask::ask(&live.client, &rollout, &request, manager);
         let away = |why: String| Denial::Away(format!("the request was not stored: {why}"));
         match tokio::time::timeout(DEADLINE, asked).await {
             Ok(Ok(())) => {}
@@ -319,7 +363,7 @@ impl Acts {
             return Ok(answer);
         }
         // A request that nobody answered must not act hours later.
-        let withdrawn = ask::withdraw(&live.client, &rollout, &request.id, MANAGER);
+        let withdrawn = ask::withdraw(&live.client, &rollout, &request.id, manager);
         let withdrawn = tokio::time::timeout(DEADLINE, withdrawn).await;
         let how = if matches!(withdrawn, Ok(Ok(()))) {
             "and the request was withdrawn"
@@ -358,7 +402,12 @@ impl Acts {
     }
 }
 
-fn access_review(user: &UserInfo, namespace: &str, name: &str) -> SubjectAccessReviewSpec {
+fn access_review(
+    user: &UserInfo,
+    verb: &str,
+    namespace: &str,
+    name: &str,
+) -> SubjectAccessReviewSpec {
     SubjectAccessReviewSpec {
         user: user.username.clone(),
         uid: user.uid.clone(),
@@ -367,9 +416,9 @@ fn access_review(user: &UserInfo, namespace: &str, name: &str) -> SubjectAccessR
         resource_attributes: Some(ResourceAttributes {
             group: Some("sluice.dev".to_owned()),
             resource: Some("rollouts".to_owned()),
-            verb: Some("patch".to_owned()),
+            verb: Some(verb.to_owned()),
             namespace: Some(namespace.to_owned()),
-            name: Some(name.to_owned()),
+            name: (!name.is_empty()).then(|| name.to_owned()),
             ..ResourceAttributes::default()
         }),
         ..SubjectAccessReviewSpec::default()

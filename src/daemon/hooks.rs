@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
@@ -39,6 +39,8 @@ use crate::telemetry::Metrics;
 
 /// The field manager of what is asked.
 const MANAGER: &str = "sluice-hooks";
+/// What Flux sends at most: one event.
+const FLUX_BYTES: usize = 256 * 1024;
 /// For one request to be stored.
 const DEADLINE: Duration = Duration::from_secs(4);
 
@@ -92,7 +94,7 @@ impl Outcome {
 }
 
 /// Why nothing was taken.
-struct Refusal(StatusCode, String);
+pub(super) struct Refusal(pub StatusCode, pub String);
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
@@ -146,7 +148,7 @@ async fn alertmanager(
     let (head, body) = request.into_parts();
     let given = head.headers.get(header::AUTHORIZATION);
     bearer::admit(given.map(HeaderValue::as_bytes), &alerts.token_file).map_err(stranger)?;
-    let group = read(body).await?;
+    let group = read(&head.headers, body).await?;
     let Some(live) = hooks.0.live.get() else {
         let text = "not ready yet; send it again".to_owned();
         return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, text));
@@ -169,19 +171,24 @@ async fn flux(State(hooks): State<Hooks>, request: Request) -> Result<StatusCode
     };
     let (head, body) = request.into_parts();
     let given = head.headers.get("x-signature");
-    let body = bytes(body).await?;
+    if given.is_none() {
+        return Err(stranger(Stranger::NoSignature));
+    }
+    let body = bytes(&head.headers, body, FLUX_BYTES).await?;
     signature::admit(given.map(HeaderValue::as_bytes), &body, key).map_err(stranger)?;
     hooks.0.poke.poke();
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn stranger(stranger: Stranger) -> Refusal {
+pub(super) fn stranger(stranger: Stranger) -> Refusal {
     let text = causes::told(&stranger);
     match stranger {
         Stranger::NoToken
         | Stranger::WrongToken
         | Stranger::NoSignature
-        | Stranger::WrongSignature => Refusal(StatusCode::UNAUTHORIZED, text),
+        | Stranger::WrongSignature
+        | Stranger::Late
+        | Stranger::Again => Refusal(StatusCode::UNAUTHORIZED, text),
         Stranger::Unreadable { .. } | Stranger::Empty(_) => {
             tracing::error!("what is sent is not taken: {text}");
             let text = "the secret to compare with cannot be read; see the log".to_owned();
@@ -190,14 +197,22 @@ fn stranger(stranger: Stranger) -> Refusal {
     }
 }
 
-async fn read(body: Body) -> Result<Group, Refusal> {
-    alertmanager::read(&bytes(body).await?)
+async fn read(headers: &HeaderMap, body: Body) -> Result<Group, Refusal> {
+    let body = bytes(headers, body, alertmanager::BYTES).await?;
+    alertmanager::read(&body)
         .map_err(|error| Refusal(StatusCode::BAD_REQUEST, causes::told(&error)))
 }
 
-async fn bytes(body: Body) -> Result<Bytes, Refusal> {
-    to_bytes(body, alertmanager::BYTES).await.map_err(|error| {
-        let text = format!("at most {} bytes are read: {error}", alertmanager::BYTES);
+/// The body, if it has at most so many bytes; one that says it has more is not read at all.
+pub(super) async fn bytes(headers: &HeaderMap, body: Body, most: usize) -> Result<Bytes, Refusal> {
+    let text = format!("at most {most} bytes are read");
+    let said = headers.get(header::CONTENT_LENGTH);
+    let said = said.and_then(|said| said.to_str().ok()?.parse::<usize>().ok());
+    if said.is_some_and(|said| said > most) {
+        return Err(Refusal(StatusCode::PAYLOAD_TOO_LARGE, text));
+    }
+    to_bytes(body, most).await.map_err(|error| {
+        let text = format!("{text}: {error}");
         Refusal(StatusCode::PAYLOAD_TOO_LARGE, text)
     })
 }

@@ -26,6 +26,7 @@ mod recall;
 mod remedy;
 pub mod rules;
 pub mod settings;
+mod slack;
 mod smoke;
 mod ticks;
 mod watchlist;
@@ -50,6 +51,7 @@ use load::Loads;
 use notices::Notices;
 use rules::Rules;
 use settings::{Election, Settings};
+use slack::Clerk;
 use smoke::Smoke;
 use smoke::sync::Poke;
 use watchlist::Watchlist;
@@ -128,12 +130,8 @@ async fn serve_with(
     let hooks = Hooks::new(&parts.settings, parts.metrics.clone(), poke.clone());
     let history = history(&parts, &ready, &stop, &mut tasks);
     let streams = Streams::until(stop.clone());
-    let acts = Acts::new(
-        parts.settings.access.clone(),
-        &parts.settings.environment,
-        parts.clock,
-    );
-    let web = web(&parts, &ready, (&history, streams), (hooks.router(), &acts));
+    let (acts, doors, clerk) = doors(&parts, &hooks)?;
+    let web = web(&parts, &ready, (&history, streams), (doors, &acts));
     if let Some(listener) = parts.listener {
         tasks.spawn(page(listener, web, stop.clone()));
     }
@@ -148,9 +146,8 @@ async fn serve_with(
     let (events, outgoing) = events::channel();
     // What others send is asked of the Rollout, so a daemon that does not lead takes it too.
     hooks.begin(cache.clone(), parts.clients.writes.clone());
-    let rollouts = Arc::clone(&cache);
-    let find = move |namespace: &str, name: &str| rollouts.rollouts.get(namespace, name);
-    acts.begin(find, parts.clients.writes.clone());
+    let writes = parts.clients.writes.clone();
+    begin_acts(&acts, clerk, (&cache, writes), (&mut tasks, &stop));
     let election = &parts.settings.election;
     let fence = Fence::shut(parts.clock);
     let writes = if election.enabled {
@@ -220,6 +217,33 @@ async fn serve_with(
     };
     let conductor = Conductor::new(context, known, ready).conduct(inputs, stop.clone());
     Box::pin(watch_over(conductor, tasks, &stop, free)).await
+}
+
+/// Who may act, what others send, and what is done of that besides.
+fn doors(parts: &Parts, hooks: &Hooks) -> Result<(Acts, Router, Option<Clerk>), Error> {
+    let settings = &parts.settings;
+    let acts = Acts::new(settings.access.clone(), &settings.environment, parts.clock);
+    let slack = Clerk::employ(settings, parts.clock, &acts)?;
+    let (desk, clerk) = slack.unzip();
+    let doors = desk.map_or_else(Router::new, |desk| desk.router());
+    Ok((acts, doors.merge(hooks.router()), clerk))
+}
+
+/// From now on people can ask for something.
+fn begin_acts(
+    acts: &Acts,
+    clerk: Option<Clerk>,
+    (cache, writes): (&Arc<cache::Cache>, Client),
+    (tasks, stop): (&mut JoinSet<()>, &CancellationToken),
+) {
+    let rollouts = Arc::clone(cache);
+    let find = move |namespace: &str, name: &str| rollouts.rollouts.get(namespace, name);
+    acts.begin(find, writes);
+    if let Some(clerk) = clerk {
+        let known = Arc::clone(cache);
+        let all = Arc::new(move || known.rollouts.all());
+        until(tasks, stop, clerk.keep_up(all));
+    }
 }
 
 /// The smoke tests of the settings' folders, and the loads that are made of them.

@@ -23,6 +23,7 @@ mod history;
 mod layers;
 mod notify;
 mod reader;
+mod slack;
 
 pub use access::Access;
 pub use alerts::Alerts;
@@ -30,6 +31,7 @@ pub use election::Election;
 pub use git::Git;
 pub use history::History;
 use reader::{Reader, Section};
+pub use slack::SlackApp;
 
 use crate::people::sender::Destination;
 use crate::rollout::freeze::Window;
@@ -62,6 +64,8 @@ pub struct Settings {
     pub flux_secret_file: Option<PathBuf>,
     /// Who is told of runs. Default nobody.
     pub notify: Vec<Destination>,
+    /// What people may ask in Slack; `None`: nothing.
+    pub slack: Option<SlackApp>,
     /// Times in which no new run begins. Default none.
     pub freeze: Vec<Window>,
     /// Where people reach the page, without a slash at its end.
@@ -290,6 +294,12 @@ const KEYS: &[(&str, bool)] = &[
     ("notify[].webhook.url", false),
     ("notify[].webhook.secretFile", false),
     ("notify[].teams.urlFile", false),
+    ("slack.signingSecretFile", false),
+    ("slack.api", false),
+    ("slack.users", true),
+    ("slack.users[].id", false),
+    ("slack.users[].user", false),
+    ("slack.users[].groups", true),
     ("freeze", true),
     ("freeze[].name", false),
     ("freeze[].from", false),
@@ -318,7 +328,8 @@ fn settings(reader: &mut Reader, root: &Section) -> Option<Settings> {
     let history = history::history(reader, root);
     let flux = reader.section(root, "flux");
     let flux_secret_file = reader.path(&flux, "secretFile");
-    let notify = notify::notify(reader, root);
+    let slack = slack::slack(reader, root);
+    let notify = notify::notify(reader, root, slack.is_some());
     let freeze = freeze::freeze(reader, root);
     let page_url = reader.text(root, "pageUrl");
     let page_url = page_url.and_then(|url| reader.url(root, "pageUrl", &url));
@@ -339,6 +350,7 @@ fn settings(reader: &mut Reader, root: &Section) -> Option<Settings> {
         evidence: evidence?,
         flux_secret_file,
         notify,
+        slack,
         freeze,
         page_url,
         rules,
@@ -585,6 +597,7 @@ mod tests {
             },
             flux_secret_file: None,
             notify: Vec::new(),
+            slack: None,
             freeze: Vec::new(),
             page_url: None,
             rules: Vec::new(),
@@ -608,6 +621,7 @@ mod tests {
             channel: "C1".to_owned(),
             token_file: "etc/bot".into(),
             api: "http://slack/api".to_owned(),
+            buttons: true,
         };
         let webhook = Webhook {
             url: "https://b/c".to_owned(),
@@ -621,6 +635,23 @@ mod tests {
             to("b", To::Webhook(webhook)),
             to("c", To::Teams(teams)),
         ]
+    }
+
+    /// Every key of `slack`, as below.
+    fn slack_in_full() -> SlackApp {
+        let person = |user: &str, groups: &[&str]| slack::Person {
+            user: user.to_owned(),
+            groups: groups.iter().map(ToString::to_string).collect(),
+        };
+        let users = [
+            ("U1".to_owned(), person("alice", &["dev", "ops"])),
+            ("U2".to_owned(), person("slack:U2", &["dev"])),
+        ];
+        SlackApp {
+            signing_secret_file: Some("etc/signing".into()),
+            api: "http://slack/api".to_owned(),
+            users: users.into(),
+        }
     }
 
     /// Every key of `freeze`, as below.
@@ -700,9 +731,7 @@ mod tests {
         }
     }
 
-    #[test]
-    fn every_key_can_be_set_in_the_file() {
-        let text = "
+    const FULL: &str = "
 environment: production
 cluster: {kubeconfig: kube.yaml, context: prod, namespaces: [shop, pay]}
 gate: policy
@@ -742,12 +771,22 @@ notify:
 freeze:
 - {name: weekend, from: 'Fri 16:00', to: 'Mon 08:00', zone: 'CET-1CEST,M3.5.0,M10.5.0/3'}
 - {name: nights, from: '22:00', for: 9h}
+slack:
+  signingSecretFile: signing
+  api: http://slack/api
+  users:
+  - {id: U1, user: alice, groups: [dev, ops]}
+  - {id: U2, groups: [dev]}
 pageUrl: https://page/
 rules: [rules, /etc/rules]
 smoke: [smoke]
 listen: '[::1]:80'
 log: {format: json, level: 'info,sluice=debug'}
 ";
+
+    #[test]
+    fn every_key_can_be_set_in_the_file() {
+        let text = FULL;
         let wanted = Settings {
             environment: "production".to_owned(),
             cluster: Cluster {
@@ -790,6 +829,7 @@ log: {format: json, level: 'info,sluice=debug'}
                 settle: seconds(0),
             },
             flux_secret_file: Some("etc/flux-key".into()),
+            slack: Some(slack_in_full()),
             notify: notify_in_full(),
             freeze: freeze_in_full(),
             page_url: Some("https://page".to_owned()),
@@ -863,7 +903,7 @@ log: {format: json, level: 'info,sluice=debug'}
             (
                 &format!("{LEAST}gates: auto\n"),
                 &[],
-                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, account, leaderElection, evidence, git, alerts, access, history, historyKeep, historyPasswordFile, flux, notify, freeze, pageUrl, rules, smoke, listen, log",
+                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, account, leaderElection, evidence, git, alerts, access, history, historyKeep, historyPasswordFile, flux, notify, slack, freeze, pageUrl, rules, smoke, listen, log",
             ),
             (
                 "evidence: {prometheus: {url: 'http://a', token: x}}",

@@ -17,11 +17,17 @@ pub enum Stranger {
     #[error("the bearer token is not the right one")]
     WrongToken,
     /// No signature, or none by SHA-256.
-    #[error("an X-Signature header with sha256=HEX is needed")]
+    #[error("a signature is needed, as the sender documents it")]
     NoSignature,
     /// Another signature.
     #[error("the signature does not fit the body")]
     WrongSignature,
+    /// Signed too long ago, or by a clock that is ahead.
+    #[error("the request's time is more than five minutes from ours")]
+    Late,
+    /// It was taken before.
+    #[error("the request was taken before")]
+    Again,
     /// Ours cannot be read.
     #[error("the secret file {path} cannot be read")]
     Unreadable {

@@ -113,7 +113,7 @@ impl Stage {
     fn acts(self) -> &'static [&'static str] {
         match self {
             Self::Began | Self::Stepping | Self::Suspect => &["promote", "hold", "rollback"],
-            Self::ApprovalAwaited => &["approve", "hold", "rollback"],
+            Self::ApprovalAwaited => &["approve", "promote", "hold", "rollback"],
             Self::Held => &["resume", "promote", "rollback"],
             Self::Promoting => &["rollback"],
             Self::Baking => &["promote", "rollback"],
@@ -474,7 +474,7 @@ mod tests {
                 "AwaitingApproval",
                 Stage::ApprovalAwaited,
                 "waits for an approval at 5%",
-                "approve hold rollback",
+                "approve promote hold rollback",
             ),
             (
                 "Held",

@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::bearer::{Stranger, secret};
 use super::message::Message;
@@ -31,6 +31,8 @@ const OF_MESSAGE: [&str; 7] = [
     "invalid_arguments",
     "message_limit_exceeded",
 ];
+/// Where Slack takes answers.
+const HOOKS: [&str; 2] = ["hooks.slack.com", "hooks.slack-gov.com"];
 /// The largest answer that is read, in bytes; Slack repeats the message in it.
 const BODY: usize = 1 << 20;
 
@@ -63,6 +65,9 @@ pub enum Error {
     /// What the file holds is no URL.
     #[error("the file holds no http or https URL")]
     NoUrl,
+    /// What Slack said is no place of Slack's.
+    #[error("the response_url is none of Slack's")]
+    NoReply,
     /// No connection, or no answer in time.
     #[error("no answer: {0}")]
     Away(String),
@@ -124,7 +129,7 @@ impl Sender {
     ) -> Result<Option<Place>, Error> {
         match (to, before) {
             (Kind::Slack(slack), Some(at)) => {
-                match self.slack(slack, api::update(at, message)).await {
+                match self.slack(slack, api::update(slack, at, message)).await {
                     Err(Error::Slack(wrong)) if wrong.is_gone() => {}
                     other => return other.map(|_| Some(at.clone())),
                 }
@@ -154,13 +159,34 @@ impl Sender {
         let token = secret(&slack.token_file)?;
         let request = self.0.post(format!("{}/{}", slack.api, call.method));
         let request = request.header(AUTHORIZATION, format!("Bearer {token}"));
-        let body = send(json(request, "application/json; charset=utf-8", &call.body)).await?;
+        let body = send(with_json(
+            request,
+            "application/json; charset=utf-8",
+            &call.body,
+        ))
+        .await?;
         match api::read(&body) {
             Err(Wrong::Refused(error)) if error == "ratelimited" => {
                 Err(Error::Busy(Duration::from_secs(30)))
             }
             read => Ok(read?),
         }
+    }
+
+    /// Answers a person in Slack, seen by nobody else. `url` is what Slack has said; nothing is sent elsewhere than
+    /// to Slack's hooks, or to where its Web API is.
+    pub async fn reply(&self, api: &str, url: &str, text: &str) -> Result<(), Error> {
+        let url = reqwest::Url::parse(url).map_err(|_| Error::NoReply)?;
+        let ours = reqwest::Url::parse(api).is_ok_and(|api| api.origin() == url.origin());
+        let slacks =
+            url.scheme() == "https" && url.host_str().is_some_and(|host| HOOKS.contains(&host));
+        if !ours && !slacks {
+            return Err(Error::NoReply);
+        }
+        let text = super::slack::blocks::escaped(text);
+        let body = json!({"response_type": "ephemeral", "replace_original": false, "text": text});
+        let request = with_json(self.0.post(url), "application/json", &body);
+        send(request).await.map(drop)
     }
 
     async fn event(
@@ -182,12 +208,12 @@ impl Sender {
         let url = secret(&teams.url_file)?;
         let url = reqwest::Url::parse(&url).map_err(|_| Error::NoUrl)?;
         let request = self.0.post(url);
-        let request = json(request, "application/json", &card);
+        let request = with_json(request, "application/json", &card);
         send(request).await.map(|_| None)
     }
 }
 
-fn json(request: RequestBuilder, media: &str, body: &Value) -> RequestBuilder {
+fn with_json(request: RequestBuilder, media: &str, body: &Value) -> RequestBuilder {
     let request = request.header(CONTENT_TYPE, media);
     request.body(body.to_string())
 }

@@ -24,14 +24,19 @@ pub fn admit(header: Option<&[u8]>, body: &[u8], file: &Path) -> Result<(), Stra
 
 /// The bytes of `sha256=HEX`.
 fn signature(header: &[u8]) -> Option<Vec<u8>> {
-    let hex = header.strip_prefix(b"sha256=")?;
+    bytes_of_hex(header.strip_prefix(b"sha256=")?).map(Vec::from)
+}
+
+/// The 32 bytes that this is in hexadecimal.
+pub(super) fn bytes_of_hex(hex: &[u8]) -> Option<[u8; 32]> {
     let (pairs, rest) = hex.as_chunks::<2>();
     let whole = rest.is_empty() && pairs.len() == 32;
     let byte = |pair: &[u8; 2]| {
         let text = std::str::from_utf8(pair).ok()?;
         u8::from_str_radix(text, 16).ok()
     };
-    whole.then(|| pairs.iter().map(byte).collect())?
+    let bytes = pairs.iter().map(byte).collect::<Option<Vec<u8>>>();
+    bytes.filter(|_| whole)?.try_into().ok()
 }
 
 #[cfg(test)]

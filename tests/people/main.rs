@@ -15,6 +15,7 @@ mod postgres;
 #[path = "../servers/process.rs"]
 #[allow(dead_code)] // other tests use more of it
 mod process;
+mod slack;
 mod smoke;
 #[path = "../servers/way.rs"]
 mod way;

@@ -20,22 +20,22 @@ use crate::world::World;
 
 const SECOND: Duration = Duration::from_secs(1);
 const TOKEN: &str = "the-token-of-this-test";
-const BOT: &str = "xoxb-of-this-test";
+pub const BOT: &str = "xoxb-of-this-test";
 const KEY: &str = "key-of-this-test";
 
 /// What was sent, and when.
-type Sent = (String, Value, HeaderMap, Instant);
+pub type Sent = (String, Value, HeaderMap, Instant);
 
 /// The test measures how long telling takes.
 #[allow(clippy::disallowed_methods)]
-fn now() -> Instant {
+pub fn now() -> Instant {
     Instant::now()
 }
 
 /// Slack, a webhook and Teams at one address.
 #[derive(Clone)]
-struct Channels {
-    address: SocketAddr,
+pub struct Channels {
+    pub address: SocketAddr,
     /// What Slack answers: 200, or a fault.
     status: Arc<AtomicU16>,
     refused: Arc<AtomicU32>,
@@ -43,7 +43,7 @@ struct Channels {
 }
 
 impl Channels {
-    async fn open(tasks: &mut JoinSet<()>) -> Self {
+    pub async fn open(tasks: &mut JoinSet<()>) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let channels = Self {
             address: listener.local_addr().unwrap(),
@@ -67,14 +67,14 @@ impl Channels {
         self.refused.load(Ordering::SeqCst)
     }
 
-    fn of(&self, method: &str) -> Vec<Sent> {
+    pub fn of(&self, method: &str) -> Vec<Sent> {
         let sent = self.sent.lock().unwrap();
         let of = sent.iter().filter(|(found, ..)| found == method);
         of.cloned().collect()
     }
 
     /// Messages of Slack's that are no replies.
-    fn posted(&self) -> Vec<Sent> {
+    pub fn posted(&self) -> Vec<Sent> {
         let mut all = self.of("chat.postMessage");
         all.retain(|(_, body, ..)| body["thread_ts"].is_null());
         all
@@ -130,7 +130,7 @@ async fn other(
     StatusCode::ACCEPTED
 }
 
-fn secret(name: &str, file: &str, text: &str) -> String {
+pub fn secret(name: &str, file: &str, text: &str) -> String {
     let path = process::file(name, file);
     std::fs::write(&path, format!("{text}\n")).unwrap();
     path.display().to_string()
@@ -152,7 +152,7 @@ fn daemon(world: &World, name: &str, channels: &Channels) -> Process {
 }
 
 /// The application `shop` whose new version gets its first share, and stays there.
-async fn in_a_run(world: &World) {
+pub async fn in_a_run(world: &World) {
     world.app("shop", 50, "3600s").await;
     let guarded = || world.guarded("shop");
     world.until("shop is guarded", SECOND * 60, guarded).await;
@@ -180,7 +180,7 @@ async fn ask(daemon: &Process, act: &str) {
     );
 }
 
-async fn until_says(world: &World, channels: &Channels, words: &str) -> Instant {
+pub async fn until_says(world: &World, channels: &Channels, words: &str) -> Instant {
     let says = || async {
         channels
             .says()

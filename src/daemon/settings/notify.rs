@@ -8,11 +8,8 @@ use crate::people::slack::Slack;
 use crate::people::teams::Teams;
 use crate::people::webhook::Webhook;
 
-/// Slack's Web API.
-const SLACK: &str = "https://slack.com/api";
-
-/// Reads `notify`.
-pub fn notify(reader: &mut Reader, root: &Section) -> Vec<Destination> {
+/// Reads `notify`; `buttons` says whether somebody takes what Slack's buttons send.
+pub fn notify(reader: &mut Reader, root: &Section, buttons: bool) -> Vec<Destination> {
     let mut names = BTreeSet::new();
     let mut all = Vec::new();
     for section in reader.sections(root, "notify") {
@@ -24,7 +21,7 @@ pub fn notify(reader: &mut Reader, root: &Section) -> Vec<Destination> {
             let found = format!("{name:?} a second time");
             reader.wrong(&section, "name", &found, "another name for each");
         }
-        let kind = kind(reader, &section);
+        let kind = kind(reader, &section, buttons);
         all.extend(
             name.zip(kind)
                 .map(|(name, kind)| Destination { name, kind }),
@@ -33,11 +30,11 @@ pub fn notify(reader: &mut Reader, root: &Section) -> Vec<Destination> {
     all
 }
 
-fn kind(reader: &mut Reader, section: &Section) -> Option<Kind> {
+fn kind(reader: &mut Reader, section: &Section, buttons: bool) -> Option<Kind> {
     let kinds = ["slack", "webhook", "teams"];
     let given: Vec<&str> = kinds.into_iter().filter(|kind| section.has(kind)).collect();
     match given.as_slice() {
-        ["slack"] => slack(reader, section),
+        ["slack"] => slack(reader, section, buttons),
         ["webhook"] => webhook(reader, section),
         ["teams"] => teams(reader, section),
         other => {
@@ -51,17 +48,18 @@ fn kind(reader: &mut Reader, section: &Section) -> Option<Kind> {
     }
 }
 
-fn slack(reader: &mut Reader, section: &Section) -> Option<Kind> {
+fn slack(reader: &mut Reader, section: &Section, buttons: bool) -> Option<Kind> {
     let section = reader.section(section, "slack");
     let channel = reader.required(&section, "channel", "a channel's id, or its name");
     let wanted = "a file with the bot's token";
     let token = reader.required(&section, "tokenFile", wanted);
     let api = reader.text(&section, "api");
-    let api = api.unwrap_or_else(|| SLACK.to_owned());
+    let api = api.unwrap_or_else(|| super::slack::API.to_owned());
     Some(Kind::Slack(Slack {
         api: reader.url(&section, "api", &api)?,
         channel: channel?,
         token_file: reader.folder.join(token?),
+        buttons,
     }))
 }
 

@@ -33,13 +33,13 @@ pub struct Call {
 pub fn post(slack: &Slack, message: &Message) -> Call {
     Call {
         method: "chat.postMessage",
-        body: shown(&slack.channel, message),
+        body: shown(&slack.channel, message, slack.buttons),
     }
 }
 
 /// Replaces what was said.
-pub fn update(at: &Place, message: &Message) -> Call {
-    let mut body = shown(&at.channel, message);
+pub fn update(slack: &Slack, at: &Place, message: &Message) -> Call {
+    let mut body = shown(&at.channel, message, slack.buttons);
     body["ts"] = json!(at.ts);
     Call {
         method: "chat.update",
@@ -47,11 +47,11 @@ pub fn update(at: &Place, message: &Message) -> Call {
     }
 }
 
-fn shown(channel: &str, message: &Message) -> Value {
+fn shown(channel: &str, message: &Message, buttons: bool) -> Value {
     json!({
         "channel": channel,
         "text": super::blocks::escaped(&message.headline()),
-        "blocks": super::blocks::blocks(message),
+        "blocks": super::blocks::blocks(message, buttons),
         "unfurl_links": false,
         "unfurl_media": false,
     })
@@ -127,6 +127,7 @@ mod tests {
             channel: "#deploys".to_owned(),
             token_file: "token".into(),
             api: "https://slack.com/api".to_owned(),
+            buttons: false,
         }
     }
 
@@ -138,7 +139,7 @@ mod tests {
         };
         let (first, then) = (
             post(&slack(), &message("Stepping")),
-            update(&at, &message("Held")),
+            update(&slack(), &at, &message("Held")),
         );
         assert_eq!(
             (first.method, &first.body["channel"]),

@@ -7,6 +7,7 @@
 
 use serde_json::{Value, json};
 
+use super::asked::{ACTION, Aim};
 use crate::people::message::{Finding, Message, Stage};
 
 /// What a text of a block may have at most, in characters: Slack takes 3000.
@@ -22,8 +23,8 @@ pub fn escaped(text: &str) -> String {
     safe.chars().take(TEXT).collect()
 }
 
-/// The message, with the commands for what a person can do.
-pub fn blocks(message: &Message) -> Vec<Value> {
+/// The message, with what a person can do now: as buttons, or as commands.
+pub fn blocks(message: &Message, buttons: bool) -> Vec<Value> {
     let mut all = vec![section(&format!(
         "{} *{}*\n{}",
         sign(message.stage),
@@ -45,7 +46,14 @@ pub fn blocks(message: &Message) -> Vec<Value> {
         )));
     }
     all.push(json!({"type": "context", "elements": [{"type": "mrkdwn", "text": cut(&context(message))}]}));
-    if !message.can.is_empty() {
+    if buttons && !message.can.is_empty() {
+        let buttons: Vec<Value> = message
+            .can
+            .iter()
+            .map(|can| button(message, can.act))
+            .collect();
+        all.push(json!({"type": "actions", "block_id": "sluice", "elements": buttons}));
+    } else if !message.can.is_empty() {
         let commands: Vec<String> = message
             .can
             .iter()
@@ -55,6 +63,58 @@ pub fn blocks(message: &Message) -> Vec<Value> {
         all.push(json!({"type": "context", "elements": [{"type": "mrkdwn", "text": text}]}));
     }
     all
+}
+
+/// An act as a button that is asked back. Its value names the revision, so that it cannot hit another one.
+fn button(message: &Message, act: &str) -> Value {
+    let (name, about) = named(act, message.stage);
+    let aim = Aim {
+        environment: message.environment.clone(),
+        namespace: message.namespace.clone(),
+        name: message.name.clone(),
+        revision: message.revision.hash.clone(),
+    };
+    let plain = |text: &str, most: usize| {
+        let text: String = text.chars().take(most).collect();
+        json!({"type": "plain_text", "text": text})
+    };
+    let asked = format!("{about} {}: {}.", message.subject(), message.version());
+    let mut button = json!({
+        "type": "button", "action_id": format!("{ACTION}{act}"), "text": plain(name, 75), "value": json!(aim).to_string(),
+        "confirm": {
+            "title": plain(&format!("{name}?"), 100), "text": plain(&asked, 300),
+            "confirm": plain(name, 30), "deny": plain("Not now", 30),
+        },
+    });
+    let style = match act {
+        "approve" => Some("primary"),
+        "rollback" => Some("danger"),
+        _ => None,
+    };
+    if let Some(style) = style {
+        button["style"] = json!(style);
+        button["confirm"]["style"] = json!(style);
+    }
+    button
+}
+
+/// An act's name, and what it does.
+fn named(act: &str, stage: Stage) -> (&'static str, &'static str) {
+    match act {
+        "approve" => ("Approve", "Lets the step pass that waits for a person."),
+        "promote" if stage == Stage::Baking => ("End the watch", "Ends the watch now."),
+        "promote" => (
+            "Promote",
+            "Brings the revision through now, whatever the evidence says.",
+        ),
+        "hold" => ("Hold", "Keeps the weight until somebody resumes the run."),
+        "resume" => ("Resume", "Lets the run go on."),
+        "retry" => ("Retry", "Tries the revision again that failed."),
+        _ => (
+            "Roll back",
+            "Ends the run: weight 0, the canary is removed, the template is put back.",
+        ),
+    }
 }
 
 fn sign(stage: Stage) -> &'static str {
@@ -125,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_message_has_the_numbers() {
-        let blocks = blocks(&message("Suspect"));
+        let blocks = blocks(&message("Suspect"), false);
         let numbers = blocks[1]["text"]["text"].as_str().unwrap();
         assert_eq!(
             numbers,
@@ -135,7 +195,7 @@ mod tests {
 
     #[test]
     fn what_a_person_can_do_is_named() {
-        let blocks = blocks(&message("AwaitingApproval"));
+        let blocks = blocks(&message("AwaitingApproval"), false);
         let text = blocks.last().unwrap()["elements"][0]["text"]
             .as_str()
             .unwrap();
@@ -146,10 +206,44 @@ mod tests {
     }
 
     #[test]
+    fn what_is_possible_now_has_a_button_that_is_asked_back() {
+        let names = |phase: &str| {
+            let blocks = blocks(&message(phase), true);
+            let all = blocks.last().unwrap()["elements"]
+                .as_array()
+                .unwrap()
+                .clone();
+            let named = all.iter().map(|button| {
+                assert_eq!(button["confirm"]["confirm"], button["text"]);
+                assert!(button["value"].as_str().unwrap().len() < 2000);
+                button["text"]["text"].as_str().unwrap().to_owned()
+            });
+            named.collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(names("Stepping"), "Promote, Hold, Roll back");
+        assert_eq!(
+            names("AwaitingApproval"),
+            "Approve, Promote, Hold, Roll back"
+        );
+        assert_eq!(names("Held"), "Resume, Promote, Roll back");
+        assert_eq!(names("Baking"), "End the watch, Roll back");
+        let ends = blocks(&message("RollingBack"), true);
+        assert!(ends.iter().all(|block| block["type"] != "actions"));
+        let blocks = blocks(&message("Stepping"), true);
+        let last = &blocks.last().unwrap()["elements"][2];
+        assert_eq!(last["action_id"], "sluice-rollback");
+        let aim = r#"{"e":"production","h":"91bc03aa17","n":"shop","r":"backend"}"#;
+        assert_eq!(
+            (&last["value"], &last["style"]),
+            (&json!(aim), &json!("danger"))
+        );
+    }
+
+    #[test]
     fn nothing_from_elsewhere_is_markup_or_too_long() {
         let mut told = message("Held");
         told.why = "<!channel> & ".repeat(1000);
-        let blocks = blocks(&told);
+        let blocks = blocks(&told, true);
         let text = blocks[0]["text"]["text"].as_str().unwrap();
         assert!(!text.contains("<!") && text.chars().count() <= 3000);
     }

@@ -1,10 +1,12 @@
-//! Slack: what is said there.
+//! Slack: what is said there, and what people ask from there.
 //!
 //! The pure half: requests and answers as Slack documents them. Not here: who sends them
-//! (`people::sender`), and anything that is asked from Slack.
+//! (`people::sender`), who may ask (`daemon::slack`).
 
 pub mod api;
+pub mod asked;
 pub mod blocks;
+pub mod signed;
 
 use std::path::PathBuf;
 
@@ -17,4 +19,6 @@ pub struct Slack {
     pub token_file: PathBuf,
     /// The Web API's base.
     pub api: String,
+    /// Whether messages have buttons: there is somebody who takes what they send.
+    pub buttons: bool,
 }

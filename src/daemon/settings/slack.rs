@@ -1,0 +1,84 @@
+//! The settings of what people may ask in Slack.
+//!
+//! Not here: where Slack's messages go (`notify`), whose messages have buttons where this is given.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::reader::{Reader, Section};
+
+/// Slack's Web API.
+pub const API: &str = "https://slack.com/api";
+
+/// The app whose buttons and command are taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlackApp {
+    /// A file with the key of Slack's signatures, read again each time; `None`: nothing is taken over HTTP.
+    pub signing_secret_file: Option<PathBuf>,
+    /// The Web API's base; answers go there or to Slack's own hooks.
+    pub api: String,
+    /// Who people are in the cluster, by their id in Slack.
+    pub users: BTreeMap<String, Person>,
+}
+
+/// Who somebody is in the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// The user's name there.
+    pub user: String,
+    /// The groups there.
+    pub groups: Vec<String>,
+}
+
+impl Person {
+    /// The groups with the one that everybody is in who is known.
+    pub fn all_groups(&self) -> Vec<String> {
+        let everybody = "system:authenticated".to_owned();
+        self.groups.iter().cloned().chain([everybody]).collect()
+    }
+}
+
+/// Reads `slack`.
+pub fn slack(reader: &mut Reader, root: &Section) -> Option<SlackApp> {
+    let section = reader.section(root, "slack");
+    if !section.given() {
+        return None;
+    }
+    let signing = reader.path(&section, "signingSecretFile");
+    if signing.is_none() {
+        let wanted = "a file with the app's signing secret";
+        reader.required(&section, "signingSecretFile", wanted);
+    }
+    let api = reader.text(&section, "api");
+    let api = api.unwrap_or_else(|| API.to_owned());
+    let api = reader.url(&section, "api", &api)?;
+    Some(SlackApp {
+        signing_secret_file: signing,
+        api,
+        users: users(reader, &section),
+    })
+}
+
+fn users(reader: &mut Reader, section: &Section) -> BTreeMap<String, Person> {
+    let mut all = BTreeMap::new();
+    for section in reader.sections(section, "users") {
+        let id = reader.required(&section, "id", "a person's id in Slack, e.g. U0123456789");
+        let groups = reader.texts(&section, "groups");
+        let user = reader.text(&section, "user");
+        if user.is_none() && groups.is_empty() {
+            let wanted = "the person's name in the cluster, or groups";
+            reader.wrong(&section, "user", "nothing", wanted);
+        }
+        let Some(id) = id else { continue };
+        let person = Person {
+            user: user.unwrap_or_else(|| format!("slack:{id}")),
+            groups,
+        };
+        if all.contains_key(&id) {
+            let found = format!("{id:?} a second time");
+            reader.wrong(&section, "id", &found, "each person once");
+        }
+        all.insert(id, person);
+    }
+    all
+}

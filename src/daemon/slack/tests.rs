@@ -1,0 +1,337 @@
+//! The door and its clerk: what is let in, and what is answered to whom. The API server is a stand-in that lets
+//! Alice patch in the namespace `shop`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Request as Sent;
+use hmac::{Hmac, KeyInit, Mac};
+use http_body_util::BodyExt;
+use kube::Client;
+use kube::client::Body as KubeBody;
+use serde_json::{Value, json};
+use sha2::Sha256;
+use tower::ServiceExt;
+
+use super::*;
+use crate::daemon::acts::Acts;
+use crate::daemon::settings::{Access, Settings};
+use crate::kubernetes::crd::Rollout;
+
+const KEY: &str = "signing-secret";
+
+fn app(folder: &std::path::Path, api: &str) -> SlackApp {
+    let file = folder.join("key");
+    std::fs::write(&file, KEY).unwrap();
+    let text = format!(
+        "evidence: {{prometheus: {{url: 'http://x'}}}}\nslack:\n  signingSecretFile: {}\n  api: {api}\n  users:\n  \
+         - {{id: U1, user: alice, groups: [dev]}}\n  - {{id: U2, user: bob}}\n",
+        file.display()
+    );
+    let settings = Settings::parse(&text, std::path::Path::new("sluice.yaml"), &[]);
+    settings.unwrap().slack.unwrap()
+}
+
+fn signed(key: &str, time: &str, body: &str) -> String {
+    let mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).unwrap();
+    let mac = mac.chain_update(format!("v0:{time}:{body}")).finalize();
+    let mut text = "v0=".to_owned();
+    for byte in mac.into_bytes() {
+        write!(text, "{byte:02x}").unwrap();
+    }
+    text
+}
+
+async fn send(desk: &Desk, headers: &[(&str, &str)], body: &str) -> u16 {
+    let mut request = Sent::builder().method("POST").uri("/slack");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Body::from(body.to_owned())).unwrap();
+    desk.router()
+        .oneshot(request)
+        .await
+        .unwrap()
+        .status()
+        .as_u16()
+}
+
+#[tokio::test]
+async fn only_what_slack_has_signed_now_and_once_comes_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::machine();
+    let (desk, mut jobs) = Desk::open(app(folder.path(), "http://127.0.0.1:1/api"), clock);
+    let body = "command=%2Fsluice&text=hold+shop%2Fbackend&user_id=U1&response_url=x";
+    let now = clock.now().as_second();
+    let (time, old) = (now.to_string(), (now - 400).to_string());
+    let right = signed(KEY, &time, body);
+    let forged = [
+        (signed("other", &time, body), time.as_str(), body),
+        (signed(KEY, &time, "text=hold"), &time, body),
+        (signed(KEY, &old, body), &old, body),
+        (right.clone(), &old, body),
+        (right.replace("v0=", "v1="), &time, body),
+        (String::new(), &time, body),
+        (right.clone(), "", body),
+    ];
+    for (signature, time, body) in &forged {
+        let headers = [
+            (signed::SIGNATURE, signature.as_str()),
+            (signed::TIME, time),
+        ];
+        assert_eq!(send(&desk, &headers, body).await, 401, "{headers:?}");
+    }
+    assert_eq!(send(&desk, &[], body).await, 401);
+    let long = "a".repeat(BYTES + 1);
+    let sealed = signed(KEY, &time, &long);
+    let headers = [(signed::SIGNATURE, sealed.as_str()), (signed::TIME, &time)];
+    assert_eq!(send(&desk, &headers, &long).await, 413);
+    assert!(jobs.try_recv().is_err());
+
+    let headers = [(signed::SIGNATURE, right.as_str()), (signed::TIME, &time)];
+    assert_eq!(send(&desk, &headers, body).await, 200);
+    assert_eq!(send(&desk, &headers, body).await, 401, "once only");
+    let job = jobs.try_recv().unwrap();
+    assert_eq!(job.asked.person, "U1");
+    assert!(jobs.try_recv().is_err());
+    let strange = signed(KEY, &time, "text=hold");
+    let headers = [(signed::SIGNATURE, strange.as_str()), (signed::TIME, &time)];
+    assert_eq!(send(&desk, &headers, "text=hold").await, 400);
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_soon_is_not_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::machine();
+    let (desk, _jobs) = Desk::open(app(folder.path(), "http://127.0.0.1:1/api"), clock);
+    let time = clock.now().as_second().to_string();
+    let mut answers = BTreeMap::new();
+    for number in 0..WAITING + 3 {
+        let body = format!("command=%2Fsluice&text=help&user_id=U{number}");
+        let signature = signed(KEY, &time, &body);
+        let headers = [
+            (signed::SIGNATURE, signature.as_str()),
+            (signed::TIME, &time),
+        ];
+        *answers
+            .entry(send(&desk, &headers, &body).await)
+            .or_insert(0) += 1;
+    }
+    assert_eq!(answers, BTreeMap::from([(200, WAITING), (503, 3)]));
+}
+
+/// What was stored, and what Slack was answered.
+type Notes = Arc<Mutex<Vec<Value>>>;
+
+/// Answers as the API server would, and answers each request that is stored.
+fn server(rollout: &Arc<Mutex<Rollout>>, stored: &Notes) -> Client {
+    let (rollout, stored) = (Arc::clone(rollout), Arc::clone(stored));
+    let service = tower::service_fn(move |request: Sent<KubeBody>| {
+        let (rollout, stored) = (Arc::clone(&rollout), Arc::clone(&stored));
+        async move {
+            let path = request.uri().path().to_owned();
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            let mut body: Value = serde_json::from_slice(&body).unwrap();
+            if path.ends_with("/subjectaccessreviews") {
+                let spec = &body["spec"];
+                let groups = spec["groups"].as_array().unwrap();
+                let dev = groups.contains(&json!("dev"))
+                    && groups.contains(&json!("system:authenticated"));
+                let allowed = spec["user"] == "alice"
+                    && dev
+                    && spec["resourceAttributes"]["namespace"] == "shop";
+                body["status"] = json!({"allowed": allowed});
+            } else {
+                let annotations = body["metadata"]["annotations"].clone();
+                let id = annotations
+                    .as_object()
+                    .unwrap()
+                    .keys()
+                    .next()
+                    .unwrap()
+                    .clone();
+                stored.lock().unwrap().push(annotations);
+                let answer = json!({
+                    "id": id.strip_prefix("request.sluice.dev/").unwrap(),
+                    "act": "hold", "done": true, "message": "held at 5%", "at": "2026-01-01T00:00:00Z",
+                });
+                let mut rollout = rollout.lock().unwrap();
+                let status = rollout.status.get_or_insert_default();
+                status.answers.push(serde_json::from_value(answer).unwrap());
+                body = json!({"apiVersion": "sluice.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "backend"}});
+            }
+            let answer = axum::http::Response::new(KubeBody::from(body.to_string().into_bytes()));
+            Ok::<_, std::convert::Infallible>(answer)
+        }
+    });
+    Client::new(service, "default")
+}
+
+/// A daemon's desk, whose clerk answers a Slack of the test.
+struct Office {
+    desk: Desk,
+    stored: Notes,
+    answers: mpsc::UnboundedReceiver<Value>,
+    reply: String,
+    _tasks: tokio::task::JoinSet<()>,
+    _folder: tempfile::TempDir,
+}
+
+async fn office() -> Office {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let slack = format!("http://{}", listener.local_addr().unwrap());
+    let (noted, answers) = mpsc::unbounded_channel();
+    let take = move |axum::Json(answer): axum::Json<Value>| async move {
+        noted.send(answer).unwrap();
+        "ok"
+    };
+    let routes = Router::new().route("/reply", post(take));
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(async move { axum::serve(listener, routes).await.unwrap() });
+
+    let rollout = json!({
+        "apiVersion": "sluice.dev/v1alpha1", "kind": "Rollout",
+        "metadata": {"name": "backend", "namespace": "shop", "uid": "u"},
+        "spec": {"target": {"kind": "Deployment", "name": "backend"}},
+        "status": {"revision": "91bc03aa17", "phase": "Stepping", "message": "<!channel> is tried at 5%"},
+    });
+    let rollout: Rollout = serde_json::from_value(rollout).unwrap();
+    let rollout = Arc::new(Mutex::new(rollout));
+    let stored = Notes::default();
+    let clock = Clock::machine();
+    let acts = Acts::new(Access::default(), "production", clock);
+    let known = Arc::clone(&rollout);
+    let find = move |namespace: &str, name: &str| {
+        let found = (namespace, name) == ("shop", "backend");
+        found.then(|| Arc::new(known.lock().unwrap().clone()))
+    };
+    acts.begin(find, server(&rollout, &stored));
+    let text = "environment: production\nevidence: {prometheus: {url: 'http://x'}}";
+    let mut settings = Settings::parse(text, std::path::Path::new("sluice.yaml"), &[]).unwrap();
+    settings.slack = Some(app(folder.path(), &format!("{slack}/api")));
+    let (desk, clerk) = Clerk::employ(&settings, clock, &acts).unwrap().unwrap();
+    let all = Arc::new(move || vec![Arc::new(rollout.lock().unwrap().clone())]);
+    tasks.spawn(clerk.keep_up(all));
+    Office {
+        desk,
+        stored,
+        answers,
+        reply: format!("{slack}/reply"),
+        _tasks: tasks,
+        _folder: folder,
+    }
+}
+
+impl Office {
+    /// Sends it signed; what is answered to the person.
+    async fn ask(&mut self, pairs: &[(&str, &str)]) -> String {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        let body = form.extend_pairs(pairs).finish();
+        let time = Clock::machine().now().as_second().to_string();
+        let signature = signed(KEY, &time, &body);
+        let headers = [
+            (signed::SIGNATURE, signature.as_str()),
+            (signed::TIME, &time),
+        ];
+        assert_eq!(send(&self.desk, &headers, &body).await, 200);
+        let answer = tokio::time::timeout(Duration::from_secs(30), self.answers.recv());
+        let answer = answer.await.unwrap().unwrap();
+        assert_eq!(answer["response_type"], "ephemeral");
+        assert_eq!(answer["replace_original"], false);
+        answer["text"].as_str().unwrap().to_owned()
+    }
+
+    async fn says(&mut self, person: &str, text: &str) -> String {
+        let reply = self.reply.clone();
+        self.ask(&[
+            ("command", "/sluice"),
+            ("text", text),
+            ("user_id", person),
+            ("response_url", &reply),
+        ])
+        .await
+    }
+
+    async fn presses(&mut self, person: &str, environment: &str) -> String {
+        let value = json!({"e": environment, "n": "shop", "r": "backend", "h": "77aa"}).to_string();
+        let payload = json!({
+            "type": "block_actions", "user": {"id": person}, "response_url": self.reply,
+            "actions": [{"type": "button", "action_id": "sluice-hold", "value": value}],
+        });
+        let payload = payload.to_string();
+        self.ask(&[("payload", &payload)]).await
+    }
+
+    fn stored(&self) -> Vec<String> {
+        let stored = self.stored.lock().unwrap();
+        let values = stored.iter().flat_map(|a| a.as_object().unwrap().values());
+        values.map(|v| v.as_str().unwrap().to_owned()).collect()
+    }
+}
+
+#[tokio::test]
+async fn who_may_patch_the_rollout_may_act_from_slack_and_is_named() {
+    let mut office = office().await;
+    let answer = office.presses("U1", "production").await;
+    assert_eq!(answer, "hold shop/backend: held at 5%");
+    let answer = office.says("U1", "hold shop/backend").await;
+    assert_eq!(answer, "hold shop/backend: held at 5%");
+    assert_eq!(
+        office.stored(),
+        [
+            r#"hold 77aa {"by":"alice"}"#,
+            r#"hold 91bc03aa17 {"by":"alice"}"#
+        ]
+    );
+}
+
+#[tokio::test]
+async fn others_are_told_why_nothing_was_done() {
+    let mut office = office().await;
+    let cases = [
+        (
+            "U2",
+            "hold shop/backend",
+            "bob may not patch the Rollout shop/backend",
+        ),
+        (
+            "U1",
+            "hold pay/backend",
+            "alice may not patch the Rollout pay/backend",
+        ),
+        (
+            "U1",
+            "hold shop/other",
+            "no Rollout shop/other is known here",
+        ),
+        ("U1", "explode shop/backend", "is not understood"),
+        (
+            "U2",
+            "status shop/backend",
+            "bob may not get the Rollout shop/backend",
+        ),
+        ("U2", "status", "There is no Rollout that you may list"),
+        ("U9", "status", "`- {id: U9, user: NAME}`"),
+    ];
+    for (person, text, wanted) in cases {
+        let answer = office.says(person, text).await;
+        assert!(answer.contains(wanted), "{text}: {answer}");
+    }
+    let answer = office.presses("U9", "production").await;
+    assert!(answer.contains("`slack.users`"), "{answer}");
+    let answer = office.presses("U1", "staging").await;
+    assert!(answer.contains("an app of its own"), "{answer}");
+    assert_eq!(office.stored(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn status_and_help_are_answered() {
+    let mut office = office().await;
+    let one = "*shop/backend* Stepping: &lt;!channel&gt; is tried at 5%";
+    assert_eq!(office.says("U1", "status shop/backend").await, one);
+    assert_eq!(office.says("U1", "status").await, one);
+    assert!(office.says("U1", "").await.contains("/sluice status"));
+}
