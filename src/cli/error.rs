@@ -114,6 +114,8 @@ impl Error {
                 | daemon::Error::Smoke(_)
                 | daemon::Error::SigningKey { .. }
                 | daemon::Error::Signer(_)
+                | daemon::Error::Login(_)
+                | daemon::Error::Traces(_)
                 | daemon::Error::Notify(_) => 2,
             },
             Self::Usage(_) | Self::Settings(_) | Self::Log(_) | Self::Kubeconfig(_) => 2,

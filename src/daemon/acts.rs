@@ -5,13 +5,14 @@
 //! of the settings' file, or the API server is asked whose it is and whether that user may patch
 //! the Rollout: the same right that the command line needs. What is allowed becomes the same
 //! annotation that the command line writes, with the user's name, and the daemon that leads
-//! answers it.
+//! answers it. Users whom an identity provider (`door`) or a proxy names are asked about in the same way.
 //!
 //! Guarantees: nothing is read of a Rollout before the right is shown; a cookie alone does nothing:
 //! forms are taken from our own pages only, and repeat the session's secret; tokens are in no log.
 //!
 //! Not here: sessions and pages (`web`), what an act does (`rollout::decide`).
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -21,12 +22,8 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
-use k8s_openapi::api::authorization::v1::{
-    ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
-};
-use kube::api::PostParams;
-use kube::{Api, Client};
+use k8s_openapi::api::authentication::v1::UserInfo;
+use kube::Client;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
@@ -37,10 +34,16 @@ use crate::causes;
 use crate::clock::Clock;
 use crate::kubernetes::ask::{self, Act};
 use crate::kubernetes::crd::{Answer, Rollout};
-use crate::people::bearer;
+use crate::people::oidc::{self, Provider};
+use crate::people::proxy::{Introduced, Proxy};
+use crate::people::{bearer, person::Person};
 use crate::rollout::observation::Request;
-use crate::web::acts::{Page, answered, login};
-use crate::web::session::{Session, Sessions, is_ours};
+use crate::web::acts::{Page, Ways, answered, login, passed};
+use crate::web::login::Logins;
+use crate::web::session::{LASTS, Lasts, Peer, Proof, Session, Sessions, is_ours};
+
+mod door;
+mod review;
 
 /// The field manager of what is asked.
 const MANAGER: &str = "sluice-page";
@@ -67,6 +70,10 @@ struct Inner {
     environment: String,
     clock: Clock,
     sessions: Sessions,
+    provider: Option<Provider>,
+    logins: Logins,
+    /// Whether the page is reached over TLS, as the settings say.
+    secure: bool,
     reviews: Semaphore,
     live: OnceLock<Live>,
 }
@@ -112,6 +119,8 @@ pub(super) enum Denial {
     NoAct(String),
     #[error("the body is not understood: {0}")]
     Body(String),
+    #[error("nobody was signed in: {0}")]
+    Login(String),
     #[error("{0}")]
     Away(String),
 }
@@ -120,7 +129,7 @@ impl Denial {
     fn status(&self) -> StatusCode {
         match self {
             Self::Stranger => StatusCode::UNAUTHORIZED,
-            Self::Forbidden { .. } | Self::Foreign => StatusCode::FORBIDDEN,
+            Self::Forbidden { .. } | Self::Foreign | Self::Login(_) => StatusCode::FORBIDDEN,
             Self::NoRollout(_) | Self::NoAct(_) => StatusCode::NOT_FOUND,
             Self::Body(_) => StatusCode::BAD_REQUEST,
             Self::Away(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -157,15 +166,30 @@ struct Back {
 type Place = Path<(String, String, String)>;
 
 impl Acts {
-    pub fn new(access: Access, environment: &str, clock: Clock) -> Self {
-        Self(Arc::new(Inner {
+    /// The acts of these settings; `page_url` is where browsers reach the page. Fails where the identity
+    /// provider's authorities cannot be read.
+    pub fn new(
+        access: Access,
+        environment: &str,
+        page_url: Option<&str>,
+        clock: Clock,
+    ) -> Result<Self, oidc::Error> {
+        let page_url = page_url.unwrap_or_default();
+        let back = format!("{page_url}/login/callback");
+        let oidc = access.oidc.clone();
+        let provider = oidc.map(|oidc| Provider::new(oidc, back)).transpose()?;
+        let sessions = access.proxy.clone().map(introduced_by);
+        Ok(Self(Arc::new(Inner {
             access,
             environment: environment.to_owned(),
             clock,
-            sessions: Sessions::default(),
+            sessions: sessions.unwrap_or_default(),
+            provider,
+            logins: Logins::default(),
+            secure: page_url.starts_with("https://"),
             reviews: Semaphore::new(REVIEWS),
             live: OnceLock::new(),
-        }))
+        })))
     }
 
     /// From now on something can be asked; `find` looks a Rollout up.
@@ -194,6 +218,8 @@ impl Acts {
             .route("/api/rollouts/{namespace}/{name}/{act}", post(by_program))
             .route("/rollouts/{namespace}/{name}/{act}", post(by_form))
             .route("/login", get(show_login).post(sign_in))
+            .route("/login/provider", get(door::open))
+            .route("/login/callback", get(door::back))
             .route("/logout", post(sign_out))
             .with_state(self.clone())
     }
@@ -223,85 +249,26 @@ impl Acts {
         self.review(text).await
     }
 
-    async fn review(&self, token: &str) -> Result<Asker, Denial> {
-        let review = TokenReview {
-            spec: TokenReviewSpec {
-                token: token.to_owned(),
-                ..TokenReviewSpec::default()
-            },
-            ..TokenReview::default()
-        };
-        let reviewed = self.create("whose token this is", &review).await?;
-        let status = reviewed.status.unwrap_or_default();
-        let user = status.user.filter(|user| {
-            let name = user.username.as_deref().unwrap_or_default();
-            !name.is_empty() && name != "system:anonymous"
-        });
-        match user {
-            Some(user) if status.authenticated == Some(true) => Ok(Asker::User(Box::new(user))),
-            _ => Err(Denial::Stranger),
-        }
-    }
-
-    /// Whether the user has this verb on the Rollout; without a name, on all of the namespace.
-    pub(super) async fn may(
-        &self,
-        asker: &Asker,
-        verb: &'static str,
-        namespace: &str,
-        name: &str,
-    ) -> Result<(), Denial> {
-        let Asker::User(user) = asker else {
-            return Ok(());
-        };
-        let review = SubjectAccessReview {
-            spec: access_review(user, verb, namespace, name),
-            ..SubjectAccessReview::default()
-        };
-        let reviewed = self.create("what people may do", &review).await?;
-        if reviewed.status.is_some_and(|status| status.allowed) {
-            return Ok(());
-        }
-        Err(Denial::Forbidden {
-            who: asker.name(),
-            verb,
-            rollout: format!("{namespace}/{name}"),
-        })
-    }
-
-    async fn create<K>(&self, what: &str, review: &K) -> Result<K, Denial>
-    where
-        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::ClusterResourceScope>
-            + serde::Serialize
-            + serde::de::DeserializeOwned
-            + Clone
-            + std::fmt::Debug,
-    {
-        let reviews: Api<K> = Api::all(self.live()?.client.clone());
-        let (parameters, away) = (PostParams::default(), |why: String| {
-            Denial::Away(format!("the API server does not say {what}: {why}"))
-        });
-        let asked = async {
-            let permit = self.0.reviews.acquire().await;
-            let reviewed = reviews.create(&parameters, review).await;
-            drop(permit);
-            reviewed
-        };
-        match tokio::time::timeout(DEADLINE, asked).await {
-            Ok(Ok(reviewed)) => Ok(reviewed),
-            Ok(Err(error)) => Err(away(causes::told(&error))),
-            Err(_) => Err(away("no answer in time".to_owned())),
+    /// Who shows this.
+    async fn shown(&self, proof: &Proof) -> Result<Asker, Denial> {
+        match proof {
+            Proof::Token(token) => self.who(token).await,
+            Proof::Person { name, groups } => Ok(Asker::User(Box::new(UserInfo {
+                username: Some(name.clone()),
+                groups: Some(groups.clone()),
+                ..UserInfo::default()
+            }))),
         }
     }
 
     /// Asks, and waits for the answer.
     async fn act(
         &self,
-        token: &SecretString,
+        proof: &Proof,
         (namespace, name, act): (&str, &str, &str),
         revision: Option<String>,
     ) -> Result<Answer, Denial> {
-        let asker = self.who(token).await?;
+        let asker = self.shown(proof).await?;
         let request = Request {
             id: String::new(),
             act: act.to_owned(),
@@ -394,35 +361,57 @@ impl Acts {
         (status, Html(page.html(main).into_string())).into_response()
     }
 
+    fn ways(&self) -> Ways {
+        let access = &self.0.access;
+        Ways {
+            token: access.token_review || access.token_file.is_some(),
+            provider: access.oidc.is_some(),
+        }
+    }
+
+    /// What a program shows: its token, or that a proxy introduces it. Of a browser that was introduced
+    /// only our own pages count: any page could send it here.
+    fn program(&self, headers: &HeaderMap, peer: Peer) -> Result<Proof, Denial> {
+        if headers.contains_key(header::AUTHORIZATION) {
+            return token(headers).map(Proof::Token);
+        }
+        let browser =
+            headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site");
+        let session = self
+            .0
+            .sessions
+            .introduced(headers, peer, self.0.clock.now());
+        let session = session.ok_or(Denial::Stranger)?;
+        if browser && !is_ours(headers) {
+            return Err(Denial::Foreign);
+        }
+        Ok(session.proof)
+    }
+
     /// The session of a form that one of our own pages sent.
-    fn session(&self, headers: &HeaderMap, form: &str) -> Result<Session, Denial> {
-        let session = self.0.sessions.of(headers, self.0.clock.now());
+    fn session(&self, headers: &HeaderMap, peer: Peer, form: &str) -> Result<Session, Denial> {
+        let session = self.0.sessions.of(headers, peer, self.0.clock.now());
         let own = session.filter(|session| is_ours(headers) && session.is_own(form));
         own.ok_or(Denial::Foreign)
     }
 }
 
-fn access_review(
-    user: &UserInfo,
-    verb: &str,
-    namespace: &str,
-    name: &str,
-) -> SubjectAccessReviewSpec {
-    SubjectAccessReviewSpec {
-        user: user.username.clone(),
-        uid: user.uid.clone(),
-        groups: user.groups.clone(),
-        extra: user.extra.clone(),
-        resource_attributes: Some(ResourceAttributes {
-            group: Some("sluice.dev".to_owned()),
-            resource: Some("rollouts".to_owned()),
-            verb: Some(verb.to_owned()),
-            namespace: Some(namespace.to_owned()),
-            name: (!name.is_empty()).then(|| name.to_owned()),
-            ..ResourceAttributes::default()
-        }),
-        ..SubjectAccessReviewSpec::default()
-    }
+/// Whoever one of these proxies names. That another one tries is told once.
+fn introduced_by(proxy: Proxy) -> Sessions {
+    let told = AtomicBool::new(false);
+    Sessions::with(
+        move |headers, peer| match proxy.introduces(headers, peer.0) {
+            Introduced::Person(Person { name, groups }) => Some(Proof::Person { name, groups }),
+            Introduced::Nobody => None,
+            Introduced::Unlisted => {
+                if !told.swap(true, Ordering::Relaxed) {
+                    let header = proxy.user_header.as_str();
+                    tracing::warn!(header, from = ?peer.0, "somebody is named by an address that is not in access.proxy.from; it is ignored, and not told again");
+                }
+                None
+            }
+        },
+    )
 }
 
 /// The token of `Authorization: Bearer TOKEN`.
@@ -439,18 +428,19 @@ fn token(headers: &HeaderMap) -> Result<SecretString, Denial> {
 async fn by_program(
     State(acts): State<Acts>,
     Path((namespace, name, act)): Place,
+    peer: Peer,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     let done = async {
-        let token = token(&headers)?;
+        let proof = acts.program(&headers, peer)?;
         let body: Body = match body.trim_ascii() {
             [] => Body::default(),
             body => {
                 serde_json::from_slice(body).map_err(|error| Denial::Body(error.to_string()))?
             }
         };
-        acts.act(&token, (&namespace, &name, &act), body.revision)
+        acts.act(&proof, (&namespace, &name, &act), body.revision)
             .await
     };
     match done.await {
@@ -466,12 +456,13 @@ async fn by_program(
 async fn by_form(
     State(acts): State<Acts>,
     Path((namespace, name, act)): Place,
+    peer: Peer,
     headers: HeaderMap,
     Form(filled): Form<Filled>,
 ) -> Response {
     let done = async {
-        let session = acts.session(&headers, &filled.form)?;
-        acts.act(&session.token, (&namespace, &name, &act), filled.revision)
+        let session = acts.session(&headers, peer, &filled.form)?;
+        acts.act(&session.proof, (&namespace, &name, &act), filled.revision)
             .await
     };
     let back = local(&format!("/rollouts/{namespace}/{name}"));
@@ -493,7 +484,7 @@ async fn by_form(
 }
 
 async fn show_login(State(acts): State<Acts>, Query(asked): Query<Back>) -> Response {
-    let main = login(&local(&asked.back), None);
+    let main = login(&local(&asked.back), acts.ways(), None);
     acts.page(StatusCode::OK, "Sign in", &main)
 }
 
@@ -510,16 +501,18 @@ async fn sign_in(
         Err(Denial::Foreign)
     };
     let begun = who.and_then(|who| {
-        let begun = acts
-            .0
-            .sessions
-            .begin(&who.name(), token, acts.0.clock.now());
+        let lasts = Lasts {
+            time: LASTS,
+            secure: acts.0.secure,
+        };
+        let sessions = &acts.0.sessions;
+        let begun = sessions.begin(&who.name(), Proof::Token(token), lasts, acts.0.clock.now());
         begun.ok_or_else(|| Denial::Away("no session can be begun".to_owned()))
     });
     match begun {
         Ok(cookie) => ([(header::SET_COOKIE, cookie)], Redirect::to(&back)).into_response(),
         Err(denial) => {
-            let main = login(&back, Some(&denial.to_string()));
+            let main = login(&back, acts.ways(), Some(&denial.to_string()));
             acts.page(denial.status(), "Sign in", &main)
         }
     }
@@ -527,14 +520,21 @@ async fn sign_in(
 
 async fn sign_out(
     State(acts): State<Acts>,
+    peer: Peer,
     headers: HeaderMap,
     Form(filled): Form<Filled>,
 ) -> Response {
-    if let Err(denial) = acts.session(&headers, &filled.form) {
+    if let Err(denial) = acts.session(&headers, peer, &filled.form) {
         return (denial.status(), denial.to_string()).into_response();
     }
-    let cookie = acts.0.sessions.end(&headers);
-    ([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response()
+    let cookie = [(header::SET_COOKIE, acts.0.sessions.end(&headers))];
+    match acts.0.provider.as_ref().and_then(Provider::exit) {
+        Some(there) => {
+            let main = passed("/", "Signed out here", Some(&there));
+            (cookie, acts.page(StatusCode::OK, "Signed out", &main)).into_response()
+        }
+        None => (cookie, Redirect::to("/")).into_response(),
+    }
 }
 
 /// A path of ours: nobody is led elsewhere, and nothing gets into a header.

@@ -26,6 +26,8 @@ use crate::kubernetes::client;
 use crate::kubernetes::crd::ACCOUNT;
 use crate::prometheus::{self, Prometheus, Scrape, Source, Targets};
 use crate::rollout::rule::Problem;
+use crate::telemetry::otlp::Exporter;
+use crate::telemetry::{Metrics, Traces};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// An idle connection ends after it as well: not at the moment the drain ends (5 s), since the write that
@@ -86,6 +88,10 @@ pub enum Error {
     },
     #[error("git.signingKeyFile")]
     Signer(#[source] crate::git::Error),
+    #[error("making the client that sends spans")]
+    Traces(#[source] reqwest::Error),
+    #[error("access.oidc")]
+    Login(#[from] crate::people::oidc::Error),
     #[error("a task of the daemon ended early")]
     TaskEnded,
 }
@@ -120,6 +126,27 @@ pub async fn clients(settings: &Settings) -> Result<Clients, Error> {
         writes: client(WRITE_TIMEOUT)?,
         lease: client(LEASE_TIMEOUT)?,
     })
+}
+
+/// Where spans are told; they are sent until `stop`.
+pub fn traces(
+    settings: &Settings,
+    (metrics, clock): (&Metrics, Clock),
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> Result<Traces, Error> {
+    let Some(collector) = settings.traces.clone() else {
+        return Ok(Traces::off());
+    };
+    let environment = &settings.environment;
+    let exporter = Exporter::new(collector, environment, metrics.clone(), clock);
+    let exporter = exporter.map_err(Error::Traces)?;
+    let (traces, spans) = Traces::on(metrics.clone());
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        stop.run_until_cancelled(exporter.keep_up(spans)).await;
+    });
+    Ok(traces)
 }
 
 /// What the cluster serves for the gate, and who we are there; waits until the cluster answers.

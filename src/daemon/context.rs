@@ -19,7 +19,7 @@ use crate::rollout::observation::Gate;
 use crate::rollout::plan::Plan;
 use crate::rollout::rule::{Kind as RuleKind, Rule};
 use crate::rollout::terms::{Terms, Tuning};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Traces};
 use crate::web::Board;
 
 #[allow(missing_debug_implementations)] // kube's Client has none
@@ -32,6 +32,8 @@ pub struct Context {
     pub events: Events,
     pub watchlist: Arc<Watchlist>,
     pub metrics: Metrics,
+    /// Where spans are told.
+    pub traces: Traces,
     pub board: Board,
     pub history: History,
     /// Where people are told from.

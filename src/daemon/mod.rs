@@ -8,6 +8,7 @@
 
 mod accept;
 mod acts;
+mod around;
 mod beside;
 mod conductor;
 mod connect;
@@ -29,6 +30,7 @@ pub mod settings;
 mod slack;
 mod smoke;
 mod ticks;
+mod traced;
 mod watchlist;
 
 use std::sync::{Arc, RwLock};
@@ -66,7 +68,7 @@ use crate::prometheus::Source;
 use crate::rollout::reason::ENDS;
 use crate::smoke::Asker;
 use crate::telemetry::Metrics;
-use crate::web::{self, Board, Check, Readiness, Streams, Web};
+use crate::web::{self, Board, Check, Nearby, Readiness, Streams, Web};
 
 #[allow(missing_debug_implementations)] // kube's Client has none
 /// What a daemon is made of. The sandbox makes it by hand; [`run`] from settings.
@@ -131,7 +133,9 @@ async fn serve_with(
     let history = history(&parts, &ready, &stop, &mut tasks);
     let streams = Streams::until(stop.clone());
     let (acts, doors, clerk) = doors(&parts, &hooks)?;
-    let web = web(&parts, &ready, (&history, streams), (doors, &acts));
+    let nearby = Nearby::default();
+    let shown = (&history, streams, nearby.clone());
+    let web = web(&parts, &ready, shown, (doors, &acts));
     if let Some(listener) = parts.listener {
         tasks.spawn(page(listener, web, stop.clone()));
     }
@@ -146,23 +150,22 @@ async fn serve_with(
     let (events, outgoing) = events::channel();
     // What others send is asked of the Rollout, so a daemon that does not lead takes it too.
     hooks.begin(cache.clone(), parts.clients.writes.clone());
-    let writes = parts.clients.writes.clone();
-    begin_acts(&acts, clerk, (&cache, writes), (&mut tasks, &stop));
+    let asks = (&cache, parts.clients.writes.clone());
+    begin_acts((&acts, clerk, &nearby), asks, (&mut tasks, &stop));
     let election = &parts.settings.election;
     let fence = Fence::shut(parts.clock);
-    let writes = if election.enabled {
-        fence.before(&parts.clients.writes)
-    } else {
-        parts.clients.writes
-    };
+    let writes = fenced(election, &fence, &parts.clients.writes);
     tasks.spawn(outgoing.send_all(writes.clone(), stop.clone()));
     let (smoke, loads) = smoke_tests(&parts.settings, parts.asker, parts.clock)?;
+    let told = (&parts.metrics, parts.clock);
+    let traces = connect::traces(&parts.settings, told, &stop, &mut tasks)?;
     let context = Context {
         clock: parts.clock,
         cache,
         executor: Executor::new(writes.clone(), parts.clock),
         events,
         watchlist: Arc::new(Watchlist::default()),
+        traces,
         metrics: parts.metrics,
         board: parts.board,
         history,
@@ -222,7 +225,9 @@ async fn serve_with(
 /// Who may act, what others send, and what is done of that besides.
 fn doors(parts: &Parts, hooks: &Hooks) -> Result<(Acts, Router, Option<Clerk>), Error> {
     let settings = &parts.settings;
-    let acts = Acts::new(settings.access.clone(), &settings.environment, parts.clock);
+    let page_url = settings.page_url.as_deref();
+    let access = settings.access.clone();
+    let acts = Acts::new(access, &settings.environment, page_url, parts.clock)?;
     let slack = Clerk::employ(settings, parts.clock, &acts)?;
     let (desk, clerk) = slack.unzip();
     let doors = desk.map_or_else(Router::new, |desk| desk.router());
@@ -231,14 +236,15 @@ fn doors(parts: &Parts, hooks: &Hooks) -> Result<(Acts, Router, Option<Clerk>), 
 
 /// From now on people can ask for something.
 fn begin_acts(
-    acts: &Acts,
-    clerk: Option<Clerk>,
+    (acts, clerk, nearby): (&Acts, Option<Clerk>, &Nearby),
     (cache, writes): (&Arc<cache::Cache>, Client),
     (tasks, stop): (&mut JoinSet<()>, &CancellationToken),
 ) {
     let rollouts = Arc::clone(cache);
     let find = move |namespace: &str, name: &str| rollouts.rollouts.get(namespace, name);
     acts.begin(find, writes);
+    let watched = Arc::clone(cache);
+    nearby.begin(move |namespace, name| around::around(&watched, namespace, name));
     if let Some(clerk) = clerk {
         let known = Arc::clone(cache);
         let all = Arc::new(move || known.rollouts.all());
@@ -287,7 +293,7 @@ fn history(
 fn web(
     parts: &Parts,
     ready: &Readiness,
-    (history, streams): (&History, Streams),
+    (history, streams, nearby): (&History, Streams, Nearby),
     (hooks, acts): (Router, &Acts),
 ) -> Web {
     Web {
@@ -298,6 +304,7 @@ fn web(
         metrics: with_all_ends(&parts.metrics),
         streams,
         clock: parts.clock,
+        nearby,
         hooks,
         sessions: acts.sessions(),
         acts: acts.router(),
@@ -310,6 +317,15 @@ fn with_all_ends(metrics: &Metrics) -> Metrics {
         metrics.runs_can_end(&outcome.to_string(), reason);
     }
     metrics.clone()
+}
+
+/// The client of what only the leader writes.
+fn fenced(election: &Election, fence: &Fence, writes: &Client) -> Client {
+    if election.enabled {
+        fence.before(writes)
+    } else {
+        writes.clone()
+    }
 }
 
 /// Begins the election; tells whether this daemon leads.

@@ -21,6 +21,7 @@ use super::publish;
 use super::queue::Key;
 use super::recall;
 use super::smoke;
+use super::traced;
 use crate::causes;
 use crate::clock::elapsed;
 use crate::kubernetes::crd::Rollout;
@@ -129,8 +130,12 @@ async fn look(
         scene.past = context.executor.past(&scene).await?;
     }
     let seen = see(context, entry, &scene, &terms, &before);
+    let looked = context.clock.now();
     let decision = decide(&terms, &before, &seen);
+    let decided = (looked, context.clock.now());
     let done = act(context, entry, &scene, &terms, &before, &seen, &decision).await;
+    let error = done.as_ref().err().map(|error| causes::told(error));
+    traced::passed(context, &terms.plan, &before, &decision, decided, error);
     if done.is_ok() {
         publish::publish(context, &scene, &terms, &decision.next, seen.now);
     }
@@ -279,7 +284,11 @@ async fn execute(
     if let Action::Smoke { tests, at } = action {
         context.smoke.ask(order_of(order, tests, *at));
     }
-    Ok(context.executor.execute(order, action).await?)
+    let begun = context.clock.now();
+    let done = context.executor.execute(order, action).await;
+    let error = done.as_ref().err().map(|error| causes::told(error));
+    traced::acted(context, &order, action, begun, error);
+    Ok(done?)
 }
 
 /// When a rule became Worse in this pass: the time that this took since the weight was in force,

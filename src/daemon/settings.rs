@@ -35,6 +35,7 @@ pub use slack::SlackApp;
 
 use crate::people::sender::Destination;
 use crate::rollout::freeze::Window;
+use crate::telemetry::otlp::Collector;
 
 /// What one daemon is told.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,6 +77,8 @@ pub struct Settings {
     pub rules: Vec<PathBuf>,
     /// Address of page, API, metrics and health. Default `127.0.0.1:8095`.
     pub listen: SocketAddr,
+    /// Who is sent spans. Default nobody.
+    pub traces: Option<Collector>,
     /// What is logged.
     pub log: Log,
 }
@@ -282,6 +285,19 @@ const KEYS: &[(&str, bool)] = &[
     ("alerts.matchers", true),
     ("access.tokenReview", false),
     ("access.tokenFile", false),
+    ("access.proxy.from", true),
+    ("access.proxy.userHeader", false),
+    ("access.proxy.groupsHeader", false),
+    ("access.oidc.issuer", false),
+    ("access.oidc.clientId", false),
+    ("access.oidc.clientSecretFile", false),
+    ("access.oidc.caFile", false),
+    ("access.oidc.scopes", true),
+    ("access.oidc.userClaim", false),
+    ("access.oidc.userPrefix", false),
+    ("access.oidc.groupsClaim", false),
+    ("access.oidc.groupsPrefix", false),
+    ("access.oidc.session", false),
     ("history", false),
     ("historyKeep", false),
     ("historyPasswordFile", false),
@@ -310,6 +326,8 @@ const KEYS: &[(&str, bool)] = &[
     ("rules", true),
     ("smoke", true),
     ("listen", false),
+    ("telemetry.otlp.endpoint", false),
+    ("telemetry.otlp.headersFile", false),
     ("log.format", false),
     ("log.level", false),
 ];
@@ -336,6 +354,7 @@ fn settings(reader: &mut Reader, root: &Section) -> Option<Settings> {
     let rules = reader.paths(root, "rules");
     let smoke = reader.paths(root, "smoke");
     let listen = listen(reader, root);
+    let traces = traces(reader, root);
     let log = log(reader, root);
     Some(Settings {
         environment: environment.unwrap_or_else(|| "default".to_owned()),
@@ -356,7 +375,23 @@ fn settings(reader: &mut Reader, root: &Section) -> Option<Settings> {
         rules,
         smoke,
         listen: listen?,
+        traces,
         log,
+    })
+}
+
+fn traces(reader: &mut Reader, root: &Section) -> Option<Collector> {
+    let section = reader.section(root, "telemetry");
+    let section = reader.section(&section, "otlp");
+    let headers_file = reader.path(&section, "headersFile");
+    if !section.given() {
+        return None;
+    }
+    let wanted = "a collector's base URL, such as http://collector:4318";
+    let endpoint = reader.required(&section, "endpoint", wanted)?;
+    Some(Collector {
+        endpoint: reader.url(&section, "endpoint", &endpoint)?,
+        headers_file,
     })
 }
 
@@ -544,11 +579,14 @@ mod tests {
     use crate::daemon::remedy::ImageAutomation;
     use crate::git::forge::{Account, Kind, Token};
     use crate::history::Place;
+    use crate::people::oidc::Oidc;
+    use crate::people::proxy::Proxy;
     use crate::people::sender::Kind as To;
     use crate::people::slack::Slack;
     use crate::people::teams::Teams;
     use crate::people::webhook::Webhook;
     use crate::rollout::freeze::Until;
+    use axum::http::HeaderName;
     use jiff::tz::TimeZone;
 
     type Variables = &'static [(&'static str, &'static str)];
@@ -603,6 +641,7 @@ mod tests {
             rules: Vec::new(),
             smoke: Vec::new(),
             listen: "127.0.0.1:8095".parse().unwrap(),
+            traces: None,
             log: Log {
                 format: LogFormat::Text,
                 level: "info".to_owned(),
@@ -651,6 +690,49 @@ mod tests {
             signing_secret_file: Some("etc/signing".into()),
             api: "http://slack/api".to_owned(),
             users: users.into(),
+        }
+    }
+
+    /// Every key of `access`, as below.
+    fn access_in_full() -> Access {
+        Access {
+            token_review: true,
+            token_file: Some("etc/token".into()),
+            proxy: Some(Proxy {
+                from: vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
+                user_header: HeaderName::from_static("x-user"),
+                groups_header: Some(HeaderName::from_static("x-groups")),
+            }),
+            oidc: Some(Oidc {
+                issuer: "https://id/a/".to_owned(),
+                client_id: "b".to_owned(),
+                client_secret_file: Some("etc/c".into()),
+                ca_file: Some("etc/d".into()),
+                scopes: vec!["e".to_owned()],
+                user_claim: "f".to_owned(),
+                user_prefix: "g:".to_owned(),
+                groups_claim: "h".to_owned(),
+                groups_prefix: "i:".to_owned(),
+                session: seconds(300),
+            }),
+        }
+    }
+
+    #[test]
+    fn mistakes_in_access_are_said() {
+        let text = format!(
+            "{LEAST}access:\n  proxy: {{from: [10.0.0.0/33], userHeader: 'a b'}}\n  oidc: {{issuer: 'http://id.example', clientID: x}}\n"
+        );
+        let problems = parse(&text, &[]).unwrap_err().join("\n");
+        for wanted in [
+            "access.proxy.from: found \"10.0.0.0/33\"",
+            "access.proxy.userHeader: found \"a b\"",
+            "access.oidc.clientID: found an unknown key",
+            "access.oidc.clientId: found nothing",
+            "access.oidc.issuer: found \"http://id.example\", wanted an https URL",
+            "pageUrl: found nothing",
+        ] {
+            assert!(problems.contains(wanted), "{wanted}\nin\n{problems}");
         }
     }
 
@@ -760,7 +842,11 @@ evidence:
   block: 10s
   settle: 0s
   scrape: {selector: 'a=b', namespace: ingress-nginx, port: 1234}
-access: {tokenReview: true, tokenFile: token}
+access:
+  tokenReview: true
+  tokenFile: token
+  proxy: {from: [10.0.0.0/8, '::1'], userHeader: X-User, groupsHeader: X-Groups}
+  oidc: {issuer: 'https://id/a/', clientId: b, clientSecretFile: c, caFile: d, scopes: [e], userClaim: f, userPrefix: 'g:', groupsClaim: h, groupsPrefix: 'i:', session: 5m}
 history: sqlite:runs.db
 historyKeep: 30d
 flux: {secretFile: flux-key}
@@ -781,6 +867,7 @@ pageUrl: https://page/
 rules: [rules, /etc/rules]
 smoke: [smoke]
 listen: '[::1]:80'
+telemetry: {otlp: {endpoint: 'http://collector:4318/', headersFile: h}}
 log: {format: json, level: 'info,sluice=debug'}
 ";
 
@@ -810,10 +897,7 @@ log: {format: json, level: 'info,sluice=debug'}
                 token_file: "etc/alerts-token".into(),
                 matchers: Some(vec!["severity=critical".parse().unwrap()]),
             }),
-            access: Access {
-                token_review: true,
-                token_file: Some("etc/token".into()),
-            },
+            access: access_in_full(),
             history: History {
                 place: Place::Sqlite("etc/runs.db".into()),
                 keep: seconds(30 * 86_400),
@@ -836,6 +920,10 @@ log: {format: json, level: 'info,sluice=debug'}
             rules: vec!["etc/rules".into(), "/etc/rules".into()],
             smoke: vec!["etc/smoke".into()],
             listen: "[::1]:80".parse().unwrap(),
+            traces: Some(Collector {
+                endpoint: "http://collector:4318".to_owned(),
+                headers_file: Some("etc/h".into()),
+            }),
             log: Log {
                 format: LogFormat::Json,
                 level: "info,sluice=debug".to_owned(),
@@ -903,7 +991,7 @@ log: {format: json, level: 'info,sluice=debug'}
             (
                 &format!("{LEAST}gates: auto\n"),
                 &[],
-                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, account, leaderElection, evidence, git, alerts, access, history, historyKeep, historyPasswordFile, flux, notify, slack, freeze, pageUrl, rules, smoke, listen, log",
+                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, account, leaderElection, evidence, git, alerts, access, history, historyKeep, historyPasswordFile, flux, notify, slack, freeze, pageUrl, rules, smoke, listen, telemetry, log",
             ),
             (
                 "evidence: {prometheus: {url: 'http://a', token: x}}",

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::backoff;
 use super::crd::Rollout;
 use super::entries::{Set, Templated, deployment, kept, owner, pod, replica_set, value, whole};
+use super::pods::PodRow;
 use super::shelf::{Filler, Key, Shelf};
 use super::template;
 use crate::causes;
@@ -38,6 +39,8 @@ pub struct Cache {
     pub replica_sets: Shelf<Set>,
     /// Those of canaries.
     pub pods: Shelf<Pod>,
+    /// A line of each pod that a Deployment has, for people.
+    pub rows: Shelf<PodRow>,
     pub services: Shelf<Service>,
     pub ingresses: Shelf<Ingress>,
     pub network_policies: Shelf<NetworkPolicy>,
@@ -152,16 +155,11 @@ impl Starter<'_> {
             replica_set,
             |object: &ReplicaSet| Touched::Workload(owner(object.meta())),
         );
-        self.namespaced(
-            cache,
-            |c| &c.pods,
-            pod,
-            |object: &Pod| {
-                let (namespace, owner) = owner(object.meta());
-                let workload = owner.rsplit_once('-').map_or("", |(workload, _)| workload);
-                Touched::Workload((namespace, workload.to_owned()))
-            },
-        );
+        self.taken(cache, pods, |object: &Pod| {
+            let (namespace, owner) = owner(object.meta());
+            let workload = owner.rsplit_once('-').map_or("", |(workload, _)| workload);
+            Touched::Workload((namespace, workload.to_owned()))
+        });
         self.namespaced(
             cache,
             |c| &c.revisions,
@@ -224,6 +222,17 @@ impl Starter<'_> {
         K: Watched<Scope = k8s_openapi::NamespaceResourceScope>,
         V: Send + Sync + 'static,
     {
+        self.taken(cache, || onto(shelf, entry), touches);
+    }
+
+    fn taken<K>(
+        &mut self,
+        cache: &Arc<Cache>,
+        take: impl Fn() -> Take<K>,
+        touches: fn(&K) -> Touched,
+    ) where
+        K: Watched<Scope = k8s_openapi::NamespaceResourceScope>,
+    {
         let client = &self.feed.client;
         let apis: Vec<Api<K>> = if self.feed.namespaces.is_empty() {
             vec![Api::all(client.clone())]
@@ -233,7 +242,7 @@ impl Starter<'_> {
                 .collect()
         };
         for api in apis {
-            self.follow(cache, api, shelf, entry, touches);
+            self.follow(cache, api, take(), touches);
         }
     }
 
@@ -247,30 +256,48 @@ impl Starter<'_> {
         V: Send + Sync + 'static,
     {
         let api: Api<K> = Api::all(self.feed.client.clone());
-        self.follow(cache, api, shelf, entry, |_| Touched::Everything);
+        self.follow(cache, api, onto(shelf, entry), |_| Touched::Everything);
     }
 
-    fn follow<K, V>(
+    fn follow<K: Watched>(
         &mut self,
         cache: &Arc<Cache>,
         api: Api<K>,
-        shelf: fn(&Cache) -> &Shelf<V>,
-        entry: fn(K) -> Option<V>,
+        take: Take<K>,
         touches: fn(&K) -> Touched,
-    ) where
-        K: Watched,
-        V: Send + Sync + 'static,
-    {
+    ) {
         self.filled.send_modify(|filled| filled.all += 1);
         let feed = self.feed.clone();
         let filled = self.filled.clone();
         let cache = cache.clone();
         let stop = self.feed.stop.clone();
         self.tasks.spawn(async move {
-            let work = fill(feed, cache, api, shelf, entry, touches, filled);
+            let work = fill(feed, cache, api, take, touches, filled);
             stop.run_until_cancelled(work).await;
         });
     }
+}
+
+/// Puts the events of one watch on their shelves; the keys that were touched.
+type Take<K> = Box<dyn FnMut(&Cache, watcher::Event<K>) -> Vec<Key> + Send>;
+
+/// Onto one shelf.
+fn onto<K, V>(shelf: fn(&Cache) -> &Shelf<V>, entry: fn(K) -> Option<V>) -> Take<K>
+where
+    K: Watched,
+    V: Send + Sync + 'static,
+{
+    let mut filler = Filler::new();
+    Box::new(move |cache, event| filler.take(shelf(cache), event, entry))
+}
+
+/// The pods that are judged, and a line of each other one.
+fn pods() -> Take<Pod> {
+    let (mut judged, mut told) = (Filler::new(), Filler::new());
+    Box::new(move |cache, event| {
+        told.take(&cache.rows, event.clone(), |pod| PodRow::of(&pod));
+        judged.take(&cache.pods, event, pod)
+    })
 }
 
 /// What a watched kind must be.
@@ -297,16 +324,14 @@ impl<K> Watched for K where
 }
 
 /// Follows one watch for ever; errors are logged and waited out by the watcher's back-off.
-async fn fill<K: Watched, V>(
+async fn fill<K: Watched>(
     feed: Feed,
     cache: Arc<Cache>,
     api: Api<K>,
-    shelf: fn(&Cache) -> &Shelf<V>,
-    entry: fn(K) -> Option<V>,
+    mut take: Take<K>,
     touches: fn(&K) -> Touched,
     filled: Arc<watch::Sender<Filled>>,
 ) {
-    let mut filler = Filler::new();
     let mut first = true;
     let config = watcher::Config::default().timeout(290).page_size(PAGE);
     let waits = backoff::backoff(&K::kind(&()));
@@ -339,7 +364,7 @@ async fn fill<K: Watched, V>(
             | watcher::Event::InitApply(object) => Some(touches(object)),
             watcher::Event::Init | watcher::Event::InitDone => None,
         };
-        let gone = filler.take(shelf(&cache), event, entry);
+        let gone = take(&cache, event);
         let touched = touched.or_else(|| (done && !gone.is_empty()).then_some(Touched::Everything));
         if let Some(touched) = touched
             && feed.touched.send(touched).is_err()

@@ -1,7 +1,7 @@
 //! What is kept of an object that is watched: only what is looked at later.
 //!
 //! A thousand idle Rollouts live in memory for months; managed fields, pods that nobody judges
-//! and `ReplicaSets` without pods do not. Contents of `ConfigMaps` and Secrets are kept as digests
+//! (but a line of each, `pods`) and `ReplicaSets` without pods do not. Contents of `ConfigMaps` and Secrets are kept as digests
 //! only (`template`).
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, ReplicaSet};

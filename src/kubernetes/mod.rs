@@ -20,6 +20,7 @@ pub mod labels;
 pub mod lease;
 pub mod observe;
 pub mod ownership;
+pub mod pods;
 pub mod preflight;
 mod problem;
 pub(crate) mod quantity;

@@ -7,6 +7,9 @@
 pub mod alertmanager;
 pub mod bearer;
 pub mod message;
+pub mod oidc;
+pub mod person;
+pub mod proxy;
 pub mod sender;
 pub mod signature;
 pub mod slack;

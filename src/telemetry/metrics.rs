@@ -47,6 +47,7 @@ pub struct Metrics {
     history_errors: Counter,
     smoke: Counters,
     notices: Counters,
+    spans: Counters,
 }
 
 impl Default for Metrics {
@@ -96,6 +97,7 @@ impl Metrics {
                 "notices",
                 "Messages to people, by destination and outcome",
             ),
+            spans: counters(r, "spans", "Spans for a collector, by outcome"),
             registry: Arc::new(registry),
         }
     }
@@ -147,6 +149,14 @@ impl Metrics {
     /// A message to people was `sent`, has `failed` (and is tried again) or was `dropped`.
     pub fn noticed(&self, to: &str, outcome: &str) {
         count(&self.notices, &[("to", to), ("outcome", outcome)]);
+    }
+
+    /// Spans were `sent`, or `dropped` because nobody took them in time.
+    pub fn spans(&self, outcome: &str, count: usize) {
+        let spans = self
+            .spans
+            .get_or_create_owned(&labels(&[("outcome", outcome)]));
+        spans.inc_by(count as u64);
     }
 
     /// Whether the gate stands.
@@ -294,6 +304,7 @@ mod tests {
         metrics.alerted("counts");
         metrics.smoked("failed");
         metrics.noticed("deploys", "sent");
+        metrics.spans("sent", 3);
         metrics.gate_ready(true);
         metrics.leads(true);
         metrics.source_read("prometheus", "ok", Duration::from_millis(3));
@@ -314,6 +325,7 @@ mod tests {
             "sluice_alerts_total{result=\"counts\"} 1",
             "sluice_smoke_tests_total{outcome=\"failed\"} 1",
             "sluice_notices_total{to=\"deploys\",outcome=\"sent\"} 1",
+            "sluice_spans_total{outcome=\"sent\"} 3",
             "sluice_gate_ready 1",
             "sluice_leader 1",
             "sluice_source_queries_total{source=\"prometheus\",outcome=\"ok\"} 1",

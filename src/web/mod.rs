@@ -11,6 +11,8 @@
 mod archive;
 mod board;
 mod events;
+pub mod login;
+mod nearby;
 mod pages;
 mod readiness;
 mod routes;
@@ -20,6 +22,7 @@ mod view;
 
 pub use board::{Board, Entry};
 pub use events::Streams;
+pub use nearby::{Around, Nearby, Pod};
 pub use readiness::{Check, Readiness};
 pub use routes::{Web, router};
 pub use serve::serve;
@@ -27,6 +30,6 @@ pub use view::run::report;
 
 /// Pages for those who act.
 pub mod acts {
-    pub use super::view::acts::{answered, login};
+    pub use super::view::acts::{Ways, answered, login, passed};
     pub use super::view::frame::Page;
 }

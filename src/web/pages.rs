@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 
 use super::routes::Web;
+use super::session::Peer;
 use super::view::acts::Viewer;
 use super::view::frame::Page;
 use super::view::overview;
@@ -35,6 +36,7 @@ pub async fn overview(State(web): State<Web>) -> Html<String> {
 pub async fn rollout(
     State(web): State<Web>,
     Path((namespace, name)): Path<(String, String)>,
+    peer: Peer,
     headers: HeaderMap,
 ) -> Response {
     let Some(entry) = web.board.get(&namespace, &name) else {
@@ -52,10 +54,12 @@ pub async fn rollout(
     let live = web.history.live(&namespace, &name);
     let now = web.clock.now();
     let sessions = web.sessions.as_ref();
-    let session = sessions.and_then(|sessions| sessions.of(&headers, now));
+    let around = web.nearby.of(&namespace, &name);
+    let session = sessions.and_then(|sessions| sessions.of(&headers, peer, now));
     let shown = Shown {
         entry: &entry,
         live: live.as_ref(),
+        around: &around,
         past: past.as_deref(),
         viewer: match (sessions, &session) {
             (None, _) => Viewer::Reader,

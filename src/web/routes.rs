@@ -20,7 +20,7 @@ use serde_json::json;
 use super::events::{Streams, events};
 use super::session::Sessions;
 use super::view::frame::{ICON, SCRIPT, STYLE};
-use super::{Board, Entry, Readiness, archive, pages};
+use super::{Board, Entry, Nearby, Readiness, archive, pages};
 use crate::clock::Clock;
 use crate::history::History;
 use crate::telemetry::Metrics;
@@ -48,6 +48,8 @@ pub struct Web {
     pub streams: Streams,
     /// The daemon's clock.
     pub clock: Clock,
+    /// What is around a Rollout.
+    pub nearby: Nearby,
     /// What others send, below `/hooks`.
     pub hooks: Router,
     /// Who has signed in, where anybody may act.
@@ -178,6 +180,7 @@ mod tests {
             metrics: Metrics::new(),
             streams: Streams::until(tokio_util::sync::CancellationToken::new()),
             clock: Clock::machine(),
+            nearby: Nearby::default(),
             hooks: Router::new(),
             sessions: None,
             acts: Router::new(),

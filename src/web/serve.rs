@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -19,8 +20,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 use super::routes::{Web, router};
+use super::session::Peer;
 
 /// The most connections at a time.
 pub const CONNECTIONS: usize = 1024;
@@ -46,8 +49,8 @@ pub async fn serve(
             accepted = accept(&listener, &permits) => accepted,
         };
         match accepted {
-            Ok((stream, permit)) => {
-                let connection = connection(stream, router.clone(), &graceful);
+            Ok((stream, peer, permit)) => {
+                let connection = connection(stream, peer, router.clone(), &graceful);
                 connections.spawn(async move {
                     connection.await;
                     drop(permit);
@@ -68,18 +71,23 @@ pub async fn serve(
 async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
-) -> Result<(TcpStream, Option<tokio::sync::OwnedSemaphorePermit>), io::Error> {
+) -> Result<(TcpStream, Peer, Option<tokio::sync::OwnedSemaphorePermit>), io::Error> {
     // The semaphore is never closed.
     let permit = Arc::clone(permits).acquire_owned().await.ok();
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, permit))
+    let (stream, from) = listener.accept().await?;
+    Ok((stream, Peer(Some(from.ip())), permit))
 }
 
 fn connection(
     stream: TcpStream,
+    peer: Peer,
     router: Router,
     graceful: &GracefulShutdown,
 ) -> impl Future<Output = ()> + use<> {
+    let router = router.map_request(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        request
+    });
     let service = TowerToHyperService::new(router);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -129,6 +137,7 @@ mod tests {
             metrics: Metrics::new(),
             streams: super::super::Streams::until(CancellationToken::new()),
             clock: crate::clock::Clock::machine(),
+            nearby: super::super::Nearby::default(),
             hooks: axum::Router::new(),
             sessions: None,
             acts: axum::Router::new(),

@@ -1,23 +1,28 @@
 //! People who have signed in at the page: who they are, and the token by which that was shown.
 //!
 //! Guarantees: a session is known by 256 random bits in a cookie that scripts cannot read and that
-//! other sites' requests do not carry; forms repeat a second secret; a session ends after
-//! [`LASTS`], and with the process. The token stays in memory and is shown to the reviewer again
-//! at each act, so that a right that was taken away is gone at once.
+//! other sites' requests do not carry; forms repeat a second secret; a session ends after the time that
+//! it was begun for, and with the process. What was shown stays in memory and is shown to the reviewer
+//! again at each act, so that a right that was taken away is gone at once.
 //!
-//! Not here: whether a token is good (the daemon asks the API server).
+//! Whom a proxy introduces needs no session: the daemon hands in who that is, and forms repeat a secret
+//! that is made of the name. Not here: whether a token is good (the daemon asks the API server).
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use std::{convert, fmt};
 
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use jiff::Timestamp;
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 
-/// How long a session lasts.
+/// How long a session lasts that a token began.
 pub const LASTS: Duration = Duration::from_secs(8 * 3600);
 /// The most sessions; of more, the one that ends first is ended.
 const MOST: usize = 1000;
@@ -30,27 +35,84 @@ pub struct Session {
     pub who: String,
     /// What each form must repeat.
     pub form: String,
-    /// The token that was given.
-    pub token: SecretString,
+    /// By what that is known.
+    pub proof: Proof,
+    /// Whether it was begun here, and can be ended here.
+    pub is_ours: bool,
     ends: Timestamp,
 }
 
+/// By what somebody is known.
+#[derive(Debug, Clone)]
+pub enum Proof {
+    /// A bearer token.
+    Token(SecretString),
+    /// The word of an identity provider or a proxy.
+    Person {
+        /// The user's name.
+        name: String,
+        /// The user's groups.
+        groups: Vec<String>,
+    },
+}
+
+/// The address that a connection comes from, where that is known.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Peer(pub Option<IpAddr>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Peer {
+    type Rejection = convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(parts.extensions.get::<Self>().copied().unwrap_or_default())
+    }
+}
+
+type Introduce = dyn Fn(&HeaderMap, Peer) -> Option<Proof> + Send + Sync;
+
 /// All sessions, by their cookie's digest. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct Sessions(Arc<Mutex<BTreeMap<[u8; 32], Session>>>);
+#[derive(Clone, Default)]
+pub struct Sessions {
+    all: Arc<Mutex<BTreeMap<[u8; 32], Session>>>,
+    introduce: Option<Arc<Introduce>>,
+    /// Of this process: forms of those who are introduced are made of it.
+    secret: String,
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_struct("Sessions").finish_non_exhaustive()
+    }
+}
 
 impl Sessions {
-    /// Begins a session; what the answer's `Set-Cookie` says. None without randomness.
-    pub fn begin(&self, who: &str, token: SecretString, now: Timestamp) -> Option<String> {
+    /// Sessions, and whoever `introduce` says that a request is from. Introduces nobody without
+    /// randomness.
+    pub fn with(
+        introduce: impl Fn(&HeaderMap, Peer) -> Option<Proof> + Send + Sync + 'static,
+    ) -> Self {
+        let Some(secret) = random() else {
+            return Self::default();
+        };
+        Self {
+            all: Arc::default(),
+            introduce: Some(Arc::new(introduce)),
+            secret,
+        }
+    }
+
+    /// Begins a session that lasts so long; what the answer's `Set-Cookie` says. None without randomness.
+    pub fn begin(&self, who: &str, proof: Proof, lasts: Lasts, now: Timestamp) -> Option<String> {
         let (id, form) = (random()?, random()?);
-        let ends = now.checked_add(LASTS).ok()?;
+        let ends = now.checked_add(lasts.time).ok()?;
         let session = Session {
             who: who.to_owned(),
             form,
-            token,
+            proof,
+            is_ours: true,
             ends,
         };
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, session| session.ends > now);
         if all.len() >= MOST {
             let first = all.iter().min_by_key(|(_, session)| session.ends);
@@ -59,28 +121,64 @@ impl Sessions {
             }
         }
         all.insert(digest(&id), session);
-        let age = LASTS.as_secs();
+        let (age, secure) = (
+            lasts.time.as_secs(),
+            if lasts.secure { "; Secure" } else { "" },
+        );
         Some(format!(
-            "{COOKIE}={id}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age}"
+            "{COOKIE}={id}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age}{secure}"
         ))
     }
 
-    /// The session that a request's cookie names.
-    pub fn of(&self, headers: &HeaderMap, now: Timestamp) -> Option<Session> {
-        let id = cookie(headers)?;
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Who a request is from: the session that its cookie names, else whoever is introduced.
+    pub fn of(&self, headers: &HeaderMap, peer: Peer, now: Timestamp) -> Option<Session> {
+        let known = self.known(headers, now);
+        known.or_else(|| self.introduced(headers, peer, now))
+    }
+
+    /// By what somebody is introduced, without a session.
+    pub fn introduced(&self, headers: &HeaderMap, peer: Peer, now: Timestamp) -> Option<Session> {
+        let proof = self
+            .introduce
+            .as_ref()
+            .and_then(|introduce| introduce(headers, peer))?;
+        let Proof::Person { name, .. } = &proof else {
+            return None;
+        };
+        let made = digest(&format!("{}{name}", self.secret));
+        Some(Session {
+            who: name.clone(),
+            form: hexadecimal(&made),
+            proof,
+            is_ours: false,
+            ends: now,
+        })
+    }
+
+    fn known(&self, headers: &HeaderMap, now: Timestamp) -> Option<Session> {
+        let id = cookie(headers, COOKIE)?;
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         let session = all.get(&digest(id))?;
         (session.ends > now).then(|| session.clone())
     }
 
     /// Ends the session that a request's cookie names; what the answer's `Set-Cookie` says.
     pub fn end(&self, headers: &HeaderMap) -> String {
-        if let Some(id) = cookie(headers) {
-            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(id) = cookie(headers, COOKIE) {
+            let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
             all.remove(&digest(id));
         }
         format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0")
     }
+}
+
+/// How long a session lasts, and where its cookie is sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Lasts {
+    /// How long.
+    pub time: Duration,
+    /// Over TLS only.
+    pub secure: bool,
 }
 
 impl Session {
@@ -101,27 +199,33 @@ pub fn is_ours(headers: &HeaderMap) -> bool {
     origin.is_some_and(|(_, origin)| Some(origin) == host)
 }
 
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+/// What a request's cookie of this name says.
+pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let cookies = headers.get_all(header::COOKIE).into_iter();
     let pairs = cookies.filter_map(|value| value.to_str().ok());
     let mut pairs = pairs.flat_map(|value| value.split(';'));
-    pairs.find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+    pairs.find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
 }
 
 /// Digests of one length, so that nothing is told by when a comparison ends.
-fn digest(text: &str) -> [u8; 32] {
+pub(super) fn digest(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
 }
 
-fn random() -> Option<String> {
+/// 256 random bits.
+pub(super) fn random() -> Option<String> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).ok()?;
+    Some(hexadecimal(&bytes))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(64);
     for byte in bytes {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
     }
-    Some(text)
+    text
 }
 
 #[cfg(test)]
@@ -141,7 +245,14 @@ mod tests {
     }
 
     fn begun(sessions: &Sessions, now: Timestamp) -> HeaderMap {
-        let cookie = sessions.begin("alice", SecretString::from("t"), now);
+        let (proof, lasts) = (
+            Proof::Token(SecretString::from("t")),
+            Lasts {
+                time: LASTS,
+                secure: false,
+            },
+        );
+        let cookie = sessions.begin("alice", proof, lasts, now);
         let cookie = cookie.unwrap();
         assert!(cookie.contains("; HttpOnly; SameSite=Strict;"), "{cookie}");
         let (pair, _) = cookie.split_once(';').unwrap();
@@ -152,20 +263,31 @@ mod tests {
     fn a_session_is_known_by_its_cookie_until_it_ends() {
         let (sessions, now) = (Sessions::default(), Timestamp::UNIX_EPOCH);
         let alice = begun(&sessions, now);
-        assert_eq!(sessions.of(&alice, now).unwrap().who, "alice");
-        assert!(sessions.of(&alice, now + LASTS).is_none());
+        assert_eq!(
+            sessions.of(&alice, Peer::default(), now).unwrap().who,
+            "alice"
+        );
+        assert!(sessions.of(&alice, Peer::default(), now + LASTS).is_none());
         let forged = headers(&[("cookie", "sluice-session=00")]);
-        assert!(sessions.of(&forged, now).is_none());
-        assert!(sessions.of(&HeaderMap::new(), now).is_none());
+        assert!(sessions.of(&forged, Peer::default(), now).is_none());
+        assert!(
+            sessions
+                .of(&HeaderMap::new(), Peer::default(), now)
+                .is_none()
+        );
         sessions.end(&alice);
-        assert!(sessions.of(&alice, now).is_none());
+        assert!(sessions.of(&alice, Peer::default(), now).is_none());
     }
 
     #[test]
     fn a_form_must_repeat_the_secret_of_its_own_session() {
         let (sessions, now) = (Sessions::default(), Timestamp::UNIX_EPOCH);
-        let one = sessions.of(&begun(&sessions, now), now).unwrap();
-        let two = sessions.of(&begun(&sessions, now), now).unwrap();
+        let one = sessions
+            .of(&begun(&sessions, now), Peer::default(), now)
+            .unwrap();
+        let two = sessions
+            .of(&begun(&sessions, now), Peer::default(), now)
+            .unwrap();
         assert!(one.is_own(&one.form));
         assert!(!one.is_own(&two.form) && !one.is_own(""));
         assert!(!format!("{one:?}").contains("\"t\""));
@@ -178,7 +300,7 @@ mod tests {
         for second in 0..MOST as u64 {
             begun(&sessions, now + Duration::from_secs(second + 1));
         }
-        assert!(sessions.of(&first, now).is_none());
+        assert!(sessions.of(&first, Peer::default(), now).is_none());
     }
 
     #[test]
@@ -209,5 +331,24 @@ mod tests {
         for (given, wanted) in cases {
             assert_eq!(is_ours(&headers(given)), *wanted, "{given:?}");
         }
+    }
+
+    #[test]
+    fn who_is_introduced_needs_no_session_and_repeats_a_secret_of_the_own_name() {
+        let sessions = Sessions::with(|headers, peer| {
+            let name = headers.get("x-user")?.to_str().ok()?.to_owned();
+            let groups = vec!["dev".to_owned()];
+            peer.0.map(|_| Proof::Person { name, groups })
+        });
+        let (now, peer) = (Timestamp::UNIX_EPOCH, Peer(Some([127, 0, 0, 1].into())));
+        let of = |user: &str, peer| sessions.of(&headers(&[("x-user", user)]), peer, now);
+        let (alice, bob) = (of("alice", peer).unwrap(), of("bob", peer).unwrap());
+        assert!(alice.is_own(&of("alice", peer).unwrap().form) && !alice.is_own(&bob.form));
+        assert!(!alice.is_ours && of("alice", Peer::default()).is_none());
+        assert!(
+            Sessions::default()
+                .of(&headers(&[("x-user", "alice")]), peer, now)
+                .is_none()
+        );
     }
 }

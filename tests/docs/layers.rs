@@ -24,7 +24,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ),
     ("prometheus", &["rollout", "stats", "clock", "yaml"]),
     // The page shows a run in the words of the resource's status: its types, nothing that acts.
-    ("people", &["rollout", "causes", "kubernetes::crd"]),
+    ("people", &["rollout", "clock", "causes", "kubernetes::crd"]),
     ("smoke", &["rollout", "clock", "yaml", "causes"]),
     // Runs that ended it asks of the history.
     (
@@ -36,6 +36,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
             "clock",
             "causes",
             "kubernetes::crd",
+            "kubernetes::pods",
         ],
     ),
     (

@@ -32,6 +32,7 @@ fn metrics() -> BTreeSet<String> {
     metrics.alerted("counts");
     metrics.smoked("passed");
     metrics.noticed("deploys", "sent");
+    metrics.spans("sent", 1);
     metrics.gate_ready(true);
     metrics.source_read("prometheus", "ok", Duration::ZERO);
     metrics.reconciled();

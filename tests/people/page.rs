@@ -93,6 +93,24 @@ async fn what_is_asked_at_the_page_is_done_and_a_run_is_kept_once_over_a_kill() 
     ] {
         assert!(page.contains(wanted), "{wanted}\n{page}");
     }
+    // The watches bring the pods; the page itself asks nothing of the API server.
+    let pods = || async {
+        let page = first
+            .page("rollouts/default/shop")
+            .await
+            .unwrap_or_default();
+        [
+            "<td>stable</td>",
+            "<td>canary</td>",
+            "2 of 2 ready",
+            "aria-current=\"step\"><strong>5%</strong>",
+        ]
+        .iter()
+        .all(|wanted| page.contains(wanted))
+    };
+    world
+        .until("pods and plan are on the page", SECOND * 60, pods)
+        .await;
     assert_eq!(ask(&first, "hold", None).await.0, 401);
     assert_eq!(ask(&first, "hold", Some("guess")).await.0, 401);
     let (status, answer) = ask(&first, "hold", Some(TOKEN)).await;
@@ -141,6 +159,17 @@ async fn what_is_asked_at_the_page_is_done_and_a_run_is_kept_once_over_a_kill() 
         record["curve"]["at"].as_array().unwrap().len() > 5,
         "{record}"
     );
+
+    let page = second.page("rollouts/default/shop").await.unwrap();
+    assert!(
+        page.contains("<h2 id=\"plan\">Plan <small>of the next run"),
+        "{page}"
+    );
+    // Nothing earlier is known to be good, and the way back says so.
+    let (status, answer) = ask(&second, "rollback", Some(TOKEN)).await;
+    assert_eq!(status, 409, "{answer}");
+    let said = answer["message"].as_str().unwrap_or_default();
+    assert!(said.contains("no earlier revision"), "{answer}");
 
     assert!(sluice(&second, &["history"]).contains("RolledBack"));
     assert!(sluice(&second, &["explain", run]).contains("Timeline"));

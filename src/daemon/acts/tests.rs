@@ -11,6 +11,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::*;
+use crate::people::oidc::standin::{self, StandIn};
 
 /// What the API server was asked to store.
 type Stored = Arc<Mutex<Vec<Value>>>;
@@ -70,6 +71,11 @@ struct World {
 
 impl World {
     fn new(token_review: bool, shared: Option<&str>) -> Self {
+        Self::with(token_review, shared, Access::default())
+    }
+
+    /// One that believes what these settings say beside tokens.
+    fn with(token_review: bool, shared: Option<&str>, access: Access) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let token_file = shared.map(|token| {
             let path = folder.path().join("token");
@@ -89,8 +95,10 @@ impl World {
         let access = Access {
             token_review,
             token_file,
+            ..access
         };
-        let acts = Acts::new(access, "test", Clock::machine());
+        let page = Some("http://sluice:8095");
+        let acts = Acts::new(access, "test", page, Clock::machine()).unwrap();
         let find = move |namespace: &str, name: &str| {
             let found = (namespace, name) == ("shop", "backend");
             found.then(|| Arc::new(rollout.lock().unwrap().clone()))
@@ -109,7 +117,19 @@ impl World {
         headers: &[(&str, &str)],
         body: &str,
     ) -> (u16, HeaderMap, String) {
-        let mut request = Asked::builder().method(Method::POST).uri(path);
+        self.send_from(Peer::default(), Method::POST, path, headers, body)
+            .await
+    }
+
+    async fn send_from(
+        &self,
+        peer: Peer,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> (u16, HeaderMap, String) {
+        let mut request = Asked::builder().method(method).uri(path).extension(peer);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -214,7 +234,9 @@ async fn signed_in(world: &World, token: &str) -> (String, String) {
     let mut known = HeaderMap::new();
     known.insert(header::COOKIE, cookie.parse().unwrap());
     let sessions = world.acts.sessions().unwrap();
-    let session = sessions.of(&known, Clock::machine().now()).unwrap();
+    let session = sessions
+        .of(&known, Peer::default(), Clock::machine().now())
+        .unwrap();
     (cookie.to_owned(), session.form)
 }
 
@@ -291,4 +313,274 @@ async fn who_is_not_known_is_told_so_where_he_signs_in() {
         page.contains("not accepted") && !page.contains("<b>"),
         "{page}"
     );
+}
+
+fn behind_a_proxy() -> Access {
+    Access {
+        proxy: Some(Proxy {
+            from: vec!["10.1.0.0/16".parse().unwrap()],
+            user_header: "x-user".parse().unwrap(),
+            groups_header: Some("x-groups".parse().unwrap()),
+        }),
+        ..Access::default()
+    }
+}
+
+const PROXY: Peer = Peer(Some(std::net::IpAddr::V4(std::net::Ipv4Addr::new(
+    10, 1, 0, 7,
+))));
+const ALICE: [(&str, &str); 2] = [("x-user", "alice"), ("x-groups", "dev, system:masters")];
+
+type Case<'a> = (Peer, &'a [(&'a str, &'a str)], u16);
+
+#[tokio::test]
+async fn whom_a_listed_proxy_names_may_act_as_the_api_server_says() {
+    let world = World::with(false, None, behind_a_proxy());
+    let bob = [("x-user", "bob"), ALICE[1]];
+    let masters = [("x-user", "system:admin"), ALICE[1]];
+    let elsewhere = Peer(Some([10, 2, 0, 7].into()));
+    let cases: [Case<'_>; 6] = [
+        (PROXY, &bob, 403),
+        (PROXY, &masters, 401),
+        (elsewhere, &ALICE, 401),
+        (Peer::default(), &ALICE, 401),
+        (PROXY, &[], 401),
+        (PROXY, &ALICE, 200),
+    ];
+    for (peer, headers, wanted) in cases {
+        let sent = world.send_from(peer, Method::POST, HOLD, headers, "");
+        assert_eq!(sent.await.0, wanted, "{peer:?} {headers:?}");
+    }
+    assert_eq!(world.stored(), [r#"hold 91bc03aa17 {"by":"alice"}"#]);
+}
+
+#[tokio::test]
+async fn a_page_of_another_site_does_nothing_for_whom_a_proxy_names() {
+    let world = World::with(false, None, behind_a_proxy());
+    let evil = ("origin", "http://evil.example");
+    let cases: [&[(&str, &str)]; 2] = [
+        &[ALICE[0], ALICE[1], OURS[0], evil],
+        &[
+            ALICE[0],
+            ALICE[1],
+            OURS[0],
+            OURS[1],
+            ("sec-fetch-site", "cross-site"),
+        ],
+    ];
+    for headers in cases {
+        let sent = world.send_from(PROXY, Method::POST, HOLD, headers, "");
+        assert_eq!(sent.await.0, 403, "{headers:?}");
+    }
+    let form = "/rollouts/shop/backend/hold";
+    let known = [FORM, OURS[0], OURS[1], ALICE[0], ALICE[1]];
+    let guessed = world.send_from(PROXY, Method::POST, form, &known, "form=guess");
+    assert_eq!(guessed.await.0, 403);
+    assert_eq!(world.stored(), Vec::<String>::new());
+    let mut headers = HeaderMap::new();
+    headers.insert("x-user", "alice".parse().unwrap());
+    let sessions = world.acts.sessions().unwrap();
+    let secret = sessions
+        .of(&headers, PROXY, Clock::machine().now())
+        .unwrap()
+        .form;
+    let body = format!("form={secret}");
+    let sent = world.send_from(PROXY, Method::POST, form, &known, &body);
+    assert_eq!(sent.await.0, 200);
+}
+
+async fn with_provider() -> (World, StandIn) {
+    let provider = StandIn::start().await;
+    let access = Access {
+        oidc: Some(standin::settings(&provider.address)),
+        ..Access::default()
+    };
+    (World::with(false, None, access), provider)
+}
+
+/// Begins a login; the browser's cookie and the state, which the provider would bring back.
+async fn at_the_provider(world: &World, provider: &StandIn) -> (String, String) {
+    let path = "/login/provider?back=%2Frollouts%2Fshop%2Fbackend";
+    let (status, headers, body) = world
+        .send_from(Peer::default(), Method::GET, path, &[], "")
+        .await;
+    assert_eq!(status, 303, "{body}");
+    let place = headers[header::LOCATION].to_str().unwrap();
+    assert!(
+        place.starts_with(&format!("{}/authorize?tenant=a&", provider.address)),
+        "{place}"
+    );
+    provider.visit(place);
+    let url = reqwest::Url::parse(place).unwrap();
+    let state = url
+        .query_pairs()
+        .find(|(key, _)| key == "state")
+        .unwrap()
+        .1
+        .into_owned();
+    let (cookie, _) = headers[header::SET_COOKIE]
+        .to_str()
+        .unwrap()
+        .split_once(';')
+        .unwrap();
+    (cookie.to_owned(), state)
+}
+
+async fn led_back(world: &World, cookie: &str, query: &str) -> (u16, HeaderMap, String) {
+    let (path, headers) = (format!("/login/callback?{query}"), [("cookie", cookie)]);
+    world
+        .send_from(Peer::default(), Method::GET, &path, &headers, "")
+        .await
+}
+
+#[tokio::test]
+async fn who_signs_in_at_the_provider_may_act_as_the_api_server_says() {
+    let (world, provider) = with_provider().await;
+    let (cookie, state) = at_the_provider(&world, &provider).await;
+    let query = format!("code=the-code&state={state}");
+    let (status, headers, page) = led_back(&world, &cookie, &query).await;
+    assert_eq!(status, 200, "{page}");
+    assert_eq!(headers[header::REFRESH], "0; url=/rollouts/shop/backend");
+    let session = headers[header::SET_COOKIE].to_str().unwrap();
+    assert!(
+        session.contains("; HttpOnly; SameSite=Strict; Max-Age=600"),
+        "{session}"
+    );
+    let (session, _) = session.split_once(';').unwrap();
+    let mut known = HeaderMap::new();
+    known.insert(header::COOKIE, session.parse().unwrap());
+    let sessions = world.acts.sessions().unwrap();
+    let form = sessions
+        .of(&known, Peer::default(), Clock::machine().now())
+        .unwrap()
+        .form;
+    let headers = [FORM, OURS[0], OURS[1], ("cookie", session)];
+    let (status, ..) = world
+        .send(
+            "/rollouts/shop/backend/hold",
+            &headers,
+            &format!("form={form}"),
+        )
+        .await;
+    assert_eq!(status, 200);
+    assert_eq!(world.stored(), [r#"hold 91bc03aa17 {"by":"alice"}"#]);
+    let (status, _, page) = world
+        .send("/logout", &headers, &format!("form={form}"))
+        .await;
+    let exit = format!("{}/logout?client_id=sluice", provider.address);
+    assert!(status == 200 && page.contains(&exit), "{page}");
+    assert!(
+        sessions
+            .of(&known, Peer::default(), Clock::machine().now())
+            .is_none()
+    );
+}
+
+#[tokio::test]
+async fn a_login_that_is_not_as_it_began_signs_nobody_in() {
+    let (world, provider) = with_provider().await;
+    let refused = async |cookie: &str, query: &str, why: &str| {
+        let (status, headers, page) = led_back(&world, cookie, query).await;
+        assert_eq!(
+            (status, headers.get(header::SET_COOKIE)),
+            (403, None),
+            "{query}"
+        );
+        assert!(page.contains(why), "{why}: {page}");
+    };
+    let (cookie, state) = at_the_provider(&world, &provider).await;
+    let good = format!("code=the-code&state={state}");
+    refused("sluice-login=other", &good, "not begun here").await;
+    refused(&cookie, &good, "not begun here").await;
+    let (cookie, state) = at_the_provider(&world, &provider).await;
+    assert_eq!(
+        led_back(&world, &cookie, &format!("code=the-code&state={state}"))
+            .await
+            .0,
+        200
+    );
+    refused(
+        &cookie,
+        &format!("code=the-code&state={state}"),
+        "not begun here",
+    )
+    .await;
+    refused(&cookie, "code=the-code&state=guess", "not begun here").await;
+    refused(&cookie, "code=the-code", "not begun here").await;
+    for (query, why) in [
+        ("error=access_denied", "access_denied"),
+        ("code=", "no code"),
+        ("code=guess", "invalid_grant"),
+    ] {
+        let (cookie, state) = at_the_provider(&world, &provider).await;
+        refused(&cookie, &format!("{query}&state={state}"), why).await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_good_signs_nobody_in() {
+    let (world, provider) = with_provider().await;
+    let now = Clock::machine().now().as_second();
+    for (claims, why) in [
+        (json!({"iss": "https://evil.example"}), "its issuer is"),
+        (json!({"aud": "other"}), "for somebody else"),
+        (json!({"exp": now - 120}), "has expired"),
+        (json!({"nonce": "replayed"}), "another login"),
+        (json!({"email": "system:admin"}), "names no user"),
+    ] {
+        let (cookie, state) = at_the_provider(&world, &provider).await;
+        let before = provider.inner.lock().unwrap().claims.clone();
+        let fields = claims.as_object().unwrap().clone();
+        provider
+            .inner
+            .lock()
+            .unwrap()
+            .claims
+            .as_object_mut()
+            .unwrap()
+            .extend(fields);
+        let query = format!("code=the-code&state={state}");
+        let (status, headers, page) = led_back(&world, &cookie, &query).await;
+        assert_eq!(
+            (status, headers.get(header::SET_COOKIE)),
+            (403, None),
+            "{why}"
+        );
+        assert!(page.contains(why), "{why}: {page}");
+        provider.inner.lock().unwrap().claims = before;
+    }
+}
+
+#[tokio::test]
+async fn a_provider_may_change_its_key_and_an_unknown_one_is_none() {
+    let (world, provider) = with_provider().await;
+    let login = async || {
+        let (cookie, state) = at_the_provider(&world, &provider).await;
+        led_back(&world, &cookie, &format!("code=the-code&state={state}")).await
+    };
+    assert_eq!(login().await.0, 200);
+    assert_eq!(login().await.0, 200);
+    assert_eq!(provider.inner.lock().unwrap().reads, 1);
+    provider.rotate(true);
+    assert_eq!(login().await.0, 200);
+    assert_eq!(provider.inner.lock().unwrap().reads, 2);
+    provider.inner.lock().unwrap().signer = standin::Signer::new("three");
+    let (status, _, page) = login().await;
+    assert!(
+        status == 403 && page.contains("not one of the provider"),
+        "{page}"
+    );
+}
+
+#[tokio::test]
+async fn another_provider_or_none_signs_nobody_in() {
+    let (world, provider) = with_provider().await;
+    provider.inner.lock().unwrap().issuer = "http://127.0.0.1:1/other".to_owned();
+    let path = "/login/provider";
+    let ask = || world.send_from(Peer::default(), Method::GET, path, &[], "");
+    let (status, _, page) = ask().await;
+    assert!(status == 403 && page.contains("it calls itself"), "{page}");
+    drop(provider);
+    let (status, _, page) = ask().await;
+    assert!(status == 503 && page.contains("does not answer"), "{page}");
 }

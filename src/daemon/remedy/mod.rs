@@ -36,6 +36,7 @@ use super::context::Context;
 use super::leader::Role;
 use super::publish;
 use super::queue::Key;
+use super::traced;
 use crate::causes;
 use crate::clock::elapsed;
 use crate::kubernetes::crd::{GitPoint, GitRemedy, GitStatus, MANAGER, Rollout};
@@ -163,7 +164,21 @@ impl Remedies {
             let next = now.checked_add(pull_wait(elapsed(pull.since.0, now)));
             self.looks.extend(next.ok().map(|next| (key.clone(), next)));
         }
-        match self.step(rollout, by, due, now).await {
+        let run = match &due {
+            Due::Undo { bad, .. } => bad.run.clone(),
+            _ => None,
+        };
+        let done = self.step(rollout, by, due, now).await;
+        if let Some(run) = run {
+            let error = done.as_ref().err().map(|error| causes::told(error));
+            let of = traced::Of {
+                namespace: &key.0,
+                rollout: &key.1,
+                run: &run,
+            };
+            traced::remedied(&self.context, of, now, error);
+        }
+        match done {
             Ok(()) => drop(self.troubles.remove(&key)),
             Err(error) => self.failed(rollout, key, &error, now),
         }

@@ -202,7 +202,7 @@ async fn office() -> Office {
     let rollout = Arc::new(Mutex::new(rollout));
     let stored = Notes::default();
     let clock = Clock::machine();
-    let acts = Acts::new(Access::default(), "production", clock);
+    let acts = Acts::new(Access::default(), "production", None, clock).unwrap();
     let known = Arc::clone(&rollout);
     let find = move |namespace: &str, name: &str| {
         let found = (namespace, name) == ("shop", "backend");

@@ -21,7 +21,7 @@ pub enum Viewer<'a> {
 }
 
 /// Acts, their names, what they do, and the class of their button.
-const ACTS: [(&str, &str, &str, &str); 6] = [
+const ACTS: [(&str, &str, &str, &str); 7] = [
     (
         "approve",
         "Approve",
@@ -53,6 +53,12 @@ const ACTS: [(&str, &str, &str, &str); 6] = [
         "Tries the revision again that failed.",
         "moving",
     ),
+    (
+        "rollback",
+        "Go back",
+        "Puts the last good revision back in place of the one that serves; it rolls natively.",
+        "bad",
+    ),
 ];
 
 /// The acts that a phase allows.
@@ -62,7 +68,8 @@ fn allowed(phase: &str) -> &'static [&'static str] {
         "AwaitingApproval" => &["approve", "promote", "hold", "abort"],
         "Held" => &["resume", "promote", "abort"],
         "Promoting" | "Baking" => &["abort"],
-        "Failed" => &["retry"],
+        "Failed" => &["retry", "rollback"],
+        "Idle" => &["rollback"],
         _ => &[],
     }
 }
@@ -86,32 +93,57 @@ pub fn bar(entry: &Entry, viewer: Viewer<'_>) -> Markup {
                     form method="post" action={ "/rollouts/" (entry.namespace) "/" (entry.name) "/" (act) } {
                         p { (about) }
                         input type="hidden" name="form" value=(session.form);
-                        @if let Some(revision) = revision(entry) { input type="hidden" name="revision" value=(revision); }
+                        @if let Some(revision) = revision(entry, act) { input type="hidden" name="revision" value=(revision); }
                         button { (name) " now" }
                     }
                 }
             }
-            form method="post" action="/logout" {
-                input type="hidden" name="form" value=(session.form);
-                span.faint { "signed in as " (session.who) " " } button { "Sign out" }
+            @if session.is_ours {
+                form method="post" action="/logout" {
+                    input type="hidden" name="form" value=(session.form);
+                    span.faint { "signed in as " (session.who) " " } button { "Sign out" }
+                }
+            } @else {
+                span.faint { "signed in as " (session.who) }
             }
         }
     }
 }
 
 /// The revision that the person sees: a request that comes too late cannot hit another one.
-fn revision(entry: &Entry) -> Option<&str> {
+fn revision<'a>(entry: &'a Entry, act: &str) -> Option<&'a str> {
     let run = entry.run.as_ref().map(|run| &run.revision);
-    let failed = entry.last_run.as_ref().filter(|_| entry.phase == "Failed");
-    let revision = run.or(failed.map(|last| &last.revision));
+    let rest = match act {
+        // One goes back from what serves.
+        "rollback" => entry.stable.as_ref(),
+        _ => entry.last_run.as_ref().map(|last| &last.revision),
+    };
+    let revision = run.or(rest);
     revision.map(|revision| revision.hash.as_str())
 }
 
+/// How one can sign in.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ways {
+    /// With a token.
+    pub token: bool,
+    /// At an identity provider.
+    pub provider: bool,
+}
+
 /// The page to sign in; `why` says what was wrong the last time.
-pub fn login(back: &str, why: Option<&str>) -> Markup {
+pub fn login(back: &str, ways: Ways, why: Option<&str>) -> Markup {
     html! {
         h1 { "Sign in" }
         @if let Some(why) = why { p.bad role="alert" { strong { (why) } } }
+        @if ways.provider { p { a href={ "/login/provider?back=" (back) } { "Sign in with your organization's account" } } }
+        @if ways.token { (with_token(back)) }
+        @if !ways.token && !ways.provider { p { "Come by the proxy that signs people in here." } }
+    }
+}
+
+fn with_token(back: &str) -> Markup {
+    html! {
         p { "With a bearer token: who may patch a Rollout may act on it. For an hour, for yourself in a cluster: "
             code { "kubectl create token ACCOUNT --duration 1h" } }
         form method="post" action="/login" {
@@ -119,6 +151,15 @@ pub fn login(back: &str, why: Option<&str>) -> Markup {
             p { label for="token" { "Token " } input #token type="password" name="token" required autocomplete="off" autofocus; }
             button { "Sign in" }
         }
+    }
+}
+
+/// That one is signed in, or out; `there` leads to where one is still signed in.
+pub fn passed(back: &str, words: &str, there: Option<&str>) -> Markup {
+    html! {
+        section.banner.calm aria-label="Answer" { h1 { (words) } }
+        @if let Some(there) = there { p { a href=(there) { "Sign out at the identity provider too" } } }
+        p { a href=(back) { "Go on" } }
     }
 }
 

@@ -6,6 +6,7 @@
 //! Not here: who asks and how often (`routes`).
 
 pub mod acts;
+mod around;
 pub mod chart;
 pub mod frame;
 pub mod overview;

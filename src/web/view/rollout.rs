@@ -8,10 +8,10 @@ use maud::{Markup, html};
 
 use super::acts::{self, Viewer};
 use super::words::{Tone, spaced, span};
-use super::{past, run};
+use super::{around, past, run};
 use crate::history::{Record, Summary};
 use crate::kubernetes::crd::{LastRun, RunStatus};
-use crate::web::Entry;
+use crate::web::{Around, Entry};
 
 /// What the page of a Rollout shows.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +20,8 @@ pub struct Shown<'a> {
     pub entry: &'a Entry,
     /// The run that goes on, as far as it was watched.
     pub live: Option<&'a Record>,
+    /// Its pods, its plan, and what people asked for.
+    pub around: &'a Around,
     /// Past runs, newest first; none where the history does not answer.
     pub past: Option<&'a [Summary]>,
     /// Who looks at it.
@@ -40,6 +42,8 @@ impl Shown<'_> {
                 @if let Some(stable) = &entry.stable { dl.facts { dt { "Serves" } dd { (run::revision(stable)) } } }
             }
             @if let Some(git) = &entry.git { (run::commits(git)) }
+            @if let Some(run) = &entry.run { (around::asked(&self.around.answers, run)) }
+            @if let Some(plan) = &self.around.plan { (around::plan(plan, entry)) }
             @if let Some(run) = &entry.run {
                 (run::rules(&run.rules))
                 @if let Some(live) = self.live {
@@ -49,6 +53,7 @@ impl Shown<'_> {
             } @else {
                 @if let Some(last) = &entry.last_run { (self.last(last)) }
             }
+            (around::pods(&self.around.pods, entry, self.now))
             section aria-labelledby="past" {
                 h2 #past { "Past runs" }
                 @match self.past {

@@ -3,12 +3,17 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde_json::json;
 
 use super::acts::Viewer;
 use super::rollout::Shown;
 use super::{overview, past, run};
 use crate::history::samples;
-use crate::web::Entry;
+use crate::kubernetes::conversion;
+use crate::kubernetes::crd::{Answer, Rollout};
+use crate::kubernetes::pods::PodRow;
+use crate::web::session::{LASTS, Lasts, Peer, Proof};
+use crate::web::{Around, Entry, Pod};
 
 const NASTY: &str = "<script>alert(1)</script>\"'&<img src=x onerror=alert(1)>";
 
@@ -30,6 +35,44 @@ fn entry(name: &str, phase: &str) -> Entry {
         last_run: None,
         git: None,
         updated: now(),
+    }
+}
+
+/// Two pods, three steps, and what somebody asked for.
+fn around(who: &str) -> Around {
+    let rollout: Rollout = serde_json::from_value(json!({
+        "apiVersion": "sluice.dev/v1alpha1", "kind": "Rollout",
+        "metadata": {"name": "backend", "namespace": "shop", "uid": "u", "generation": 1},
+        "spec": {
+            "target": {"kind": "Deployment", "name": "backend"}, "bake": "10m",
+            "route": {"ingressNginx": {"ingress": "backend"}},
+            "strategy": {"canary": {"steps": [{"weight": 5}, {"weight": 25, "approval": true}, {"weight": 50}]}},
+            "analysis": {"rules": ["error-rate"]},
+        },
+    }))
+    .unwrap();
+    let rules = ["error-rate".to_owned()].into();
+    let answer = json!({
+        "id": "approve-1", "act": "approve", "by": who, "done": true, "message": "approved", "at": now(),
+    });
+    let answer: Answer = serde_json::from_value(answer).unwrap();
+    let pod = |name: &str, canary: bool| Pod {
+        row: Arc::new(PodRow {
+            name: format!("{name}-{who}"),
+            set: "backend-6d4".to_owned(),
+            ready: !canary,
+            restarts: 0,
+            images: vec![who.to_owned()],
+            created: Some(now()),
+            why: canary.then(|| "CrashLoopBackOff".to_owned()),
+        }),
+        canary,
+        revision: None,
+    };
+    Around {
+        pods: vec![pod("one", false), pod("two", true)],
+        plan: Some(conversion::plan(&rollout, &rules).unwrap()),
+        answers: vec![answer],
     }
 }
 
@@ -60,10 +103,11 @@ fn who_needs_somebody_comes_first() {
 #[test]
 fn a_rollout_tells_where_it_stands_why_and_what_comes_next() {
     let record = samples::record("backend", "one", 60);
-    let entry = entry("backend", "Stepping");
+    let (entry, around) = (entry("backend", "Stepping"), around("alice"));
     let shown = Shown {
         entry: &entry,
         live: Some(&record),
+        around: &around,
         past: Some(std::slice::from_ref(&record.summary)),
         viewer: Viewer::Reader,
         now: now(),
@@ -79,6 +123,13 @@ fn a_rollout_tells_where_it_stands_why_and_what_comes_next() {
         "aria-label=\"Weight: at most 5%\"",
         "Timeline",
         "/runs/shop/backend/one",
+        "Plan",
+        "<li class=\"now\" aria-current=\"step\"><strong>5%</strong>",
+        "then a person approves",
+        "watched for 10m",
+        "1 of 2 ready",
+        "CrashLoopBackOff",
+        "approve by alice",
     ] {
         assert!(html.contains(wanted), "{wanted}\n{html}");
     }
@@ -105,9 +156,11 @@ fn nothing_that_the_cluster_says_becomes_markup() {
     (run.step, run.next) = (Some(NASTY.to_owned()), Some(NASTY.to_owned()));
     let entries = [Arc::new(entry)];
     nothing_is_markup(&overview::overview(&entries, now()).into_string());
+    let around = around(NASTY);
     let shown = Shown {
         entry: &entries[0],
         live: Some(&record),
+        around: &around,
         past: None,
         viewer: Viewer::Stranger,
         now: now(),
@@ -173,7 +226,15 @@ fn pictures_and_fields_have_names_for_those_who_do_not_see_them() {
     let record = samples::record("backend", "one", 60);
     let pages = [
         run::report(&record).into_string(),
-        super::acts::login("/", Some("no")).into_string(),
+        super::acts::login(
+            "/",
+            super::acts::Ways {
+                token: true,
+                provider: true,
+            },
+            Some("no"),
+        )
+        .into_string(),
     ];
     let tag = regex::Regex::new(r"<(svg|input|table|th)\b[^>]*>").unwrap();
     for page in &pages {
@@ -189,4 +250,39 @@ fn pictures_and_fields_have_names_for_those_who_do_not_see_them() {
         }
         assert_eq!(page.matches("<h1").count(), 1);
     }
+}
+
+#[test]
+fn between_runs_one_can_go_back_from_what_serves() {
+    let (mut entry, around) = (entry("backend", "Idle"), around("alice"));
+    entry.stable = Some(samples::run("one").revision);
+    let sessions = crate::web::session::Sessions::default();
+    let lasts = Lasts {
+        time: LASTS,
+        secure: true,
+    };
+    let proof = Proof::Token(secrecy::SecretString::from("t"));
+    let cookie = sessions.begin("alice", proof, lasts, now()).unwrap();
+    let (pair, _) = cookie.split_once(';').unwrap();
+    let mut headers = axum::http::HeaderMap::new();
+    headers.insert("cookie", pair.parse().unwrap());
+    let session = sessions.of(&headers, Peer::default(), now()).unwrap();
+    let shown = Shown {
+        entry: &entry,
+        live: None,
+        around: &around,
+        past: None,
+        viewer: Viewer::Known(&session),
+        now: now(),
+    };
+    let html = shown.html().into_string();
+    let hash = &entry.stable.as_ref().unwrap().hash;
+    for wanted in [
+        "action=\"/rollouts/shop/backend/rollback\"",
+        &format!("name=\"revision\" value=\"{hash}\""),
+        "of the next run",
+    ] {
+        assert!(html.contains(wanted), "{wanted}\n{html}");
+    }
+    assert!(!html.contains("aria-current"), "{html}");
 }
