@@ -109,6 +109,7 @@ fn terms() -> Terms {
             weight: WEIGHT,
             hold: DAYS,
             approval: false,
+            approvers: None,
         }],
         matching: None,
         analysis: Analysis {
@@ -125,6 +126,7 @@ fn terms() -> Terms {
         restore_template: true,
         config_changes: ConfigChanges::Report,
         known_good: KnownGood::Canary,
+        approvals: sluice::rollout::approval::Approvals::default(),
         smoke: Vec::new(),
         smoke_after: Vec::new(),
         suspended: false,

@@ -170,6 +170,7 @@ fn terms(settings: &Settings) -> Terms {
         weight: *weight,
         hold: Duration::ZERO,
         approval: false,
+        approvers: None,
     };
     let plan = Plan {
         namespace: "shop".to_owned(),
@@ -198,6 +199,7 @@ fn terms(settings: &Settings) -> Terms {
         restore_template: true,
         config_changes: ConfigChanges::Report,
         known_good: KnownGood::Canary,
+        approvals: sluice::rollout::approval::Approvals::default(),
         smoke: Vec::new(),
         smoke_after: Vec::new(),
         suspended: false,

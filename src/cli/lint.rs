@@ -461,8 +461,8 @@ spec:
         let wanted = [
             "a.yaml:7:45: spec.strategy.canary.steps[1].weight: found \"ten\", wanted a whole number",
             "a.yaml:7:59: spec.strategy.canary.steps[2].weight: found nothing, wanted a whole number",
-            "a.yaml:7:60: spec.strategy.canary.steps[2].wait: found an unknown field, wanted one of: approval, hold, weight",
-            "a.yaml:8:3: spec.paused: found an unknown field, wanted one of: alerts, analysis, bake, configChanges, knownGood, notify, onFailure, progressDeadline, route, smoke, strategy, suspended, target",
+            "a.yaml:7:60: spec.strategy.canary.steps[2].wait: found an unknown field, wanted one of: approval, approvals, hold, weight",
+            "a.yaml:8:3: spec.paused: found an unknown field, wanted one of: alerts, analysis, approvals, bake, configChanges, knownGood, notify, onFailure, progressDeadline, route, smoke, strategy, suspended, target",
         ];
         assert_eq!(check(&text), wanted);
     }

@@ -135,12 +135,17 @@ async fn ask_for(
     let status = rollout.status.clone().unwrap_or_default();
     let revision = arguments.revision.clone();
     let revision = revision.or_else(|| ask::meant(act, &status));
+    let (by, groups) = match act {
+        Act::Approve => ask::who(&cluster.client).await,
+        _ => (None, Vec::new()),
+    };
     let request = Request {
         id: ask::id(act, clock),
         act: act.to_string(),
         revision,
         goal: to.map(str::to_owned),
-        by: None,
+        by,
+        groups,
         why: None,
     };
     let id = &request.id;

@@ -98,6 +98,13 @@ impl Asker {
             Self::User(user) => user.username.clone().unwrap_or_default(),
         }
     }
+
+    fn groups(&self) -> Vec<String> {
+        match self {
+            Self::Shared => Vec::new(),
+            Self::User(user) => user.groups.clone().unwrap_or_default(),
+        }
+    }
 }
 
 /// Why nothing was done.
@@ -276,6 +283,7 @@ impl Acts {
             by: None,
             why: None,
             goal: None,
+            groups: Vec::new(),
         };
         self.ask_for(&asker, (namespace, name), request, MANAGER)
             .await
@@ -318,6 +326,9 @@ impl Acts {
         let user = asker.name();
         tracing::info!(namespace, rollout = name, %act, user, manager, "asked for");
         request.by = Some(user);
+        if act == Act::Approve {
+            request.groups = asker.groups();
+        }
         let asked = ask::ask(&live.client, &rollout, &request, manager);
         let away = |why: String| Denial::Away(format!("the request was not stored: {why}"));
         match tokio::time::timeout(DEADLINE, asked).await {

@@ -13,6 +13,7 @@ use crate::history::History;
 use crate::kubernetes::cache::Cache;
 use crate::kubernetes::events::Events;
 use crate::kubernetes::execute::Executor;
+use crate::rollout::approval::Environment;
 use crate::rollout::evidence::{self, Bounds, Kind, Question};
 use crate::rollout::freeze::{self, Window};
 use crate::rollout::observation::Gate;
@@ -47,6 +48,8 @@ pub struct Context {
     pub timing: Timing,
     /// Times in which no new run begins.
     pub freeze: Arc<[Window]>,
+    /// Whose approvals the environment asks for.
+    pub approvals: Arc<Environment>,
 }
 
 /// The daemon's timings that concern evidence.
@@ -79,7 +82,8 @@ impl Context {
     }
 
     /// The terms of a plan; a rule that vanished is asked all the same, and gets no answer.
-    pub fn terms(&self, plan: Plan, rules: &RuleSet) -> Terms {
+    pub fn terms(&self, mut plan: Plan, rules: &RuleSet) -> Terms {
+        plan.take_place_in(&self.approvals);
         self.timing.terms(plan, rules)
     }
 }

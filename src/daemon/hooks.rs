@@ -316,6 +316,7 @@ async fn roll_back(
         act: "alert".to_owned(),
         revision: Some(run.revision.hash.clone()),
         goal: None,
+        groups: Vec::new(),
         by: Some("Alertmanager".to_owned()),
         why: Some(alert.to_string()),
     };

@@ -175,6 +175,7 @@ async fn serve_with(
         gate: Arc::default(),
         timing: Timing::from(&parts.settings.evidence),
         freeze: parts.settings.freeze.clone().into(),
+        approvals: Arc::new(parts.settings.approvals.clone()),
     };
     if !fill(filled.clone(), &ready, &stop).await {
         return Ok(());

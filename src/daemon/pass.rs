@@ -79,7 +79,7 @@ pub async fn pass(context: &Context, key: &Key, entry: &mut Entry) -> After {
         return After::Gone;
     };
     context.metrics.reconciled();
-    match look(context, entry, rollout).await {
+    match Box::pin(look(context, entry, rollout)).await {
         Ok(wake) => {
             entry.failures = 0;
             After::Wake(wake)

@@ -16,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 
 mod access;
 mod alerts;
+mod approvals;
 mod election;
 mod freeze;
 mod git;
@@ -34,6 +35,7 @@ use reader::{Reader, Section};
 pub use slack::SlackApp;
 
 use crate::people::sender::Destination;
+use crate::rollout::approval::Environment;
 use crate::rollout::freeze::Window;
 use crate::telemetry::otlp::Collector;
 
@@ -67,6 +69,8 @@ pub struct Settings {
     pub notify: Vec<Destination>,
     /// What people may ask in Slack; `None`: nothing.
     pub slack: Option<SlackApp>,
+    /// Whose approvals are asked for besides what Rollouts ask. Default nobody's.
+    pub approvals: Environment,
     /// Times in which no new run begins. Default none.
     pub freeze: Vec<Window>,
     /// Where people reach the page, without a slash at its end.
@@ -316,6 +320,11 @@ const KEYS: &[(&str, bool)] = &[
     ("slack.users[].id", false),
     ("slack.users[].user", false),
     ("slack.users[].groups", true),
+    ("approvals.required", false),
+    ("approvals.from", true),
+    ("approvals.expires", false),
+    ("approvals.notAuthor", false),
+    ("approvals.everyRun", false),
     ("freeze", true),
     ("freeze[].name", false),
     ("freeze[].from", false),
@@ -348,6 +357,7 @@ fn settings(reader: &mut Reader, root: &Section) -> Option<Settings> {
     let flux_secret_file = reader.path(&flux, "secretFile");
     let slack = slack::slack(reader, root);
     let notify = notify::notify(reader, root, slack.is_some());
+    let approvals = approvals::approvals(reader, root);
     let freeze = freeze::freeze(reader, root);
     let page_url = reader.text(root, "pageUrl");
     let page_url = page_url.and_then(|url| reader.url(root, "pageUrl", &url));
@@ -370,6 +380,7 @@ fn settings(reader: &mut Reader, root: &Section) -> Option<Settings> {
         flux_secret_file,
         notify,
         slack,
+        approvals,
         freeze,
         page_url,
         rules,
@@ -636,6 +647,7 @@ mod tests {
             flux_secret_file: None,
             notify: Vec::new(),
             slack: None,
+            approvals: Environment::default(),
             freeze: Vec::new(),
             page_url: None,
             rules: Vec::new(),
@@ -863,6 +875,7 @@ slack:
   users:
   - {id: U1, user: alice, groups: [dev, ops]}
   - {id: U2, groups: [dev]}
+approvals: {required: 2, from: [sre], expires: 4h, notAuthor: true, everyRun: true}
 pageUrl: https://page/
 rules: [rules, /etc/rules]
 smoke: [smoke]
@@ -915,6 +928,15 @@ log: {format: json, level: 'info,sluice=debug'}
             flux_secret_file: Some("etc/flux-key".into()),
             slack: Some(slack_in_full()),
             notify: notify_in_full(),
+            approvals: Environment {
+                approvals: crate::rollout::approval::Approvals {
+                    required: 2,
+                    from: vec![vec!["sre".to_owned()]],
+                    expires: Some(seconds(14_400)),
+                    not_author: true,
+                },
+                every_run: true,
+            },
             freeze: freeze_in_full(),
             page_url: Some("https://page".to_owned()),
             rules: vec!["etc/rules".into(), "/etc/rules".into()],
@@ -991,7 +1013,7 @@ log: {format: json, level: 'info,sluice=debug'}
             (
                 &format!("{LEAST}gates: auto\n"),
                 &[],
-                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, account, leaderElection, evidence, git, alerts, access, history, historyKeep, historyPasswordFile, flux, notify, slack, freeze, pageUrl, rules, smoke, listen, telemetry, log",
+                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, account, leaderElection, evidence, git, alerts, access, history, historyKeep, historyPasswordFile, flux, notify, slack, approvals, freeze, pageUrl, rules, smoke, listen, telemetry, log",
             ),
             (
                 "evidence: {prometheus: {url: 'http://a', token: x}}",

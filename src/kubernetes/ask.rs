@@ -10,9 +10,10 @@
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::Client;
 use kube::ResourceExt;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -22,6 +23,8 @@ use crate::rollout::observation::Request;
 
 /// The most of a `by` or a `why`, in characters.
 const WORDS: usize = 400;
+/// The most groups.
+const GROUPS: usize = 100;
 /// Before the word that says what to go back to.
 const GOAL: &str = "to=";
 
@@ -105,6 +108,8 @@ pub fn id(act: Act, clock: Clock) -> String {
 struct Asker {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     by: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    groups: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     why: Option<String>,
 }
@@ -114,9 +119,14 @@ pub fn written(request: &Request) -> String {
     let cut = |text: &String| text.chars().take(WORDS).collect::<String>();
     let asker = Asker {
         by: request.by.as_ref().map(cut),
+        // All or none: the policy that checks who asks wants all.
+        groups: Some(&request.groups)
+            .filter(|groups| groups.len() <= GROUPS)
+            .cloned()
+            .unwrap_or_default(),
         why: request.why.as_ref().map(cut),
     };
-    let asker = (asker.by.is_some() || asker.why.is_some()).then(|| json!(asker).to_string());
+    let asker = (asker.by.is_some() || asker.why.is_some()).then(|| written_in_order(&asker));
     let goal = request.goal.as_ref().map(|goal| format!("{GOAL}{goal}"));
     let words = [
         Some(request.act.clone()),
@@ -125,6 +135,11 @@ pub fn written(request: &Request) -> String {
         asker,
     ];
     words.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
+/// In the order of its fields: the policy that checks who asks reads the beginning.
+fn written_in_order(asker: &Asker) -> String {
+    serde_json::to_string(asker).unwrap_or_default()
 }
 
 /// What an annotation's value asks. What follows the words and is no JSON is left out: people
@@ -145,6 +160,7 @@ pub fn read(id: &str, value: &str) -> Request {
         revision: revisions.first().copied().map(str::to_owned),
         goal: goal.map(str::to_owned),
         by: asker.by,
+        groups: asker.groups,
         why: asker.why,
     }
 }
@@ -158,6 +174,18 @@ pub async fn ask(
 ) -> Result<(), kube::Error> {
     let value = written(request);
     annotate(client, rollout, &request.id, Some(&value), manager).await
+}
+
+/// Who we are, as the API server says, and our groups; nobody where it does not say.
+pub async fn who(client: &Client) -> (Option<String>, Vec<String>) {
+    let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
+    let review = SelfSubjectReview::default();
+    let reviewed = reviews.create(&PostParams::default(), &review).await;
+    let status = reviewed.ok().and_then(|review| review.status);
+    let user = status.and_then(|status| status.user_info);
+    user.map_or_else(Default::default, |user| {
+        (user.username, user.groups.unwrap_or_default())
+    })
 }
 
 /// Takes a request back that nobody answered.
@@ -202,6 +230,7 @@ mod tests {
             act: "promote".to_owned(),
             revision: None,
             goal: None,
+            groups: Vec::new(),
             by: None,
             why: None,
         };
@@ -240,6 +269,7 @@ mod tests {
             act: "alert".to_owned(),
             revision: None,
             goal: None,
+            groups: Vec::new(),
             by: None,
             why: Some("ä".repeat(1000)),
         };

@@ -14,6 +14,7 @@ use super::crd::{self, Rollout};
 pub use super::problem::Problem;
 use super::problem::{Problems, quoted};
 use crate::rollout::alert::Matcher;
+use crate::rollout::approval::Approvals;
 use crate::rollout::plan::{
     Analysis, ConfigChanges, HeaderMatch, HeaderValue, KnownGood, Match, NoDataThen, Plan, Route,
     Step, Strategy, UndecidedThen,
@@ -104,8 +105,37 @@ impl Problems {
                 .as_ref()
                 .map_or_else(Vec::new, |smoke| smoke.before_traffic.clone()),
             smoke_after: self.smoke_after(spec),
+            approvals: spec
+                .approvals
+                .as_ref()
+                .map_or_else(Approvals::default, |asked| {
+                    self.approvals("spec.approvals", asked)
+                }),
             suspended: spec.suspended,
             moved_to: None,
+        }
+    }
+
+    fn approvals(&mut self, field: &str, asked: &crd::Approvals) -> Approvals {
+        let required = asked.required.unwrap_or(1);
+        let count = u8::try_from(required).ok();
+        let count = count.filter(|count| (1..=20).contains(count));
+        if count.is_none() {
+            let wanted = "a whole number from 1 to 20";
+            self.note(&format!("{field}.required"), required.to_string(), wanted);
+        }
+        let expires = asked.expires.as_deref();
+        let field = format!("{field}.expires");
+        let expires = expires.map(|text| self.positive(&field, Some(text), minutes(60)));
+        let from = &asked.from;
+        Approvals {
+            required: count.unwrap_or(1),
+            from: (!from.is_empty())
+                .then(|| from.clone())
+                .into_iter()
+                .collect(),
+            expires,
+            not_author: asked.not_author,
         }
     }
 
@@ -238,6 +268,7 @@ impl Problems {
                 weight: 100,
                 hold: bake.unwrap_or_default(),
                 approval: false,
+                approvers: None,
             }],
             strategy: Strategy::Rolling {
                 approval: rolling.approval,
@@ -262,6 +293,7 @@ impl Problems {
                 weight: 100,
                 hold: self.duration(field, blue_green.hold.as_deref(), minutes(10)),
                 approval: false,
+                approvers: None,
             }],
             strategy: Strategy::BlueGreen {
                 approval: blue_green.approval,
@@ -277,6 +309,7 @@ impl Problems {
                     weight,
                     hold: Duration::ZERO,
                     approval: false,
+                    approvers: None,
                 })
                 .to_vec();
         }
@@ -325,7 +358,11 @@ impl Problems {
                 step.hold.as_deref(),
                 Duration::ZERO,
             ),
-            approval: step.approval,
+            approval: step.approval || step.approvals.is_some(),
+            approvers: step
+                .approvals
+                .as_ref()
+                .map(|asked| self.approvals(&format!("{field}.approvals"), asked)),
         }
     }
 
@@ -531,6 +568,7 @@ mod tests {
             weight,
             hold: Duration::ZERO,
             approval: false,
+            approvers: None,
         };
         let expected = Plan {
             namespace: "production".into(),
@@ -559,6 +597,7 @@ mod tests {
             restore_template: true,
             config_changes: ConfigChanges::Report,
             known_good: KnownGood::Promote,
+            approvals: Approvals::default(),
             smoke: Vec::new(),
             smoke_after: Vec::new(),
             suspended: false,
@@ -792,7 +831,7 @@ mod tests {
             if let Some(canary) = odd.spec.strategy.as_mut().and_then(|strategy| strategy.canary.as_mut()) {
                 canary.steps = weights
                     .iter()
-                    .map(|weight| crd::Step { weight: *weight, hold: Some(texts[7].clone()), approval: false })
+                    .map(|weight| crd::Step { weight: *weight, hold: Some(texts[7].clone()), approval: false, approvals: None })
                     .collect();
             }
             let all: BTreeSet<String> = texts.iter().cloned().collect();

@@ -68,6 +68,9 @@ pub struct RolloutSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub alerts: Vec<AlertMatch>,
+    /// By whom approvals must be, where the strategy asks for some. Default: by one who may patch the Rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<Approvals>,
     /// Who is told of its runs, by the names in the daemon's settings. Default: all of them; an empty
     /// list: nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -201,6 +204,29 @@ pub struct Step {
     /// Whether a person must approve before the next step. Default `false`.
     #[serde(default)]
     pub approval: bool,
+    /// Who must, if others than `spec.approvals` says; the step is approved then, without `approval`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<Approvals>,
+}
+
+/// By whom approvals must be, where people must approve.
+#[derive(Deserialize, Serialize, Clone, Debug, Default, PartialEq, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Approvals {
+    /// How many people, each of whom counts once: 1 to 20. Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 20").message("required must be 1 to 20"))]
+    pub required: Option<i32>,
+    /// Users and groups of the cluster; nobody else counts. Default: whoever may patch the Rollout.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub from: Vec<String>,
+    /// How long an approval waits for the others, e.g. `4h`. Default: as long as the step does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    /// Whether those do not count whom the Deployment's annotation `sluice.dev/author` names. Default `false`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub not_author: bool,
 }
 
 /// Requests that reach the canary whatever its weight.
@@ -465,12 +491,33 @@ pub struct RunStatus {
     /// What the promotion can exclude, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience: Option<String>,
+    /// Who has approved what.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<ApprovalStatus>,
+    /// While approvals are awaited: how many there are, of how many, e.g. `1/2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvals_needed: Option<String>,
     /// What happens next, and when at the earliest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
     /// The newest sample that is counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampled: Option<Time>,
+}
+
+/// Somebody has approved.
+#[derive(Deserialize, Serialize, Clone, Debug, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalStatus {
+    /// The step, counted from 1.
+    pub step: i32,
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: Time,
+    /// Whether it stands in Git, as an annotation of the Rollout.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_git: bool,
 }
 
 /// One rule's verdict with its numbers.
@@ -657,6 +704,10 @@ pub struct Answer {
 ///
 /// A request is answered in `status.answers` and its annotation is removed then.
 pub const REQUEST_PREFIX: &str = "request.sluice.dev/";
+/// The annotation of a Rollout that approves a revision from Git: `<hash, image or tag> [name…]`.
+pub const APPROVED: &str = "sluice.dev/approved";
+/// The annotation of a Deployment that names who has made its newest change; several apart by commas.
+pub const AUTHOR: &str = "sluice.dev/author";
 /// The label that puts a Deployment behind the gate.
 pub const GUARDED: &str = "sluice.dev/guarded";
 /// The annotation that names the Rollout which holds a Deployment.

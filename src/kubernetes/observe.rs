@@ -11,11 +11,12 @@ use kube::ResourceExt;
 
 use super::ask;
 use super::canary;
-use super::crd::{FINALIZER, GUARDED, HELD_BY, OPEN, REQUEST_PREFIX};
+use super::crd::{APPROVED, AUTHOR, FINALIZER, GUARDED, HELD_BY, OPEN, REQUEST_PREFIX};
 use super::entries::{Set, Templated};
 use super::execute::RESTARTED_FOR;
 use super::fate;
 use super::scene::{DESIRED, KEEPS, Mark, STABLE, Scene, kept_revision};
+use crate::rollout::approval::Vouched;
 use crate::rollout::observation::{
     Canary, CanaryRoute, Custody, Gate, Kept, Metrics, Observation, Request, Route, Serving,
     Smoked, Target,
@@ -60,6 +61,14 @@ fn custody(scene: &Scene, plan: &Plan) -> Custody {
             .any(|finalizer| finalizer == FINALIZER),
         rival: rival(scene, plan),
         requests: requests(rollout.annotations()),
+        vouched: rollout
+            .annotations()
+            .get(APPROVED)
+            .and_then(|text| Vouched::read(text)),
+        author: scene
+            .target
+            .as_ref()
+            .and_then(|target| target.object.annotations().get(AUTHOR).cloned()),
     }
 }
 

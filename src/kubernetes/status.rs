@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::conditions::{self, Standing};
-use super::crd::{Answer, LastRun, RevisionStatus, RolloutStatus, RuleStatus, RunStatus};
+use super::crd::{
+    Answer, ApprovalStatus, LastRun, RevisionStatus, RolloutStatus, RuleStatus, RunStatus,
+};
 use crate::rollout::describe;
 use crate::rollout::evidence::RuleReport;
 use crate::rollout::reason::Outcome;
@@ -159,11 +161,30 @@ pub fn run_status(terms: &Terms, state: &State, run: &Run) -> RunStatus {
             .map(|report| rule_status(report, after))
             .collect(),
         patience: run.patience.clone(),
+        approvals: run.approvals.iter().map(approval_status).collect(),
+        approvals_needed: matches!(state.phase, Phase::AwaitingApproval(_)).then(|| {
+            format!(
+                "{}/{}",
+                run.approvals_here(),
+                terms.plan.asked_at(run).required
+            )
+        }),
         next: Some(describe::next(&terms.plan, state, &reports)),
         sampled: state
             .evidence
             .as_ref()
             .and_then(|evidence| evidence.until().map(Time)),
+    }
+}
+
+fn approval_status(approval: &crate::rollout::approval::Approval) -> ApprovalStatus {
+    ApprovalStatus {
+        step: i32::try_from(approval.step)
+            .unwrap_or(i32::MAX)
+            .saturating_add(1),
+        by: approval.by.clone(),
+        at: Time(approval.at),
+        in_git: approval.in_git,
     }
 }
 

@@ -306,6 +306,7 @@ fn running(seen: Seen<'_>, run: &RunStatus) -> Option<Message> {
         weight: run.weight,
         step: run.step.clone(),
         next: run.next.clone(),
+        approvals: run.approvals_needed.clone().filter(|of| of != "0/1"),
         findings: run.rules.iter().map(finding).collect(),
         stable: seen.stable.cloned(),
         why: seen.message.to_owned(),

@@ -19,13 +19,16 @@ pub fn message(state: &State) -> String {
         ),
         Phase::Stepping(run) => tried(state, run),
         Phase::AwaitingApproval(run) if run.weight == 0 => format!(
-            "{} is held and waits for an approval to get all of the traffic",
-            run.revision
+            "{} is held and waits for an approval to get all of the traffic{}",
+            run.revision,
+            approved(run)
         ),
         Phase::AwaitingApproval(run) => {
             format!(
-                "{} passed {}% and waits for an approval",
-                run.revision, run.weight
+                "{} passed {}% and waits for an approval{}",
+                run.revision,
+                run.weight,
+                approved(run)
             )
         }
         Phase::Held { run, why } => held(run, why),
@@ -37,6 +40,33 @@ pub fn message(state: &State) -> String {
         Phase::Failed => failed(state),
         Phase::Suspended => suspended(state),
     }
+}
+
+/// Who has approved already.
+fn approved(run: &Run) -> String {
+    let here = run.approvals.iter();
+    let here = here.filter(|approval| approval.step == run.step);
+    let names: Vec<&str> = here.map(|approval| approval.by.as_str()).collect();
+    match names.as_slice() {
+        [] => String::new(),
+        names => format!("; approved by {}", names.join(", ")),
+    }
+}
+
+/// What is missing for a step to pass.
+fn awaited(plan: &Plan, run: &Run) -> String {
+    let asked = plan.asked_at(run);
+    let mut told = "`sluice approve` lets it go on".to_owned();
+    if asked.required > 1 {
+        told = format!("{told}: {} of {}", run.approvals_here(), asked.required);
+    }
+    for names in &asked.from {
+        told = format!("{told}, from {}", names.join(" or "));
+    }
+    if asked.not_author {
+        told.push_str(", not from the author");
+    }
+    told
 }
 
 fn tried(state: &State, run: &Run) -> String {
@@ -147,7 +177,7 @@ pub fn next(plan: &Plan, state: &State, reports: &[RuleReport]) -> String {
             plan.steps.first().map_or(0, |step| step.weight)
         ),
         Phase::Stepping(run) => next_step(plan, run, reports),
-        Phase::AwaitingApproval(_) => "`sluice approve` lets it go on".to_owned(),
+        Phase::AwaitingApproval(run) => awaited(plan, run),
         Phase::Held { why, .. } if why.needs_person() => {
             "a person decides: `sluice resume`, `sluice promote` or `sluice abort`".to_owned()
         }

@@ -8,6 +8,7 @@
 
 pub mod action;
 pub mod alert;
+pub mod approval;
 pub mod backtest;
 pub mod bound;
 mod cause;

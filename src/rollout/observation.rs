@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::approval::Vouched;
 use super::evidence::Sample;
 use super::freeze::Frozen;
 use super::revision::Revision;
@@ -46,6 +47,10 @@ pub struct Custody {
     pub rival: Option<String>,
     /// Requests of people that are still annotated.
     pub requests: Vec<Request>,
+    /// Who has approved a revision in Git.
+    pub vouched: Option<Vouched>,
+    /// Who has made the change that is on trial, as the Deployment says.
+    pub author: Option<String>,
 }
 
 /// Something that a person asked for.
@@ -59,6 +64,8 @@ pub struct Request {
     pub revision: Option<String>,
     /// Who asks, if that is said.
     pub by: Option<String>,
+    /// The groups of who asks, where they count.
+    pub groups: Vec<String>,
     /// Why, if that is said.
     pub why: Option<String>,
     /// What to go back to: a revision's number, a tag, an image or a hash.

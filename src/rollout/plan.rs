@@ -11,6 +11,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::approval::{Approvals, Environment};
+use super::state::Run;
+
 /// How one Deployment is guarded and how its releases are brought through.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
@@ -48,10 +51,43 @@ pub struct Plan {
     pub smoke: Vec<String>,
     /// Names of those that a promoted revision must pass before its run is over.
     pub smoke_after: Vec<String>,
+    /// By whom approvals must be where people must approve.
+    pub approvals: Approvals,
     /// Whether guarding is stopped.
     pub suspended: bool,
     /// The Deployment that the spec names by now; `target` is still to be let go for it.
     pub moved_to: Option<String>,
+}
+
+impl Plan {
+    /// Who must approve where this run is now.
+    pub fn asked_at(&self, run: &Run) -> &Approvals {
+        let shares = self.strategy.approval().is_none();
+        let step = self.steps.get(run.step).filter(|_| shares);
+        let own = step.and_then(|step| step.approvers.as_ref());
+        own.unwrap_or(&self.approvals)
+    }
+
+    /// Asks for what the environment asks for too.
+    pub fn take_place_in(&mut self, environment: &Environment) {
+        self.approvals.and(&environment.approvals);
+        for step in &mut self.steps {
+            if let Some(own) = &mut step.approvers {
+                own.and(&environment.approvals);
+            }
+        }
+        if !environment.every_run {
+            return;
+        }
+        match &mut self.strategy {
+            Strategy::Canary => {
+                if let Some(last) = self.steps.last_mut() {
+                    last.approval = true;
+                }
+            }
+            Strategy::BlueGreen { approval } | Strategy::Rolling { approval } => *approval = true,
+        }
+    }
 }
 
 /// How traffic reaches the workload.
@@ -77,6 +113,8 @@ pub struct Step {
     pub hold: Duration,
     /// Whether a person must approve before the next step.
     pub approval: bool,
+    /// Who, if others than with the plan's other approvals.
+    pub approvers: Option<Approvals>,
 }
 
 /// How a new revision comes to its traffic.

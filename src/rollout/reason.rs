@@ -95,6 +95,10 @@ pub enum Reason {
         next: u8,
     },
     RollAwaited,
+    ApprovalExpired {
+        by: String,
+        after: String,
+    },
     Held {
         why: HeldWhy,
     },
@@ -208,6 +212,7 @@ impl Reason {
             Self::Suspected { .. } => "Suspected",
             Self::SuspicionOver { .. } => "SuspicionOver",
             Self::ApprovalAwaited { .. } | Self::RollAwaited => "ApprovalAwaited",
+            Self::ApprovalExpired { .. } => "ApprovalExpired",
             Self::Held { .. } => "Held",
             Self::Waiting { .. } => "Waiting",
             Self::Resumed => "Resumed",
@@ -277,6 +282,7 @@ impl Reason {
             | Self::SuspicionOver { .. }
             | Self::ApprovalAwaited { .. }
             | Self::RollAwaited
+            | Self::ApprovalExpired { .. }
             | Self::Waiting { .. }
             | Self::Resumed
             | Self::PromotionStarted { .. }
@@ -411,6 +417,10 @@ impl fmt::Display for Reason {
             Self::RollAwaited => write!(
                 out,
                 "it is known what stable is like; `sluice approve` lets Kubernetes roll it"
+            ),
+            Self::ApprovalExpired { by, after } => write!(
+                out,
+                "the approval of {by} has expired: the others did not come within {after}"
             ),
             Self::Held { why } => write!(out, "held: {why}"),
             Self::Waiting { revision } => write!(

@@ -7,6 +7,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::approval::Approval;
 use super::bound::Bound;
 use super::evidence::{Evidence, Limit, Verdict};
 use super::reason::{Cause, HeldWhy, Outcome};
@@ -217,6 +218,9 @@ pub struct Run {
     pub verdict: Verdict,
     /// What a promotion can exclude, in words, once it is known.
     pub patience: Option<String>,
+    /// Who has approved what, in this run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<Approval>,
     /// A person approved the switch of all traffic.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub approved: bool,
@@ -273,6 +277,7 @@ impl Run {
             verdict: Verdict::Undecided,
             patience: None,
             proof: None,
+            approvals: Vec::new(),
             approved: false,
             goals: None,
             waiting: None,
@@ -294,6 +299,15 @@ impl Run {
         if let Some(suspect) = &mut self.suspect {
             suspect.since = suspect.since.min(now);
         }
+        for approval in &mut self.approvals {
+            approval.at = approval.at.min(now);
+        }
+    }
+
+    /// How many have approved the step that is worked on.
+    pub fn approvals_here(&self) -> usize {
+        let here = self.approvals.iter();
+        here.filter(|approval| approval.step == self.step).count()
     }
 
     /// Whether it is promoted without a canary.

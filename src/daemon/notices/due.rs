@@ -38,6 +38,7 @@ pub fn manner(reason: &Reason) -> Option<Manner> {
         Reason::Suspected { .. }
         | Reason::ApprovalAwaited { .. }
         | Reason::RollAwaited
+        | Reason::ApprovalExpired { .. }
         | Reason::RollbackStarted { .. }
         | Reason::GitNotReverted { .. }
         | Reason::GitClosed { .. }

@@ -154,6 +154,7 @@ impl Office {
             by: None,
             why: None,
             goal: None,
+            groups: Vec::new(),
         };
         let asked = self
             .acts

@@ -204,6 +204,7 @@ impl Syncs {
             act: "smoke".to_owned(),
             revision: run.map(|run| run.revision.hash.clone()),
             goal: None,
+            groups: Vec::new(),
             by: Some("a smoke test".to_owned()),
             why: Some(words.to_owned()),
         };

@@ -88,7 +88,10 @@ fn named(
         .iter()
         .find(|past| past.number.to_string() == goal);
     let by_name = || {
-        let named = target.past.iter().filter(|past| is_named(past, goal));
+        let named = target
+            .past
+            .iter()
+            .filter(|past| past.revision.is_named(goal));
         named.max_by_key(|past| past.number)
     };
     let Some(found) = by_number.or_else(by_name) else {
@@ -107,17 +110,6 @@ fn named(
         ));
     }
     Ok(revision)
-}
-
-fn is_named(past: &Past, goal: &str) -> bool {
-    let tag = |image: &str| {
-        let name = image.rsplit('/').next().unwrap_or(image);
-        let name = name.split('@').next().unwrap_or(name);
-        name.split_once(':').map(|(_, tag)| tag.to_owned())
-    };
-    let mut images = past.revision.images.iter();
-    past.revision.hash == goal
-        || images.any(|image| image == goal || tag(image).as_deref() == Some(goal))
 }
 
 /// What is kept, in words.

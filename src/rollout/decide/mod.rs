@@ -11,6 +11,7 @@
 //! and what follows from it happen in one pass.
 
 mod adopting;
+mod approvals;
 mod back;
 mod baking;
 mod guard;

@@ -8,6 +8,7 @@
 //! Not here: the limits themselves (`evidence::after`), and what is waited for before a switch as
 //! well (`switching`).
 
+use super::approvals;
 use super::pass::Pass;
 use super::promoting;
 use super::rolling_back::clear_leftovers;
@@ -43,7 +44,10 @@ pub(super) fn awaiting_approval(pass: &mut Pass<'_>, mut run: Run) -> Phase {
     {
         return next;
     }
-    Phase::AwaitingApproval(run)
+    match approvals::look(pass, &mut run) {
+        Some(next) => next,
+        None => Phase::AwaitingApproval(run),
+    }
 }
 
 /// Whether this run has no canary, as the plan stands: one that has a share already is finished as

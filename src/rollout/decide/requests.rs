@@ -4,14 +4,13 @@
 //! A request is answered once, by its id, and only for the revision it was meant for. Not here:
 //! who may ask. Requests are annotations, so the API server's RBAC has decided that.
 
+use super::approvals;
 use super::back;
 use super::baking;
 use super::native;
 use super::pass::Pass;
 use super::promoting;
 use super::running::{resume, stay};
-use super::stepping::onward;
-use super::switching;
 use crate::rollout::action::Action;
 use crate::rollout::evidence::{Evidence, Verdict};
 use crate::rollout::observation::Request;
@@ -167,8 +166,12 @@ fn act(
             "the revision serves and is watched; `sluice promote` ends the watch, `sluice abort` goes back"
                 .to_owned(),
         ),
+        "promote" if approvals::are_to_come(pass.plan, &run) => Err(
+            "it needs the approvals of its plan first: `sluice approve`; in an emergency the annotation sluice.dev/open lets it through, which is told"
+                .to_owned(),
+        ),
         "promote" => Ok(promote(pass, run)),
-        "approve" => approve(pass, phase, run),
+        "approve" => approvals::approve(pass, &phase, run, request),
         "hold" => {
             let mut run = run;
             stay(pass, &mut run);
@@ -190,19 +193,6 @@ fn promote(pass: &mut Pass<'_>, mut run: Run) -> (Phase, String) {
         message.push_str(" against the evidence");
     }
     (promoting::begin(pass, run, message.clone()), message)
-}
-
-fn approve(pass: &mut Pass<'_>, phase: Phase, run: Run) -> Result<(Phase, String), String> {
-    if !matches!(phase, Phase::AwaitingApproval(_)) {
-        return Err(format!("no approval is awaited in phase {}", phase.name()));
-    }
-    if !pass.fresh() {
-        return Err("the metrics are stale; the weight cannot rise now, ask again".to_owned());
-    }
-    if run.weight == 0 {
-        return Ok((switching::approved(run), "approved".to_owned()));
-    }
-    Ok((onward(pass, run), "approved".to_owned()))
 }
 
 fn go_on(pass: &mut Pass<'_>, phase: Phase, run: Run) -> Result<(Phase, String), String> {

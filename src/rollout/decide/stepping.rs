@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::approvals;
 use super::native;
 use super::pass::Pass;
 use super::promoting;
@@ -139,21 +140,23 @@ fn advance(pass: &mut Pass<'_>, mut run: Run, reports: &[RuleReport]) -> Phase {
             evidence.forgive();
         }
     }
-    if pass
-        .plan
-        .steps
-        .get(run.step)
-        .is_some_and(|step| step.approval)
-    {
-        let next = step_weight(pass.plan, run.step + 1);
-        pass.tell(Reason::ApprovalAwaited {
-            step: run.step + 1,
-            next,
-        });
-        run.since = pass.now();
-        return Phase::AwaitingApproval(run);
+    ask_or_go_on(pass, run)
+}
+
+/// Past a step, where a person must approve that first.
+fn ask_or_go_on(pass: &mut Pass<'_>, mut run: Run) -> Phase {
+    let step = pass.plan.steps.get(run.step);
+    if !step.is_some_and(|step| step.approval) {
+        return onward(pass, run);
     }
-    onward(pass, run)
+    let next = step_weight(pass.plan, run.step + 1);
+    pass.tell(Reason::ApprovalAwaited {
+        step: run.step + 1,
+        next,
+    });
+    run.since = pass.now();
+    approvals::begin(&mut run);
+    Phase::AwaitingApproval(run)
 }
 
 /// Past a step: the next one, or the promotion.
@@ -189,7 +192,7 @@ fn undecided(pass: &mut Pass<'_>, run: Run) -> Phase {
     match then {
         UndecidedThen::Hold => pass.hold(run, HeldWhy::Undecided),
         UndecidedThen::Promote if pass.fresh() && run.verdict < Verdict::Suspect => {
-            onward(pass, run)
+            ask_or_go_on(pass, run)
         }
         UndecidedThen::Promote => Phase::Stepping(run),
         UndecidedThen::Rollback => {
@@ -209,7 +212,10 @@ pub(super) fn awaiting_approval(pass: &mut Pass<'_>, mut run: Run) -> Phase {
         Watch::Leaves(phase) => *phase,
         Watch::Stays => match suspected(&run, first_weight(pass.plan), &reports) {
             Some(suspect) => suspect_run(pass, run, suspect),
-            None => Phase::AwaitingApproval(run),
+            None => match approvals::look(pass, &mut run) {
+                Some(next) => next,
+                None => Phase::AwaitingApproval(run),
+            },
         },
     }
 }

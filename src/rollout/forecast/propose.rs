@@ -62,6 +62,7 @@ pub(super) fn propose(
             weight,
             hold: step.hold.max(held),
             approval: step.approval,
+            approvers: step.approvers.clone(),
         });
     }
     Some(steps)
@@ -93,6 +94,7 @@ mod tests {
             weight,
             hold: Duration::from_secs(hold),
             approval: false,
+            approvers: None,
         }
     }
 

@@ -24,6 +24,7 @@ pub(in crate::rollout) fn plan(steps: &[(u8, u64)]) -> Plan {
         weight: *weight,
         hold: Duration::from_secs(*hold),
         approval: false,
+        approvers: None,
     };
     Plan {
         namespace: "shop".to_owned(),
@@ -52,6 +53,7 @@ pub(in crate::rollout) fn plan(steps: &[(u8, u64)]) -> Plan {
         restore_template: true,
         config_changes: ConfigChanges::Report,
         known_good: KnownGood::Canary,
+        approvals: crate::rollout::approval::Approvals::default(),
         smoke: Vec::new(),
         smoke_after: Vec::new(),
         suspended: false,

@@ -93,6 +93,14 @@ fn add_functions(context: &mut Context<'_, '_>) {
     let sorted = |This(list): This<Arc<Vec<Cel>>>| list.windows(2).all(|pair| pair[0] <= pair[1]);
     // Declared anew in each context, so that it cannot be declared already.
     context.add_function("isSorted", sorted).ok();
+    let join = |This(list): This<Arc<Vec<Cel>>>, between: Arc<String>| {
+        let texts = list.iter().map(|item| match item {
+            Cel::String(text) => text.as_str(),
+            _ => "",
+        });
+        Arc::new(texts.collect::<Vec<_>>().join(&between))
+    };
+    context.add_function("join", join).ok();
     let escape = |key: Arc<String>| Arc::new(key.replace('~', "~0").replace('/', "~1"));
     context.add_function("jsonpatch.escapeKey", escape).ok();
 }

@@ -5,6 +5,7 @@
 
 #![allow(clippy::wildcard_enum_match_arm)] // tests look at what concerns them
 
+mod approving;
 mod baking;
 mod between_runs;
 mod freezing;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::rollout::action::Action;
+use crate::rollout::approval::Vouched;
 use crate::rollout::bound;
 use crate::rollout::decide::{Decision, decide};
 use crate::rollout::evidence::{self, ArmCounts, Kind, Question, Sample};
@@ -43,6 +44,7 @@ pub fn terms() -> Terms {
         weight,
         hold: Duration::ZERO,
         approval: false,
+        approvers: None,
     };
     let steps = vec![step(5), step(25), step(50)];
     let analysis = Analysis {
@@ -89,6 +91,7 @@ pub fn terms() -> Terms {
             restore_template: true,
             config_changes: ConfigChanges::Report,
             known_good: KnownGood::Promote,
+            approvals: crate::rollout::approval::Approvals::default(),
             smoke: Vec::new(),
             smoke_after: Vec::new(),
             suspended: false,
@@ -124,6 +127,8 @@ pub struct Model {
     pub guarded_by_rollout: bool,
     pub deleting: bool,
     pub requests: Vec<Request>,
+    pub vouched: Option<Vouched>,
+    pub author: Option<String>,
     /// What the smoke tests came to, and those that were asked for.
     pub smoked: Option<Smoked>,
     pub smoked_after: Option<Smoked>,
@@ -176,6 +181,8 @@ impl Model {
             guarded_by_rollout: false,
             deleting: false,
             requests: Vec::new(),
+            vouched: None,
+            author: None,
             smoked: None,
             smoked_after: None,
             smoke_asked: Vec::new(),
@@ -214,6 +221,7 @@ impl Model {
             by: None,
             why: None,
             goal: None,
+            groups: Vec::new(),
         });
     }
 
@@ -258,6 +266,8 @@ impl Model {
                 finalizer: self.guarded_by_rollout,
                 rival: None,
                 requests: self.requests.clone(),
+                vouched: self.vouched.clone(),
+                author: self.author.clone(),
             },
             target: Some(self.target.clone()),
             canary: self.canary.clone(),
@@ -540,6 +550,7 @@ pub fn all_at_once(model: &mut Model, strategy: PlanStrategy) {
         weight: 100,
         hold: Duration::from_secs(30),
         approval: false,
+        approvers: None,
     }];
     model.terms.evidence.steps = vec![100];
 }

@@ -200,3 +200,127 @@ async fn people_are_warned_that_their_change_is_held() {
         "{warning}"
     );
 }
+
+const WHO_ASKS: &str = include_str!("../../../../clusters/components/approvals/policy.yaml");
+
+/// A server with Rollouts, and the policy that checks who asks.
+fn asked() -> Api {
+    let api = Api::new(Clock::scaled(jiff::Timestamp::UNIX_EPOCH, 1.0));
+    let crd: Value =
+        serde_saphyr::from_str(include_str!("../../../../clusters/base/sluice/crd.yaml")).unwrap();
+    api.seed(
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+        &crd,
+    );
+    for document in serde_saphyr::from_multiple::<Value>(WHO_ASKS).unwrap() {
+        let plural = match document["kind"].as_str().unwrap() {
+            "ValidatingAdmissionPolicy" => "validatingadmissionpolicies",
+            _ => "validatingadmissionpolicybindings",
+        };
+        api.seed(
+            &format!("/apis/admissionregistration.k8s.io/v1/{plural}"),
+            &document,
+        );
+    }
+    api
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_asks_in_the_name_of_somebody_else() {
+    let api = asked();
+    let rollouts = |user: &str| {
+        Kube::<kube::api::DynamicObject>::default_namespaced_with(
+            api.client(user),
+            &kube::api::ApiResource::from_gvk(&kube::api::GroupVersionKind::gvk(
+                "sluice.dev",
+                "v1alpha1",
+                "Rollout",
+            )),
+        )
+    };
+    let web = json!({
+        "apiVersion": "sluice.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "web"},
+        "spec": {"target": {"kind": "Deployment", "name": "web"}, "route": {"ingressNginx": {"ingress": "web"}}},
+    });
+    rollouts("alice")
+        .create(
+            &PostParams::default(),
+            &serde_json::from_value(web).unwrap(),
+        )
+        .await
+        .unwrap();
+    let groups = r#","groups":["system:authenticated"]"#;
+    let own = format!(r#"approve 91bc {{"by":"alice"{groups}}}"#);
+    let daemon = "system:serviceaccount:sluice-system:sluice";
+    let flux = "system:serviceaccount:flux-system:kustomize-controller";
+    let cases = [
+        ("alice", "request.sluice.dev/1", "approve 91bc", true),
+        ("alice", "request.sluice.dev/2", own.as_str(), true),
+        (
+            "alice",
+            "request.sluice.dev/3",
+            r#"approve {"by":"alice"}"#,
+            true,
+        ),
+        ("bob", "request.sluice.dev/4", own.as_str(), false),
+        (
+            "alice",
+            "request.sluice.dev/5",
+            r#"approve {"by":"bob"}"#,
+            false,
+        ),
+        (
+            "alice",
+            "request.sluice.dev/6",
+            r#"approve {"x":{"by":"alice"},"by":"bob"}"#,
+            false,
+        ),
+        (
+            "alice",
+            "request.sluice.dev/7",
+            r#"approve {"why":"{\"by\":\"alice\"","by":"bob"}"#,
+            false,
+        ),
+        (
+            "alice",
+            "request.sluice.dev/8",
+            r#"approve {"by":"alice","groups":["sre"]}"#,
+            false,
+        ),
+        (
+            "alice",
+            "request.sluice.dev/9",
+            r#"approve {"by":"alice","gr\u006fups":["sre"]}"#,
+            false,
+        ),
+        (
+            daemon,
+            "request.sluice.dev/a",
+            r#"approve {"by":"bob","groups":["sre"]}"#,
+            true,
+        ),
+        ("alice", "sluice.dev/approved", "v2 bob", false),
+        (flux, "sluice.dev/approved", "v2 bob", true),
+        ("alice", "other", "v2 {bob}", true),
+    ];
+    for (user, key, value, wanted) in cases {
+        let patch = json!({"metadata": {"annotations": {key: value}}});
+        let done = rollouts(user)
+            .patch("web", &PatchParams::default(), &Patch::Merge(&patch))
+            .await;
+        match done {
+            Ok(_) => assert!(wanted, "{user} {value}"),
+            Err(kube::Error::Api(why)) => {
+                assert!(!wanted, "{user} {value}: {}", why.message);
+                assert!(why.message.contains("sluice-who-asks"), "{}", why.message);
+            }
+            Err(error) => panic!("{user} {value}: {error}"),
+        }
+    }
+    // What was there already is nobody's doing.
+    let patch = json!({"metadata": {"labels": {"a": "b"}}});
+    rollouts("bob")
+        .patch("web", &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+        .unwrap();
+}

@@ -1,0 +1,197 @@
+//! Who must approve where a person must, and who has.
+//!
+//! A Rollout says it for itself or for a step, an environment for all that run there; both count. A person counts
+//! once. What is vouched for in Git names the revision and the people, and does not expire.
+//!
+//! Not here: who may ask at all (RBAC), what an approval leads to (`decide::approvals`).
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::revision::Revision;
+
+/// Who must approve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approvals {
+    /// How many people; at least 1.
+    pub required: u8,
+    /// Users and groups: who counts is one of them, or in one of them, in each of these lists. Empty: everybody.
+    pub from: Vec<Vec<String>>,
+    /// How long an approval waits for the others.
+    pub expires: Option<Duration>,
+    /// Whether the author of the change does not count, where the Deployment says who that is.
+    pub not_author: bool,
+}
+
+impl Default for Approvals {
+    fn default() -> Self {
+        Self {
+            required: 1,
+            from: Vec::new(),
+            expires: None,
+            not_author: false,
+        }
+    }
+}
+
+impl Approvals {
+    /// Asks for what another one asks for too.
+    pub fn and(&mut self, other: &Self) {
+        self.required = self.required.max(other.required);
+        self.from.extend(other.from.iter().cloned());
+        self.expires = match (self.expires, other.expires) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        self.not_author |= other.not_author;
+    }
+
+    /// Whether it matters who approves.
+    pub fn is_about_people(&self) -> bool {
+        self.required > 1 || !self.from.is_empty() || self.not_author
+    }
+
+    /// Why this person does not count, if so. `author` is the change's, if known.
+    pub fn refuses(&self, by: &str, groups: &[String], author: Option<&str>) -> Option<String> {
+        let one_of = |names: &Vec<String>| {
+            let mut names = names.iter();
+            names.any(|name| name == by || groups.contains(name))
+        };
+        if let Some(names) = self.from.iter().find(|names| !one_of(names)) {
+            return Some(format!(
+                "{by} is none of those who may approve: {}",
+                names.join(", ")
+            ));
+        }
+        let mut authors = author.unwrap_or_default().split(',').map(str::trim);
+        (self.not_author && authors.any(|author| author == by))
+            .then(|| format!("{by} is the author of the change, and somebody else must approve it"))
+    }
+}
+
+/// What an environment asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Environment {
+    /// By whom.
+    pub approvals: Approvals,
+    /// Whether each run needs them before its promotion, whatever its Rollout asks for.
+    pub every_run: bool,
+}
+
+/// Somebody has approved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// The step, counted from 0.
+    pub step: usize,
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// It stands in Git.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_git: bool,
+}
+
+/// Approvals that stand in Git: of a revision, by these people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vouched {
+    /// Its hash, an image or a tag.
+    pub revision: String,
+    /// Who; empty for somebody who is not named.
+    pub by: Vec<String>,
+}
+
+impl Vouched {
+    /// Reads `REVISION [NAME…]`; names are apart by spaces or commas.
+    pub fn read(text: &str) -> Option<Self> {
+        let mut words = text
+            .split([' ', ',', '\n', '\t'])
+            .filter(|word| !word.is_empty());
+        let revision = words.next()?.to_owned();
+        let by = words.take(20).map(str::to_owned).collect();
+        Some(Self { revision, by })
+    }
+
+    /// Whether it is about this revision.
+    pub fn is_of(&self, revision: &Revision) -> bool {
+        revision.is_named(&self.revision)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who, in which groups, by whose change; what the refusal says, if it is one.
+    type Case = (
+        &'static str,
+        &'static [&'static str],
+        Option<&'static str>,
+        Option<&'static str>,
+    );
+
+    fn texts(names: &[&str]) -> Vec<String> {
+        names.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn both_the_rollout_and_the_environment_count() {
+        let mut asked = Approvals {
+            required: 2,
+            from: vec![texts(&["dev", "alice"])],
+            expires: None,
+            not_author: false,
+        };
+        asked.and(&Approvals {
+            required: 1,
+            from: vec![texts(&["sre"])],
+            expires: Some(Duration::from_secs(60)),
+            not_author: true,
+        });
+        assert_eq!((asked.required, asked.not_author), (2, true));
+        assert_eq!(asked.expires, Some(Duration::from_secs(60)));
+        let cases: [Case; 5] = [
+            ("alice", &["sre"], None, None),
+            ("bob", &["dev", "sre"], Some("carol"), None),
+            (
+                "bob",
+                &["sre"],
+                None,
+                Some("those who may approve: dev, alice"),
+            ),
+            ("alice", &["dev"], None, Some("those who may approve: sre")),
+            ("alice", &["sre"], Some("bob, alice"), Some("is the author")),
+        ];
+        for (by, groups, author, wanted) in cases {
+            let found = asked.refuses(by, &texts(groups), author);
+            match wanted {
+                None => assert_eq!(found, None, "{by}"),
+                Some(wanted) => assert!(found.as_ref().unwrap().contains(wanted), "{found:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_stands_in_git_names_a_revision_and_people() {
+        let revision = Revision {
+            hash: "91bc03aa17".to_owned(),
+            images: vec!["registry:5000/shop/backend:v1.4.2@sha256:00".to_owned()],
+        };
+        for (text, by, is_of) in [
+            ("v1.4.2", texts(&[]), true),
+            ("91bc03aa17 alice", texts(&["alice"]), true),
+            (" v1.4.2 alice, bob\n", texts(&["alice", "bob"]), true),
+            ("v1.4.1 alice", texts(&["alice"]), false),
+        ] {
+            let vouched = Vouched::read(text).unwrap();
+            assert_eq!(
+                (vouched.is_of(&revision), &vouched.by),
+                (is_of, &by),
+                "{text}"
+            );
+        }
+        assert_eq!(Vouched::read(" , "), None);
+    }
+}

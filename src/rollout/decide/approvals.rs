@@ -1,0 +1,148 @@
+//! What an approval leads to: it counts or is refused, waits for the others, expires, or lets the run go on.
+//!
+//! Guarantees: at one step a person counts once; of those that wait for others none counts longer than the plan
+//! says; a step that was entered anew needs new ones. Not here: who must approve (`rollout::approval`).
+
+use super::pass::Pass;
+use super::stepping::onward;
+use super::switching;
+use crate::rollout::approval::{Approval, Approvals};
+use crate::rollout::observation::Request;
+use crate::rollout::plan::Plan;
+use crate::rollout::reason::Reason;
+use crate::rollout::state::{Phase, Run};
+
+/// Who has approved where nobody is named.
+const NOBODY: &str = "somebody";
+
+/// Whether an approval is still to come that depends on who gives it: nobody may pass it alone.
+pub(super) fn are_to_come(plan: &Plan, run: &Run) -> bool {
+    if plan.strategy.approval().is_some() {
+        let asks = plan.strategy.approval() == Some(true);
+        return asks && !run.approved && run.weight == 0 && plan.approvals.is_about_people();
+    }
+    let rest = plan.steps.iter().skip(run.step);
+    rest.filter(|step| step.approval).any(|step| {
+        step.approvers
+            .as_ref()
+            .unwrap_or(&plan.approvals)
+            .is_about_people()
+    })
+}
+
+/// A step waits anew: what was approved before was about other evidence.
+pub(super) fn begin(run: &mut Run) {
+    let step = run.step;
+    run.approvals.retain(|approval| approval.step != step);
+}
+
+/// Somebody approves.
+pub(super) fn approve(
+    pass: &mut Pass<'_>,
+    phase: &Phase,
+    mut run: Run,
+    request: &Request,
+) -> Result<(Phase, String), String> {
+    if !matches!(phase, Phase::AwaitingApproval(_)) {
+        return Err(format!("no approval is awaited in phase {}", phase.name()));
+    }
+    let asked = pass.plan.asked_at(&run).clone();
+    let by = request.by.as_deref();
+    note(pass, &asked, &mut run, (by, &request.groups), false)?;
+    let (have, need) = (run.approvals_here(), usize::from(asked.required));
+    if have < need {
+        return Ok((Phase::AwaitingApproval(run), counted(have, need)));
+    }
+    if !pass.fresh() {
+        return Err("the metrics are stale; the weight cannot rise now, ask again".to_owned());
+    }
+    Ok((go_on(pass, run), "approved".to_owned()))
+}
+
+/// What stands in Git counts, and what has waited too long does not; the phase that follows, if enough have
+/// approved.
+pub(super) fn look(pass: &mut Pass<'_>, run: &mut Run) -> Option<Phase> {
+    let asked = pass.plan.asked_at(run).clone();
+    expire(pass, &asked, run);
+    let vouched = pass.seen.rollout.vouched.clone()?;
+    if !vouched.is_of(&run.revision) {
+        return None;
+    }
+    let need = usize::from(asked.required);
+    let named = vouched.by.iter().map(|by| Some(by.as_str()));
+    let nobody = vouched.by.is_empty().then_some(None);
+    for by in named.chain(nobody) {
+        if run.approvals_here() < need && note(pass, &asked, run, (by, &[]), true).is_ok() {
+            pass.tell(Reason::Answered {
+                act: "approve".to_owned(),
+                by: Some(by.unwrap_or(NOBODY).to_owned()),
+                done: true,
+                message: format!("{}, in Git", counted(run.approvals_here(), need)),
+            });
+        }
+    }
+    let enough = run.approvals_here() >= need && pass.fresh();
+    enough.then(|| go_on(pass, run.clone()))
+}
+
+fn counted(have: usize, need: usize) -> String {
+    format!("approved, {have} of {need}")
+}
+
+fn note(
+    pass: &Pass<'_>,
+    asked: &Approvals,
+    run: &mut Run,
+    (by, groups): (Option<&str>, &[String]),
+    in_git: bool,
+) -> Result<(), String> {
+    let author = pass.seen.rollout.author.as_deref();
+    match by {
+        None if asked.is_about_people() => {
+            return Err("it matters who approves, and nobody is named".to_owned());
+        }
+        Some(by) => {
+            if let Some(why) = asked.refuses(by, groups, author) {
+                return Err(why);
+            }
+        }
+        None => {}
+    }
+    let by = by.unwrap_or(NOBODY);
+    let step = run.step;
+    let mut before = run.approvals.iter();
+    if before.any(|approval| approval.step == step && approval.by == by) {
+        return Err(format!("{by} has approved already, and counts once"));
+    }
+    run.approvals.push(Approval {
+        step,
+        by: by.to_owned(),
+        at: pass.now(),
+        in_git,
+    });
+    Ok(())
+}
+
+fn expire(pass: &mut Pass<'_>, asked: &Approvals, run: &mut Run) {
+    let Some(limit) = asked.expires else { return };
+    let mut kept = Vec::new();
+    for approval in std::mem::take(&mut run.approvals) {
+        let waits = approval.step == run.step && !approval.in_git;
+        if waits && pass.over(approval.at, limit) {
+            pass.tell(Reason::ApprovalExpired {
+                by: approval.by,
+                after: humantime::format_duration(limit).to_string(),
+            });
+        } else {
+            kept.push(approval);
+        }
+    }
+    run.approvals = kept;
+}
+
+fn go_on(pass: &mut Pass<'_>, run: Run) -> Phase {
+    if run.weight == 0 {
+        return switching::approved(run);
+    }
+    onward(pass, run)
+}

@@ -1,0 +1,253 @@
+//! Approvals that matter by whom: how many, from whom, how long, not from the author, and from Git.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::model::{Model, ended, phase};
+use super::native::rolling;
+use crate::rollout::approval::{Approvals, Environment, Vouched};
+use crate::rollout::decide::decide;
+use crate::rollout::describe;
+use crate::rollout::plan::UndecidedThen;
+use crate::rollout::reason::{Outcome, Reason};
+
+const LIMIT: Duration = Duration::from_secs(300);
+
+fn two_of_sre() -> Approvals {
+    Approvals {
+        required: 2,
+        from: vec![vec!["sre".to_owned(), "carol".to_owned()]],
+        expires: Some(LIMIT),
+        not_author: false,
+    }
+}
+
+fn waiting(approvals: Approvals) -> Model {
+    let mut model = Model::idle();
+    model.terms.plan.steps[0].approval = true;
+    model.terms.plan.approvals = approvals;
+    model.apply("v2");
+    assert!(model.until(300, phase("AwaitingApproval")));
+    model
+}
+
+fn approves(model: &mut Model, by: Option<&str>, groups: &[&str]) {
+    model.ask("approve");
+    if let Some(request) = model.requests.last_mut() {
+        request.by = by.map(str::to_owned);
+        request.groups = groups.iter().map(ToString::to_string).collect();
+    }
+}
+
+/// Asks, and what is answered.
+fn answer(model: &mut Model, by: Option<&str>, groups: &[&str]) -> String {
+    approves(model, by, groups);
+    model.tick();
+    model.pass();
+    model.state.answers.last().unwrap().message.clone()
+}
+
+#[test]
+fn two_people_of_the_group_approve_and_each_counts_once() {
+    let mut model = waiting(two_of_sre());
+    let cases: [(Option<&str>, &[&str], &str); 5] = [
+        (None, &[], "nobody is named"),
+        (
+            Some("mallory"),
+            &["dev"],
+            "mallory is none of those who may approve: sre, carol",
+        ),
+        (Some("alice"), &["sre"], "approved, 1 of 2"),
+        (
+            Some("alice"),
+            &["sre"],
+            "alice has approved already, and counts once",
+        ),
+        (Some("carol"), &[], "approved"),
+    ];
+    for (by, groups, wanted) in cases {
+        let found = answer(&mut model, by, groups);
+        assert!(found.ends_with(wanted), "{by:?}: {found}");
+        let told = describe::message(&model.state);
+        let awaits = model.state.phase.name() == "AwaitingApproval";
+        assert_eq!(awaits, by != Some("carol"), "{told}");
+    }
+    let run = model.state.phase.run().unwrap();
+    let by: Vec<&str> = run.approvals.iter().map(|a| a.by.as_str()).collect();
+    assert_eq!(by, ["alice", "carol"]);
+    assert!(model.until(600, |model| ended(model, Outcome::Promoted)));
+}
+
+#[test]
+fn an_approval_that_waits_too_long_is_told_and_counts_no_more() {
+    let mut model = waiting(two_of_sre());
+    assert_eq!(
+        answer(&mut model, Some("alice"), &["sre"]),
+        "approved, 1 of 2"
+    );
+    assert!(describe::message(&model.state).ends_with("; approved by alice"));
+    let plan = model.terms.plan.clone();
+    assert_eq!(
+        describe::next(&plan, &model.state, &[]),
+        "`sluice approve` lets it go on: 1 of 2, from sre or carol"
+    );
+    let expired = Reason::ApprovalExpired {
+        by: "alice".to_owned(),
+        after: "5m".to_owned(),
+    };
+    assert!(model.until(400, |model| model.told.contains(&expired)));
+    assert_eq!(answer(&mut model, Some("carol"), &[]), "approved, 1 of 2");
+    assert_eq!(model.weight(), 5);
+    assert_eq!(answer(&mut model, Some("alice"), &["sre"]), "approved");
+    assert!(model.until(60, |model| model.weight() == 25));
+}
+
+#[test]
+fn nobody_passes_by_promote_what_others_must_approve() {
+    let mut model = waiting(two_of_sre());
+    model.ask("promote");
+    model.tick();
+    model.pass();
+    let answer = model.state.answers.last().unwrap();
+    assert!(!answer.done && answer.message.contains("sluice.dev/open"));
+    // Where anybody may approve, whoever may ask may promote.
+    let mut model = waiting(Approvals::default());
+    model.ask("promote");
+    assert!(model.until(600, |model| ended(model, Outcome::Promoted)));
+}
+
+#[test]
+fn the_author_does_not_count_and_an_environment_adds_what_it_asks_for() {
+    let mut model = Model::idle();
+    model.terms.plan.take_place_in(&Environment {
+        approvals: Approvals {
+            not_author: true,
+            ..Approvals::default()
+        },
+        every_run: true,
+    });
+    model.author = Some("alice".to_owned());
+    model.apply("v2");
+    assert!(model.until(900, phase("AwaitingApproval")));
+    assert_eq!(model.weight(), 50, "before the promotion");
+    let told = answer(&mut model, Some("alice"), &[]);
+    assert!(told.contains("alice is the author"), "{told}");
+    assert_eq!(answer(&mut model, Some("bob"), &[]), "approved");
+    assert!(model.until(600, |model| ended(model, Outcome::Promoted)));
+}
+
+#[test]
+fn what_stands_in_git_counts_for_its_revision_and_does_not_expire() {
+    let mut model = waiting(two_of_sre());
+    let vouched = |text: &str| Vouched::read(text);
+    for (text, count) in [("v1 carol", 0), ("v2 mallory", 0), ("v2 carol", 1)] {
+        model.vouched = vouched(text);
+        model.tick();
+        model.pass();
+        let run = model.state.phase.run().unwrap();
+        assert_eq!(run.approvals_here(), count, "{text}");
+    }
+    assert!(!model.until(400, |model| model.weight() > 5));
+    assert_eq!(answer(&mut model, Some("alice"), &["sre"]), "approved");
+    assert!(model.until(60, |model| model.weight() == 25));
+
+    let mut model = waiting(Approvals::default());
+    model.vouched = vouched("v2");
+    assert!(model.until(600, |model| ended(model, Outcome::Promoted)));
+}
+
+#[test]
+fn a_roll_is_approved_by_two_as_well() {
+    let mut model = Model::idle();
+    rolling(&mut model, true);
+    model.terms.plan.approvals = two_of_sre();
+    model.apply("v2");
+    assert!(model.until(300, phase("AwaitingApproval")));
+    assert_eq!(
+        answer(&mut model, Some("alice"), &["sre"]),
+        "approved, 1 of 2"
+    );
+    assert_eq!(answer(&mut model, Some("carol"), &[]), "approved");
+    assert!(model.until(900, |model| ended(model, Outcome::Promoted)));
+}
+
+#[test]
+fn a_step_that_stays_undecided_is_approved_all_the_same() {
+    let mut model = Model::idle();
+    model.terms.plan.steps[0].approval = true;
+    let soon = Duration::from_secs(60);
+    model.terms.plan.analysis.undecided = (soon, UndecidedThen::Promote);
+    // It cannot be shown in that time.
+    model.terms.evidence.blast = 1e-9;
+    model.terms.evidence.blast_max = 1e-9;
+    model.apply("v2");
+    assert!(model.until(600, phase("AwaitingApproval")));
+    assert_eq!(model.weight(), 5);
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Seconds(u16),
+    Approves(u8, bool),
+    Promotes,
+    Dies(usize),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        4 => (1..200_u16).prop_map(Event::Seconds),
+        5 => (0..4_u8, any::<bool>()).prop_map(|(who, member)| Event::Approves(who, member)),
+        1 => Just(Event::Promotes),
+        2 => (0..4_usize).prop_map(Event::Dies),
+    ]
+}
+
+/// Whether two different members have asked within the limit.
+fn enough(asked: &[(u8, Timestamp)]) -> bool {
+    let mut pairs = asked
+        .iter()
+        .flat_map(|one| asked.iter().map(move |two| (one, two)));
+    pairs.any(|((one, at), (two, then))| {
+        let apart = crate::clock::elapsed(*at, *then).max(crate::clock::elapsed(*then, *at));
+        one != two && apart <= LIMIT + Duration::from_secs(5)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// No weight beyond the step without two different people of the group, shortly after one another,
+    /// whatever else is asked and wherever the daemon dies.
+    #[test]
+    fn no_step_is_passed_without_enough_people(events in proptest::collection::vec(event(), 1..40)) {
+        let mut model = waiting(two_of_sre());
+        let mut asked = Vec::new();
+        for event in events {
+            match event {
+                Event::Seconds(seconds) => {
+                    for _ in 0..seconds {
+                        model.tick();
+                        model.pass();
+                    }
+                }
+                Event::Approves(who, member) => {
+                    let groups: &[&str] = if member { &["sre"] } else { &["dev"] };
+                    approves(&mut model, Some(&format!("p{who}")), groups);
+                    if member {
+                        asked.push((who, model.now));
+                    }
+                }
+                Event::Promotes => model.ask("promote"),
+                Event::Dies(effects) => {
+                    model.tick();
+                    let decision = decide(&model.terms, &model.state, &model.look());
+                    model.execute(&decision, effects);
+                    model.crash();
+                }
+            }
+            prop_assert!(model.weight() <= 5 || enough(&asked), "{asked:?}");
+        }
+    }
+}
