@@ -210,6 +210,7 @@ fn observation(samples: &[Sample]) -> Observation {
             canary: Some(CanaryRoute {
                 weight: Some(WEIGHT),
                 differs: false,
+                behind: false,
             }),
             ..SeenRoute::default()
         },

@@ -262,6 +262,7 @@ fn observation(now: f64, samples: Vec<Sample>, weight: u8, canary: i32) -> Obser
             canary: Some(CanaryRoute {
                 weight: Some(weight),
                 differs: false,
+                behind: false,
             }),
             ..SeenRoute::default()
         },

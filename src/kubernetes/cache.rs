@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::backoff;
 use super::crd::Rollout;
 use super::entries::{Set, Templated, deployment, kept, owner, pod, replica_set, value, whole};
+use super::http_route::HttpRoute;
 use super::pods::PodRow;
 use super::shelf::{Filler, Key, Shelf};
 use super::template;
@@ -43,6 +44,8 @@ pub struct Cache {
     pub rows: Shelf<PodRow>,
     pub services: Shelf<Service>,
     pub ingresses: Shelf<Ingress>,
+    /// Empty where the Gateway API is not installed.
+    pub http_routes: Shelf<HttpRoute>,
     pub network_policies: Shelf<NetworkPolicy>,
     pub revisions: Shelf<ControllerRevision>,
     /// Digest of the contents.
@@ -174,6 +177,7 @@ impl Starter<'_> {
         }
         self.namespaced(cache, |c| &c.services, whole::<Service>, around);
         self.namespaced(cache, |c| &c.ingresses, whole::<Ingress>, around);
+        self.namespaced(cache, |c| &c.http_routes, whole::<HttpRoute>, around);
         self.namespaced(
             cache,
             |c| &c.network_policies,
@@ -342,7 +346,9 @@ async fn fill<K: Watched>(
             Ok(None) => break,
             Err(error) => {
                 let why = causes::told(&error);
-                if broken(&error) {
+                if unserved(&error) {
+                    tracing::debug!(kind = %K::kind(&()), "not served by this cluster");
+                } else if broken(&error) {
                     tracing::debug!(kind = %K::kind(&()), error = why, "watch broke; trying again");
                     filled.send_modify(|filled| filled.broken += 1);
                 } else if expired(&error) {
@@ -351,7 +357,7 @@ async fn fill<K: Watched>(
                     tracing::warn!(kind = %K::kind(&()), error = why, "watch failed; trying again");
                 }
                 // What we may not see, we do without: it is not waited for.
-                if forbidden(&error) && std::mem::take(&mut first) {
+                if (forbidden(&error) || unserved(&error)) && std::mem::take(&mut first) {
                     filled.send_modify(|filled| filled.done += 1);
                 }
                 continue;
@@ -397,10 +403,19 @@ fn expired(error: &watcher::Error) -> bool {
 }
 
 fn forbidden(error: &watcher::Error) -> bool {
+    code(error) == Some(403)
+}
+
+/// Whether the cluster does not have the kind. It may come: a custom resource is installed at any time.
+fn unserved(error: &watcher::Error) -> bool {
+    code(error) == Some(404)
+}
+
+fn code(error: &watcher::Error) -> Option<u16> {
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 403,
-        _ => false,
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => Some(status.code),
+        _ => None,
     }
 }
 

@@ -77,7 +77,7 @@ impl Problems {
             uid: meta.uid.clone().unwrap_or_default(),
             generation: meta.generation.unwrap_or_default(),
             target: self.target(&spec.target),
-            route: self.route(spec.route.as_ref()),
+            route: self.route(spec),
             steps: way.steps,
             strategy: way.strategy,
             matching: way.matching,
@@ -195,16 +195,26 @@ impl Problems {
         self.object_name("spec.target.name", &target.name)
     }
 
-    fn route(&mut self, route: Option<&crd::Route>) -> Route {
-        let Some(nginx) = route.and_then(|route| route.ingress_nginx.as_ref()) else {
-            let wanted = "the Ingress through which the traffic comes (a canary needs one)";
-            self.note("spec.route.ingressNginx", "nothing", wanted);
-            return Route::IngressNginx {
-                ingress: String::new(),
-                service: None,
-                prefix: ANNOTATION_PREFIX.to_owned(),
-            };
-        };
+    fn route(&mut self, spec: &crd::RolloutSpec) -> Route {
+        let route = spec.route.as_ref();
+        let nginx = route.and_then(|route| route.ingress_nginx.as_ref());
+        let gateway = route.and_then(|route| route.gateway_api.as_ref());
+        match (nginx, gateway) {
+            (Some(nginx), None) => self.ingress_nginx(nginx),
+            (None, Some(gateway)) => self.gateway_api(gateway, spec),
+            (given, _) => {
+                let found = given.map_or("nothing", |_| "ingressNginx and gatewayApi");
+                let wanted = "the way by which the traffic comes, one of: ingressNginx, gatewayApi";
+                self.note("spec.route", found, wanted);
+                Route::GatewayApi {
+                    http_route: String::new(),
+                    service: None,
+                }
+            }
+        }
+    }
+
+    fn ingress_nginx(&mut self, nginx: &crd::IngressNginx) -> Route {
         let prefix = nginx
             .annotation_prefix
             .as_deref()
@@ -216,6 +226,39 @@ impl Problems {
                 .as_deref()
                 .map(|service| self.object_name("spec.route.ingressNginx.service", service)),
             prefix: self.object_name("spec.route.ingressNginx.annotationPrefix", prefix),
+        }
+    }
+
+    fn gateway_api(&mut self, gateway: &crd::GatewayApi, spec: &crd::RolloutSpec) -> Route {
+        let analysis = spec.analysis.as_ref();
+        if analysis.is_none_or(|analysis| analysis.rules.is_empty()) {
+            let wanted = "the rules of your Gateway's implementation, e.g. istio-error-rate (the default ones are ingress-nginx's)";
+            self.note("spec.analysis.rules", "nothing", wanted);
+        }
+        let canary = spec.strategy.as_ref().and_then(|way| way.canary.as_ref());
+        let matching = canary.and_then(|canary| canary.matching.as_ref());
+        if let Some(cookie) = matching.and_then(|matching| matching.cookie.as_deref()) {
+            let wanted =
+                "none with `route.gatewayApi`, whose routes match no cookies: use a header";
+            self.note("spec.strategy.canary.match.cookie", quoted(cookie), wanted);
+        }
+        let bare = |matching: &&crd::Match| {
+            matching.header.is_some() && matching.value.is_none() && matching.pattern.is_none()
+        };
+        if let Some(header) = matching
+            .filter(bare)
+            .and_then(|matching| matching.header.as_deref())
+        {
+            let wanted =
+                "a value or a pattern with it: `route.gatewayApi` knows no `always` and `never`";
+            self.note("spec.strategy.canary.match.header", quoted(header), wanted);
+        }
+        Route::GatewayApi {
+            http_route: self.object_name("spec.route.gatewayApi.httpRoute", &gateway.http_route),
+            service: gateway
+                .service
+                .as_deref()
+                .map(|service| self.object_name("spec.route.gatewayApi.service", service)),
         }
     }
 
@@ -773,7 +816,7 @@ mod tests {
             ),
             (
                 json!({"route": null}),
-                "spec.route.ingressNginx: found nothing, wanted the Ingress through which the traffic comes (a canary needs one)",
+                "spec.route: found nothing, wanted the way by which the traffic comes, one of: ingressNginx, gatewayApi",
             ),
             (
                 json!({"route": {"ingressNginx": {"ingress": ""}}}),
@@ -791,6 +834,35 @@ mod tests {
         for (with, expected) in table {
             assert_eq!(problems(&with), [expected], "{with}");
         }
+    }
+
+    #[test]
+    fn a_gateways_route_needs_rules_and_takes_no_cookie() {
+        let by_gateway = |matching: Value, rules: Value| {
+            let mut rollout = rollout(
+                &json!({"strategy": {"canary": {"match": matching}}, "analysis": {"rules": rules}}),
+            );
+            rollout.spec.route = Some(crd::Route {
+                ingress_nginx: None,
+                gateway_api: Some(crd::GatewayApi {
+                    http_route: "backend".to_owned(),
+                    service: None,
+                }),
+            });
+            let known = BTreeSet::from(["error-rate".to_owned(), "latency-p99".to_owned()]);
+            plan(&rollout, &known)
+        };
+        let value = json!({"header": "X-Canary", "value": "yes"});
+        let read = by_gateway(value.clone(), json!(["error-rate"])).unwrap();
+        assert_eq!(read.route.title(), "HTTPRoute backend");
+        let refused = |matching, rules| {
+            let problems = by_gateway(matching, rules).unwrap_err();
+            problems[0].to_string()
+        };
+        assert!(refused(value, json!([])).starts_with("spec.analysis.rules: found nothing"));
+        let rules = json!(["error-rate"]);
+        assert!(refused(json!({"cookie": "c"}), rules.clone()).contains("match.cookie"));
+        assert!(refused(json!({"header": "X"}), rules).contains("match.header"));
     }
 
     #[test]

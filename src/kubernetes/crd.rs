@@ -117,11 +117,26 @@ fn deployment() -> String {
 /// How traffic reaches the workload.
 #[derive(Deserialize, Serialize, Clone, Debug, PartialEq, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(validation = Rule::new("has(self.ingressNginx)").message("route needs exactly one of: ingressNginx"))]
+#[x_kube(validation = Rule::new("has(self.ingressNginx) != has(self.gatewayApi)").message("route needs exactly one of: ingressNginx, gatewayApi"))]
 pub struct Route {
     /// Weighted by ingress-nginx's canary annotations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress_nginx: Option<IngressNginx>,
+    /// Weighted by the backends of a Gateway API route, whatever implements its Gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_api: Option<GatewayApi>,
+}
+
+/// The `HTTPRoute` through which the Service of the target is reached. It is split for a run and is afterwards
+/// as it was.
+#[derive(Deserialize, Serialize, Clone, Debug, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GatewayApi {
+    /// Name of the `HTTPRoute`, in the Rollout's namespace.
+    pub http_route: String,
+    /// Name of the stable Service. Default: the one Service of the `HTTPRoute` that selects the target's pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
 }
 
 /// The Ingress through which the Service of the target is reached.

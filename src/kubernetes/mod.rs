@@ -16,6 +16,7 @@ pub mod fate;
 pub mod fence;
 pub mod flux;
 pub mod gate;
+pub mod http_route;
 pub mod labels;
 pub mod lease;
 pub mod observe;

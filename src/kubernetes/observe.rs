@@ -241,19 +241,24 @@ fn route(scene: &Scene, plan: &Plan, state: &State) -> Route {
             .filter(|_| !rolling)
             .flat_map(|said| said.warnings.clone())
             .collect(),
-        canary: scene
-            .canary_ingress(plan)
-            .map(|present| canary_route(scene, plan, state, present)),
+        canary: match &plan.route {
+            plan::Route::IngressNginx {
+                ingress, prefix, ..
+            } => scene
+                .canary_ingress(plan, ingress)
+                .map(|present| canary_ingress(scene, plan, prefix, state, present)),
+            plan::Route::GatewayApi { http_route, .. } => split_route(scene, plan, http_route),
+        },
     }
 }
 
-fn canary_route(
+fn canary_ingress(
     scene: &Scene,
     plan: &Plan,
+    prefix: &str,
     state: &State,
     present: &k8s_openapi::api::networking::v1::Ingress,
 ) -> CanaryRoute {
-    let plan::Route::IngressNginx { prefix, .. } = &plan.route;
     let weight = canary::ingress::observed_weight(present, prefix);
     // At weight 0 with a header or a cookie the canary still gets requests.
     let off = weight == Some(0) && !canary::ingress::has_matchers(present, prefix);
@@ -264,13 +269,30 @@ fn canary_route(
             run: &run.id,
             revision: &mark,
         };
-        let wanted = scene.wanted_ingress(plan, mark, weight.unwrap_or(0));
+        let wanted = scene.wanted_ingress(plan, prefix, mark, weight.unwrap_or(0));
         wanted.is_ok_and(|wanted| canary::ingress::differs(&wanted, present, prefix))
     });
     CanaryRoute {
         weight: weight.filter(|weight| *weight > 0 || off),
         differs,
+        behind: false,
     }
+}
+
+fn split_route(scene: &Scene, plan: &Plan, name: &str) -> Option<CanaryRoute> {
+    use canary::http_route::{has_matchers, split, weight};
+
+    let present = scene.http_route(name)?;
+    let services = scene.arms(plan, present)?;
+    let (rules, arms) = (&present.spec.rules, services.arms(plan));
+    let weight = weight(rules, arms)?;
+    let off = weight == Some(0) && !has_matchers(rules, arms);
+    let wanted = split(rules, arms, weight.unwrap_or(0), plan.matching.as_ref());
+    Some(CanaryRoute {
+        weight: weight.filter(|weight| *weight > 0 || off),
+        differs: wanted != *rules,
+        behind: !present.is_taken(),
+    })
 }
 
 fn kept(scene: &Scene) -> Kept {

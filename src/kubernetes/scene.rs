@@ -15,11 +15,13 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 
 use super::cache::Cache;
+use super::canary::http_route::{self, Arms};
 use super::canary::{self, ArmLabel, Trial};
 use super::crd::Rollout;
 use super::entries::{Set, Templated};
+use super::http_route::HttpRoute;
 use super::labels;
-use super::preflight::{self, Found, Preflight, Seen};
+use super::preflight::{self, Found, Gateway, Main, Nginx, Preflight, Seen, Way};
 use super::template;
 use crate::rollout::observation::Past;
 use crate::rollout::plan::{Plan, Route};
@@ -46,6 +48,7 @@ pub struct Scene {
     pub canary_pods: Vec<Arc<Pod>>,
     pub services: Vec<Arc<Service>>,
     pub ingresses: Vec<Arc<Ingress>>,
+    pub http_routes: Vec<Arc<HttpRoute>>,
     pub policies: Vec<Arc<NetworkPolicy>>,
     pub budgets: Vec<Arc<PodDisruptionBudget>>,
     pub claims: Vec<Arc<PersistentVolumeClaim>>,
@@ -63,15 +66,34 @@ pub struct Scene {
 /// The names by which requests and metrics know the two arms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteNames {
+    /// The Ingress or `HTTPRoute`.
     pub ingress: String,
     /// Other Ingresses whose requests the canary gets too.
     pub other_ingresses: Vec<String>,
     pub service: String,
     pub canary_service: String,
-    /// The Service's port, as the Ingress names it.
+    /// The Service's port, as the Ingress or `HTTPRoute` names it.
     pub port: String,
     /// The other ports that it leads to.
     pub other_ports: Vec<String>,
+}
+
+/// The Services of the two arms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Services {
+    stable: String,
+    canary: String,
+}
+
+impl Services {
+    /// The same, as a split names them.
+    pub fn arms<'a>(&'a self, plan: &'a Plan) -> Arms<'a> {
+        Arms {
+            namespace: &plan.namespace,
+            stable: &self.stable,
+            canary: &self.canary,
+        }
+    }
 }
 
 /// The canary's objects, as they should be.
@@ -98,8 +120,8 @@ pub enum Error {
     NotStored,
     #[error("there is no Deployment {0}")]
     NoTarget(String),
-    #[error("the Ingress does not lead to the Deployment any more")]
-    NoRoute,
+    #[error("{0} does not lead to the Deployment any more")]
+    NoRoute(String),
     #[error("no template of revision {0} is known")]
     NoTemplate(String),
     #[error(transparent)]
@@ -136,6 +158,7 @@ impl Scene {
             kept: kept(cache, namespace, &plan.uid),
             services: cache.services.within(namespace),
             ingresses: cache.ingresses.within(namespace),
+            http_routes: cache.http_routes.within(namespace),
             policies: cache.network_policies.within(namespace),
             budgets: cache.budgets.within(namespace),
             claims: cache.claims.within(namespace),
@@ -147,39 +170,87 @@ impl Scene {
         }
     }
 
-    /// The canary Ingress, if it is ours.
-    pub fn canary_ingress(&self, plan: &Plan) -> Option<&Arc<Ingress>> {
-        let Route::IngressNginx { ingress, .. } = &plan.route;
-        let name = canary::ingress_name(ingress);
+    /// The canary Ingress beside the one of this name, if it is ours.
+    pub fn canary_ingress(&self, plan: &Plan, main: &str) -> Option<&Arc<Ingress>> {
+        let name = canary::ingress_name(main);
         let candidates = self.ingresses.iter();
         candidates
             .filter(|candidate| canary::is_owned(&candidate.metadata, &plan.uid))
             .find(|candidate| candidate.name_any() == name)
     }
 
+    /// The `HTTPRoute` of this name.
+    pub fn http_route(&self, name: &str) -> Option<&Arc<HttpRoute>> {
+        let mut all = self.http_routes.iter();
+        all.find(|route| route.name_any() == name)
+    }
+
+    /// The Services between which a route is split: those of the canary that exists, else those that
+    /// preflight finds. So a split is known although the target or the stable Service is gone.
+    pub fn arms(&self, plan: &Plan, route: &HttpRoute) -> Option<Services> {
+        let all = route.spec.rules.iter().flat_map(http_route::backends);
+        let named: Vec<&str> = all.filter_map(|to| to.get("name")?.as_str()).collect();
+        let own = self
+            .services
+            .iter()
+            .filter(|service| canary::is_owned(&service.metadata, &plan.uid));
+        let mut split = own.filter_map(|service| {
+            let canary = service.name_any();
+            let stable = named
+                .iter()
+                .find(|name| canary::service_name(name) == canary)?;
+            named.contains(&canary.as_str()).then(|| Services {
+                stable: (*stable).to_owned(),
+                canary: canary.clone(),
+            })
+        });
+        split.next().or_else(|| {
+            let names = self.names(plan)?;
+            Some(Services {
+                stable: names.service,
+                canary: names.canary_service,
+            })
+        })
+    }
+
     /// Whether there can be a canary, and what it is built from.
     pub fn preflight<'a>(&'a self, plan: &'a Plan) -> Option<Preflight<'a>> {
         let target = &self.target.as_ref()?.object;
-        let Route::IngressNginx {
-            ingress,
-            service,
-            prefix,
-        } = &plan.route;
         Some(preflight::preflight(&Seen {
             rollout_uid: &plan.uid,
             target,
             template: &target.spec.template,
-            ingress,
-            service: service.as_deref(),
-            prefix,
-            ingresses: self.ingresses.iter().map(|ingress| &**ingress).collect(),
+            way: self.way(&plan.route),
             services: self.services.iter().map(|service| &**service).collect(),
             deployments: self.neighbours.iter().map(|other| &other.object).collect(),
             policies: self.policies.iter().map(|policy| &**policy).collect(),
             budgets: self.budgets.iter().map(|budget| &**budget).collect(),
             claims: self.claims.iter().map(|claim| &**claim).collect(),
-            classes: Some(self.classes.iter().map(|class| &**class).collect()),
         }))
+    }
+
+    fn way<'a>(&'a self, route: &'a Route) -> Way<'a> {
+        match route {
+            Route::IngressNginx {
+                ingress,
+                service,
+                prefix,
+            } => Way::Nginx(Nginx {
+                ingress,
+                service: service.as_deref(),
+                prefix,
+                ingresses: self.ingresses.iter().map(|ingress| &**ingress).collect(),
+                classes: Some(self.classes.iter().map(|class| &**class).collect()),
+            }),
+            Route::GatewayApi {
+                http_route,
+                service,
+            } => Way::Gateway(Gateway {
+                http_route,
+                service: service.as_deref(),
+                http_routes: self.http_routes.iter().map(|route| &**route).collect(),
+            }),
+        }
     }
 
     /// The names by which requests and metrics know the arms.
@@ -223,7 +294,9 @@ impl Scene {
         let preflight = self
             .preflight(plan)
             .ok_or_else(|| Error::NoTarget(plan.target.clone()))?;
-        preflight.found.ok_or(Error::NoRoute)
+        preflight
+            .found
+            .ok_or_else(|| Error::NoRoute(plan.route.title()))
     }
 
     /// The canary's objects as they should be.
@@ -261,11 +334,14 @@ impl Scene {
     pub fn wanted_ingress(
         &self,
         plan: &Plan,
+        prefix: &str,
         mark: Mark<'_>,
         weight: u8,
     ) -> Result<Ingress, Error> {
-        let Route::IngressNginx { prefix, .. } = &plan.route;
         let found = self.found(plan)?;
+        let Main::Ingress(main) = found.main else {
+            return Err(Error::NoRoute(plan.route.title()));
+        };
         let names = names(&found);
         let owner = canary::owner(&self.rollout).ok_or(Error::NotStored)?;
         let traffic = canary::ingress::Traffic {
@@ -276,7 +352,7 @@ impl Scene {
             matching: plan.matching.as_ref(),
         };
         Ok(canary::ingress::ingress(
-            found.ingress,
+            main,
             &traffic,
             &trial(plan, &owner, mark, &found.label),
         )?)
@@ -301,7 +377,10 @@ fn trial<'a>(
 fn names(found: &Found<'_>) -> RouteNames {
     let service = found.service.name_any();
     RouteNames {
-        ingress: found.ingress.name_any(),
+        ingress: match found.main {
+            Main::Ingress(ingress) => ingress.name_any(),
+            Main::HttpRoute(route) => route.name_any(),
+        },
         canary_service: canary::service_name(&service),
         service,
         other_ingresses: found.others.iter().map(|name| (*name).to_owned()).collect(),

@@ -181,17 +181,19 @@ pub struct Route {
     pub refusals: Vec<String>,
     /// What people should know, each in a sentence.
     pub warnings: Vec<String>,
-    /// The canary Ingress, if there is one.
+    /// The canary's share, if there is one.
     pub canary: Option<CanaryRoute>,
 }
 
-/// The canary Ingress.
+/// The canary Ingress, or the split of an `HTTPRoute`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct CanaryRoute {
     /// The weight it says; `None` if that is no weight.
     pub weight: Option<u8>,
     /// Anything else in it differs from what we would make.
     pub differs: bool,
+    /// Its controller says that it has not acted upon this yet.
+    pub behind: bool,
 }
 
 /// What smoke tests came to.

@@ -102,6 +102,40 @@ pub enum Route {
         /// Prefix of the annotations, without a slash.
         prefix: String,
     },
+    /// Weighted by the backends of a Gateway API route.
+    GatewayApi {
+        /// Name of the `HTTPRoute`.
+        http_route: String,
+        /// Name of the stable Service, if it was said.
+        service: Option<String>,
+    },
+}
+
+impl Route {
+    /// Kind and name of what leads the traffic, as sentences have it: "Ingress web".
+    pub fn title(&self) -> String {
+        match self {
+            Self::IngressNginx { ingress, .. } => format!("Ingress {ingress}"),
+            Self::GatewayApi { http_route, .. } => format!("HTTPRoute {http_route}"),
+        }
+    }
+
+    /// Its name alone.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::IngressNginx { ingress, .. } => ingress,
+            Self::GatewayApi { http_route, .. } => http_route,
+        }
+    }
+
+    /// Name of the stable Service, if it was said.
+    pub fn service(&self) -> Option<&str> {
+        match self {
+            Self::IngressNginx { service, .. } | Self::GatewayApi { service, .. } => {
+                service.as_deref()
+            }
+        }
+    }
 }
 
 /// One share of the traffic.

@@ -407,6 +407,7 @@ fn observation(now: Timestamp, samples: Vec<Sample>, weight: u8) -> Observation 
             canary: Some(CanaryRoute {
                 weight: Some(weight),
                 differs: false,
+                behind: false,
             }),
             ..observation::Route::default()
         },

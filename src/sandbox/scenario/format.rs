@@ -56,6 +56,8 @@ pub struct ClusterSettings {
     pub routers: usize,
     /// Whether the gate's admission policies are applied. Default true.
     pub gate: bool,
+    /// Whether there are `HTTPRoutes`, and the router serves them. Default false.
+    pub gateway_api: bool,
 }
 
 impl Default for ClusterSettings {
@@ -64,6 +66,7 @@ impl Default for ClusterSettings {
             reload: Duration::from_millis(300),
             routers: 1,
             gate: true,
+            gateway_api: false,
         }
     }
 }

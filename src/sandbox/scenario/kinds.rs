@@ -27,6 +27,7 @@ const KINDS: &[(&str, &str, &str, bool)] = &[
     ("Deployment", "apps", "v1", true),
     ("EndpointSlice", "discovery.k8s.io", "v1", true),
     ("Event", "", "v1", true),
+    ("HTTPRoute", "gateway.networking.k8s.io", "v1", true),
     ("Ingress", "networking.k8s.io", "v1", true),
     ("IngressClass", "networking.k8s.io", "v1", false),
     (

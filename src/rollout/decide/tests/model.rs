@@ -409,6 +409,7 @@ impl Model {
                 self.route = Some(CanaryRoute {
                     weight: Some(*weight),
                     differs: false,
+                    behind: false,
                 });
             }
             Action::RemoveRoute => self.route = None,
