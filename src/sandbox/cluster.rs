@@ -30,8 +30,6 @@ pub struct Options {
     pub reload: Duration,
     /// How many router pods, each with its own counters.
     pub routers: usize,
-    /// Whether the routers serve `HTTPRoutes`, too.
-    pub gateway: bool,
     /// Where the API server listens; within the process only, if none.
     pub api: Option<SocketAddr>,
     /// Where the first router listens for users. If set, the load comes over real HTTP to all
@@ -49,7 +47,6 @@ impl Options {
             seed,
             reload: Duration::from_millis(300),
             routers: 1,
-            gateway: false,
             api: None,
             users: None,
             metrics: None,
@@ -111,7 +108,6 @@ impl Cluster {
             reload: options.reload,
             routers: options.routers,
             namespace: None,
-            gateway: options.gateway,
         });
         let mut cluster = Self {
             api: Api::new(clock),
