@@ -99,7 +99,6 @@ fn terms() -> Terms {
         name: "shop".to_owned(),
         uid: "4a5b6c".to_owned(),
         generation: 1,
-        kind: sluice::rollout::plan::WorkloadKind::Deployment,
         target: "shop".to_owned(),
         route: Route::IngressNginx {
             ingress: "shop".to_owned(),
@@ -211,6 +210,7 @@ fn observation(samples: &[Sample]) -> Observation {
             canary: Some(CanaryRoute {
                 weight: Some(WEIGHT),
                 differs: false,
+                behind: false,
             }),
             ..SeenRoute::default()
         },

@@ -177,7 +177,6 @@ fn terms(settings: &Settings) -> Terms {
         name: "shop".to_owned(),
         uid: "4a5b6c".to_owned(),
         generation: 1,
-        kind: sluice::rollout::plan::WorkloadKind::Deployment,
         target: "shop".to_owned(),
         route: Route::IngressNginx {
             ingress: "shop".to_owned(),
@@ -263,6 +262,7 @@ fn observation(now: f64, samples: Vec<Sample>, weight: u8, canary: i32) -> Obser
             canary: Some(CanaryRoute {
                 weight: Some(weight),
                 differs: false,
+                behind: false,
             }),
             ..SeenRoute::default()
         },

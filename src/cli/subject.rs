@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::ListParams;
@@ -25,8 +26,9 @@ use crate::clock::Clock;
 use crate::daemon::rules::{RuleSet, Rules};
 use crate::daemon::settings::{self, Scrape as ScrapeSettings, Settings};
 use crate::daemon::{self, Timing};
-use crate::kubernetes::preflight::{self, Seen};
-use crate::kubernetes::{canary, conversion, crd, workload};
+use crate::kubernetes::http_route::HttpRoute;
+use crate::kubernetes::preflight::{self, Gateway, Nginx, Seen, Way};
+use crate::kubernetes::{canary, conversion, crd};
 use crate::prometheus::{self, Scrape, Source, Targets};
 use crate::rollout::plan::{Plan, Route};
 use crate::rollout::rule::Kind;
@@ -161,9 +163,8 @@ impl Which {
         if let (None, Some(namespace)) = (rollout.namespace(), &global.namespace) {
             plan.namespace.clone_from(namespace);
         }
-        let Route::IngressNginx { service, .. } = &plan.route;
-        let names = service.clone().map(|service| Names {
-            service,
+        let names = plan.route.service().map(|service| Names {
+            service: service.to_owned(),
             other_ingresses: Vec::new(),
             ports: Vec::new(),
             replicas: None,
@@ -238,36 +239,55 @@ async fn names(cluster: &Cluster, plan: &Plan) -> Result<Names, Error> {
     let namespace = plan.namespace.as_str();
     let doing = |what: &str| format!("read {what} of {namespace}");
     let all = ListParams::default();
-    let title = format!("{} {}", plan.kind, plan.target);
-    let target = workload::get(&cluster.client, plan.kind, (namespace, &plan.target)).await;
-    let target = target.map_err(|e| Error::api(doing(&title), &e))?;
-    let target = target.ok_or_else(|| Error::Refused(format!("there is no {title}")))?;
-    let ingresses: Api<Ingress> = Api::namespaced(cluster.client.clone(), namespace);
-    let ingresses = ingresses.list(&all).await;
-    let ingresses = ingresses.map_err(|e| Error::api(doing("the Ingresses"), &e))?;
+    let targets: Api<Deployment> = Api::namespaced(cluster.client.clone(), namespace);
+    let target = targets.get(&plan.target).await;
+    let target =
+        target.map_err(|e| Error::api(doing(&format!("Deployment {}", plan.target)), &e))?;
     let services: Api<Service> = Api::namespaced(cluster.client.clone(), namespace);
     let services = services.list(&all).await;
     let services = services.map_err(|e| Error::api(doing("the Services"), &e))?;
-    let Route::IngressNginx {
-        ingress,
-        service,
-        prefix,
-    } = &plan.route;
+    let (mut ingresses, mut http_routes) = (Vec::new(), Vec::new());
+    let way = match &plan.route {
+        Route::IngressNginx {
+            ingress,
+            service,
+            prefix,
+        } => {
+            let api: Api<Ingress> = Api::namespaced(cluster.client.clone(), namespace);
+            let listed = api.list(&all).await;
+            ingresses.extend(listed.map_err(|e| Error::api(doing("the Ingresses"), &e))?);
+            Way::Nginx(Nginx {
+                ingress,
+                service: service.as_deref(),
+                prefix,
+                ingresses: ingresses.iter().collect(),
+                classes: None,
+            })
+        }
+        Route::GatewayApi {
+            http_route,
+            service,
+        } => {
+            let api: Api<HttpRoute> = Api::namespaced(cluster.client.clone(), namespace);
+            let listed = api.list(&all).await;
+            http_routes.extend(listed.map_err(|e| Error::api(doing("the HTTPRoutes"), &e))?);
+            Way::Gateway(Gateway {
+                http_route,
+                service: service.as_deref(),
+                http_routes: http_routes.iter().collect(),
+            })
+        }
+    };
     let seen = preflight::preflight(&Seen {
         rollout_uid: &plan.uid,
-        kind: plan.kind,
         target: &target,
         template: &target.spec.template,
-        ingress,
-        service: service.as_deref(),
-        prefix,
-        ingresses: ingresses.items.iter().collect(),
+        way,
         services: services.items.iter().collect(),
         deployments: vec![&target],
         policies: Vec::new(),
         budgets: Vec::new(),
         claims: Vec::new(),
-        classes: None,
     });
     if let Some(found) = seen.found {
         return Ok(Names {
@@ -285,9 +305,8 @@ impl Chosen {
     /// What to read for it, from `since` on.
     pub fn subject(&self, since: Timestamp) -> Result<prometheus::Subject, Error> {
         let plan = &self.terms.plan;
-        let Route::IngressNginx { ingress, .. } = &plan.route;
         let names = self.names.as_ref().ok_or_else(|| {
-            let text = "spec.route.ingressNginx.service: found nothing, wanted the stable \
+            let text = "spec.route.*.service: found nothing, wanted the stable \
                         Service's name, since no cluster is asked for it";
             Error::Usage(text.to_owned())
         })?;
@@ -295,7 +314,7 @@ impl Chosen {
         Ok(prometheus::Subject {
             namespace: plan.namespace.clone(),
             name: plan.name.clone(),
-            ingress: ingress.clone(),
+            ingress: plan.route.name().to_owned(),
             service: names.service.clone(),
             canary_service: canary::service_name(&names.service),
             other_ingresses: names.other_ingresses.clone(),

@@ -275,7 +275,7 @@ fn weigh(
     watched.weigh(alert, &trial)
 }
 
-/// The Rollout's name and those of its Deployment, its Ingress and the Services behind it.
+/// The Rollout's name and those of its Deployment, its Ingress or `HTTPRoute` and the Services behind that.
 fn names(live: &Live, namespace: &str, rollout: &Rollout) -> Vec<String> {
     let spec = &rollout.spec;
     let mut names = vec![rollout.name_any(), spec.target.name.clone()];
@@ -288,6 +288,17 @@ fn names(live: &Live, namespace: &str, rollout: &Rollout) -> Vec<String> {
         ) {
             (Some(service), _) => names.push(service.clone()),
             (None, Some(ingress)) => names.extend(services(&ingress)),
+            (None, None) => {}
+        }
+    }
+    if let Some(gateway) = route.and_then(|route| route.gateway_api.as_ref()) {
+        names.push(gateway.http_route.clone());
+        match (
+            &gateway.service,
+            live.cache.http_routes.get(namespace, &gateway.http_route),
+        ) {
+            (Some(service), _) => names.push(service.clone()),
+            (None, Some(route)) => names.extend(route.backends()),
             (None, None) => {}
         }
     }

@@ -272,6 +272,8 @@ mod tests {
                 "restarts",
                 "synthetic-health",
                 "traefik-error-rate",
+                "traefik-gateway-error-rate",
+                "traefik-gateway-latency-p99",
                 "traefik-latency-p99",
             ]
         );

@@ -117,6 +117,7 @@ pub fn passes(terms: &Terms, mut state: State) {
         seen.route.canary = run.map(|run| CanaryRoute {
             weight: Some(run.weight.min(100)),
             differs: false,
+            behind: false,
         });
         seen.metrics = metrics(terms, now, n);
         let decision = decide(terms, &state, &seen);

@@ -12,9 +12,7 @@ use k8s_openapi::api::admissionregistration::v1::{
     MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, ValidatingAdmissionPolicy,
     ValidatingAdmissionPolicyBinding,
 };
-use k8s_openapi::api::apps::v1::{
-    ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
-};
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -26,33 +24,28 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff;
 use super::crd::Rollout;
-use super::entries::{
-    Seen, Set, Templated, daemon_set, deployment, kept, owner, pod, replica_set, stateful_set,
-    value, whole, workload_of,
-};
+use super::entries::{Set, Templated, deployment, kept, owner, pod, replica_set, value, whole};
+use super::http_route::HttpRoute;
 use super::pods::PodRow;
 use super::shelf::{Filler, Key, Shelf};
 use super::template;
 use crate::causes;
-use crate::rollout::plan::WorkloadKind;
 
 /// Everything that is watched.
 #[derive(Debug, Default)]
 pub struct Cache {
     pub rollouts: Shelf<Rollout>,
     pub deployments: Shelf<Templated<Deployment>>,
-    /// As the Deployments that say the same.
-    pub stateful_sets: Shelf<Templated<Deployment>>,
-    /// As the Deployments that say the same.
-    pub daemon_sets: Shelf<Templated<Deployment>>,
     /// Those that have or want pods.
     pub replica_sets: Shelf<Set>,
-    /// Those of canaries, and of what has no `ReplicaSets`.
-    pub pods: Shelf<Seen>,
+    /// Those of canaries.
+    pub pods: Shelf<Pod>,
     /// A line of each pod that a Deployment has, for people.
     pub rows: Shelf<PodRow>,
     pub services: Shelf<Service>,
     pub ingresses: Shelf<Ingress>,
+    /// Empty where the Gateway API is not installed.
+    pub http_routes: Shelf<HttpRoute>,
     pub network_policies: Shelf<NetworkPolicy>,
     pub revisions: Shelf<ControllerRevision>,
     /// Digest of the contents.
@@ -69,36 +62,12 @@ pub struct Cache {
     pub saying_bindings: Shelf<serde_json::Value>,
 }
 
-impl Cache {
-    /// The workload of this kind and name.
-    pub fn workload(
-        &self,
-        kind: WorkloadKind,
-        (namespace, name): (&str, &str),
-    ) -> Option<Arc<Templated<Deployment>>> {
-        let shelf = match kind {
-            WorkloadKind::Deployment => &self.deployments,
-            WorkloadKind::StatefulSet => &self.stateful_sets,
-            WorkloadKind::DaemonSet => &self.daemon_sets,
-        };
-        shelf.get(namespace, name)
-    }
-
-    /// What a Rollout guards.
-    pub fn guarded(&self, rollout: &Rollout) -> Option<Arc<Templated<Deployment>>> {
-        let target = &rollout.spec.target;
-        let namespace = rollout.metadata.namespace.as_deref().unwrap_or_default();
-        let kind = WorkloadKind::named(&target.kind)?;
-        self.workload(kind, (namespace, &target.name))
-    }
-}
-
 /// What an event concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Touched {
     /// One Rollout.
     Rollout(Key),
-    /// Each Rollout of a namespace whose workload or canary has this name.
+    /// Each Rollout of a namespace whose Deployment or canary has this name.
     Workload(Key),
     /// Each Rollout of a namespace.
     Namespace(String),
@@ -185,26 +154,21 @@ impl Starter<'_> {
         );
         self.namespaced(
             cache,
-            |c| &c.stateful_sets,
-            stateful_set,
-            |object: &StatefulSet| Touched::Workload(key(object.meta())),
-        );
-        self.namespaced(
-            cache,
-            |c| &c.daemon_sets,
-            daemon_set,
-            |object: &DaemonSet| Touched::Workload(key(object.meta())),
-        );
-        self.namespaced(
-            cache,
             |c| &c.replica_sets,
             replica_set,
             |object: &ReplicaSet| Touched::Workload(owner(object.meta())),
         );
         self.taken(cache, pods, |object: &Pod| {
-            Touched::Workload(workload_of(object))
+            let (namespace, owner) = owner(object.meta());
+            let workload = owner.rsplit_once('-').map_or("", |(workload, _)| workload);
+            Touched::Workload((namespace, workload.to_owned()))
         });
-        self.namespaced(cache, |c| &c.revisions, kept, revision_touches);
+        self.namespaced(
+            cache,
+            |c| &c.revisions,
+            kept,
+            |object| Touched::Rollout(owner(object.meta())),
+        );
     }
 
     fn surroundings(&mut self, cache: &Arc<Cache>) {
@@ -213,6 +177,7 @@ impl Starter<'_> {
         }
         self.namespaced(cache, |c| &c.services, whole::<Service>, around);
         self.namespaced(cache, |c| &c.ingresses, whole::<Ingress>, around);
+        self.namespaced(cache, |c| &c.http_routes, whole::<HttpRoute>, around);
         self.namespaced(
             cache,
             |c| &c.network_policies,
@@ -339,18 +304,6 @@ fn pods() -> Take<Pod> {
     })
 }
 
-/// What we keep is a Rollout's; what a controller keeps is its workload's.
-fn revision_touches(object: &ControllerRevision) -> Touched {
-    let owners = object.metadata.owner_references.iter().flatten();
-    let ours = owners.clone().any(|owner| owner.kind == "Rollout");
-    let owner = owner(object.meta());
-    if ours {
-        Touched::Rollout(owner)
-    } else {
-        Touched::Workload(owner)
-    }
-}
-
 /// What a watched kind must be.
 trait Watched:
     Resource<DynamicType = ()>
@@ -393,7 +346,9 @@ async fn fill<K: Watched>(
             Ok(None) => break,
             Err(error) => {
                 let why = causes::told(&error);
-                if broken(&error) {
+                if unserved(&error) {
+                    tracing::debug!(kind = %K::kind(&()), "not served by this cluster");
+                } else if broken(&error) {
                     tracing::debug!(kind = %K::kind(&()), error = why, "watch broke; trying again");
                     filled.send_modify(|filled| filled.broken += 1);
                 } else if expired(&error) {
@@ -402,7 +357,7 @@ async fn fill<K: Watched>(
                     tracing::warn!(kind = %K::kind(&()), error = why, "watch failed; trying again");
                 }
                 // What we may not see, we do without: it is not waited for.
-                if forbidden(&error) && std::mem::take(&mut first) {
+                if (forbidden(&error) || unserved(&error)) && std::mem::take(&mut first) {
                     filled.send_modify(|filled| filled.done += 1);
                 }
                 continue;
@@ -448,10 +403,19 @@ fn expired(error: &watcher::Error) -> bool {
 }
 
 fn forbidden(error: &watcher::Error) -> bool {
+    code(error) == Some(403)
+}
+
+/// Whether the cluster does not have the kind. It may come: a custom resource is installed at any time.
+fn unserved(error: &watcher::Error) -> bool {
+    code(error) == Some(404)
+}
+
+fn code(error: &watcher::Error) -> Option<u16> {
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 403,
-        _ => false,
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => Some(status.code),
+        _ => None,
     }
 }
 

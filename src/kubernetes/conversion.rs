@@ -17,7 +17,7 @@ use crate::rollout::alert::Matcher;
 use crate::rollout::approval::Approvals;
 use crate::rollout::plan::{
     Analysis, ConfigChanges, HeaderMatch, HeaderValue, KnownGood, Match, NoDataThen, Plan, Route,
-    Step, Strategy, UndecidedThen, WorkloadKind,
+    Step, Strategy, UndecidedThen,
 };
 
 /// The prefix of the annotations where none is given.
@@ -52,25 +52,6 @@ pub fn alerts(rollout: &Rollout) -> Result<Vec<Vec<Matcher>>, Vec<Problem>> {
     }
 }
 
-/// What a plan asks that its strategy cannot give: synthetic load goes to both arms, and a rolling
-/// release has one. `is_load` says whether a rule of this name is such a load.
-///
-/// # Errors
-///
-/// The problem, once for all such rules.
-pub fn answerable(plan: Plan, is_load: impl Fn(&str) -> bool) -> Result<Plan, Vec<Problem>> {
-    let named = plan.analysis.rules.iter();
-    let loads = named.filter(|name| plan.strategy.is_rolling() && is_load(name));
-    let loads: Vec<&str> = loads.map(String::as_str).collect();
-    if loads.is_empty() {
-        return Ok(plan);
-    }
-    let mut problems = Problems::default();
-    let wanted = "no rule with `load` with `strategy.rolling`, which has no canary to ask: one that counts requests";
-    problems.note("spec.analysis.rules", loads.join(", "), wanted);
-    Err(problems.0)
-}
-
 /// How a new revision is brought through.
 struct Way {
     steps: Vec<Step>,
@@ -95,9 +76,8 @@ impl Problems {
             name: self.object_name("metadata.name", meta.name.as_deref().unwrap_or_default()),
             uid: meta.uid.clone().unwrap_or_default(),
             generation: meta.generation.unwrap_or_default(),
-            kind: self.kind(spec),
-            target: self.object_name("spec.target.name", &spec.target.name),
-            route: self.route(spec.route.as_ref()),
+            target: self.target(&spec.target),
+            route: self.route(spec),
             steps: way.steps,
             strategy: way.strategy,
             matching: way.matching,
@@ -208,35 +188,33 @@ impl Problems {
         Some(self.positive("spec.bake", Some(text), minutes(10)))
     }
 
-    /// Only of a Deployment a canary can be made; the others roll by themselves.
-    fn kind(&mut self, spec: &crd::RolloutSpec) -> WorkloadKind {
-        let found = &spec.target.kind;
-        let Some(kind) = WorkloadKind::named(found) else {
-            let wanted = "Deployment, StatefulSet or DaemonSet";
-            self.note("spec.target.kind", quoted(found), wanted);
-            return WorkloadKind::default();
-        };
-        let rolling = spec
-            .strategy
-            .as_ref()
-            .is_some_and(|way| way.rolling.is_some());
-        if !kind.is_deployment() && !rolling {
-            let wanted = "a Deployment, or `strategy.rolling`: there is no canary of another kind";
-            self.note("spec.target.kind", quoted(found), wanted);
+    fn target(&mut self, target: &crd::Target) -> String {
+        if target.kind != "Deployment" {
+            self.note("spec.target.kind", quoted(&target.kind), "Deployment");
         }
-        kind
+        self.object_name("spec.target.name", &target.name)
     }
 
-    fn route(&mut self, route: Option<&crd::Route>) -> Route {
-        let Some(nginx) = route.and_then(|route| route.ingress_nginx.as_ref()) else {
-            let wanted = "the Ingress through which the traffic comes (a canary needs one)";
-            self.note("spec.route.ingressNginx", "nothing", wanted);
-            return Route::IngressNginx {
-                ingress: String::new(),
-                service: None,
-                prefix: ANNOTATION_PREFIX.to_owned(),
-            };
-        };
+    fn route(&mut self, spec: &crd::RolloutSpec) -> Route {
+        let route = spec.route.as_ref();
+        let nginx = route.and_then(|route| route.ingress_nginx.as_ref());
+        let gateway = route.and_then(|route| route.gateway_api.as_ref());
+        match (nginx, gateway) {
+            (Some(nginx), None) => self.ingress_nginx(nginx),
+            (None, Some(gateway)) => self.gateway_api(gateway, spec),
+            (given, _) => {
+                let found = given.map_or("nothing", |_| "ingressNginx and gatewayApi");
+                let wanted = "the way by which the traffic comes, one of: ingressNginx, gatewayApi";
+                self.note("spec.route", found, wanted);
+                Route::GatewayApi {
+                    http_route: String::new(),
+                    service: None,
+                }
+            }
+        }
+    }
+
+    fn ingress_nginx(&mut self, nginx: &crd::IngressNginx) -> Route {
         let prefix = nginx
             .annotation_prefix
             .as_deref()
@@ -248,6 +226,39 @@ impl Problems {
                 .as_deref()
                 .map(|service| self.object_name("spec.route.ingressNginx.service", service)),
             prefix: self.object_name("spec.route.ingressNginx.annotationPrefix", prefix),
+        }
+    }
+
+    fn gateway_api(&mut self, gateway: &crd::GatewayApi, spec: &crd::RolloutSpec) -> Route {
+        let analysis = spec.analysis.as_ref();
+        if analysis.is_none_or(|analysis| analysis.rules.is_empty()) {
+            let wanted = "the rules of your Gateway's implementation, e.g. istio-error-rate (the default ones are ingress-nginx's)";
+            self.note("spec.analysis.rules", "nothing", wanted);
+        }
+        let canary = spec.strategy.as_ref().and_then(|way| way.canary.as_ref());
+        let matching = canary.and_then(|canary| canary.matching.as_ref());
+        if let Some(cookie) = matching.and_then(|matching| matching.cookie.as_deref()) {
+            let wanted =
+                "none with `route.gatewayApi`, whose routes match no cookies: use a header";
+            self.note("spec.strategy.canary.match.cookie", quoted(cookie), wanted);
+        }
+        let bare = |matching: &&crd::Match| {
+            matching.header.is_some() && matching.value.is_none() && matching.pattern.is_none()
+        };
+        if let Some(header) = matching
+            .filter(bare)
+            .and_then(|matching| matching.header.as_deref())
+        {
+            let wanted =
+                "a value or a pattern with it: `route.gatewayApi` knows no `always` and `never`";
+            self.note("spec.strategy.canary.match.header", quoted(header), wanted);
+        }
+        Route::GatewayApi {
+            http_route: self.object_name("spec.route.gatewayApi.httpRoute", &gateway.http_route),
+            service: gateway
+                .service
+                .as_deref()
+                .map(|service| self.object_name("spec.route.gatewayApi.service", service)),
         }
     }
 
@@ -607,7 +618,6 @@ mod tests {
             name: "backend".into(),
             uid: "u".into(),
             generation: 3,
-            kind: WorkloadKind::Deployment,
             target: "backend".into(),
             route: Route::IngressNginx {
                 ingress: "backend".into(),
@@ -806,19 +816,15 @@ mod tests {
             ),
             (
                 json!({"route": null}),
-                "spec.route.ingressNginx: found nothing, wanted the Ingress through which the traffic comes (a canary needs one)",
+                "spec.route: found nothing, wanted the way by which the traffic comes, one of: ingressNginx, gatewayApi",
             ),
             (
                 json!({"route": {"ingressNginx": {"ingress": ""}}}),
                 "spec.route.ingressNginx.ingress: found nothing, wanted a name",
             ),
             (
-                json!({"target": {"kind": "Job"}}),
-                r#"spec.target.kind: found "Job", wanted Deployment, StatefulSet or DaemonSet"#,
-            ),
-            (
                 json!({"target": {"kind": "StatefulSet"}}),
-                r#"spec.target.kind: found "StatefulSet", wanted a Deployment, or `strategy.rolling`: there is no canary of another kind"#,
+                r#"spec.target.kind: found "StatefulSet", wanted Deployment"#,
             ),
             (
                 json!({"target": {"name": "Back End"}}),
@@ -831,21 +837,32 @@ mod tests {
     }
 
     #[test]
-    fn synthetic_load_needs_a_canary_to_ask() {
-        let read = |strategy: Value| {
-            let spec =
-                json!({"strategy": strategy, "analysis": {"rules": ["error-rate", "probe"]}});
-            let known: BTreeSet<String> = ["error-rate", "probe"].map(str::to_owned).into();
-            let plan = plan(&rollout(&spec), &known).unwrap();
-            answerable(plan, |name| name == "probe")
+    fn a_gateways_route_needs_rules_and_takes_no_cookie() {
+        let by_gateway = |matching: Value, rules: Value| {
+            let mut rollout = rollout(
+                &json!({"strategy": {"canary": {"match": matching}}, "analysis": {"rules": rules}}),
+            );
+            rollout.spec.route = Some(crd::Route {
+                ingress_nginx: None,
+                gateway_api: Some(crd::GatewayApi {
+                    http_route: "backend".to_owned(),
+                    service: None,
+                }),
+            });
+            let known = BTreeSet::from(["error-rate".to_owned(), "latency-p99".to_owned()]);
+            plan(&rollout, &known)
         };
-        let refused = read(json!({"rolling": {}})).unwrap_err();
-        assert_eq!(
-            refused[0].to_string(),
-            "spec.analysis.rules: found probe, wanted no rule with `load` with `strategy.rolling`, which has no canary to ask: one that counts requests"
-        );
-        assert!(read(json!({"canary": {}})).is_ok());
-        assert!(read(json!({"blueGreen": {}})).is_ok());
+        let value = json!({"header": "X-Canary", "value": "yes"});
+        let read = by_gateway(value.clone(), json!(["error-rate"])).unwrap();
+        assert_eq!(read.route.title(), "HTTPRoute backend");
+        let refused = |matching, rules| {
+            let problems = by_gateway(matching, rules).unwrap_err();
+            problems[0].to_string()
+        };
+        assert!(refused(value, json!([])).starts_with("spec.analysis.rules: found nothing"));
+        let rules = json!(["error-rate"]);
+        assert!(refused(json!({"cookie": "c"}), rules.clone()).contains("match.cookie"));
+        assert!(refused(json!({"header": "X"}), rules).contains("match.header"));
     }
 
     #[test]

@@ -15,14 +15,13 @@ use super::crd::{APPROVED, AUTHOR, FINALIZER, GUARDED, HELD_BY, OPEN, REQUEST_PR
 use super::entries::{Set, Templated};
 use super::execute::RESTARTED_FOR;
 use super::fate;
-use super::members;
 use super::scene::{DESIRED, KEEPS, Mark, STABLE, Scene, kept_revision};
 use crate::rollout::approval::Vouched;
 use crate::rollout::observation::{
     Canary, CanaryRoute, Custody, Gate, Kept, Metrics, Observation, Request, Route, Serving,
     Smoked, Target,
 };
-use crate::rollout::plan::{self, Plan, WorkloadKind};
+use crate::rollout::plan::{self, Plan};
 use crate::rollout::state::{Run, State};
 
 /// What a pass sees.
@@ -41,7 +40,7 @@ pub fn observe(
         target: scene
             .target
             .as_deref()
-            .map(|target| self::target(scene, plan, target)),
+            .map(|target| self::target(scene, target)),
         canary: canary_facts(scene, plan, state.phase.run()),
         route: route(scene, plan, state),
         metrics,
@@ -109,7 +108,7 @@ fn rival(scene: &Scene, plan: &Plan) -> Option<String> {
         .map(|rival| rival.name_any())
 }
 
-fn target(scene: &Scene, plan: &Plan, target: &Templated<Deployment>) -> Target {
+fn target(scene: &Scene, target: &Templated<Deployment>) -> Target {
     let deployment = &target.object;
     let annotations = deployment.annotations();
     let serving: Vec<Serving> = scene.sets.iter().map(|set| self::serving(set)).collect();
@@ -127,21 +126,10 @@ fn target(scene: &Scene, plan: &Plan, target: &Templated<Deployment>) -> Target 
         complete: complete(deployment),
         behind: !is_observed(deployment),
         updated_ready: updated.map_or(0, |serving| serving.ready),
-        stuck: is_observed(deployment) && !stuck(scene, plan).is_empty(),
         serving,
         past: scene.past.clone(),
         config: scene.config.clone(),
         restarted_for: annotations.get(RESTARTED_FOR).cloned(),
-    }
-}
-
-/// Pods that stand in the way of an ordered `StatefulSet`'s roll.
-pub(super) fn stuck<'a>(scene: &'a Scene, plan: &Plan) -> Vec<&'a members::Member> {
-    match &scene.target {
-        Some(target) if plan.kind == WorkloadKind::StatefulSet => {
-            members::stuck(&scene.members, &scene.known, &target.revision)
-        }
-        _ => Vec::new(),
     }
 }
 
@@ -246,27 +234,31 @@ fn route(scene: &Scene, plan: &Plan, state: &State) -> Route {
     let rolling = plan.strategy.is_rolling();
     let refusals = said.iter().flat_map(|said| &said.refusals);
     let refusals = refusals.filter(|refusal| !rolling || !refusal.is_of_a_canary());
-    let odd = scene.target.iter().filter_map(|target| target.odd.clone());
     Route {
-        refusals: odd.chain(refusals.map(ToString::to_string)).collect(),
+        refusals: refusals.map(ToString::to_string).collect(),
         warnings: said
             .iter()
             .filter(|_| !rolling)
             .flat_map(|said| said.warnings.clone())
             .collect(),
-        canary: scene
-            .canary_ingress(plan)
-            .map(|present| canary_route(scene, plan, state, present)),
+        canary: match &plan.route {
+            plan::Route::IngressNginx {
+                ingress, prefix, ..
+            } => scene
+                .canary_ingress(plan, ingress)
+                .map(|present| canary_ingress(scene, plan, prefix, state, present)),
+            plan::Route::GatewayApi { http_route, .. } => split_route(scene, plan, http_route),
+        },
     }
 }
 
-fn canary_route(
+fn canary_ingress(
     scene: &Scene,
     plan: &Plan,
+    prefix: &str,
     state: &State,
     present: &k8s_openapi::api::networking::v1::Ingress,
 ) -> CanaryRoute {
-    let plan::Route::IngressNginx { prefix, .. } = &plan.route;
     let weight = canary::ingress::observed_weight(present, prefix);
     // At weight 0 with a header or a cookie the canary still gets requests.
     let off = weight == Some(0) && !canary::ingress::has_matchers(present, prefix);
@@ -277,13 +269,30 @@ fn canary_route(
             run: &run.id,
             revision: &mark,
         };
-        let wanted = scene.wanted_ingress(plan, mark, weight.unwrap_or(0));
+        let wanted = scene.wanted_ingress(plan, prefix, mark, weight.unwrap_or(0));
         wanted.is_ok_and(|wanted| canary::ingress::differs(&wanted, present, prefix))
     });
     CanaryRoute {
         weight: weight.filter(|weight| *weight > 0 || off),
         differs,
+        behind: false,
     }
+}
+
+fn split_route(scene: &Scene, plan: &Plan, name: &str) -> Option<CanaryRoute> {
+    use canary::http_route::{has_matchers, split, weight};
+
+    let present = scene.http_route(name)?;
+    let services = scene.arms(plan, present)?;
+    let (rules, arms) = (&present.spec.rules, services.arms(plan));
+    let weight = weight(rules, arms)?;
+    let off = weight == Some(0) && !has_matchers(rules, arms);
+    let wanted = split(rules, arms, weight.unwrap_or(0), plan.matching.as_ref());
+    Some(CanaryRoute {
+        weight: weight.filter(|weight| *weight > 0 || off),
+        differs: wanted != *rules,
+        behind: !present.is_taken(),
+    })
 }
 
 fn kept(scene: &Scene) -> Kept {

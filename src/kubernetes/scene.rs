@@ -15,15 +15,16 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 
 use super::cache::Cache;
+use super::canary::http_route::{self, Arms};
 use super::canary::{self, ArmLabel, Trial};
 use super::crd::Rollout;
-use super::entries::{Seen as SeenPod, Set, Templated};
+use super::entries::{Set, Templated};
+use super::http_route::HttpRoute;
 use super::labels;
-use super::members::{self, Known, Member};
-use super::preflight::{self, Found, Preflight, Seen};
+use super::preflight::{self, Found, Gateway, Main, Nginx, Preflight, Seen, Way};
 use super::template;
 use crate::rollout::observation::Past;
-use crate::rollout::plan::{Plan, Route, WorkloadKind};
+use crate::rollout::plan::{Plan, Route};
 use crate::rollout::revision::Revision;
 
 /// The label on a `ControllerRevision` that says what its template is kept for.
@@ -37,21 +38,17 @@ pub const DESIRED: &str = "desired";
 #[derive(Debug)]
 pub struct Scene {
     pub rollout: Arc<Rollout>,
-    /// Other Rollouts of the namespace for the same workload.
+    /// Other Rollouts of the namespace for the same Deployment.
     pub rivals: Vec<Arc<Rollout>>,
-    /// The guarded workload, as a Deployment.
     pub target: Option<Arc<Templated<Deployment>>>,
-    /// The target's `ReplicaSets`, or what its pods count as.
+    /// The target's `ReplicaSets`.
     pub sets: Vec<Arc<Set>>,
-    /// The target's pods, where no `ReplicaSets` count them.
-    pub members: Vec<Member>,
-    /// The revisions that the target's controller keeps, where there are no `ReplicaSets`.
-    pub known: Vec<Known>,
     pub canary: Option<Arc<Templated<Deployment>>>,
     pub canary_sets: Vec<Arc<Set>>,
     pub canary_pods: Vec<Arc<Pod>>,
     pub services: Vec<Arc<Service>>,
     pub ingresses: Vec<Arc<Ingress>>,
+    pub http_routes: Vec<Arc<HttpRoute>>,
     pub policies: Vec<Arc<NetworkPolicy>>,
     pub budgets: Vec<Arc<PodDisruptionBudget>>,
     pub claims: Vec<Arc<PersistentVolumeClaim>>,
@@ -69,15 +66,34 @@ pub struct Scene {
 /// The names by which requests and metrics know the two arms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteNames {
+    /// The Ingress or `HTTPRoute`.
     pub ingress: String,
     /// Other Ingresses whose requests the canary gets too.
     pub other_ingresses: Vec<String>,
     pub service: String,
     pub canary_service: String,
-    /// The Service's port, as the Ingress names it.
+    /// The Service's port, as the Ingress or `HTTPRoute` names it.
     pub port: String,
     /// The other ports that it leads to.
     pub other_ports: Vec<String>,
+}
+
+/// The Services of the two arms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Services {
+    stable: String,
+    canary: String,
+}
+
+impl Services {
+    /// The same, as a split names them.
+    pub fn arms<'a>(&'a self, plan: &'a Plan) -> Arms<'a> {
+        Arms {
+            namespace: &plan.namespace,
+            stable: &self.stable,
+            canary: &self.canary,
+        }
+    }
 }
 
 /// The canary's objects, as they should be.
@@ -102,10 +118,10 @@ pub struct Mark<'a> {
 pub enum Error {
     #[error("the Rollout is not stored yet")]
     NotStored,
-    #[error("there is no {0}")]
+    #[error("there is no Deployment {0}")]
     NoTarget(String),
-    #[error("the Ingress does not lead to the Deployment any more")]
-    NoRoute,
+    #[error("{0} does not lead to the Deployment any more")]
+    NoRoute(String),
     #[error("no template of revision {0} is known")]
     NoTemplate(String),
     #[error(transparent)]
@@ -116,32 +132,22 @@ impl Scene {
     /// Gathers what concerns a Rollout.
     pub fn gather(cache: &Cache, rollout: Arc<Rollout>, plan: &Plan) -> Self {
         let namespace = plan.namespace.as_str();
-        let target = cache.workload(plan.kind, (namespace, &plan.target));
-        let (members, known) = counted(cache, plan, target.as_ref());
+        let target = cache.deployments.get(namespace, &plan.target);
         let canary = cache
             .deployments
             .get(namespace, &canary::deployment_name(&plan.target))
             .filter(|canary| canary::is_owned(&canary.object.metadata, &plan.uid));
         let sets = cache.replica_sets.within(namespace);
         let canary_sets = owned(&sets, canary.as_ref());
-        let target_sets = if plan.kind.is_deployment() {
-            owned(&sets, target.as_ref())
-        } else {
-            members::sets(&uid(target.as_ref()), &members, &known)
-        };
         let rivals = cache.rollouts.within(namespace);
         Self {
             rivals: rivals
                 .into_iter()
                 .filter(|other| {
-                    let same = (other.spec.target.kind.as_str(), &other.spec.target.name)
-                        == (plan.kind.name(), &plan.target);
-                    same && other.name_any() != plan.name
+                    other.spec.target.name == plan.target && other.name_any() != plan.name
                 })
                 .collect(),
-            sets: target_sets,
-            members,
-            known,
+            sets: owned(&sets, target.as_ref()),
             canary_pods: pods(cache, namespace, &canary_sets),
             canary_sets,
             past: Vec::new(),
@@ -152,6 +158,7 @@ impl Scene {
             kept: kept(cache, namespace, &plan.uid),
             services: cache.services.within(namespace),
             ingresses: cache.ingresses.within(namespace),
+            http_routes: cache.http_routes.within(namespace),
             policies: cache.network_policies.within(namespace),
             budgets: cache.budgets.within(namespace),
             claims: cache.claims.within(namespace),
@@ -163,40 +170,87 @@ impl Scene {
         }
     }
 
-    /// The canary Ingress, if it is ours.
-    pub fn canary_ingress(&self, plan: &Plan) -> Option<&Arc<Ingress>> {
-        let Route::IngressNginx { ingress, .. } = &plan.route;
-        let name = canary::ingress_name(ingress);
+    /// The canary Ingress beside the one of this name, if it is ours.
+    pub fn canary_ingress(&self, plan: &Plan, main: &str) -> Option<&Arc<Ingress>> {
+        let name = canary::ingress_name(main);
         let candidates = self.ingresses.iter();
         candidates
             .filter(|candidate| canary::is_owned(&candidate.metadata, &plan.uid))
             .find(|candidate| candidate.name_any() == name)
     }
 
+    /// The `HTTPRoute` of this name.
+    pub fn http_route(&self, name: &str) -> Option<&Arc<HttpRoute>> {
+        let mut all = self.http_routes.iter();
+        all.find(|route| route.name_any() == name)
+    }
+
+    /// The Services between which a route is split: those of the canary that exists, else those that
+    /// preflight finds. So a split is known although the target or the stable Service is gone.
+    pub fn arms(&self, plan: &Plan, route: &HttpRoute) -> Option<Services> {
+        let all = route.spec.rules.iter().flat_map(http_route::backends);
+        let named: Vec<&str> = all.filter_map(|to| to.get("name")?.as_str()).collect();
+        let own = self
+            .services
+            .iter()
+            .filter(|service| canary::is_owned(&service.metadata, &plan.uid));
+        let mut split = own.filter_map(|service| {
+            let canary = service.name_any();
+            let stable = named
+                .iter()
+                .find(|name| canary::service_name(name) == canary)?;
+            named.contains(&canary.as_str()).then(|| Services {
+                stable: (*stable).to_owned(),
+                canary: canary.clone(),
+            })
+        });
+        split.next().or_else(|| {
+            let names = self.names(plan)?;
+            Some(Services {
+                stable: names.service,
+                canary: names.canary_service,
+            })
+        })
+    }
+
     /// Whether there can be a canary, and what it is built from.
     pub fn preflight<'a>(&'a self, plan: &'a Plan) -> Option<Preflight<'a>> {
         let target = &self.target.as_ref()?.object;
-        let Route::IngressNginx {
-            ingress,
-            service,
-            prefix,
-        } = &plan.route;
         Some(preflight::preflight(&Seen {
             rollout_uid: &plan.uid,
-            kind: plan.kind,
             target,
             template: &target.spec.template,
-            ingress,
-            service: service.as_deref(),
-            prefix,
-            ingresses: self.ingresses.iter().map(|ingress| &**ingress).collect(),
+            way: self.way(&plan.route),
             services: self.services.iter().map(|service| &**service).collect(),
             deployments: self.neighbours.iter().map(|other| &other.object).collect(),
             policies: self.policies.iter().map(|policy| &**policy).collect(),
             budgets: self.budgets.iter().map(|budget| &**budget).collect(),
             claims: self.claims.iter().map(|claim| &**claim).collect(),
-            classes: Some(self.classes.iter().map(|class| &**class).collect()),
         }))
+    }
+
+    fn way<'a>(&'a self, route: &'a Route) -> Way<'a> {
+        match route {
+            Route::IngressNginx {
+                ingress,
+                service,
+                prefix,
+            } => Way::Nginx(Nginx {
+                ingress,
+                service: service.as_deref(),
+                prefix,
+                ingresses: self.ingresses.iter().map(|ingress| &**ingress).collect(),
+                classes: Some(self.classes.iter().map(|class| &**class).collect()),
+            }),
+            Route::GatewayApi {
+                http_route,
+                service,
+            } => Way::Gateway(Gateway {
+                http_route,
+                service: service.as_deref(),
+                http_routes: self.http_routes.iter().map(|route| &**route).collect(),
+            }),
+        }
     }
 
     /// The names by which requests and metrics know the arms.
@@ -221,7 +275,6 @@ impl Scene {
         }
         let set = self.sets.iter().find(|set| set.revision.hash == hash);
         set.and_then(|set| set.template())
-            .or_else(|| members::template(&self.known, hash))
             .or_else(|| self.kept_template(hash))
     }
 
@@ -240,8 +293,10 @@ impl Scene {
     fn found<'a>(&'a self, plan: &'a Plan) -> Result<Found<'a>, Error> {
         let preflight = self
             .preflight(plan)
-            .ok_or_else(|| Error::NoTarget(format!("{} {}", plan.kind, plan.target)))?;
-        preflight.found.ok_or(Error::NoRoute)
+            .ok_or_else(|| Error::NoTarget(plan.target.clone()))?;
+        preflight
+            .found
+            .ok_or_else(|| Error::NoRoute(plan.route.title()))
     }
 
     /// The canary's objects as they should be.
@@ -255,7 +310,7 @@ impl Scene {
         let target = self
             .target
             .as_ref()
-            .ok_or_else(|| Error::NoTarget(format!("{} {}", plan.kind, plan.target)))?;
+            .ok_or_else(|| Error::NoTarget(plan.target.clone()))?;
         let found = self.found(plan)?;
         let owner = canary::owner(&self.rollout).ok_or(Error::NotStored)?;
         let trial = trial(plan, &owner, mark, &found.label);
@@ -279,11 +334,14 @@ impl Scene {
     pub fn wanted_ingress(
         &self,
         plan: &Plan,
+        prefix: &str,
         mark: Mark<'_>,
         weight: u8,
     ) -> Result<Ingress, Error> {
-        let Route::IngressNginx { prefix, .. } = &plan.route;
         let found = self.found(plan)?;
+        let Main::Ingress(main) = found.main else {
+            return Err(Error::NoRoute(plan.route.title()));
+        };
         let names = names(&found);
         let owner = canary::owner(&self.rollout).ok_or(Error::NotStored)?;
         let traffic = canary::ingress::Traffic {
@@ -294,7 +352,7 @@ impl Scene {
             matching: plan.matching.as_ref(),
         };
         Ok(canary::ingress::ingress(
-            found.ingress,
+            main,
             &traffic,
             &trial(plan, &owner, mark, &found.label),
         )?)
@@ -319,7 +377,10 @@ fn trial<'a>(
 fn names(found: &Found<'_>) -> RouteNames {
     let service = found.service.name_any();
     RouteNames {
-        ingress: found.ingress.name_any(),
+        ingress: match found.main {
+            Main::Ingress(ingress) => ingress.name_any(),
+            Main::HttpRoute(route) => route.name_any(),
+        },
         canary_service: canary::service_name(&service),
         service,
         other_ingresses: found.others.iter().map(|name| (*name).to_owned()).collect(),
@@ -328,33 +389,11 @@ fn names(found: &Found<'_>) -> RouteNames {
     }
 }
 
-/// The pods of a workload without `ReplicaSets`, and the revisions that they can be of.
-fn counted(
-    cache: &Cache,
-    plan: &Plan,
-    target: Option<&Arc<Templated<Deployment>>>,
-) -> (Vec<Member>, Vec<Known>) {
-    let (WorkloadKind::StatefulSet | WorkloadKind::DaemonSet, Some(_)) = (plan.kind, target) else {
-        return (Vec::new(), Vec::new());
-    };
-    let uid = uid(target);
-    let pods = cache.pods.within(&plan.namespace);
-    let members = pods.iter().filter_map(|pod| match &**pod {
-        SeenPod::Member(member) if member.is_of(&uid) => Some(member.clone()),
-        SeenPod::Member(_) | SeenPod::Canary(_) => None,
-    });
-    let revisions = cache.revisions.within(&plan.namespace);
-    (members.collect(), members::known(&revisions, &uid))
-}
-
-fn uid(target: Option<&Arc<Templated<Deployment>>>) -> String {
-    let uid = target.and_then(|target| target.object.uid());
-    uid.unwrap_or_default()
-}
-
 /// The `ReplicaSets` that a Deployment owns, by uid.
 fn owned(sets: &[Arc<Set>], owner: Option<&Arc<Templated<Deployment>>>) -> Vec<Arc<Set>> {
-    let uid = uid(owner);
+    let uid = owner
+        .and_then(|owner| owner.object.uid())
+        .unwrap_or_default();
     let own = |set: &&Arc<Set>| set.is_owned(&uid);
     sets.iter().filter(own).cloned().collect()
 }
@@ -368,11 +407,7 @@ fn pods(cache: &Cache, namespace: &str, sets: &[Arc<Set>]) -> Vec<Arc<Pod>> {
         sets.any(|set| canary::is_owned(&pod.metadata, &set.uid))
     };
     let pods = cache.pods.within(namespace);
-    let canaries = pods.iter().filter_map(|pod| match &**pod {
-        SeenPod::Canary(pod) => Some(pod.clone()),
-        SeenPod::Member(_) => None,
-    });
-    canaries.filter(owned).collect()
+    pods.into_iter().filter(owned).collect()
 }
 
 fn kept(cache: &Cache, namespace: &str, uid: &str) -> Vec<Arc<ControllerRevision>> {

@@ -18,7 +18,7 @@ pub struct Observation {
     pub now: Timestamp,
     /// The Rollout itself.
     pub rollout: Custody,
-    /// The guarded workload, if there is one.
+    /// The guarded Deployment, if there is one.
     pub target: Option<Target>,
     /// The canary's Deployment, Service and policy copies, if there are any.
     pub canary: Option<Canary>,
@@ -72,7 +72,7 @@ pub struct Request {
     pub goal: Option<String>,
 }
 
-/// The guarded workload.
+/// The guarded Deployment.
 #[allow(clippy::struct_excessive_bools)] // each is something that is seen by itself
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Target {
@@ -80,7 +80,7 @@ pub struct Target {
     pub uid: String,
     /// The revision of its template.
     pub revision: Revision,
-    /// Its controller starts no pod of its template (`spec.paused` of a Deployment).
+    /// `spec.paused`.
     pub paused: bool,
     /// It carries the gate's label.
     pub guarded: bool,
@@ -96,8 +96,6 @@ pub struct Target {
     pub behind: bool,
     /// Pods of the template's own revision that are ready.
     pub updated_ready: i32,
-    /// Pods of an older revision that never become ready stand in the way of its controller.
-    pub stuck: bool,
     /// Its `ReplicaSets` that have or want pods.
     pub serving: Vec<Serving>,
     /// What its `ReplicaSets` hold, those without pods too; only looked up when a person asks to go back.
@@ -183,17 +181,19 @@ pub struct Route {
     pub refusals: Vec<String>,
     /// What people should know, each in a sentence.
     pub warnings: Vec<String>,
-    /// The canary Ingress, if there is one.
+    /// The canary's share, if there is one.
     pub canary: Option<CanaryRoute>,
 }
 
-/// The canary Ingress.
+/// The canary Ingress, or the split of an `HTTPRoute`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct CanaryRoute {
     /// The weight it says; `None` if that is no weight.
     pub weight: Option<u8>,
     /// Anything else in it differs from what we would make.
     pub differs: bool,
+    /// Its controller says that it has not acted upon this yet.
+    pub behind: bool,
 }
 
 /// What smoke tests came to.

@@ -30,6 +30,8 @@ pub struct Options {
     pub reload: Duration,
     /// How many router pods, each with its own counters.
     pub routers: usize,
+    /// Whether the routers serve `HTTPRoutes`, too.
+    pub gateway: bool,
     /// Where the API server listens; within the process only, if none.
     pub api: Option<SocketAddr>,
     /// Where the first router listens for users. If set, the load comes over real HTTP to all
@@ -47,6 +49,7 @@ impl Options {
             seed,
             reload: Duration::from_millis(300),
             routers: 1,
+            gateway: false,
             api: None,
             users: None,
             metrics: None,
@@ -108,6 +111,7 @@ impl Cluster {
             reload: options.reload,
             routers: options.routers,
             namespace: None,
+            gateway: options.gateway,
         });
         let mut cluster = Self {
             api: Api::new(clock),

@@ -22,6 +22,11 @@ pub async fn tell<K>(client: &Client, object: &K, note: Note<'_>, now: Timestamp
 where
     K: Resource<DynamicType = ()>,
 {
+    tell_about(client, object_reference(object), note, now).await;
+}
+
+/// The same of an object that is only named.
+pub async fn tell_about(client: &Client, object: ObjectReference, note: Note<'_>, now: Timestamp) {
     let event = event(object, note, now);
     let namespace = event.metadata.namespace.clone().unwrap_or_default();
     let api = Api::<Event>::namespaced(client.clone(), &namespace);
@@ -30,20 +35,16 @@ where
     }
 }
 
-fn event<K: Resource<DynamicType = ()>>(object: &K, note: Note<'_>, now: Timestamp) -> Event {
-    let namespace = object
-        .meta()
-        .namespace
-        .clone()
-        .unwrap_or_else(|| "default".into());
-    let name = object.meta().name.clone().unwrap_or_default();
+fn event(object: ObjectReference, note: Note<'_>, now: Timestamp) -> Event {
+    let namespace = object.namespace.clone().unwrap_or_else(|| "default".into());
+    let name = object.name.clone().unwrap_or_default();
     Event {
         metadata: ObjectMeta {
             name: Some(format!("{name}.{:x}", now.as_nanosecond())),
             namespace: Some(namespace),
             ..ObjectMeta::default()
         },
-        involved_object: object_reference(object),
+        involved_object: object,
         reason: Some(note.reason.into()),
         message: Some(note.message.into()),
         type_: Some(if note.warning { "Warning" } else { "Normal" }.into()),
@@ -59,7 +60,8 @@ fn event<K: Resource<DynamicType = ()>>(object: &K, note: Note<'_>, now: Timesta
     }
 }
 
-fn object_reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
+/// What an Event names an object by.
+pub fn object_reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
     let meta = object.meta();
     ObjectReference {
         api_version: Some(K::api_version(&()).into_owned()),

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod controllers;
 mod drive;
 mod events;
+pub(crate) mod gateway;
 pub mod load;
 pub mod node;
 pub mod random;

@@ -31,6 +31,8 @@ pub struct Options {
     pub routers: usize,
     /// The namespace that it is confined to; none: all.
     pub namespace: Option<String>,
+    /// Whether the routers serve `HTTPRoutes`, too; their kind must be defined then.
+    pub gateway: bool,
 }
 
 /// Node, routers and load of one cluster, or of one namespace of it. Clones share it.
@@ -79,6 +81,7 @@ impl World {
         }
         let settings = load::Options {
             seed: self.options.seed ^ 0x10ad,
+            gateway: self.options.gateway,
             ..load::Options::default()
         };
         let (counts, namespace) = (self.load.clone(), self.options.namespace.clone());
@@ -160,6 +163,7 @@ fn new_router(options: &Options, apps: &Apps, index: usize) -> Router {
         seed: options.seed.wrapping_add(index as u64 + 1),
         pod: format!("ingress-nginx-controller-{index}"),
         namespace: options.namespace.clone(),
+        gateway: options.gateway,
         ..router::Options::default()
     };
     Router::new(options.clock, apps.clone(), settings)

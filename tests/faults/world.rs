@@ -130,6 +130,7 @@ impl World {
         let clock = Clock::scaled(Timestamp::from_second(1_700_000_000).unwrap(), 1.0);
         let options = Options {
             routers: schedule.settings.routers,
+            gateway: false,
             ..Options::in_process(clock, schedule.seed)
         };
         let cluster = Cluster::start(options).await.unwrap();

@@ -77,6 +77,7 @@ impl Stand {
             reload: Duration::from_millis(20),
             routers: 1,
             namespace: Some("default".to_owned()),
+            gateway: false,
         });
         let (stop, mut parts) = (CancellationToken::new(), JoinSet::new());
         let transport = Transport::direct(world.routers.clone());

@@ -57,6 +57,7 @@ impl Real {
             reload: scenario.cluster.reload,
             routers: scenario.cluster.routers,
             namespace: Some(scenario.namespace.clone()),
+            gateway: scenario.cluster.gateway_api,
         });
         let (stop, mut parts) = (CancellationToken::new(), JoinSet::new());
         let transport = Transport::direct(world.routers.clone());

@@ -85,6 +85,7 @@ impl Embedded {
             seed: scenario.seed,
             reload: scenario.cluster.reload,
             routers: scenario.cluster.routers,
+            gateway: scenario.cluster.gateway_api,
             api: at.api,
             users: at.router,
             metrics: at.metrics,

@@ -1,5 +1,5 @@
 //! The canary arm's objects, built from the user's own: Deployment, Service, Ingress, and copies
-//! of the network policies that would leave it out.
+//! of the network policies that would leave it out. An `HTTPRoute` is split in place instead.
 //!
 //! Every builder is a pure function of what is observed, and has a `differs` beside it that says
 //! whether what exists is still what would be built: that is how a hand edit is put back. All
@@ -8,6 +8,7 @@
 //! Not here: applying them, their order, and the weight to be had.
 
 pub mod deployment;
+pub mod http_route;
 pub mod ingress;
 pub mod network_policy;
 pub mod service;

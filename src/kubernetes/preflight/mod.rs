@@ -2,11 +2,13 @@
 //!
 //! Everything that would make a canary fail for reasons other than the release, or make traffic
 //! go where nobody wants it, is a refusal with a reason; what is merely unexpected is a warning.
-//! The answer also says what was found: Ingress, stable Service, and the label to change.
+//! The answer also says what was found: Ingress or `HTTPRoute`, stable Service, and the label to change.
 //!
 //! Not here: building the objects (`canary`), and whether the gate stands (`gate`).
 
-mod traffic;
+mod gateway_api;
+mod ingress_nginx;
+mod service;
 mod workload;
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -16,28 +18,20 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
 use super::canary;
+use super::http_route::HttpRoute;
 use super::labels::{self, ArmLabel, Labels};
-use crate::rollout::plan::WorkloadKind;
 
 /// What is seen of a namespace; everything is of the Rollout's own, classes apart.
 #[derive(Debug, Clone)]
 pub struct Seen<'a> {
     /// The Rollout's uid: what it owns is not in its own way.
     pub rollout_uid: &'a str,
-    /// Kind of the guarded workload.
-    pub kind: WorkloadKind,
-    /// The guarded workload, as a Deployment.
+    /// The guarded Deployment.
     pub target: &'a Deployment,
     /// The template to be tried; the target's own when nothing is.
     pub template: &'a PodTemplateSpec,
-    /// Name of the main Ingress.
-    pub ingress: &'a str,
-    /// Name of the stable Service, if the Rollout says it.
-    pub service: Option<&'a str>,
-    /// Prefix of the annotations, without a slash.
-    pub prefix: &'a str,
-    /// All Ingresses.
-    pub ingresses: Vec<&'a Ingress>,
+    /// How the traffic comes.
+    pub way: Way<'a>,
     /// All Services.
     pub services: Vec<&'a Service>,
     /// All Deployments.
@@ -48,8 +42,50 @@ pub struct Seen<'a> {
     pub budgets: Vec<&'a PodDisruptionBudget>,
     /// All volume claims.
     pub claims: Vec<&'a PersistentVolumeClaim>,
+}
+
+/// How the traffic comes.
+#[derive(Debug, Clone)]
+pub enum Way<'a> {
+    /// By ingress-nginx.
+    Nginx(Nginx<'a>),
+    /// By a Gateway.
+    Gateway(Gateway<'a>),
+}
+
+/// What is seen where the traffic comes by ingress-nginx.
+#[derive(Debug, Clone)]
+pub struct Nginx<'a> {
+    /// Name of the main Ingress.
+    pub ingress: &'a str,
+    /// Name of the stable Service, if the Rollout says it.
+    pub service: Option<&'a str>,
+    /// Prefix of the annotations, without a slash.
+    pub prefix: &'a str,
+    /// All Ingresses.
+    pub ingresses: Vec<&'a Ingress>,
     /// All Ingress classes of the cluster; None where they cannot be read.
     pub classes: Option<Vec<&'a IngressClass>>,
+}
+
+/// What is seen where the traffic comes by a Gateway.
+#[derive(Debug, Clone)]
+pub struct Gateway<'a> {
+    /// Name of the `HTTPRoute`.
+    pub http_route: &'a str,
+    /// Name of the stable Service, if the Rollout says it.
+    pub service: Option<&'a str>,
+    /// All `HTTPRoutes`.
+    pub http_routes: Vec<&'a HttpRoute>,
+}
+
+/// What leads the traffic.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Main<'a> {
+    /// The main Ingress.
+    Ingress(&'a Ingress),
+    /// The route.
+    HttpRoute(&'a HttpRoute),
 }
 
 /// Why there can be no canary.
@@ -60,9 +96,9 @@ pub enum Refusal {
         "Deployment {0} has strategy Recreate: at the promotion nothing would serve for a moment; use RollingUpdate, or `strategy.rolling` here"
     )]
     Recreate(String),
-    /// There is no such Ingress.
-    #[error("Ingress {0} is not there")]
-    NoIngress(String),
+    /// There is no such Ingress or `HTTPRoute`.
+    #[error("{0} is not there")]
+    NoRoute(String),
     /// The named Ingress is somebody's canary.
     #[error("Ingress {0} is a canary itself; name the main one")]
     IsCanary(String),
@@ -71,11 +107,25 @@ pub enum Refusal {
         "Ingress {0} has no rule with paths to a Service (only a default or resource backend), and a canary shares rules only"
     )]
     NoRule(String),
-    /// No path of the Ingress leads to the Service that was named.
-    #[error("no path of Ingress {ingress} leads to Service {service}")]
+    /// No rule of the `HTTPRoute` leads to a Service of its namespace.
+    #[error("{0} leads to no Service of its namespace")]
+    NoBackend(String),
+    /// A weight is too great to be split.
+    #[error("{0} has a weight above {most}, which cannot be split in hundredths", most = canary::http_route::HEAVIEST)]
+    TooHeavy(String),
+    /// A Gateway's controller does not find what the route leads to.
+    #[error("{route} leads to what its Gateway does not find: {why}")]
+    Unresolved {
+        /// The route.
+        route: String,
+        /// What the controller says.
+        why: String,
+    },
+    /// No path leads to the Service that was named.
+    #[error("no path of {route} leads to Service {service}")]
     NoPath {
-        /// The Ingress.
-        ingress: String,
+        /// The Ingress or `HTTPRoute`.
+        route: String,
         /// The Service.
         service: String,
     },
@@ -86,52 +136,54 @@ pub enum Refusal {
     #[error("Service {0} selects by no label (it has no selector)")]
     NoSelector(String),
     /// The Service does not select the pods.
-    #[error("Service {service} does not select the pods of {workload}")]
+    #[error("Service {service} does not select the pods of Deployment {deployment}")]
     NotSelected {
         /// The Service.
         service: String,
-        /// The workload, by kind and name.
-        workload: String,
+        /// The Deployment.
+        deployment: String,
     },
-    /// None of the Services behind the Ingress selects the pods.
-    #[error("no Service behind Ingress {ingress} selects the pods of {workload}")]
+    /// None of the Services behind it selects the pods.
+    #[error("no Service behind {route} selects the pods of Deployment {deployment}")]
     NoneSelects {
-        /// The Ingress.
-        ingress: String,
-        /// The workload, by kind and name.
-        workload: String,
+        /// The Ingress or `HTTPRoute`.
+        route: String,
+        /// The Deployment.
+        deployment: String,
     },
     /// Several do.
-    #[error("Services {} behind Ingress {ingress} select the target's pods: say which one in spec.route.ingressNginx.service", .services.join(" and "))]
+    #[error("Services {} behind {route} select the target's pods: say which one in {field}", .services.join(" and "))]
     SeveralSelect {
-        /// The Ingress.
-        ingress: String,
+        /// The Ingress or `HTTPRoute`.
+        route: String,
         /// The Services.
         services: Vec<String>,
+        /// Where the Rollout says it.
+        field: &'static str,
     },
-    /// The Ingress names a port that the Service does not have.
-    #[error("Ingress {ingress} names port {port} of Service {service}, which has no such port")]
+    /// A port is named that the Service does not have.
+    #[error("{route} names port {port} of Service {service}, which has no such port")]
     NoPort {
-        /// The Ingress.
-        ingress: String,
+        /// The Ingress or `HTTPRoute`.
+        route: String,
         /// The Service.
         service: String,
         /// The port's name or number.
         port: String,
     },
-    /// The class of the Ingress is not there, or there is none.
-    #[error("Ingress {ingress} is served by nobody: {why}")]
+    /// No controller serves it.
+    #[error("{route} is served by nobody: {why}")]
     Unserved {
-        /// The Ingress.
-        ingress: String,
-        /// Which class is missing.
+        /// The Ingress or `HTTPRoute`.
+        route: String,
+        /// Which class is missing, or what the Gateway's controller says.
         why: String,
     },
-    /// Another Ingress leads to the canary Service.
-    #[error("Ingress {ingress} leads to Service {service}, which is to be the canary's")]
+    /// Another one leads to the canary Service.
+    #[error("{route} leads to Service {service}, which is to be the canary's")]
     CanaryServiceUsed {
-        /// The other Ingress.
-        ingress: String,
+        /// The other Ingress or `HTTPRoute`.
+        route: String,
         /// The canary Service.
         service: String,
     },
@@ -162,10 +214,13 @@ impl Refusal {
     pub fn is_of_a_canary(&self) -> bool {
         match self {
             Self::Recreate(_)
+            | Self::TooHeavy(_)
             | Self::CanaryServiceUsed { .. }
             | Self::SecondCanary { .. }
             | Self::NameTaken { .. } => true,
-            Self::NoIngress(_)
+            Self::NoRoute(_)
+            | Self::NoBackend(_)
+            | Self::Unresolved { .. }
             | Self::IsCanary(_)
             | Self::NoRule(_)
             | Self::NoPath { .. }
@@ -183,15 +238,15 @@ impl Refusal {
 /// What a canary is built from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found<'a> {
-    /// The main Ingress.
-    pub ingress: &'a Ingress,
+    /// What leads the traffic.
+    pub main: Main<'a>,
     /// The stable Service.
     pub service: &'a Service,
     /// The label to change.
     pub label: ArmLabel,
-    /// The ports by which the Ingress leads to the Service: number or name, as it says.
+    /// The ports by which it leads to the Service: number or name, as it says.
     pub ports: Vec<String>,
-    /// Other Ingresses that lead to the Service by one of these ports: the controller splits their
+    /// Other Ingresses that lead to the Service by one of these ports: ingress-nginx splits their
     /// requests as well.
     pub others: Vec<&'a str>,
 }
@@ -215,40 +270,73 @@ pub fn preflight<'a>(seen: &Seen<'a>) -> Preflight<'a> {
         found: None,
     };
     answer.refusals.extend(workload::refusals(seen));
-    match traffic::find(seen) {
+    match traffic(seen) {
         Err(refusals) => answer.refusals.extend(refusals),
-        Ok(found) => {
-            answer.refusals.extend(traffic::refusals(seen, &found));
-            answer.warnings.extend(traffic::warnings(seen, &found));
-            answer
-                .warnings
-                .extend(workload::warnings(seen, &found.label));
-            answer.found = Some(found);
+        Ok(traffic) => {
+            answer.refusals.extend(traffic.refusals);
+            answer.warnings.extend(traffic.warnings);
+            let label = &traffic.found.label;
+            let pods = workload::warnings(seen, label, &traffic.behind);
+            answer.warnings.extend(pods);
+            answer.found = Some(traffic.found);
         }
     }
     answer
 }
 
+/// What was found of the traffic.
+struct Traffic<'a> {
+    found: Found<'a>,
+    /// All Services that the Ingress or `HTTPRoute` leads to.
+    behind: Vec<&'a str>,
+    /// What stands in the way although everything was found.
+    refusals: Vec<Refusal>,
+    warnings: Vec<String>,
+}
+
+fn traffic<'a>(seen: &Seen<'a>) -> Result<Traffic<'a>, Vec<Refusal>> {
+    let mut traffic = match &seen.way {
+        Way::Nginx(nginx) => ingress_nginx::traffic(seen, nginx),
+        Way::Gateway(gateway) => gateway_api::traffic(seen, gateway),
+    }?;
+    traffic.refusals.extend(taken(seen, &traffic.found));
+    Ok(traffic)
+}
+
+/// Objects of the canary's names that are somebody else's.
+fn taken(seen: &Seen<'_>, found: &Found<'_>) -> Vec<Refusal> {
+    let service = canary::service_name(name(&found.service.metadata));
+    let deployment = canary::deployment_name(seen.target_name());
+    let services = seen.taken(&seen.services, "Service", &service);
+    let deployments = seen.taken(&seen.deployments, "Deployment", &deployment);
+    services.into_iter().chain(deployments).collect()
+}
+
 impl<'a> Seen<'a> {
-    fn target_name(&self) -> &'a str {
-        name(&self.target.metadata)
+    /// An object of this name, if it is not ours.
+    fn taken<K: kube::Resource>(
+        &self,
+        objects: &[&K],
+        kind: &'static str,
+        wanted: &str,
+    ) -> Option<Refusal> {
+        objects
+            .iter()
+            .any(|object| name(object.meta()) == wanted && !self.is_own(object.meta()))
+            .then(|| Refusal::NameTaken {
+                kind,
+                name: wanted.to_owned(),
+            })
     }
 
-    fn target_title(&self) -> String {
-        format!("{} {}", self.kind, self.target_name())
+    fn target_name(&self) -> &'a str {
+        name(&self.target.metadata)
     }
 
     fn template_labels(&self) -> Labels {
         let meta = self.template.metadata.as_ref();
         meta.and_then(|meta| meta.labels.clone())
             .unwrap_or_default()
-    }
-
-    fn main_ingress(&self) -> Option<&'a Ingress> {
-        self.ingresses
-            .iter()
-            .copied()
-            .find(|ingress| name(&ingress.metadata) == self.ingress)
     }
 
     fn service_named(&self, wanted: &str) -> Option<&'a Service> {

@@ -71,19 +71,20 @@ fn with<T>(change: &Value, named: Option<&str>, check: impl FnOnce(Preflight<'_>
     let (claims, classes) = (parts(&shop, "claims"), parts(&shop, "classes"));
     check(preflight(&Seen {
         rollout_uid: "rollout",
-        kind: WorkloadKind::Deployment,
         target: &target,
         template: &target.spec.template,
-        ingress: "shop",
-        service: named,
-        prefix: P,
-        ingresses: ingresses.iter().collect(),
+        way: Way::Nginx(Nginx {
+            ingress: "shop",
+            service: named,
+            prefix: P,
+            ingresses: ingresses.iter().collect(),
+            classes: Some(classes.iter().collect()),
+        }),
         services: services.iter().collect(),
         deployments: deployments.iter().collect(),
         policies: policies.iter().collect(),
         budgets: budgets.iter().collect(),
         claims: claims.iter().collect(),
-        classes: Some(classes.iter().collect()),
     }))
 }
 

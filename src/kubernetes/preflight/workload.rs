@@ -28,8 +28,8 @@ pub(super) fn refusals(seen: &Seen<'_>) -> Vec<Refusal> {
         .collect()
 }
 
-/// What people should know about the pods.
-pub(super) fn warnings(seen: &Seen<'_>, label: &ArmLabel) -> Vec<String> {
+/// What people should know about the pods; `behind` are the Services behind the Ingress or `HTTPRoute`.
+pub(super) fn warnings(seen: &Seen<'_>, label: &ArmLabel, behind: &[&str]) -> Vec<String> {
     let labels = seen.template_labels();
     let mut all = Vec::new();
     if let Some(spec) = &seen.template.spec {
@@ -39,7 +39,7 @@ pub(super) fn warnings(seen: &Seen<'_>, label: &ArmLabel) -> Vec<String> {
     all.extend(autoscaler(seen, label));
     all.extend(budgets(seen, label, &labels));
     all.extend(policies(seen, label, &labels));
-    all.extend(services(seen, label, &labels));
+    all.extend(services(seen, behind, label, &labels));
     all
 }
 
@@ -166,25 +166,12 @@ fn policies(seen: &Seen<'_>, label: &ArmLabel, labels: &Labels) -> Vec<String> {
 }
 
 /// Other Services (of metrics, say) that will not have canary pods behind them.
-fn services(seen: &Seen<'_>, label: &ArmLabel, labels: &Labels) -> Vec<String> {
-    let behind = |name: &str| {
-        let main = seen
-            .main_ingress()
-            .and_then(|ingress| ingress.spec.as_ref());
-        let paths = main
-            .iter()
-            .flat_map(|spec| spec.rules.iter().flatten())
-            .flat_map(|rule| &rule.http);
-        let mut backends = paths
-            .flat_map(|http| &http.paths)
-            .filter_map(|path| path.backend.service.as_ref());
-        backends.any(|service| service.name == name)
-    };
+fn services(seen: &Seen<'_>, behind: &[&str], label: &ArmLabel, labels: &Labels) -> Vec<String> {
     let parted = seen.services.iter().filter(|service| {
         let selector = service_selector(service).filter(|selector| !selector.is_empty());
         selector.is_some_and(|selector| label.parts(&plain(selector), labels))
             && !seen.is_own(&service.metadata)
-            && !behind(name(&service.metadata))
+            && !behind.contains(&name(&service.metadata))
     });
     parted
         .map(|service| {

@@ -4,6 +4,8 @@
 //! Not here: how steps advance (`stepping`), and what follows after the end (`promoting`,
 //! `rolling_back`).
 
+use std::time::Duration;
+
 use super::idle::bring_up;
 use super::native;
 use super::pass::Pass;
@@ -16,6 +18,10 @@ use crate::rollout::observation::Target;
 use crate::rollout::plan::{NoDataThen, Plan, Strategy};
 use crate::rollout::reason::{Cause, HeldWhy, Reason};
 use crate::rollout::state::{Mending, Phase, Run, Trigger};
+
+/// A Gateway's controller that says nothing of the newest weight for so long is waited for no more: the
+/// share of the requests that is seen tells then.
+const TAKEN_WITHIN: Duration = Duration::from_secs(60);
 
 /// Replicas of the canary at `weight` percent of `stable` replicas: at least one.
 pub(super) fn replicas(stable: i32, weight: u8) -> i32 {
@@ -171,8 +177,12 @@ pub(super) fn steer(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) 
     let route = pass.seen.route.canary.clone();
     let seen = route.as_ref().and_then(|route| route.weight);
     if seen == Some(run.weight) {
-        if run.weight > 0 && route.is_some_and(|route| route.differs) {
+        if run.weight > 0 && route.as_ref().is_some_and(|route| route.differs) {
             pass.act(Action::EnsureRoute { weight: run.weight });
+        }
+        if route.is_some_and(|route| route.behind) && !pass.over(run.since, TAKEN_WITHIN) {
+            // Not in force yet: it settles from the moment at which it is.
+            run.weight_since = None;
         }
         in_force(pass, run);
         weight_mended(pass, false, seen, run.weight);

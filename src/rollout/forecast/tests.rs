@@ -31,7 +31,6 @@ pub(in crate::rollout) fn plan(steps: &[(u8, u64)]) -> Plan {
         name: "backend".to_owned(),
         uid: "4a5b6c".to_owned(),
         generation: 1,
-        kind: crate::rollout::plan::WorkloadKind::Deployment,
         target: "backend".to_owned(),
         route: Route::IngressNginx {
             ingress: "backend".to_owned(),
@@ -408,6 +407,7 @@ fn observation(now: Timestamp, samples: Vec<Sample>, weight: u8) -> Observation 
             canary: Some(CanaryRoute {
                 weight: Some(weight),
                 differs: false,
+                behind: false,
             }),
             ..observation::Route::default()
         },

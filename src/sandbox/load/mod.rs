@@ -1,6 +1,6 @@
 //! The sandbox's users: requests at the rate that an Ingress' annotation says.
 //!
-//! `sandbox.sluice.dev/rps: "200"` on an Ingress (not a canary) sends that many requests a
+//! `sandbox.sluice.dev/rps: "200"` on an Ingress (not a canary) or an `HTTPRoute` sends that many requests a
 //! second of the clock's time, spread over its rules. Arrivals are a Poisson process and do not
 //! wait for answers, so a slow application gets as many requests as a quick one; what exceeds
 //! the limit in flight is dropped and counted. Not here: what the answers are worth.
@@ -10,22 +10,26 @@ mod transport;
 
 pub use transport::Transport;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::stream::{StreamExt, select_all};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::runtime::watcher::Event;
-use kube::{Client, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::schedule::{Flow, Schedule};
 use crate::clock::Clock;
-use crate::sandbox::cache::{Cache, Key, key_of, watch_in};
+use crate::sandbox::cache::{Cache, Change, Key, key_of, watch_in};
 use crate::sandbox::drive::{Part, drive};
-use crate::sandbox::events::{Note, tell};
+use crate::sandbox::events::{Note, object_reference, tell_about};
+use crate::sandbox::gateway::HttpRoute;
 
 /// The annotation with the requests per second.
 pub const RPS: &str = "sandbox.sluice.dev/rps";
@@ -38,6 +42,8 @@ pub struct Options {
     pub seed: u64,
     /// The most requests that may wait for their answers.
     pub in_flight: usize,
+    /// Whether `HTTPRoutes` get load too.
+    pub gateway: bool,
 }
 
 impl Default for Options {
@@ -45,6 +51,7 @@ impl Default for Options {
         Self {
             seed: 1,
             in_flight: 10_000,
+            gateway: false,
         }
     }
 }
@@ -76,13 +83,24 @@ pub async fn run(
         clock,
         transport: Arc::new(transport),
         ingresses: Cache::default(),
+        routes: Cache::default(),
         schedule: Schedule::new(options.seed),
         misread: Vec::new(),
         options,
         counts,
         requests: TaskTracker::new(),
     };
-    drive(load, watch_in(&client, namespace), clock, shutdown).await;
+    let mut watches = vec![watch_in(&client, namespace).map(Seen::Ingress).boxed()];
+    if options.gateway {
+        watches.push(watch_in(&client, namespace).map(Seen::Route).boxed());
+    }
+    drive(load, select_all(watches), clock, shutdown).await;
+}
+
+#[allow(clippy::large_enum_variant)] // taken in at once, never kept
+enum Seen {
+    Ingress(Event<Ingress>),
+    Route(Event<HttpRoute>),
 }
 
 struct Load {
@@ -90,39 +108,31 @@ struct Load {
     clock: Clock,
     transport: Arc<Transport>,
     ingresses: Cache<Ingress>,
-    schedule: Schedule<Key>,
-    misread: Vec<Arc<Ingress>>,
+    routes: Cache<HttpRoute>,
+    schedule: Schedule<(&'static str, Key)>,
+    misread: Vec<(ObjectReference, String)>,
     options: Options,
     counts: Arc<Counts>,
     requests: TaskTracker,
 }
 
 impl Part for Load {
-    type Seen = Event<Ingress>;
+    type Seen = Seen;
 
-    fn take_in(&mut self, seen: Event<Ingress>) {
-        for change in self.ingresses.seen(seen) {
-            let key = change
-                .sides()
-                .next()
-                .map(|ingress| key_of(ingress.as_ref()))
-                .unwrap_or_default();
-            let wanted = change
-                .after
-                .as_ref()
-                .map(|ingress| (ingress, flow(ingress)));
-            let flow = match wanted {
-                Some((_, Ok(flow))) => flow,
-                Some((ingress, Err(()))) => {
-                    let said = |side: &Arc<Ingress>| side.annotations().get(RPS).cloned();
-                    if change.before.as_ref().and_then(said) != said(ingress) {
-                        self.misread.push(ingress.clone());
-                    }
-                    None
+    fn take_in(&mut self, seen: Seen) {
+        match seen {
+            Seen::Ingress(event) => {
+                for change in self.ingresses.seen(event) {
+                    self.changed("Ingress", &change, flow);
                 }
-                None => None,
-            };
-            self.schedule.set(key, flow, self.clock.now());
+            }
+            Seen::Route(event) => {
+                for change in self.routes.seen(event) {
+                    self.changed("HTTPRoute", &change, |route| {
+                        asked(route.annotations(), || route.targets())
+                    });
+                }
+            }
         }
     }
 
@@ -133,8 +143,7 @@ impl Part for Load {
         }
         let late = self.schedule.take_late();
         self.counts.dropped.fetch_add(late, Ordering::Relaxed);
-        for ingress in std::mem::take(&mut self.misread) {
-            let text = ingress.annotations().get(RPS).cloned().unwrap_or_default();
+        for (about, text) in std::mem::take(&mut self.misread) {
             let message = format!(
                 "{RPS}: {text:?} is not a number of requests per second between 0 and {MOST}"
             );
@@ -144,7 +153,7 @@ impl Part for Load {
                 reason: "InvalidLoad",
                 message: &message,
             };
-            tell(&self.client, ingress.as_ref(), note, now).await;
+            tell_about(&self.client, about, note, now).await;
         }
     }
 
@@ -154,6 +163,30 @@ impl Part for Load {
 }
 
 impl Load {
+    fn changed<K: Resource<DynamicType = ()>>(
+        &mut self,
+        kind: &'static str,
+        change: &Change<K>,
+        flow: impl Fn(&K) -> Result<Option<Flow>, ()>,
+    ) {
+        let key = change.sides().next().map(|side| key_of(side.as_ref()));
+        let wanted = change.after.as_ref().map(|after| (after, flow(after)));
+        let flow = match wanted {
+            Some((_, Ok(flow))) => flow,
+            Some((after, Err(()))) => {
+                let said = |side: &Arc<K>| side.annotations().get(RPS).cloned();
+                if change.before.as_ref().and_then(said) != said(after) {
+                    let text = said(after).unwrap_or_default();
+                    self.misread.push((object_reference(after.as_ref()), text));
+                }
+                None
+            }
+            None => None,
+        };
+        self.schedule
+            .set((kind, key.unwrap_or_default()), flow, self.clock.now());
+    }
+
     fn send(&self, host: Arc<str>, path: Arc<str>) {
         if self.counts.in_flight.load(Ordering::Relaxed) >= self.options.in_flight {
             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
@@ -180,14 +213,24 @@ fn flow(ingress: &Ingress) -> Result<Option<Flow>, ()> {
         .annotations()
         .get(CANARY)
         .is_some_and(|canary| canary == "true");
-    let Some(text) = ingress.annotations().get(RPS).filter(|_| !canary) else {
+    if canary {
+        return Ok(None);
+    }
+    asked(ingress.annotations(), || targets(ingress))
+}
+
+fn asked(
+    annotations: &BTreeMap<String, String>,
+    targets: impl Fn() -> Vec<(Arc<str>, Arc<str>)>,
+) -> Result<Option<Flow>, ()> {
+    let Some(text) = annotations.get(RPS) else {
         return Ok(None);
     };
     let rate = text.trim().parse::<f64>().map_err(drop)?;
     if !(0.0..=MOST).contains(&rate) {
         return Err(());
     }
-    let targets = targets(ingress);
+    let targets = targets();
     Ok(Some(Flow { rate, targets }).filter(|flow| flow.rate > 0.0 && !flow.targets.is_empty()))
 }
 

@@ -45,6 +45,16 @@ pub struct Metrics {
     class: String,
     started: Timestamp,
     series: BTreeMap<Series, Counts>,
+    sent: BTreeMap<Sent, u64>,
+}
+
+/// What tells one series of a Gateway from another.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sent {
+    pub namespace: Arc<str>,
+    /// The Service that it was sent to.
+    pub service: Arc<str>,
+    pub status: u16,
 }
 
 impl Metrics {
@@ -54,7 +64,13 @@ impl Metrics {
             class: class.into(),
             started,
             series: BTreeMap::new(),
+            sent: BTreeMap::new(),
         }
+    }
+
+    /// Counts one request that a Gateway sent.
+    pub fn count_sent(&mut self, sent: Sent) {
+        *self.sent.entry(sent).or_default() += 1;
     }
 
     /// Counts one answered request.
@@ -66,6 +82,25 @@ impl Metrics {
         counts.buckets[BUCKETS.partition_point(|bound| *bound < seconds)] += 1;
     }
 
+    /// A Gateway's counters, with those of Istio's labels that rules ask for.
+    fn write_sent(&self, out: &mut String) -> std::fmt::Result {
+        if self.sent.is_empty() {
+            return Ok(());
+        }
+        let counter = "istio_requests_total";
+        writeln!(out, "# HELP {counter} requests")?;
+        writeln!(out, "# TYPE {counter} counter")?;
+        for (sent, count) in &self.sent {
+            writeln!(
+                out,
+                "{counter}{{reporter=\"source\",destination_service_namespace=\"{}\",\
+                 destination_service_name=\"{}\",response_code=\"{}\"}} {count}",
+                sent.namespace, sent.service, sent.status
+            )?;
+        }
+        Ok(())
+    }
+
     /// The exposition text; `keep` chooses the series.
     pub fn text(&self, keep: impl Fn(&Series) -> bool) -> String {
         let mut out = String::with_capacity(512 + self.series.len() * 4096);
@@ -75,6 +110,7 @@ impl Metrics {
             .filter(|(series, _)| keep(series))
             .collect();
         self.write(&mut out, &kept).unwrap_or_default();
+        self.write_sent(&mut out).unwrap_or_default();
         out
     }
 

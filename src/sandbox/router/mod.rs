@@ -1,5 +1,6 @@
 //! The sandbox's router: ingress-nginx's side of canary routing, and its metrics.
 //!
+//! Where it serves `HTTPRoutes` too, it is a Gateway whose metrics are like Istio's.
 //! An ordinary API client. It routes by the rules that the real controller has, surprises
 //! included, asks the node's applications for answers, and counts as the controller counts.
 //! Requests come in process ([`Router::handle`]) or by HTTP ([`Router::serve`]). Several may
@@ -8,6 +9,7 @@
 
 pub(crate) mod annotations;
 mod choose;
+mod gateway;
 mod http;
 mod metrics;
 mod source;
@@ -28,7 +30,8 @@ use kube::Client;
 use tokio_util::sync::CancellationToken;
 
 use self::choose::{Choice, choose, peers};
-use self::metrics::{Metrics, Series};
+use self::gateway::Way;
+use self::metrics::{Metrics, Sent, Series};
 use self::table::{Location, Table};
 use self::tallies::Tallies;
 use crate::clock::{Clock, elapsed};
@@ -51,6 +54,8 @@ pub struct Options {
     pub seed: u64,
     /// The controller pod's name in the metrics.
     pub pod: String,
+    /// Whether `HTTPRoutes` are served too.
+    pub gateway: bool,
 }
 
 impl Default for Options {
@@ -63,6 +68,7 @@ impl Default for Options {
             reload: source::RELOAD,
             seed: 1,
             pod: "ingress-nginx-controller-0".into(),
+            gateway: false,
         }
     }
 }
@@ -169,6 +175,9 @@ impl Router {
             .next()
             .unwrap_or_default()
             .to_ascii_lowercase();
+        if let Some(way) = gateway::find(&table, &host, request) {
+            return self.by_gateway(&table, way, request).await;
+        }
         let server = table.server(&host);
         let Some(location) = server.and_then(|server| server.location(&request.path)) else {
             return Response {
@@ -197,6 +206,34 @@ impl Router {
             &response,
             started,
         );
+        response
+    }
+
+    async fn by_gateway(&self, table: &Table, way: &Way, request: &Request) -> Response {
+        let choice = gateway::choose(table, way, |total| self.draw(total));
+        let response = match &choice {
+            None => Response {
+                status: 503,
+                ..Response::default()
+            },
+            Some(choice) => self.pass(request, choice).await,
+        };
+        let now = self.0.clock.now();
+        let arm = Arm {
+            namespace: way.labels.namespace.clone(),
+            ingress: way.labels.ingress.clone(),
+            canary: response.canary,
+            image: response.image.clone(),
+        };
+        lock(&self.0.tallies).count(arm, response.status, now);
+        if let Some(choice) = choice {
+            let sent = Sent {
+                namespace: way.labels.namespace.as_str().into(),
+                service: choice.upstream.service.as_str().into(),
+                status: response.status,
+            };
+            lock(&self.0.metrics).count_sent(sent);
+        }
         response
     }
 

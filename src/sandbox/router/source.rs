@@ -1,4 +1,5 @@
-//! The router's watches: Ingresses, their classes, Services and `EndpointSlices`.
+//! The router's watches: Ingresses, their classes, Services and `EndpointSlices`, and `HTTPRoutes` where
+//! it serves them.
 //!
 //! A change takes effect after the reload delay, together with all others that came meanwhile,
 //! as the controller's configuration reload does. Not here: what the table means.
@@ -12,17 +13,23 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass, IngressServiceBackend};
+use kube::api::{Patch, PatchParams};
 use kube::runtime::watcher::Event;
-use kube::{Client, ResourceExt};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::Router;
+use super::gateway;
 use super::table::Table;
 use crate::sandbox::cache::{Cache, Index, watch, watch_in};
 use crate::sandbox::drive::{Part, after, drive};
+use crate::sandbox::gateway::HttpRoute;
 use crate::sandbox::random::Random;
 
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
+/// By which it signs what it says of `HTTPRoutes`.
+const CONTROLLER: &str = "sandbox.sluice.dev/gateway";
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 #[allow(clippy::large_enum_variant)] // taken in at once, never kept
@@ -31,21 +38,29 @@ enum Seen {
     Class(Event<IngressClass>),
     Service(Event<Service>),
     Slice(Event<EndpointSlice>),
+    Route(Event<HttpRoute>),
 }
 
 /// Keeps the router's table up to date until `shutdown`.
 pub async fn run(router: Router, client: Client, shutdown: CancellationToken) {
     let namespace = router.options().namespace.as_deref();
-    let events = select_all([
+    let mut watches = vec![
         watch_in(&client, namespace).map(Seen::Ingress).boxed(),
         watch(&client).map(Seen::Class).boxed(),
         watch_in(&client, namespace).map(Seen::Service).boxed(),
         watch_in(&client, namespace).map(Seen::Slice).boxed(),
-    ]);
+    ];
+    if router.options().gateway {
+        watches.push(watch_in(&client, namespace).map(Seen::Route).boxed());
+    }
+    let events = select_all(watches);
     let clock = router.clock();
     let source = Source {
         random: Random::new(router.options().seed ^ 0x5eed),
         router,
+        client,
+        routes: Cache::default(),
+        unsaid: Vec::new(),
         ingresses: Cache::default(),
         classes: Cache::default(),
         services: Cache::default(),
@@ -58,7 +73,11 @@ pub async fn run(router: Router, client: Client, shutdown: CancellationToken) {
 
 struct Source {
     router: Router,
+    client: Client,
     random: Random,
+    routes: Cache<HttpRoute>,
+    /// Routes whose status does not say yet that they are served.
+    unsaid: Vec<Arc<HttpRoute>>,
     ingresses: Cache<Ingress>,
     classes: Cache<IngressClass>,
     services: Cache<Service>,
@@ -73,6 +92,7 @@ impl Part for Source {
     fn take_in(&mut self, seen: Seen) {
         let changed = match seen {
             Seen::Ingress(event) => !self.ingresses.seen(event).is_empty(),
+            Seen::Route(event) => self.route_seen(event),
             Seen::Class(event) => !self.classes.seen(event).is_empty(),
             Seen::Service(event) => !self.services.seen(event).is_empty(),
             Seen::Slice(event) => {
@@ -101,11 +121,20 @@ impl Part for Source {
         if due && self.is_ready() {
             self.reload_at = None;
             self.router.install(self.table());
+            self.unsaid = self.unserved();
+        }
+        for route in std::mem::take(&mut self.unsaid) {
+            if !accept(&self.client, &route).await {
+                self.unsaid.push(route);
+            }
         }
     }
 
     fn wakes_at(&self) -> Option<Timestamp> {
-        self.reload_at.filter(|_| self.is_ready())
+        let again = || after(self.router.clock().now(), self.router.options().reload);
+        let again = (!self.unsaid.is_empty()).then(again);
+        let reload = self.reload_at.filter(|_| self.is_ready());
+        reload.into_iter().chain(again).min()
     }
 }
 
@@ -118,7 +147,49 @@ fn service_of(slice: &EndpointSlice) -> Vec<String> {
         .collect()
 }
 
+/// Says on a route that it is served as it is now; whether that was stored.
+async fn accept(client: &Client, route: &HttpRoute) -> bool {
+    let namespace = route.namespace().unwrap_or_default();
+    let said = |kind: &str| {
+        json!({
+            "type": kind, "status": "True", "reason": kind, "message": "", "observedGeneration": route.metadata.generation,
+            "lastTransitionTime": route.creation_timestamp(),
+        })
+    };
+    let parents = route.spec.parent_refs.iter().map(|parent| {
+        json!({
+            "parentRef": parent, "controllerName": CONTROLLER, "conditions": [said("Accepted"), said("ResolvedRefs")],
+        })
+    });
+    let status = json!({"status": {"parents": parents.collect::<Vec<_>>()}});
+    let api: Api<HttpRoute> = Api::namespaced(client.clone(), &namespace);
+    let params = PatchParams::default();
+    let patched = api
+        .patch_status(&route.name_any(), &params, &Patch::Merge(status))
+        .await;
+    match patched {
+        Ok(_) => true,
+        // It is gone.
+        Err(kube::Error::Api(status)) => status.code == 404,
+        Err(_) => false,
+    }
+}
+
 impl Source {
+    fn route_seen(&mut self, event: Event<HttpRoute>) -> bool {
+        let changes = self.routes.seen(event);
+        let generation = |side: &Arc<HttpRoute>| side.metadata.generation;
+        changes.iter().any(|change| {
+            change.before.as_ref().map(generation) != change.after.as_ref().map(generation)
+        })
+    }
+
+    /// Routes of which nothing was said since their last change.
+    fn unserved(&self) -> Vec<Arc<HttpRoute>> {
+        let all = self.routes.iter().map(|(_, route)| route);
+        all.cloned().collect()
+    }
+
     fn is_ready(&self) -> bool {
         self.ingresses.is_listed()
             && self.classes.is_listed()
@@ -136,11 +207,12 @@ impl Source {
             .filter(served)
             .cloned()
             .collect();
-        Table::build(
-            &ingresses,
-            &self.router.options().prefix,
-            &|namespace, service| self.endpoints(namespace, service),
-        )
+        let endpoints =
+            |namespace: &str, service: &IngressServiceBackend| self.endpoints(namespace, service);
+        let mut table = Table::build(&ingresses, &self.router.options().prefix, &endpoints);
+        let routes: Vec<_> = self.routes.iter().map(|(_, route)| route.clone()).collect();
+        gateway::add(&mut table, &routes, &endpoints);
+        table
     }
 
     /// Whether a class is ours: its object names this controller, or there is no such object

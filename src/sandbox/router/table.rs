@@ -17,6 +17,7 @@ use kube::ResourceExt;
 use regex::Regex;
 
 use super::annotations::{Annotations, Shaping};
+use super::gateway::Way;
 
 const DEFAULT_SERVER: &str = "_";
 
@@ -79,6 +80,8 @@ pub struct Server {
 pub struct Table {
     pub servers: HashMap<String, Server>,
     pub upstreams: HashMap<String, Upstream>,
+    /// What `HTTPRoutes` lead to; they go before Ingresses.
+    pub ways: Vec<Way>,
 }
 
 /// Finds the ready addresses behind a Service's port.

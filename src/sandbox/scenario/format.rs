@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::bound::Bound;
 use super::breaks::Break;
 use super::checks::{Check, Expect};
-use super::fields::{admin, default_namespace, deployment, duration, fifteen, pattern};
+use super::fields::{admin, default_namespace, duration, fifteen, pattern};
 
 /// A timeline with expectations.
 #[derive(Debug, Clone)]
@@ -56,6 +56,8 @@ pub struct ClusterSettings {
     pub routers: usize,
     /// Whether the gate's admission policies are applied. Default true.
     pub gate: bool,
+    /// Whether there are `HTTPRoutes`, and the router serves them. Default false.
+    pub gateway_api: bool,
 }
 
 impl Default for ClusterSettings {
@@ -64,6 +66,7 @@ impl Default for ClusterSettings {
             reload: Duration::from_millis(300),
             routers: 1,
             gate: true,
+            gateway_api: false,
         }
     }
 }
@@ -151,15 +154,12 @@ pub struct Apply {
     pub refused: Option<Regex>,
 }
 
-/// A new revision of a workload that was applied earlier.
+/// A new revision of a Deployment that was applied earlier.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Release {
-    /// The workload's name.
+    /// The Deployment's name.
     pub deployment: String,
-    /// Its kind. Default `Deployment`.
-    #[serde(default = "deployment")]
-    pub kind: String,
     /// Its namespace. Default `default`.
     #[serde(default = "default_namespace")]
     pub namespace: String,

@@ -24,10 +24,10 @@ const KINDS: &[(&str, &str, &str, bool)] = &[
         "v1",
         false,
     ),
-    ("DaemonSet", "apps", "v1", true),
     ("Deployment", "apps", "v1", true),
     ("EndpointSlice", "discovery.k8s.io", "v1", true),
     ("Event", "", "v1", true),
+    ("HTTPRoute", "gateway.networking.k8s.io", "v1", true),
     ("Ingress", "networking.k8s.io", "v1", true),
     ("IngressClass", "networking.k8s.io", "v1", false),
     (
@@ -54,7 +54,6 @@ const KINDS: &[(&str, &str, &str, bool)] = &[
     ("Secret", "", "v1", true),
     ("Service", "", "v1", true),
     ("ServiceAccount", "", "v1", true),
-    ("StatefulSet", "apps", "v1", true),
     (
         "ValidatingAdmissionPolicy",
         "admissionregistration.k8s.io",

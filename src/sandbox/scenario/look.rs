@@ -132,6 +132,30 @@ pub fn weight(ingress: &Value) -> u8 {
         .unwrap_or(0)
 }
 
+/// The greatest part in percent that a rule of an `HTTPRoute` gives to a Service named like a canary's.
+pub fn split(route: &Value) -> u8 {
+    let rules = route.pointer("/spec/rules").and_then(Value::as_array);
+    let part = |rule: &Value| {
+        let all = rule.get("backendRefs")?.as_array()?;
+        let weight = |backend: &Value| backend.get("weight").and_then(Value::as_u64).unwrap_or(1);
+        let of_canary =
+            |backend: &&Value| text(backend, "/name").is_some_and(|name| name.ends_with("-canary"));
+        // A rule for the canary alone is one of headers.
+        let stable = all.iter().any(|backend| !of_canary(&backend));
+        let canary: u64 = all.iter().filter(of_canary).map(weight).sum();
+        let sum: u64 = all.iter().map(weight).sum();
+        u8::try_from(canary * 100 / sum.max(1))
+            .ok()
+            .filter(|_| stable)
+    };
+    rules
+        .into_iter()
+        .flatten()
+        .filter_map(part)
+        .max()
+        .unwrap_or(0)
+}
+
 /// Whether an Ingress is the canary of this Rollout.
 pub fn is_canary_of(ingress: &Value, rollout: &str) -> bool {
     let owner = text(ingress, "/metadata/ownerReferences/0/name");

@@ -7,6 +7,7 @@
 //! should is a failure, but the next one is played.
 
 mod commits;
+mod routes;
 
 use std::time::Duration;
 
@@ -58,6 +59,7 @@ pub async fn play(
         namespace: &scenario.namespace,
         git: Git::default(),
         fleet: None,
+        gateway: scenario.cluster.gateway_api,
         journal: Journal::new(now, stage.world().tallies()),
         always: Vec::new(),
         rows: Vec::new(),
@@ -66,9 +68,14 @@ pub async fn play(
         asked: 0,
     };
     player.begin(scenario);
-    if let Err(problem) = player.open(scenario).await {
-        player.fail(0, one(problem));
-        return player.end();
+    for opened in [
+        player.define_routes(scenario).await,
+        player.open(scenario).await,
+    ] {
+        if let Err(problem) = opened {
+            player.fail(0, one(problem));
+            return player.end();
+        }
     }
     for (line, step) in &scenario.steps {
         if stop.is_cancelled() {
@@ -89,6 +96,8 @@ struct Player<'a> {
     namespace: &'a str,
     git: Git,
     fleet: Option<Fleet>,
+    /// Whether there are `HTTPRoutes`.
+    gateway: bool,
     journal: Journal,
     always: Vec<(u64, Check)>,
     rows: Vec<Row>,
@@ -367,15 +376,22 @@ impl Player<'_> {
         }
     }
 
-    /// The highest weight of the Rollout's canary Ingresses; 0 without one.
+    /// The highest weight of the Rollout's canary Ingresses, or of a split `HTTPRoute`; 0 without one.
     async fn weight(&self, namespace: &str, rollout: &str) -> u8 {
         let ingresses = look::all(self.stage, "Ingress", namespace)
             .await
             .unwrap_or_default();
+        let routes = if self.gateway {
+            look::all(self.stage, "HTTPRoute", namespace).await
+        } else {
+            Ok(Vec::new())
+        };
+        let split = routes.iter().flatten().map(look::split);
         ingresses
             .iter()
             .filter(|ingress| look::is_canary_of(ingress, rollout))
             .map(look::weight)
+            .chain(split)
             .max()
             .unwrap_or(0)
     }
@@ -470,6 +486,7 @@ mod tests {
             reload: Duration::ZERO,
             routers: 1,
             namespace: None,
+            gateway: false,
         });
         let stage = Bare(clock, Api::new(clock), world);
         let mut sink = Collected::default();

@@ -77,7 +77,6 @@ pub fn terms() -> Terms {
             name: "shop".to_owned(),
             uid: "rollout".to_owned(),
             generation: 1,
-            kind: crate::rollout::plan::WorkloadKind::Deployment,
             target: "shop".to_owned(),
             route: PlanRoute::IngressNginx {
                 ingress: "shop".to_owned(),
@@ -410,6 +409,7 @@ impl Model {
                 self.route = Some(CanaryRoute {
                     weight: Some(*weight),
                     differs: false,
+                    behind: false,
                 });
             }
             Action::RemoveRoute => self.route = None,
@@ -435,12 +435,6 @@ impl Model {
             Action::KeepStable { revision } => self.kept.stable = Some(revision.clone()),
             Action::KeepDesired { revision } => self.kept.desired = Some(revision.clone()),
             Action::DropDesired => self.kept.desired = None,
-            Action::RemoveStuck { expect } => {
-                if self.target.revision.same(expect) {
-                    self.target.stuck = false;
-                    self.rolls = true;
-                }
-            }
             Action::Restart { id } => self.target.restarted_for = Some(id.clone()),
             Action::Smoke { tests, .. } => self.smoke_asked.clone_from(tests),
             Action::ClearRequest { id } => self.requests.retain(|request| request.id != *id),

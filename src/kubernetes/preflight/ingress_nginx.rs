@@ -1,4 +1,4 @@
-//! The traffic side: Ingress, stable Service, class, and who else is in the way.
+//! Traffic by ingress-nginx: Ingress, stable Service, class, and who else is in the way.
 //!
 //! What is refused follows from how ingress-nginx merges canaries: the policy sits on the canary
 //! Service and port and the link on the stable ones, so a second user of either would share or
@@ -6,36 +6,54 @@
 //!
 //! Not here: the pods (`workload`).
 
-use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::{
     HTTPIngressPath, Ingress, IngressClass, IngressServiceBackend,
 };
-use kube::Resource;
 
-use super::{Found, Refusal, Seen, name, service_selector};
+use super::service::{self, Behind};
+use super::{Found, Main, Nginx, Refusal, Seen, Traffic, name, service_selector};
 use crate::kubernetes::canary;
 use crate::kubernetes::canary::ingress::{LEGACY_CLASS, is_canary};
-use crate::kubernetes::labels::{Labels, contains};
 
 const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
 /// Controllers that are known to honour the canary annotations.
 const CONTROLLERS: [&str; 2] = ["k8s.io/ingress-nginx", "traefik.io/ingress-controller"];
 
 /// Ingress, stable Service, label and ports, or why they cannot be told.
-pub(super) fn find<'a>(seen: &Seen<'a>) -> Result<Found<'a>, Vec<Refusal>> {
-    let ingress = main_ingress(seen).map_err(|refusal| vec![refusal])?;
-    let service = stable_service(seen, ingress).map_err(|refusal| vec![refusal])?;
-    let refused = || Refusal::NotSelected {
-        service: name(&service.metadata).to_owned(),
-        workload: seen.target_title(),
+pub(super) fn traffic<'a>(seen: &Seen<'a>, nginx: &Nginx<'a>) -> Result<Traffic<'a>, Vec<Refusal>> {
+    let ingress = main_ingress(nginx).map_err(|refusal| vec![refusal])?;
+    let found = find(seen, nginx, ingress).map_err(|refusal| vec![refusal])?;
+    Ok(Traffic {
+        refusals: refusals(seen, nginx, ingress, &found),
+        warnings: warnings(seen, nginx, ingress, &found),
+        behind: behind(ingress),
+        found,
+    })
+}
+
+fn find<'a>(
+    seen: &Seen<'a>,
+    nginx: &Nginx<'a>,
+    ingress: &'a Ingress,
+) -> Result<Found<'a>, Refusal> {
+    let behind = Behind {
+        title: title(ingress),
+        field: "spec.route.ingressNginx.service",
+        services: behind(ingress),
     };
+    let service = service::stable(seen, behind, nginx.service)?;
     let selector = service_selector(service).cloned().unwrap_or_default();
-    let label = seen.label_for(&selector).ok_or_else(|| vec![refused()])?;
+    let label = seen
+        .label_for(&selector)
+        .ok_or_else(|| Refusal::NotSelected {
+            service: name(&service.metadata).to_owned(),
+            deployment: seen.target_name().to_owned(),
+        })?;
     let ports = ports(ingress, name(&service.metadata));
-    let others = others(seen, name(&service.metadata));
+    let others = others(seen, nginx, name(&service.metadata));
     let shares = |(_, theirs): &(&str, Vec<String>)| theirs.iter().any(|port| ports.contains(port));
     Ok(Found {
-        ingress,
+        main: Main::Ingress(ingress),
         service,
         label,
         others: others.filter(shares).map(|(name, _)| name).collect(),
@@ -43,164 +61,78 @@ pub(super) fn find<'a>(seen: &Seen<'a>) -> Result<Found<'a>, Vec<Refusal>> {
     })
 }
 
+fn behind(ingress: &Ingress) -> Vec<&str> {
+    let all = backends(ingress);
+    all.map(|backend| backend.name.as_str()).collect()
+}
+
+fn title(ingress: &Ingress) -> String {
+    format!("Ingress {}", name(&ingress.metadata))
+}
+
 /// Other Ingresses that lead to the Service, each with the ports by which it does.
-fn others<'a>(seen: &Seen<'a>, service: &str) -> impl Iterator<Item = (&'a str, Vec<String>)> {
-    let others = seen.ingresses.iter().copied().filter(|other| {
-        name(&other.metadata) != seen.ingress
-            && !is_canary(other, seen.prefix)
+fn others<'a>(
+    seen: &Seen<'a>,
+    nginx: &Nginx<'a>,
+    service: &str,
+) -> impl Iterator<Item = (&'a str, Vec<String>)> {
+    let others = nginx.ingresses.iter().copied().filter(|other| {
+        name(&other.metadata) != nginx.ingress
+            && !is_canary(other, nginx.prefix)
             && !seen.is_own(&other.metadata)
     });
     let ports = others.map(|other| (name(&other.metadata), ports(other, service)));
     ports.filter(|(_, ports)| !ports.is_empty())
 }
 
-fn main_ingress<'a>(seen: &Seen<'a>) -> Result<&'a Ingress, Refusal> {
-    let title = seen.ingress.to_owned();
-    let ingress = seen
-        .main_ingress()
-        .ok_or_else(|| Refusal::NoIngress(title.clone()))?;
-    if is_canary(ingress, seen.prefix) {
-        return Err(Refusal::IsCanary(title));
+fn main_ingress<'a>(nginx: &Nginx<'a>) -> Result<&'a Ingress, Refusal> {
+    let called = nginx.ingress.to_owned();
+    let mut all = nginx.ingresses.iter().copied();
+    let ingress = all
+        .find(|ingress| name(&ingress.metadata) == nginx.ingress)
+        .ok_or_else(|| Refusal::NoRoute(format!("Ingress {called}")))?;
+    if is_canary(ingress, nginx.prefix) {
+        return Err(Refusal::IsCanary(called));
     }
     if backends(ingress).next().is_none() {
-        return Err(Refusal::NoRule(title));
+        return Err(Refusal::NoRule(called));
     }
     Ok(ingress)
 }
 
-fn stable_service<'a>(seen: &Seen<'a>, ingress: &'a Ingress) -> Result<&'a Service, Refusal> {
-    match seen.service {
-        Some(title) => named_service(seen, ingress, title),
-        None => only_service(seen, ingress),
-    }
-}
-
-fn named_service<'a>(
-    seen: &Seen<'a>,
-    ingress: &Ingress,
-    title: &str,
-) -> Result<&'a Service, Refusal> {
-    let service = title.to_owned();
-    if !backends(ingress).any(|backend| backend.name == title) {
-        return Err(Refusal::NoPath {
-            ingress: seen.ingress.to_owned(),
-            service,
-        });
-    }
-    let found = seen
-        .service_named(title)
-        .ok_or_else(|| Refusal::NoService(service.clone()))?;
-    match service_selector(found) {
-        Some(selector) if !selector.is_empty() => Ok(found),
-        Some(_) | None => Err(Refusal::NoSelector(service)),
-    }
-}
-
-/// The one Service behind the Ingress that selects the target's pods.
-fn only_service<'a>(seen: &Seen<'a>, ingress: &Ingress) -> Result<&'a Service, Refusal> {
-    let mut names: Vec<&str> = backends(ingress)
-        .map(|backend| backend.name.as_str())
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    let labels = seen.template_labels();
-    let selecting: Vec<&Service> = names
-        .into_iter()
-        .filter_map(|wanted| seen.service_named(wanted))
-        .filter(|service| selects(service, &labels))
-        .collect();
-    match selecting.as_slice() {
-        [service] => Ok(service),
-        [] => Err(Refusal::NoneSelects {
-            ingress: seen.ingress.to_owned(),
-            workload: seen.target_title(),
-        }),
-        several => Err(Refusal::SeveralSelect {
-            ingress: seen.ingress.to_owned(),
-            services: several
-                .iter()
-                .map(|service| name(&service.metadata).to_owned())
-                .collect(),
-        }),
-    }
-}
-
-fn selects(service: &Service, labels: &Labels) -> bool {
-    service_selector(service)
-        .is_some_and(|selector| !selector.is_empty() && contains(labels, selector))
-}
-
 /// What stands in the way although everything was found.
-pub(super) fn refusals(seen: &Seen<'_>, found: &Found<'_>) -> Vec<Refusal> {
+fn refusals(
+    seen: &Seen<'_>,
+    nginx: &Nginx<'_>,
+    ingress: &Ingress,
+    found: &Found<'_>,
+) -> Vec<Refusal> {
     let canary_service = canary::service_name(name(&found.service.metadata));
-    let mut all = missing_ports(seen, found);
-    all.extend(unserved(seen, found.ingress));
-    for other in seen
+    let mut all = service::missing_ports(&title(ingress), found);
+    all.extend(unserved(nginx, ingress));
+    for other in nginx
         .ingresses
         .iter()
         .filter(|ingress| !seen.is_own(&ingress.metadata))
     {
         if backends(other).any(|backend| backend.name == canary_service) {
-            let ingress = name(&other.metadata).to_owned();
             all.push(Refusal::CanaryServiceUsed {
-                ingress,
+                route: title(other),
                 service: canary_service.clone(),
             });
-        } else if is_canary(other, seen.prefix) {
-            all.extend(same_rule(found, other));
+        } else if is_canary(other, nginx.prefix) {
+            all.extend(same_rule(ingress, found, other));
         }
     }
-    all.extend(taken(
-        seen,
-        &seen.ingresses,
-        "Ingress",
-        &canary::ingress_name(seen.ingress),
-    ));
-    all.extend(taken(seen, &seen.services, "Service", &canary_service));
-    let deployment = canary::deployment_name(seen.target_name());
-    all.extend(taken(seen, &seen.deployments, "Deployment", &deployment));
+    let ours = canary::ingress_name(nginx.ingress);
+    all.extend(seen.taken(&nginx.ingresses, "Ingress", &ours));
     all
 }
 
-fn taken<K: Resource>(
-    seen: &Seen<'_>,
-    objects: &[&K],
-    kind: &'static str,
-    wanted: &str,
-) -> Option<Refusal> {
-    objects
-        .iter()
-        .any(|object| name(object.meta()) == wanted && !seen.is_own(object.meta()))
-        .then(|| Refusal::NameTaken {
-            kind,
-            name: wanted.to_owned(),
-        })
-}
-
-fn missing_ports(seen: &Seen<'_>, found: &Found<'_>) -> Vec<Refusal> {
-    let ports = found
-        .service
-        .spec
-        .iter()
-        .flat_map(|spec| spec.ports.iter().flatten());
-    let known: Vec<String> = ports
-        .flat_map(|port| [Some(port.port.to_string()), port.name.clone()])
-        .flatten()
-        .collect();
-    let lacking = found.ports.iter().filter(|port| !known.contains(port));
-    lacking
-        .map(|port| Refusal::NoPort {
-            ingress: seen.ingress.to_owned(),
-            service: name(&found.service.metadata).to_owned(),
-            port: port.clone(),
-        })
-        .collect()
-}
-
 /// The first host and path that another canary claims of those that lead to the stable Service.
-fn same_rule(found: &Found<'_>, other: &Ingress) -> Option<Refusal> {
+fn same_rule(ingress: &Ingress, found: &Found<'_>, other: &Ingress) -> Option<Refusal> {
     let stable = name(&found.service.metadata);
-    let ours: Vec<(&str, &str)> = paths(found.ingress)
+    let ours: Vec<(&str, &str)> = paths(ingress)
         .filter(|(_, path)| {
             path.backend
                 .service
@@ -223,8 +155,8 @@ fn same_rule(found: &Found<'_>, other: &Ingress) -> Option<Refusal> {
 }
 
 /// Whether the class of the Ingress exists. Which controller serves it is only a warning.
-fn unserved(seen: &Seen<'_>, ingress: &Ingress) -> Option<Refusal> {
-    let classes = seen.classes.as_ref()?;
+fn unserved(nginx: &Nginx<'_>, ingress: &Ingress) -> Option<Refusal> {
+    let classes = nginx.classes.as_ref()?;
     let why = match class_name(ingress) {
         // The legacy annotation needs no object: the controller is told the word.
         Class::Legacy => return None,
@@ -236,7 +168,7 @@ fn unserved(seen: &Seen<'_>, ingress: &Ingress) -> Option<Refusal> {
         Class::Default => "it names no class and no IngressClass is the default".to_owned(),
     };
     Some(Refusal::Unserved {
-        ingress: seen.ingress.to_owned(),
+        route: title(ingress),
         why,
     })
 }
@@ -272,20 +204,25 @@ fn is_default(class: &IngressClass) -> bool {
 }
 
 /// What people should know about the traffic.
-pub(super) fn warnings(seen: &Seen<'_>, found: &Found<'_>) -> Vec<String> {
+fn warnings(
+    seen: &Seen<'_>,
+    nginx: &Nginx<'_>,
+    ingress: &Ingress,
+    found: &Found<'_>,
+) -> Vec<String> {
     let mut all = Vec::new();
-    all.extend(controller(seen, found.ingress));
-    all.extend(affinity(seen, found.ingress));
-    all.extend(hosts(found));
+    all.extend(controller(nginx, ingress));
+    all.extend(affinity(nginx, ingress));
+    all.extend(hosts(ingress, found));
     let stable = name(&found.service.metadata);
-    for (other, ports) in others(seen, stable) {
-        all.extend(shared(found, other, &ports));
+    for (other, ports) in others(seen, nginx, stable) {
+        all.extend(shared(ingress, found, other, &ports));
     }
     all
 }
 
 /// Another Ingress leads to the stable Service: by the same port, by others, or by both.
-fn shared(found: &Found<'_>, other: &str, ports: &[String]) -> Vec<String> {
+fn shared(ingress: &Ingress, found: &Found<'_>, other: &str, ports: &[String]) -> Vec<String> {
     let stable = name(&found.service.metadata);
     let apart = ports.iter().filter(|port| !found.ports.contains(port));
     let apart: Vec<&str> = apart.map(String::as_str).collect();
@@ -294,17 +231,17 @@ fn shared(found: &Found<'_>, other: &str, ports: &[String]) -> Vec<String> {
         all.push(format!("Service {stable} is behind Ingress {other} too: that traffic goes to the canary as well, and is counted"));
     }
     if !apart.is_empty() {
-        let (apart, main) = (apart.join(", "), name(&found.ingress.metadata));
+        let (apart, main) = (apart.join(", "), name(&ingress.metadata));
         all.push(format!("Service {stable} is behind Ingress {other} by port {apart}, which Ingress {main} does not lead to: that traffic stays with stable"));
     }
     all
 }
 
-fn controller(seen: &Seen<'_>, ingress: &Ingress) -> Option<String> {
+fn controller(nginx: &Nginx<'_>, ingress: &Ingress) -> Option<String> {
     let Class::Named(wanted) = class_name(ingress) else {
         return None;
     };
-    let class = seen
+    let class = nginx
         .classes
         .as_ref()?
         .iter()
@@ -315,17 +252,17 @@ fn controller(seen: &Seen<'_>, ingress: &Ingress) -> Option<String> {
     })
 }
 
-fn affinity(seen: &Seen<'_>, ingress: &Ingress) -> Option<String> {
+fn affinity(nginx: &Nginx<'_>, ingress: &Ingress) -> Option<String> {
     let annotations = ingress.metadata.annotations.as_ref()?;
-    annotations.get(&format!("{}/affinity", seen.prefix)).map(|kind| {
+    annotations.get(&format!("{}/affinity", nginx.prefix)).map(|kind| {
         format!("session affinity ({kind}) is on: users stay with their arm, so that the share of requests follows the weight slowly")
     })
 }
 
 /// Hosts for which the controller exports no request metrics by default.
-fn hosts(found: &Found<'_>) -> Option<String> {
+fn hosts(ingress: &Ingress, found: &Found<'_>) -> Option<String> {
     let stable = name(&found.service.metadata);
-    let silent = paths(found.ingress)
+    let silent = paths(ingress)
         .filter(|(_, path)| {
             path.backend
                 .service
@@ -334,7 +271,7 @@ fn hosts(found: &Found<'_>) -> Option<String> {
         })
         .any(|(host, _)| host.is_empty() || host.starts_with("*."));
     silent.then(|| {
-        let ingress = name(&found.ingress.metadata);
+        let ingress = name(&ingress.metadata);
         format!(
             "Ingress {ingress} has rules without a host or with a wildcard: the controller exports no request metrics \
              for them by default (--metrics-per-host=false does), and a run would stay undecided"
