@@ -99,6 +99,8 @@ scenarios! {
     gate_29_known_good_again: "gate/29-known-good-again.yaml",
     limits_a_switch_without_a_baseline: "limits/a-switch-without-a-baseline.yaml",
     load_a_service_without_traffic: "load/a-service-without-traffic.yaml",
+    rolling_a_daemon_set: "rolling/a-daemon-set.yaml",
+    rolling_a_stateful_set: "rolling/a-stateful-set.yaml",
     rolling_good_and_bad: "rolling/good-and-bad.yaml",
     rolling_overtaken_and_killed: "rolling/overtaken-and-killed.yaml",
     load_no_requests_and_no_load: "load/no-requests-and-no-load.yaml",

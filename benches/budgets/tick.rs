@@ -99,6 +99,7 @@ fn terms() -> Terms {
         name: "shop".to_owned(),
         uid: "4a5b6c".to_owned(),
         generation: 1,
+        kind: sluice::rollout::plan::WorkloadKind::Deployment,
         target: "shop".to_owned(),
         route: Route::IngressNginx {
             ingress: "shop".to_owned(),

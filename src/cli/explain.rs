@@ -97,9 +97,10 @@ async fn run(global: &Global, screen: &mut Screen, arguments: &Arguments) -> Res
 /// The newest Events of the Rollout and its Deployment, newest last.
 async fn happenings(cluster: &Cluster, rollout: &Rollout) -> Result<Vec<Happening>, kube::Error> {
     let events: Api<Event> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let target = &rollout.spec.target;
     let subjects = [
         ("Rollout", rollout.name_any()),
-        ("Deployment", rollout.spec.target.name.clone()),
+        (target.kind.as_str(), target.name.clone()),
     ];
     let mut happenings = Vec::new();
     for (kind, name) in subjects {

@@ -49,6 +49,9 @@ pub struct Report {
     /// Rules that need a baseline: they compare requests, and have no limit of their own.
     #[serde(skip)]
     compare: BTreeSet<String>,
+    /// Rules that ask for synthetic load.
+    #[serde(skip)]
+    loads: BTreeSet<String>,
     /// Rules that count requests.
     #[serde(skip)]
     counts: BTreeSet<String>,
@@ -228,6 +231,11 @@ impl Report {
             } else {
                 self.counts.remove(&rule.name);
             }
+            if matches!(rule.kind, rule::Kind::Load(_)) {
+                self.loads.insert(rule.name.clone());
+            } else {
+                self.loads.remove(&rule.name);
+            }
             if compares && rule.max.is_none() {
                 self.compare.insert(rule.name.clone());
             } else {
@@ -266,7 +274,9 @@ impl Report {
     /// A rolling release is judged by its requests alone, against what was before.
     fn warn_of_silent(&mut self, file: &str, document: &Node, plan: &Plan) {
         let named = plan.analysis.rules.iter();
-        let silent = named.filter(|name| !self.counts.contains(*name));
+        // Of a load more is said: it is refused.
+        let silent =
+            named.filter(|name| !self.counts.contains(*name) && !self.loads.contains(*name));
         let silent: Vec<&str> = silent.map(String::as_str).collect();
         if !plan.strategy.is_rolling() || silent.is_empty() {
             return;
@@ -326,7 +336,8 @@ impl Report {
                 Ok(plan) => {
                     self.warn_of_all(file, document, &plan);
                     self.warn_of_silent(file, document, &plan);
-                    Vec::new()
+                    let answerable = conversion::answerable(plan, |name| self.loads.contains(name));
+                    answerable.err().unwrap_or_default()
                 }
                 Err(problems) => problems,
             },
@@ -451,6 +462,22 @@ spec:
         let told = warned("rolling");
         let starts = "a.yaml:7:14: warning: spec.strategy.rolling: without a second arm restarts, no-restarts asks nothing: ";
         assert!(told.len() == 1 && told[0].starts_with(starts), "{told:?}");
+    }
+
+    #[test]
+    fn a_load_without_a_canary_to_ask_is_refused_at_its_place() {
+        let text = format!(
+            "{GOOD}  strategy: {{rolling: {{}}}}\n  analysis: {{rules: [error-rate, synthetic-health]}}\n"
+        );
+        let found = check(&text);
+        let starts =
+            "a.yaml:8:14: spec.analysis.rules: found synthetic-health, wanted no rule with `load` ";
+        assert!(
+            found.len() == 1 && found[0].starts_with(starts),
+            "{found:?}"
+        );
+        let canary = text.replace("rolling", "canary");
+        assert_eq!(check(&canary), Vec::<String>::new());
     }
 
     #[test]

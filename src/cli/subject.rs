@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::ListParams;
@@ -28,7 +27,7 @@ use crate::daemon::settings::{self, Scrape as ScrapeSettings, Settings};
 use crate::daemon::{self, Timing};
 use crate::kubernetes::http_route::HttpRoute;
 use crate::kubernetes::preflight::{self, Gateway, Nginx, Seen, Way};
-use crate::kubernetes::{canary, conversion, crd};
+use crate::kubernetes::{canary, conversion, crd, workload};
 use crate::prometheus::{self, Scrape, Source, Targets};
 use crate::rollout::plan::{Plan, Route};
 use crate::rollout::rule::Kind;
@@ -239,10 +238,10 @@ async fn names(cluster: &Cluster, plan: &Plan) -> Result<Names, Error> {
     let namespace = plan.namespace.as_str();
     let doing = |what: &str| format!("read {what} of {namespace}");
     let all = ListParams::default();
-    let targets: Api<Deployment> = Api::namespaced(cluster.client.clone(), namespace);
-    let target = targets.get(&plan.target).await;
-    let target =
-        target.map_err(|e| Error::api(doing(&format!("Deployment {}", plan.target)), &e))?;
+    let title = format!("{} {}", plan.kind, plan.target);
+    let target = workload::get(&cluster.client, plan.kind, (namespace, &plan.target)).await;
+    let target = target.map_err(|e| Error::api(doing(&title), &e))?;
+    let target = target.ok_or_else(|| Error::Refused(format!("there is no {title}")))?;
     let services: Api<Service> = Api::namespaced(cluster.client.clone(), namespace);
     let services = services.list(&all).await;
     let services = services.map_err(|e| Error::api(doing("the Services"), &e))?;
@@ -280,6 +279,7 @@ async fn names(cluster: &Cluster, plan: &Plan) -> Result<Names, Error> {
     };
     let seen = preflight::preflight(&Seen {
         rollout_uid: &plan.uid,
+        kind: plan.kind,
         target: &target,
         template: &target.spec.template,
         way,

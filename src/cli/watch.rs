@@ -11,17 +11,18 @@ use std::time::Duration;
 use clap::Args;
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::Deployment;
+use kube::ResourceExt;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
-use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::connect::Cluster;
 use super::until::{Until, is_held, reached};
 use super::{Error, Global, Screen, get};
 use crate::clock::Clock;
-use crate::kubernetes::crd::{Rollout, RolloutStatus};
+use crate::kubernetes::crd::{Rollout, RolloutStatus, Target};
+use crate::kubernetes::workload;
+use crate::rollout::plan::WorkloadKind;
 
 /// The API server ends a watch after this time, and a new one begins.
 const WATCH_SECONDS: u32 = 60;
@@ -155,7 +156,7 @@ impl View<'_> {
         if reached(until, &status, false).is_none() {
             return Ok(false);
         }
-        let held = self.held(&rollout.spec.target.name, &status).await?;
+        let held = self.held(&rollout.spec.target, &status).await?;
         match reached(until, &status, held) {
             None => Ok(false),
             Some(Ok(())) => Ok(true),
@@ -163,12 +164,13 @@ impl View<'_> {
         }
     }
 
-    async fn held(&self, name: &str, status: &RolloutStatus) -> Result<bool, Error> {
-        let deployments: Api<Deployment> =
-            Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
-        let deployment = deployments.get_opt(name).await;
+    async fn held(&self, target: &Target, status: &RolloutStatus) -> Result<bool, Error> {
+        let Target { kind, name } = target;
+        let known = WorkloadKind::named(kind).unwrap_or_default();
+        let named = (self.cluster.namespace.as_str(), name.as_str());
+        let deployment = workload::get(&self.cluster.client, known, named).await;
         let deployment =
-            deployment.map_err(|e| Error::api(format!("read the Deployment {name}"), &e))?;
+            deployment.map_err(|e| Error::api(format!("read the {kind} {name}"), &e))?;
         Ok(deployment.is_some_and(|deployment| is_held(&deployment, status)))
     }
 }

@@ -14,6 +14,7 @@ use crate::kubernetes::events::reference;
 use crate::kubernetes::{conversion, status};
 use crate::rollout::plan::Plan;
 use crate::rollout::reason::Reason;
+use crate::rollout::rule::Kind;
 use crate::rollout::terms::Terms;
 
 /// The terms of the spec. Of one that cannot be used it is told, and the terms that were accepted
@@ -21,7 +22,12 @@ use crate::rollout::terms::Terms;
 pub fn terms(context: &Context, entry: &mut Entry, rollout: &Rollout) -> Option<Arc<Terms>> {
     let rules = context.rule_set();
     let known: BTreeSet<String> = rules.keys().cloned().collect();
-    match conversion::plan(rollout, &known) {
+    let is_load = |name: &str| {
+        let rule = rules.get(name);
+        rule.is_some_and(|rule| matches!(rule.kind, Kind::Load(_)))
+    };
+    let plan = conversion::plan(rollout, &known);
+    match plan.and_then(|plan| conversion::answerable(plan, is_load)) {
         Ok(plan) => {
             let terms = Arc::new(context.terms(plan, &rules));
             entry.refusal = None;

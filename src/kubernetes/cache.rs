@@ -12,7 +12,9 @@ use k8s_openapi::api::admissionregistration::v1::{
     MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, ValidatingAdmissionPolicy,
     ValidatingAdmissionPolicyBinding,
 };
-use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{
+    ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
+};
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -24,22 +26,30 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff;
 use super::crd::Rollout;
-use super::entries::{Set, Templated, deployment, kept, owner, pod, replica_set, value, whole};
+use super::entries::{
+    Seen, Set, Templated, daemon_set, deployment, kept, owner, pod, replica_set, stateful_set,
+    value, whole, workload_of,
+};
 use super::http_route::HttpRoute;
 use super::pods::PodRow;
 use super::shelf::{Filler, Key, Shelf};
 use super::template;
 use crate::causes;
+use crate::rollout::plan::WorkloadKind;
 
 /// Everything that is watched.
 #[derive(Debug, Default)]
 pub struct Cache {
     pub rollouts: Shelf<Rollout>,
     pub deployments: Shelf<Templated<Deployment>>,
+    /// As the Deployments that say the same.
+    pub stateful_sets: Shelf<Templated<Deployment>>,
+    /// As the Deployments that say the same.
+    pub daemon_sets: Shelf<Templated<Deployment>>,
     /// Those that have or want pods.
     pub replica_sets: Shelf<Set>,
-    /// Those of canaries.
-    pub pods: Shelf<Pod>,
+    /// Those of canaries, and of what has no `ReplicaSets`.
+    pub pods: Shelf<Seen>,
     /// A line of each pod that a Deployment has, for people.
     pub rows: Shelf<PodRow>,
     pub services: Shelf<Service>,
@@ -62,12 +72,36 @@ pub struct Cache {
     pub saying_bindings: Shelf<serde_json::Value>,
 }
 
+impl Cache {
+    /// The workload of this kind and name.
+    pub fn workload(
+        &self,
+        kind: WorkloadKind,
+        (namespace, name): (&str, &str),
+    ) -> Option<Arc<Templated<Deployment>>> {
+        let shelf = match kind {
+            WorkloadKind::Deployment => &self.deployments,
+            WorkloadKind::StatefulSet => &self.stateful_sets,
+            WorkloadKind::DaemonSet => &self.daemon_sets,
+        };
+        shelf.get(namespace, name)
+    }
+
+    /// What a Rollout guards.
+    pub fn guarded(&self, rollout: &Rollout) -> Option<Arc<Templated<Deployment>>> {
+        let target = &rollout.spec.target;
+        let namespace = rollout.metadata.namespace.as_deref().unwrap_or_default();
+        let kind = WorkloadKind::named(&target.kind)?;
+        self.workload(kind, (namespace, &target.name))
+    }
+}
+
 /// What an event concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Touched {
     /// One Rollout.
     Rollout(Key),
-    /// Each Rollout of a namespace whose Deployment or canary has this name.
+    /// Each Rollout of a namespace whose workload or canary has this name.
     Workload(Key),
     /// Each Rollout of a namespace.
     Namespace(String),
@@ -154,21 +188,26 @@ impl Starter<'_> {
         );
         self.namespaced(
             cache,
+            |c| &c.stateful_sets,
+            stateful_set,
+            |object: &StatefulSet| Touched::Workload(key(object.meta())),
+        );
+        self.namespaced(
+            cache,
+            |c| &c.daemon_sets,
+            daemon_set,
+            |object: &DaemonSet| Touched::Workload(key(object.meta())),
+        );
+        self.namespaced(
+            cache,
             |c| &c.replica_sets,
             replica_set,
             |object: &ReplicaSet| Touched::Workload(owner(object.meta())),
         );
         self.taken(cache, pods, |object: &Pod| {
-            let (namespace, owner) = owner(object.meta());
-            let workload = owner.rsplit_once('-').map_or("", |(workload, _)| workload);
-            Touched::Workload((namespace, workload.to_owned()))
+            Touched::Workload(workload_of(object))
         });
-        self.namespaced(
-            cache,
-            |c| &c.revisions,
-            kept,
-            |object| Touched::Rollout(owner(object.meta())),
-        );
+        self.namespaced(cache, |c| &c.revisions, kept, revision_touches);
     }
 
     fn surroundings(&mut self, cache: &Arc<Cache>) {
@@ -302,6 +341,18 @@ fn pods() -> Take<Pod> {
         told.take(&cache.rows, event.clone(), |pod| PodRow::of(&pod));
         judged.take(&cache.pods, event, pod)
     })
+}
+
+/// What we keep is a Rollout's; what a controller keeps is its workload's.
+fn revision_touches(object: &ControllerRevision) -> Touched {
+    let owners = object.metadata.owner_references.iter().flatten();
+    let ours = owners.clone().any(|owner| owner.kind == "Rollout");
+    let owner = owner(object.meta());
+    if ours {
+        Touched::Rollout(owner)
+    } else {
+        Touched::Workload(owner)
+    }
 }
 
 /// What a watched kind must be.

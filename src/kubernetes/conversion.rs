@@ -17,7 +17,7 @@ use crate::rollout::alert::Matcher;
 use crate::rollout::approval::Approvals;
 use crate::rollout::plan::{
     Analysis, ConfigChanges, HeaderMatch, HeaderValue, KnownGood, Match, NoDataThen, Plan, Route,
-    Step, Strategy, UndecidedThen,
+    Step, Strategy, UndecidedThen, WorkloadKind,
 };
 
 /// The prefix of the annotations where none is given.
@@ -52,6 +52,25 @@ pub fn alerts(rollout: &Rollout) -> Result<Vec<Vec<Matcher>>, Vec<Problem>> {
     }
 }
 
+/// What a plan asks that its strategy cannot give: synthetic load goes to both arms, and a rolling
+/// release has one. `is_load` says whether a rule of this name is such a load.
+///
+/// # Errors
+///
+/// The problem, once for all such rules.
+pub fn answerable(plan: Plan, is_load: impl Fn(&str) -> bool) -> Result<Plan, Vec<Problem>> {
+    let named = plan.analysis.rules.iter();
+    let loads = named.filter(|name| plan.strategy.is_rolling() && is_load(name));
+    let loads: Vec<&str> = loads.map(String::as_str).collect();
+    if loads.is_empty() {
+        return Ok(plan);
+    }
+    let mut problems = Problems::default();
+    let wanted = "no rule with `load` with `strategy.rolling`, which has no canary to ask: one that counts requests";
+    problems.note("spec.analysis.rules", loads.join(", "), wanted);
+    Err(problems.0)
+}
+
 /// How a new revision is brought through.
 struct Way {
     steps: Vec<Step>,
@@ -76,7 +95,8 @@ impl Problems {
             name: self.object_name("metadata.name", meta.name.as_deref().unwrap_or_default()),
             uid: meta.uid.clone().unwrap_or_default(),
             generation: meta.generation.unwrap_or_default(),
-            target: self.target(&spec.target),
+            kind: self.kind(spec),
+            target: self.object_name("spec.target.name", &spec.target.name),
             route: self.route(spec),
             steps: way.steps,
             strategy: way.strategy,
@@ -188,11 +208,23 @@ impl Problems {
         Some(self.positive("spec.bake", Some(text), minutes(10)))
     }
 
-    fn target(&mut self, target: &crd::Target) -> String {
-        if target.kind != "Deployment" {
-            self.note("spec.target.kind", quoted(&target.kind), "Deployment");
+    /// Only of a Deployment a canary can be made; the others roll by themselves.
+    fn kind(&mut self, spec: &crd::RolloutSpec) -> WorkloadKind {
+        let found = &spec.target.kind;
+        let Some(kind) = WorkloadKind::named(found) else {
+            let wanted = "Deployment, StatefulSet or DaemonSet";
+            self.note("spec.target.kind", quoted(found), wanted);
+            return WorkloadKind::default();
+        };
+        let rolling = spec
+            .strategy
+            .as_ref()
+            .is_some_and(|way| way.rolling.is_some());
+        if !kind.is_deployment() && !rolling {
+            let wanted = "a Deployment, or `strategy.rolling`: there is no canary of another kind";
+            self.note("spec.target.kind", quoted(found), wanted);
         }
-        self.object_name("spec.target.name", &target.name)
+        kind
     }
 
     fn route(&mut self, spec: &crd::RolloutSpec) -> Route {
@@ -618,6 +650,7 @@ mod tests {
             name: "backend".into(),
             uid: "u".into(),
             generation: 3,
+            kind: WorkloadKind::Deployment,
             target: "backend".into(),
             route: Route::IngressNginx {
                 ingress: "backend".into(),
@@ -823,8 +856,12 @@ mod tests {
                 "spec.route.ingressNginx.ingress: found nothing, wanted a name",
             ),
             (
+                json!({"target": {"kind": "Job"}}),
+                r#"spec.target.kind: found "Job", wanted Deployment, StatefulSet or DaemonSet"#,
+            ),
+            (
                 json!({"target": {"kind": "StatefulSet"}}),
-                r#"spec.target.kind: found "StatefulSet", wanted Deployment"#,
+                r#"spec.target.kind: found "StatefulSet", wanted a Deployment, or `strategy.rolling`: there is no canary of another kind"#,
             ),
             (
                 json!({"target": {"name": "Back End"}}),
@@ -863,6 +900,24 @@ mod tests {
         let rules = json!(["error-rate"]);
         assert!(refused(json!({"cookie": "c"}), rules.clone()).contains("match.cookie"));
         assert!(refused(json!({"header": "X"}), rules).contains("match.header"));
+    }
+
+    #[test]
+    fn synthetic_load_needs_a_canary_to_ask() {
+        let read = |strategy: Value| {
+            let spec =
+                json!({"strategy": strategy, "analysis": {"rules": ["error-rate", "probe"]}});
+            let known: BTreeSet<String> = ["error-rate", "probe"].map(str::to_owned).into();
+            let plan = plan(&rollout(&spec), &known).unwrap();
+            answerable(plan, |name| name == "probe")
+        };
+        let refused = read(json!({"rolling": {}})).unwrap_err();
+        assert_eq!(
+            refused[0].to_string(),
+            "spec.analysis.rules: found probe, wanted no rule with `load` with `strategy.rolling`, which has no canary to ask: one that counts requests"
+        );
+        assert!(read(json!({"canary": {}})).is_ok());
+        assert!(read(json!({"blueGreen": {}})).is_ok());
     }
 
     #[test]

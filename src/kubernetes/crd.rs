@@ -13,7 +13,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How a Deployment is guarded and how its releases are brought through.
+/// How a workload is guarded and how its releases are brought through.
 #[allow(clippy::duplicated_attributes)] // each column has its type
 #[derive(CustomResource, KubeSchema, Deserialize, Serialize, Clone, Debug, PartialEq)]
 #[kube(
@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
     namespaced,
     status = "RolloutStatus",
     derive = "PartialEq",
-    doc = "A Rollout guards one Deployment: each new revision is held, tried as a canary, and promoted or rolled back.",
+    doc = "A Rollout guards one workload: each new revision is held, tried as a canary, and promoted or rolled back.",
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Weight", type_ = "integer", json_path = ".status.run.weight"),
     printcolumn(name = "Step", type_ = "string", json_path = ".status.run.step"),
@@ -39,6 +39,7 @@ use serde::{Deserialize, Serialize};
     )
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("self.target.kind == 'Deployment' || has(self.strategy) && has(self.strategy.rolling)").message("a StatefulSet or DaemonSet needs strategy.rolling: there is no canary of it"))]
 pub struct RolloutSpec {
     /// The workload that is guarded.
     pub target: Target,
@@ -101,12 +102,12 @@ impl Rollout {
 #[derive(Deserialize, Serialize, Clone, Debug, PartialEq, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Target {
-    /// `Deployment`.
+    /// `Deployment`; with `strategy.rolling` also `StatefulSet` or `DaemonSet`.
     #[serde(default = "deployment")]
-    #[x_kube(validation = Rule::new("self == 'Deployment'").message("target.kind must be Deployment"))]
+    #[x_kube(validation = Rule::new("self in ['Deployment', 'StatefulSet', 'DaemonSet']").message("target.kind must be Deployment, StatefulSet or DaemonSet"))]
     pub kind: String,
     /// Its name, in the Rollout's namespace.
-    #[x_kube(validation = Rule::new("self.size() >= 1 && self.size() <= 253").message("target.name must be the name of a Deployment"))]
+    #[x_kube(validation = Rule::new("self.size() >= 1 && self.size() <= 253").message("target.name must be the name of a workload"))]
     pub name: String,
 }
 
@@ -164,12 +165,12 @@ pub struct Strategy {
     /// As many new pods as stable has, then all of the traffic at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blue_green: Option<BlueGreen>,
-    /// No canary: the Deployment's own roll, watched and taken back.
+    /// No canary: the workload's own roll, watched and taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolling: Option<Rolling>,
 }
 
-/// The Deployment rolls by its own strategy, held to what stable was like before: meanwhile, and for
+/// The workload rolls by its own strategy, held to what stable was like before: meanwhile, and for
 /// `bake` afterwards (default `10m` here).
 #[derive(Deserialize, Serialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -721,11 +722,11 @@ pub struct Answer {
 pub const REQUEST_PREFIX: &str = "request.sluice.dev/";
 /// The annotation of a Rollout that approves a revision from Git: `<hash, image or tag> [name…]`.
 pub const APPROVED: &str = "sluice.dev/approved";
-/// The annotation of a Deployment that names who has made its newest change; several apart by commas.
+/// The annotation of a workload that names who has made its newest change; several apart by commas.
 pub const AUTHOR: &str = "sluice.dev/author";
-/// The label that puts a Deployment behind the gate.
+/// The label that puts a workload behind the gate.
 pub const GUARDED: &str = "sluice.dev/guarded";
-/// The annotation that names the Rollout which holds a Deployment.
+/// The annotation that names the Rollout which holds a workload.
 pub const HELD_BY: &str = "sluice.dev/held-by";
 /// The annotation that opens the gate (break-glass); its value is the reason.
 pub const OPEN: &str = "sluice.dev/open";

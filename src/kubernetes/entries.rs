@@ -4,14 +4,20 @@
 //! (but a line of each, `pods`) and `ReplicaSets` without pods do not. Contents of `ConfigMaps` and Secrets are kept as digests
 //! only (`template`).
 
-use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, ReplicaSet};
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::{
+    ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
+};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt};
 
 use super::labels::SUFFIX;
+use super::members::Member;
 use super::shelf::Key;
 use super::template;
+use super::workload;
 use crate::rollout::revision::Revision;
 
 /// An object with what its template comes to.
@@ -21,6 +27,8 @@ pub struct Templated<K> {
     pub object: K,
     /// Its template's revision.
     pub revision: Revision,
+    /// Why it cannot be guarded as it is.
+    pub odd: Option<String>,
 }
 
 /// A `ReplicaSet` that has or wants pods.
@@ -41,6 +49,24 @@ pub struct Set {
 }
 
 impl Set {
+    /// The pods of one revision of a workload that has no `ReplicaSets`: how many, and how many are
+    /// ready. `template` is JSON.
+    pub fn counted(
+        owner: &str,
+        revision: Revision,
+        (replicas, ready): (i32, i32),
+        template: String,
+    ) -> Self {
+        Self {
+            uid: String::new(),
+            owners: vec![owner.to_owned()],
+            revision,
+            replicas,
+            ready,
+            template: template.into_boxed_str(),
+        }
+    }
+
     /// Whether the object with this uid owns it.
     pub fn is_owned(&self, uid: &str) -> bool {
         self.owners.iter().any(|owner| owner == uid)
@@ -86,7 +112,22 @@ pub fn deployment(object: Deployment) -> Option<Templated<Deployment>> {
     Some(Templated {
         revision: identity(&object.spec.template),
         object,
+        odd: None,
     })
+}
+
+/// The `StatefulSet` as a Deployment, with its revision.
+pub fn stateful_set(object: StatefulSet) -> Option<Templated<Deployment>> {
+    let odd = workload::odd_stateful_set(&object);
+    let seen = deployment(workload::of_stateful_set(object))?;
+    Some(Templated { odd, ..seen })
+}
+
+/// The `DaemonSet` as a Deployment, with its revision.
+pub fn daemon_set(object: DaemonSet) -> Option<Templated<Deployment>> {
+    let odd = workload::odd_daemon_set(&object);
+    let seen = deployment(workload::of_daemon_set(object))?;
+    Some(Templated { odd, ..seen })
 }
 
 /// The `ReplicaSet`, if it has or wants pods.
@@ -108,15 +149,33 @@ pub fn replica_set(object: ReplicaSet) -> Option<Set> {
     })
 }
 
-fn identity(template: &PodTemplateSpec) -> Revision {
+/// What a template comes to.
+pub(super) fn identity(template: &PodTemplateSpec) -> Revision {
     Revision {
         hash: template::revision(template).into(),
         images: template::images(template),
     }
 }
 
-/// Pods are judged by their status only, and only those of a canary.
-pub fn pod(object: Pod) -> Option<Pod> {
+/// A pod that somebody asks for.
+#[derive(Debug)]
+pub enum Seen {
+    /// A canary's: judged by its status.
+    Canary(Arc<Pod>),
+    /// One of a `StatefulSet` or `DaemonSet`: counted.
+    Member(Member),
+}
+
+/// Pods are judged by their status only, and only those of a canary; of those that no `ReplicaSet`
+/// counts it is kept what they count as.
+pub fn pod(object: Pod) -> Option<Seen> {
+    if let Some(member) = Member::of(&object) {
+        return Some(Seen::Member(member));
+    }
+    canary_pod(object).map(|pod| Seen::Canary(Arc::new(pod)))
+}
+
+fn canary_pod(object: Pod) -> Option<Pod> {
     let (_, set) = owner(&object.metadata);
     let (deployment, _) = set.rsplit_once('-')?;
     if !deployment.ends_with(SUFFIX) {
@@ -125,6 +184,16 @@ pub fn pod(object: Pod) -> Option<Pod> {
     let mut object = bare(object);
     object.spec = None;
     Some(object)
+}
+
+/// Namespace and name of the workload that a pod is of.
+pub fn workload_of(pod: &Pod) -> Key {
+    let (namespace, owner) = owner(&pod.metadata);
+    if Member::of(pod).is_some() {
+        return (namespace, owner);
+    }
+    let workload = owner.rsplit_once('-').map_or("", |(workload, _)| workload);
+    (namespace, workload.to_owned())
 }
 
 /// Namespace and name of what controls the object.

@@ -1,7 +1,8 @@
 //! The gate as manifests: the admission policies that hold every changed template, and the CRD.
 //!
-//! `sluice-gate` sets `paused: true` in the very request that changes a guarded Deployment's
-//! pod template, keeps what is held held, and keeps the label. `sluice-gate-says` only warns
+//! `sluice-gate` holds in the very request that changes a guarded workload's pod template (a
+//! Deployment by `paused: true`, the others as `workload` says), keeps what is held held, and keeps
+//! the label. `sluice-gate-says` only warns
 //! the person who sent the request. Both let Sluice's own account pass; the annotation
 //! `sluice.dev/open` opens the gate (break-glass). [`state`] says whether a cluster has them as
 //! they should be.
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::crd::{GUARDED, HELD_BY, OPEN, Rollout};
 use super::template::RESTARTED_AT;
+use super::workload::{ON_DELETE, PARTITION};
 
 /// Name of the policy that holds, and of its binding.
 pub const HOLDS: &str = "sluice-gate";
@@ -81,7 +83,7 @@ fn constraints() -> Value {
         "objectSelector": {"matchLabels": {GUARDED: "true"}},
         "resourceRules": [{
             "apiGroups": ["apps"], "apiVersions": ["v1"],
-            "operations": ["UPDATE"], "resources": ["deployments"],
+            "operations": ["UPDATE"], "resources": ["deployments", "statefulsets", "daemonsets"],
         }],
     })
 }
@@ -106,6 +108,15 @@ fn variable(name: &str, expression: &str) -> Value {
     json!({"name": name, "expression": expression})
 }
 
+/// Whether a workload is held, as `workload::hold` does it.
+fn held(object: &str) -> String {
+    format!(
+        "request.kind.kind == 'StatefulSet' ? {object}.spec.?updateStrategy.?rollingUpdate.?partition.orValue(0) == {PARTITION} \
+         : request.kind.kind == 'DaemonSet' ? {object}.spec.?updateStrategy.?type.orValue('') == '{ON_DELETE}' \
+         : {object}.spec.?paused.orValue(false)"
+    )
+}
+
 fn holding_spec(account: &str) -> Value {
     let changed = format!(
         "object.spec.template.spec != oldObject.spec.template.spec \
@@ -113,10 +124,13 @@ fn holding_spec(account: &str) -> Value {
          || !variables.now.all(k, k == '{RESTARTED_AT}' || (k in variables.before && variables.before[k] == variables.now[k])) \
          || !variables.before.all(k, k == '{RESTARTED_AT}' || k in variables.now)"
     );
+    let label = format!("metadata: Object.metadata{{labels: {{'{GUARDED}': 'true'}}}}");
+    let strategy = "Object.spec.updateStrategy";
     let mutation = format!(
-        "variables.changed || oldObject.spec.?paused.orValue(false) \
-         ? Object{{metadata: Object.metadata{{labels: {{'{GUARDED}': 'true'}}}}, spec: Object.spec{{paused: true}}}} \
-         : Object{{metadata: Object.metadata{{labels: {{'{GUARDED}': 'true'}}}}}}"
+        "!variables.changed && !variables.held ? Object{{{label}}} \
+         : request.kind.kind == 'StatefulSet' ? Object{{{label}, spec: Object.spec{{updateStrategy: {strategy}{{rollingUpdate: {strategy}.rollingUpdate{{partition: {PARTITION}}}}}}}}} \
+         : request.kind.kind == 'DaemonSet' ? Object{{{label}, spec: Object.spec{{updateStrategy: {strategy}{{type: '{ON_DELETE}'}}}}}} \
+         : Object{{{label}, spec: Object.spec{{paused: true}}}}"
     );
     json!({
         "failurePolicy": "Fail",
@@ -127,6 +141,7 @@ fn holding_spec(account: &str) -> Value {
             variable("now", "object.spec.template.metadata.?annotations.orValue({})"),
             variable("before", "oldObject.spec.template.metadata.?annotations.orValue({})"),
             variable("changed", &changed),
+            variable("held", &held("oldObject")),
         ],
         "mutations": [{
             "patchType": "ApplyConfiguration",
@@ -143,10 +158,10 @@ fn warning_spec(account: &str) -> Value {
     );
     let command = "'; kubectl sluice explain ' + variables.rollout + ' -n ' + object.metadata.namespace + ' says where it stands'";
     let changed = format!(
-        "'held by Sluice: ' + object.metadata.name + ' changes only by way of a canary' + {command}"
+        "'held by Sluice: ' + object.metadata.name + (request.kind.kind == 'Deployment' ? ' changes only by way of a canary' : ' rolls when it is known what served before is like') + {command}"
     );
     let resumed = format!(
-        "'held by Sluice: ' + object.metadata.name + ' stays paused until its canary is through; instead of kubectl rollout \
+        "'held by Sluice: ' + object.metadata.name + ' stays held until Sluice lets it through; instead of kubectl rollout \
          resume, undo or restart use: kubectl sluice promote, rollback or restart ' + variables.rollout + {command}"
     );
     json!({
@@ -156,7 +171,8 @@ fn warning_spec(account: &str) -> Value {
         "variables": [
             variable("notes", "object.metadata.?annotations.orValue({})"),
             variable("rollout", &rollout),
-            variable("held", "object.spec.?paused.orValue(false)"),
+            variable("held", &held("object")),
+            variable("before", &held("oldObject")),
             variable("person", "!request.userInfo.username.startsWith('system:serviceaccount:')"),
         ],
         "validations": [
@@ -165,7 +181,7 @@ fn warning_spec(account: &str) -> Value {
                 "messageExpression": changed,
             },
             {
-                "expression": "!(variables.held && variables.person && oldObject.spec.?paused.orValue(false) && object.spec == oldObject.spec)",
+                "expression": "!(variables.held && variables.person && variables.before && object.spec == oldObject.spec)",
                 "messageExpression": resumed,
             },
         ],
@@ -295,6 +311,7 @@ fn other_account(present: &[Value]) -> Option<String> {
 mod tests {
     use super::*;
     use crate::kubernetes::crd::ACCOUNT;
+    use crate::kubernetes::workload;
 
     /// What a server gives back: with uid, status and defaults filled in.
     fn stored(account: &str) -> Vec<Value> {
@@ -429,7 +446,7 @@ mod tests {
         for object in manifests("o'brien\\") {
             expressions(&object, &mut found);
         }
-        assert_eq!(found.len(), 16);
+        assert_eq!(found.len(), 18);
         for expression in found {
             let parser = cel::parser::Parser::new().enable_optional_syntax(true);
             assert!(parser.parse(&expression).is_ok(), "{expression}");
@@ -464,14 +481,17 @@ mod tests {
             .add_variable("variables", variables.clone())
             .unwrap();
         context
-            .add_variable("request", json!({"userInfo": {"username": user}}))
+            .add_variable(
+                "request",
+                json!({"userInfo": {"username": user}, "kind": {"kind": new["kind"]}}),
+            )
             .unwrap();
         program.execute(&context).unwrap().json().unwrap()
     }
 
     fn deployment(change: &Value) -> Value {
         let mut object = json!({
-            "metadata": {"name": "shop", "namespace": "production"},
+            "kind": "Deployment", "metadata": {"name": "shop", "namespace": "production"},
             "spec": {"template": {"metadata": {"labels": {"app": "shop"}}, "spec": {"image": "shop:1"}}},
         });
         json_patch::merge(&mut object, change);
@@ -509,6 +529,60 @@ mod tests {
             );
             assert!(acts);
             assert_eq!(variables["changed"], json!(changed), "{old} -> {new}");
+        }
+    }
+
+    /// The variables of the policy for an object of this kind.
+    fn holds(kind: &str, old: &Value, new: &Value) -> Value {
+        let kind = json!({"kind": kind});
+        let with = |change: &Value| {
+            let mut object = deployment(change);
+            json_patch::merge(&mut object, &kind);
+            object
+        };
+        let (old, new) = (with(old), with(new));
+        let spec = holding_spec(ACCOUNT);
+        let (_, variables) = evaluate(&spec, "anyone", &old, &new);
+        assert_eq!(
+            variables["held"],
+            json!(is_held(&old)),
+            "{old}: the gate and the daemon must agree"
+        );
+        variables
+    }
+
+    /// Whether the daemon sees it as held.
+    fn is_held(object: &Value) -> bool {
+        let mut object = object.clone();
+        object["spec"]["selector"] = json!({});
+        object["spec"]["template"] = json!({});
+        let seen = match object["kind"].as_str() {
+            Some("StatefulSet") => {
+                workload::of_stateful_set(serde_json::from_value(object).unwrap())
+            }
+            Some("DaemonSet") => workload::of_daemon_set(serde_json::from_value(object).unwrap()),
+            _ => serde_json::from_value(object).unwrap(),
+        };
+        seen.spec.paused == Some(true)
+    }
+
+    #[test]
+    fn each_kind_is_held_as_the_daemon_sees_it() {
+        let partition = |value: i32| json!({"spec": {"updateStrategy": {"rollingUpdate": {"partition": value}}}});
+        let way = |way: &str| json!({"spec": {"updateStrategy": {"type": way}}});
+        let table = [
+            ("Deployment", json!({"spec": {"paused": true}}), true),
+            ("Deployment", json!({}), false),
+            ("StatefulSet", partition(PARTITION), true),
+            ("StatefulSet", partition(3), false),
+            ("StatefulSet", json!({}), false),
+            ("DaemonSet", way(ON_DELETE), true),
+            ("DaemonSet", way("RollingUpdate"), false),
+            ("DaemonSet", json!({}), false),
+        ];
+        for (kind, old, held) in table {
+            let variables = holds(kind, &old, &json!({}));
+            assert_eq!(variables["held"], json!(held), "{kind} {old}");
         }
     }
 

@@ -15,13 +15,14 @@ use super::crd::{APPROVED, AUTHOR, FINALIZER, GUARDED, HELD_BY, OPEN, REQUEST_PR
 use super::entries::{Set, Templated};
 use super::execute::RESTARTED_FOR;
 use super::fate;
+use super::members;
 use super::scene::{DESIRED, KEEPS, Mark, STABLE, Scene, kept_revision};
 use crate::rollout::approval::Vouched;
 use crate::rollout::observation::{
     Canary, CanaryRoute, Custody, Gate, Kept, Metrics, Observation, Request, Route, Serving,
     Smoked, Target,
 };
-use crate::rollout::plan::{self, Plan};
+use crate::rollout::plan::{self, Plan, WorkloadKind};
 use crate::rollout::state::{Run, State};
 
 /// What a pass sees.
@@ -40,7 +41,7 @@ pub fn observe(
         target: scene
             .target
             .as_deref()
-            .map(|target| self::target(scene, target)),
+            .map(|target| self::target(scene, plan, target)),
         canary: canary_facts(scene, plan, state.phase.run()),
         route: route(scene, plan, state),
         metrics,
@@ -108,7 +109,7 @@ fn rival(scene: &Scene, plan: &Plan) -> Option<String> {
         .map(|rival| rival.name_any())
 }
 
-fn target(scene: &Scene, target: &Templated<Deployment>) -> Target {
+fn target(scene: &Scene, plan: &Plan, target: &Templated<Deployment>) -> Target {
     let deployment = &target.object;
     let annotations = deployment.annotations();
     let serving: Vec<Serving> = scene.sets.iter().map(|set| self::serving(set)).collect();
@@ -126,10 +127,21 @@ fn target(scene: &Scene, target: &Templated<Deployment>) -> Target {
         complete: complete(deployment),
         behind: !is_observed(deployment),
         updated_ready: updated.map_or(0, |serving| serving.ready),
+        stuck: is_observed(deployment) && !stuck(scene, plan).is_empty(),
         serving,
         past: scene.past.clone(),
         config: scene.config.clone(),
         restarted_for: annotations.get(RESTARTED_FOR).cloned(),
+    }
+}
+
+/// Pods that stand in the way of an ordered `StatefulSet`'s roll.
+pub(super) fn stuck<'a>(scene: &'a Scene, plan: &Plan) -> Vec<&'a members::Member> {
+    match &scene.target {
+        Some(target) if plan.kind == WorkloadKind::StatefulSet => {
+            members::stuck(&scene.members, &scene.known, &target.revision)
+        }
+        _ => Vec::new(),
     }
 }
 
@@ -234,8 +246,9 @@ fn route(scene: &Scene, plan: &Plan, state: &State) -> Route {
     let rolling = plan.strategy.is_rolling();
     let refusals = said.iter().flat_map(|said| &said.refusals);
     let refusals = refusals.filter(|refusal| !rolling || !refusal.is_of_a_canary());
+    let odd = scene.target.iter().filter_map(|target| target.odd.clone());
     Route {
-        refusals: refusals.map(ToString::to_string).collect(),
+        refusals: odd.chain(refusals.map(ToString::to_string)).collect(),
         warnings: said
             .iter()
             .filter(|_| !rolling)

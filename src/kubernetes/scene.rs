@@ -18,13 +18,14 @@ use super::cache::Cache;
 use super::canary::http_route::{self, Arms};
 use super::canary::{self, ArmLabel, Trial};
 use super::crd::Rollout;
-use super::entries::{Set, Templated};
+use super::entries::{Seen as SeenPod, Set, Templated};
 use super::http_route::HttpRoute;
 use super::labels;
+use super::members::{self, Known, Member};
 use super::preflight::{self, Found, Gateway, Main, Nginx, Preflight, Seen, Way};
 use super::template;
 use crate::rollout::observation::Past;
-use crate::rollout::plan::{Plan, Route};
+use crate::rollout::plan::{Plan, Route, WorkloadKind};
 use crate::rollout::revision::Revision;
 
 /// The label on a `ControllerRevision` that says what its template is kept for.
@@ -38,11 +39,16 @@ pub const DESIRED: &str = "desired";
 #[derive(Debug)]
 pub struct Scene {
     pub rollout: Arc<Rollout>,
-    /// Other Rollouts of the namespace for the same Deployment.
+    /// Other Rollouts of the namespace for the same workload.
     pub rivals: Vec<Arc<Rollout>>,
+    /// The guarded workload, as a Deployment.
     pub target: Option<Arc<Templated<Deployment>>>,
-    /// The target's `ReplicaSets`.
+    /// The target's `ReplicaSets`, or what its pods count as.
     pub sets: Vec<Arc<Set>>,
+    /// The target's pods, where no `ReplicaSets` count them.
+    pub members: Vec<Member>,
+    /// The revisions that the target's controller keeps, where there are no `ReplicaSets`.
+    pub known: Vec<Known>,
     pub canary: Option<Arc<Templated<Deployment>>>,
     pub canary_sets: Vec<Arc<Set>>,
     pub canary_pods: Vec<Arc<Pod>>,
@@ -118,9 +124,9 @@ pub struct Mark<'a> {
 pub enum Error {
     #[error("the Rollout is not stored yet")]
     NotStored,
-    #[error("there is no Deployment {0}")]
+    #[error("there is no {0}")]
     NoTarget(String),
-    #[error("{0} does not lead to the Deployment any more")]
+    #[error("{0} does not lead to the target any more")]
     NoRoute(String),
     #[error("no template of revision {0} is known")]
     NoTemplate(String),
@@ -132,22 +138,32 @@ impl Scene {
     /// Gathers what concerns a Rollout.
     pub fn gather(cache: &Cache, rollout: Arc<Rollout>, plan: &Plan) -> Self {
         let namespace = plan.namespace.as_str();
-        let target = cache.deployments.get(namespace, &plan.target);
+        let target = cache.workload(plan.kind, (namespace, &plan.target));
+        let (members, known) = counted(cache, plan, target.as_ref());
         let canary = cache
             .deployments
             .get(namespace, &canary::deployment_name(&plan.target))
             .filter(|canary| canary::is_owned(&canary.object.metadata, &plan.uid));
         let sets = cache.replica_sets.within(namespace);
         let canary_sets = owned(&sets, canary.as_ref());
+        let target_sets = if plan.kind.is_deployment() {
+            owned(&sets, target.as_ref())
+        } else {
+            members::sets(&uid(target.as_ref()), &members, &known)
+        };
         let rivals = cache.rollouts.within(namespace);
         Self {
             rivals: rivals
                 .into_iter()
                 .filter(|other| {
-                    other.spec.target.name == plan.target && other.name_any() != plan.name
+                    let same = (other.spec.target.kind.as_str(), &other.spec.target.name)
+                        == (plan.kind.name(), &plan.target);
+                    same && other.name_any() != plan.name
                 })
                 .collect(),
-            sets: owned(&sets, target.as_ref()),
+            sets: target_sets,
+            members,
+            known,
             canary_pods: pods(cache, namespace, &canary_sets),
             canary_sets,
             past: Vec::new(),
@@ -218,6 +234,7 @@ impl Scene {
         let target = &self.target.as_ref()?.object;
         Some(preflight::preflight(&Seen {
             rollout_uid: &plan.uid,
+            kind: plan.kind,
             target,
             template: &target.spec.template,
             way: self.way(&plan.route),
@@ -275,6 +292,7 @@ impl Scene {
         }
         let set = self.sets.iter().find(|set| set.revision.hash == hash);
         set.and_then(|set| set.template())
+            .or_else(|| members::template(&self.known, hash))
             .or_else(|| self.kept_template(hash))
     }
 
@@ -293,7 +311,7 @@ impl Scene {
     fn found<'a>(&'a self, plan: &'a Plan) -> Result<Found<'a>, Error> {
         let preflight = self
             .preflight(plan)
-            .ok_or_else(|| Error::NoTarget(plan.target.clone()))?;
+            .ok_or_else(|| Error::NoTarget(format!("{} {}", plan.kind, plan.target)))?;
         preflight
             .found
             .ok_or_else(|| Error::NoRoute(plan.route.title()))
@@ -310,7 +328,7 @@ impl Scene {
         let target = self
             .target
             .as_ref()
-            .ok_or_else(|| Error::NoTarget(plan.target.clone()))?;
+            .ok_or_else(|| Error::NoTarget(format!("{} {}", plan.kind, plan.target)))?;
         let found = self.found(plan)?;
         let owner = canary::owner(&self.rollout).ok_or(Error::NotStored)?;
         let trial = trial(plan, &owner, mark, &found.label);
@@ -389,11 +407,33 @@ fn names(found: &Found<'_>) -> RouteNames {
     }
 }
 
+/// The pods of a workload without `ReplicaSets`, and the revisions that they can be of.
+fn counted(
+    cache: &Cache,
+    plan: &Plan,
+    target: Option<&Arc<Templated<Deployment>>>,
+) -> (Vec<Member>, Vec<Known>) {
+    let (WorkloadKind::StatefulSet | WorkloadKind::DaemonSet, Some(_)) = (plan.kind, target) else {
+        return (Vec::new(), Vec::new());
+    };
+    let uid = uid(target);
+    let pods = cache.pods.within(&plan.namespace);
+    let members = pods.iter().filter_map(|pod| match &**pod {
+        SeenPod::Member(member) if member.is_of(&uid) => Some(member.clone()),
+        SeenPod::Member(_) | SeenPod::Canary(_) => None,
+    });
+    let revisions = cache.revisions.within(&plan.namespace);
+    (members.collect(), members::known(&revisions, &uid))
+}
+
+fn uid(target: Option<&Arc<Templated<Deployment>>>) -> String {
+    let uid = target.and_then(|target| target.object.uid());
+    uid.unwrap_or_default()
+}
+
 /// The `ReplicaSets` that a Deployment owns, by uid.
 fn owned(sets: &[Arc<Set>], owner: Option<&Arc<Templated<Deployment>>>) -> Vec<Arc<Set>> {
-    let uid = owner
-        .and_then(|owner| owner.object.uid())
-        .unwrap_or_default();
+    let uid = uid(owner);
     let own = |set: &&Arc<Set>| set.is_owned(&uid);
     sets.iter().filter(own).cloned().collect()
 }
@@ -407,7 +447,11 @@ fn pods(cache: &Cache, namespace: &str, sets: &[Arc<Set>]) -> Vec<Arc<Pod>> {
         sets.any(|set| canary::is_owned(&pod.metadata, &set.uid))
     };
     let pods = cache.pods.within(namespace);
-    pods.into_iter().filter(owned).collect()
+    let canaries = pods.iter().filter_map(|pod| match &**pod {
+        SeenPod::Canary(pod) => Some(pod.clone()),
+        SeenPod::Member(_) => None,
+    });
+    canaries.filter(owned).collect()
 }
 
 fn kept(cache: &Cache, namespace: &str, uid: &str) -> Vec<Arc<ControllerRevision>> {

@@ -50,6 +50,8 @@ pub enum Action {
     KeepDesired { revision: Revision },
     /// Forgets what `KeepDesired` kept.
     DropDesired,
+    /// Deletes the pods that stand in the way of a roll back, if the template is still `expect`.
+    RemoveStuck { expect: Revision },
     /// Restarts the Deployment natively, as `kubectl rollout restart` does.
     Restart {
         /// What it is for; noted on the Deployment, so that it is done once.

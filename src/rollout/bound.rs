@@ -1,4 +1,4 @@
-//! What a state is bound to: the Deployment that was adopted and the way of its traffic.
+//! What a state is bound to: the workload that was adopted and the way of its traffic.
 //!
 //! The spec may be edited to name others. A run is finished on the route that it began with, so
 //! that its weight is never left behind; a Deployment that is not named any more is put back and
@@ -8,13 +8,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::{Plan, Route};
+use super::plan::{Plan, Route, WorkloadKind};
 use super::state::State;
 
 /// Names by which a state's objects are found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bound {
-    /// Name of the adopted Deployment.
+    /// Kind of the adopted workload.
+    #[serde(default, skip_serializing_if = "WorkloadKind::is_deployment")]
+    pub kind: WorkloadKind,
+    /// Its name.
     pub target: String,
     /// How traffic reaches it.
     pub route: Route,
@@ -24,6 +27,7 @@ impl Bound {
     /// What a plan names.
     pub fn of(plan: &Plan) -> Self {
         Self {
+            kind: plan.kind,
             target: plan.target.clone(),
             route: plan.route.clone(),
         }
@@ -33,12 +37,19 @@ impl Bound {
 /// The plan that applies to a state instead of what the spec says now; `None` if that agrees.
 pub fn instead(plan: &Plan, state: &State) -> Option<Plan> {
     let bound = state.bound.as_ref()?;
-    let moved = bound.target != plan.target;
+    let moved = (bound.kind, &bound.target) != (plan.kind, &plan.target);
     let rerouted = bound.route != plan.route && state.phase.run().is_some();
     (moved || rerouted).then(|| Plan {
+        kind: bound.kind,
         target: bound.target.clone(),
         route: bound.route.clone(),
-        moved_to: moved.then(|| plan.target.clone()),
+        moved_to: moved.then(|| {
+            if bound.kind == plan.kind {
+                plan.target.clone()
+            } else {
+                format!("{} {}", plan.kind, plan.target)
+            }
+        }),
         ..plan.clone()
     })
 }

@@ -18,7 +18,7 @@ pub struct Observation {
     pub now: Timestamp,
     /// The Rollout itself.
     pub rollout: Custody,
-    /// The guarded Deployment, if there is one.
+    /// The guarded workload, if there is one.
     pub target: Option<Target>,
     /// The canary's Deployment, Service and policy copies, if there are any.
     pub canary: Option<Canary>,
@@ -72,7 +72,7 @@ pub struct Request {
     pub goal: Option<String>,
 }
 
-/// The guarded Deployment.
+/// The guarded workload.
 #[allow(clippy::struct_excessive_bools)] // each is something that is seen by itself
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Target {
@@ -80,7 +80,7 @@ pub struct Target {
     pub uid: String,
     /// The revision of its template.
     pub revision: Revision,
-    /// `spec.paused`.
+    /// Its controller starts no pod of its template (`spec.paused` of a Deployment).
     pub paused: bool,
     /// It carries the gate's label.
     pub guarded: bool,
@@ -96,6 +96,8 @@ pub struct Target {
     pub behind: bool,
     /// Pods of the template's own revision that are ready.
     pub updated_ready: i32,
+    /// Pods of an older revision that never become ready stand in the way of its controller.
+    pub stuck: bool,
     /// Its `ReplicaSets` that have or want pods.
     pub serving: Vec<Serving>,
     /// What its `ReplicaSets` hold, those without pods too; only looked up when a person asks to go back.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::approval::{Approvals, Environment};
 use super::state::Run;
 
-/// How one Deployment is guarded and how its releases are brought through.
+/// How one workload is guarded and how its releases are brought through.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// Namespace of the Rollout and of everything it names.
@@ -25,7 +25,9 @@ pub struct Plan {
     pub uid: String,
     /// Generation of the spec that this plan was made from.
     pub generation: i64,
-    /// Name of the guarded Deployment.
+    /// Kind of the guarded workload.
+    pub kind: WorkloadKind,
+    /// Its name.
     pub target: String,
     /// How traffic reaches it.
     pub route: Route,
@@ -55,7 +57,7 @@ pub struct Plan {
     pub approvals: Approvals,
     /// Whether guarding is stopped.
     pub suspended: bool,
-    /// The Deployment that the spec names by now; `target` is still to be let go for it.
+    /// The workload that the spec names by now; `target` is still to be let go for it.
     pub moved_to: Option<String>,
 }
 
@@ -87,6 +89,48 @@ impl Plan {
             }
             Strategy::BlueGreen { approval } | Strategy::Rolling { approval } => *approval = true,
         }
+    }
+}
+
+/// What kind of workload is guarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum WorkloadKind {
+    /// Held by `spec.paused`.
+    #[default]
+    Deployment,
+    /// Held by a partition above all its pods.
+    StatefulSet,
+    /// Held by the update strategy `OnDelete`.
+    DaemonSet,
+}
+
+impl WorkloadKind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Deployment, Self::StatefulSet, Self::DaemonSet];
+
+    /// Its name, as manifests have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Deployment => "Deployment",
+            Self::StatefulSet => "StatefulSet",
+            Self::DaemonSet => "DaemonSet",
+        }
+    }
+
+    /// The kind of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Whether a canary can be made of it, and not only a roll of its own.
+    pub fn is_deployment(&self) -> bool {
+        *self == Self::Deployment
+    }
+}
+
+impl std::fmt::Display for WorkloadKind {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(self.name())
     }
 }
 

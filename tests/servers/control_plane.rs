@@ -16,8 +16,9 @@ use sluice::kubernetes::crd::ACCOUNT;
 
 use super::child::{Server, free_ports};
 
-/// The controllers that Deployments, their traffic and their removal need.
-const CONTROLLERS: &str = "deployment-controller,replicaset-controller,endpointslice-controller,\
+/// The controllers that workloads, their traffic and their removal need.
+const CONTROLLERS: &str = "deployment-controller,replicaset-controller,statefulset-controller,daemonset-controller,\
+     endpointslice-controller,\
      garbage-collector-controller,namespace-controller,job-controller,\
      horizontal-pod-autoscaler-controller";
 

@@ -295,9 +295,7 @@ impl Remedies {
 
     /// The `HelmRelease` that deploys the target, as Flux's labels say.
     fn release(&self, rollout: &Rollout) -> Option<Named> {
-        let namespace = rollout.namespace().unwrap_or_default();
-        let deployments = &self.context.cache.deployments;
-        let target = deployments.get(&namespace, &rollout.spec.target.name)?;
+        let target = self.context.cache.guarded(rollout)?;
         let labels = target.object.metadata.labels.as_ref()?;
         let label = |key: &str| {
             labels

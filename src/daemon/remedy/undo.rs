@@ -68,6 +68,7 @@ pub enum ImageAutomation {
 pub struct Job {
     remote: Remote,
     path: String,
+    kind: String,
     target: String,
     /// The `HelmRelease` that deploys the target, if one does.
     release: Option<Named>,
@@ -103,6 +104,7 @@ impl Job {
         Ok(Self {
             remote: remote(&deployed.repository, local)?,
             path: deployed.path.clone(),
+            kind: rollout.spec.target.kind.clone(),
             target: rollout.spec.target.name.clone(),
             release: None,
             images,
@@ -178,6 +180,7 @@ impl Job {
         };
         let template = Template {
             path: self.path.clone(),
+            kind: self.kind.clone(),
             name: self.target.clone(),
         };
         let mut why = match git::undo(copy, &order, &template) {

@@ -1,4 +1,4 @@
-//! What a tree of a repository deploys for one Deployment: its pod template, as built from the
+//! What a tree of a repository deploys for one workload: its pod template, as built from the
 //! path; or the `HelmRelease` that deploys it; or, where neither can be built, the files under the path that
 //! name one of its images.
 
@@ -14,7 +14,9 @@ use crate::kustomize::{self, Tracked, build};
 pub struct Template {
     /// The path, from the root.
     pub path: String,
-    /// The Deployment's name.
+    /// The workload's kind.
+    pub kind: String,
+    /// Its name.
     pub name: String,
 }
 
@@ -23,13 +25,13 @@ impl View for Template {
         let files = Tracked { repository, tree };
         let objects = build(&files, &self.path).map_err(|error| Error::View(error.to_string()))?;
         let mut found = objects.into_iter().filter(|object| {
-            object["kind"] == "Deployment" && object["metadata"]["name"] == self.name.as_str()
+            object["kind"] == self.kind.as_str() && object["metadata"]["name"] == self.name.as_str()
         });
         match (found.next(), found.next()) {
             (Some(one), None) => Ok(one["spec"]["template"].to_string()),
             (None, _) => Err(Error::View(format!(
-                "{} deploys no Deployment {}",
-                self.path, self.name
+                "{} deploys no {} {}",
+                self.path, self.kind, self.name
             ))),
             (Some(_), Some(_)) => Err(Error::View(format!(
                 "{} deploys several {}",

@@ -170,9 +170,7 @@ impl Syncs {
 
     /// Whether a run goes on whose Deployment this object of Flux applies, as Flux's labels say.
     fn applies(&self, synced: &Synced, rollout: &Rollout) -> bool {
-        let namespace = rollout.namespace().unwrap_or_default();
-        let deployments = &self.context.cache.deployments;
-        let Some(target) = deployments.get(&namespace, &rollout.spec.target.name) else {
+        let Some(target) = self.context.cache.guarded(rollout) else {
             return false;
         };
         let group = match synced.kind {

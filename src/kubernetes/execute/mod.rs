@@ -1,7 +1,7 @@
 //! Actions as requests to the API server.
 //!
 //! Guarantees: each is idempotent; whatever opens the gate or overwrites a template reads the
-//! Deployment first and patches it under the resourceVersion that it read, so that a template
+//! workload first and patches it under the resourceVersion that it read, so that a template
 //! which was applied in between is never touched; every request has a deadline; what takes load
 //! off a canary is sent at once, and everything else in turn, after all that is ready to be sent.
 //!
@@ -169,6 +169,7 @@ impl Executor {
                 self.keep(order, revision, DESIRED).await.map(|()| None)
             }
             Action::DropDesired => self.drop_kept(order, DESIRED, None).await.map(|()| None),
+            Action::RemoveStuck { expect } => self.remove_stuck(order, expect).await.map(|()| None),
             Action::Restart { id } => self.restart(order, id).await.map(|()| None),
         }
     }

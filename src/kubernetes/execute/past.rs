@@ -1,4 +1,5 @@
-//! The past of a Deployment: what its `ReplicaSets` hold, those without pods too.
+//! The past of a workload: what its `ReplicaSets` hold, those without pods too. One that has none
+//! keeps its revisions where they are watched anyhow.
 //!
 //! The watches forget a `ReplicaSet` that has no pods, since thousands lie about. So they are
 //! listed when somebody asks to go back, and when a template is wanted that nothing else has.
@@ -10,7 +11,7 @@ use kube::{Api, ResourceExt};
 
 use super::{Error, Executor, Order, within};
 use crate::kubernetes::scene::{self, Scene};
-use crate::kubernetes::{canary, template};
+use crate::kubernetes::{canary, members, template};
 use crate::rollout::observation::Past;
 use crate::rollout::revision::Revision;
 
@@ -24,6 +25,9 @@ impl Executor {
     ///
     /// The list failed or took too long.
     pub async fn past(&self, scene: &Scene) -> Result<Vec<Past>, Error> {
+        if !scene.known.is_empty() {
+            return Ok(members::past(&scene.known));
+        }
         let sets = self.sets(scene).await?;
         Ok(sets.iter().map(past).collect())
     }

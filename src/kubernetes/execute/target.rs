@@ -1,7 +1,7 @@
-//! The guarded Deployment: its gate, its template, its restart.
+//! The guarded workload: its gate, its template, its restart; the pods that stand in its way.
 
-use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::Patch;
+use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
+use kube::api::{DynamicObject, Patch};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
@@ -11,22 +11,22 @@ use super::{
 };
 use crate::causes;
 use crate::kubernetes::crd::{GUARDED, HELD_BY};
-use crate::kubernetes::{ownership, template};
+use crate::kubernetes::{observe, ownership, template, workload};
 use crate::rollout::revision::Revision;
 
 impl Executor {
     pub(super) async fn guard(&self, order: Order<'_>) -> Result<(), Error> {
         let patch = json!({
             "apiVersion": "apps/v1",
-            "kind": "Deployment",
+            "kind": order.plan.kind.name(),
             "metadata": {
                 "name": order.plan.target,
                 "labels": {GUARDED: "true"},
                 "annotations": {HELD_BY: order.plan.name},
             },
         });
-        let api: Api<Deployment> = self.api(&order.plan.namespace);
-        // A Deployment that is gone must not be made by an apply: the uid makes that a conflict.
+        let api = self.target(order);
+        // A workload that is gone must not be made by an apply: the uid makes that a conflict.
         let uid = order
             .scene
             .target
@@ -36,7 +36,7 @@ impl Executor {
         patch["metadata"]["uid"] = json!(uid);
         let (params, patch) = (forced(), Patch::Apply(patch));
         let request = api.patch(&order.plan.target, &params, &patch);
-        within("putting the Deployment behind the gate", request)
+        within("putting the workload behind the gate", request)
             .await
             .map(|_| ())
     }
@@ -46,7 +46,7 @@ impl Executor {
             "labels": {GUARDED: null},
             "annotations": {HELD_BY: null, RESTARTED_FOR: null},
         }}));
-        let api: Api<Deployment> = self.api(&order.plan.namespace);
+        let api = self.target(order);
         let params = manager();
         let request = api.patch(&order.plan.target, &params, &patch);
         gone_is_done(within("taking the gate away", request).await)
@@ -59,12 +59,12 @@ impl Executor {
         paused: bool,
     ) -> Result<(), Error> {
         let doing = if paused {
-            "pausing the Deployment"
+            "holding the workload"
         } else {
             "opening the gate"
         };
-        self.change(doing, order, expect, |_| {
-            vec![json!({"op": "add", "path": "/spec/paused", "value": paused})]
+        self.change(doing, order, expect, |present| {
+            workload::hold(order.plan.kind, &present.data["spec"], paused)
         })
         .await
         .map(drop)
@@ -79,21 +79,22 @@ impl Executor {
     ) -> Result<(), Error> {
         let template = self.known_template(order, to).await?;
         let written = self
-            .change("putting the template back", order, expect, |_| {
-                vec![
-                    json!({"op": "replace", "path": "/spec/template", "value": template}),
-                    json!({"op": "add", "path": "/spec/paused", "value": paused}),
-                ]
+            .change("putting the template back", order, expect, |present| {
+                let mut patch =
+                    vec![json!({"op": "replace", "path": "/spec/template", "value": template})];
+                let spec = &present.data["spec"];
+                patch.extend(workload::hold(order.plan.kind, spec, paused));
+                patch
             })
             .await?;
         self.hand_back(order, &written).await;
         Ok(())
     }
 
-    /// Hands the template's fields to whoever applies it, again if the Deployment's controller wrote its
+    /// Hands the template's fields to whoever applies it, again if the workload's controller wrote its
     /// status in between. Without that only the next apply is harder.
-    async fn hand_back(&self, order: Order<'_>, written: &Deployment) {
-        let api: Api<Deployment> = self.api(&order.plan.namespace);
+    async fn hand_back(&self, order: Order<'_>, written: &DynamicObject) {
+        let api = self.target(order);
         let doing = "handing the template's fields back";
         let mut seen = written.clone();
         for _ in 0..TRIES {
@@ -116,7 +117,9 @@ impl Executor {
                 error
             );
             match within(doing, api.get(&order.plan.target)).await {
-                Ok(now) if now.spec.template == written.spec.template => seen = now,
+                Ok(now) if now.data["spec"]["template"] == written.data["spec"]["template"] => {
+                    seen = now;
+                }
                 _ => return,
             }
         }
@@ -129,29 +132,52 @@ impl Executor {
             "metadata": {"annotations": {RESTARTED_FOR: id}},
             "spec": {"template": {"metadata": {"annotations": restart}}},
         }));
-        let api: Api<Deployment> = self.api(&order.plan.namespace);
+        let api = self.target(order);
         let params = manager();
         let request = api.patch(&order.plan.target, &params, &patch);
-        within("restarting the Deployment", request)
-            .await
-            .map(|_| ())
+        within("restarting the workload", request).await.map(|_| ())
     }
 
-    /// Patches the Deployment under the resourceVersion that was read, if its template is still
+    /// Deletes the pods that were seen to stand in the way of the template, not others of their names.
+    pub(super) async fn remove_stuck(
+        &self,
+        order: Order<'_>,
+        expect: &Revision,
+    ) -> Result<(), Error> {
+        let doing = "deleting a pod that is in the way";
+        let present = within(doing, self.target(order).get(&order.plan.target)).await?;
+        let found = revision(doing, &present)?;
+        if found != expect.hash {
+            return Err(Error::Overtaken { doing, found });
+        }
+        for pod in observe::stuck(order.scene, order.plan) {
+            let named = (&*pod.name, Some(pod.uid.to_string()));
+            self.delete::<Pod>(doing, &order.plan.namespace, named)
+                .await?;
+        }
+        Ok(())
+    }
+
+    fn target(&self, order: Order<'_>) -> Api<DynamicObject> {
+        let plan = order.plan;
+        workload::api(&self.client, plan.kind, &plan.namespace)
+    }
+
+    /// Patches the workload under the resourceVersion that was read, if its template is still
     /// the expected one.
     async fn change(
         &self,
         doing: &'static str,
         order: Order<'_>,
         expect: &Revision,
-        operations: impl Fn(&Deployment) -> Vec<Value>,
-    ) -> Result<Deployment, Error> {
-        let api: Api<Deployment> = self.api(&order.plan.namespace);
+        operations: impl Fn(&DynamicObject) -> Vec<Value>,
+    ) -> Result<DynamicObject, Error> {
+        let api = self.target(order);
         let mut tries = 0;
         loop {
             tries += 1;
             let present = within(doing, api.get(&order.plan.target)).await?;
-            let found = String::from(template::revision(&present.spec.template));
+            let found = revision(doing, &present)?;
             if found != expect.hash {
                 return Err(Error::Overtaken { doing, found });
             }
@@ -170,11 +196,22 @@ impl Executor {
     async fn json_patch(
         &self,
         doing: &'static str,
-        api: &Api<Deployment>,
+        api: &Api<DynamicObject>,
         order: Order<'_>,
         patch: &[Value],
-    ) -> Result<Deployment, Error> {
+    ) -> Result<DynamicObject, Error> {
         let patch = conditional::<()>(doing, Value::Array(patch.to_vec()))?;
         within(doing, api.patch(&order.plan.target, &manager(), &patch)).await
     }
+}
+
+/// The revision of the template that is in force.
+fn revision(doing: &'static str, present: &DynamicObject) -> Result<String, Error> {
+    let template = present.data["spec"]["template"].clone();
+    let read = serde_json::from_value::<PodTemplateSpec>(template);
+    let read = read.map_err(|error| Error::Request {
+        doing,
+        source: kube::Error::SerdeError(error),
+    })?;
+    Ok(template::revision(&read).into())
 }

@@ -56,7 +56,7 @@ fn find<'a>(
         .label_for(&selector)
         .ok_or_else(|| Refusal::NotSelected {
             service: name(&service.metadata).to_owned(),
-            deployment: seen.target_name().to_owned(),
+            workload: seen.target_title(),
         })?;
     Ok(Found {
         main: Main::HttpRoute(route),
@@ -189,6 +189,7 @@ mod tests {
         let routes = read(routes);
         check(preflight(&Seen {
             rollout_uid: "rollout",
+            kind: crate::rollout::plan::WorkloadKind::Deployment,
             target: &target[0],
             template: &target[0].spec.template,
             way: Way::Gateway(Gateway {

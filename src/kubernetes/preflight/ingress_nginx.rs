@@ -47,7 +47,7 @@ fn find<'a>(
         .label_for(&selector)
         .ok_or_else(|| Refusal::NotSelected {
             service: name(&service.metadata).to_owned(),
-            deployment: seen.target_name().to_owned(),
+            workload: seen.target_title(),
         })?;
     let ports = ports(ingress, name(&service.metadata));
     let others = others(seen, nginx, name(&service.metadata));

@@ -20,13 +20,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use super::canary;
 use super::http_route::HttpRoute;
 use super::labels::{self, ArmLabel, Labels};
+use crate::rollout::plan::WorkloadKind;
 
 /// What is seen of a namespace; everything is of the Rollout's own, classes apart.
 #[derive(Debug, Clone)]
 pub struct Seen<'a> {
     /// The Rollout's uid: what it owns is not in its own way.
     pub rollout_uid: &'a str,
-    /// The guarded Deployment.
+    /// Kind of the guarded workload.
+    pub kind: WorkloadKind,
+    /// The guarded workload, as a Deployment.
     pub target: &'a Deployment,
     /// The template to be tried; the target's own when nothing is.
     pub template: &'a PodTemplateSpec,
@@ -136,20 +139,20 @@ pub enum Refusal {
     #[error("Service {0} selects by no label (it has no selector)")]
     NoSelector(String),
     /// The Service does not select the pods.
-    #[error("Service {service} does not select the pods of Deployment {deployment}")]
+    #[error("Service {service} does not select the pods of {workload}")]
     NotSelected {
         /// The Service.
         service: String,
-        /// The Deployment.
-        deployment: String,
+        /// The workload, by kind and name.
+        workload: String,
     },
     /// None of the Services behind it selects the pods.
-    #[error("no Service behind {route} selects the pods of Deployment {deployment}")]
+    #[error("no Service behind {route} selects the pods of {workload}")]
     NoneSelects {
         /// The Ingress or `HTTPRoute`.
         route: String,
-        /// The Deployment.
-        deployment: String,
+        /// The workload, by kind and name.
+        workload: String,
     },
     /// Several do.
     #[error("Services {} behind {route} select the target's pods: say which one in {field}", .services.join(" and "))]
@@ -331,6 +334,10 @@ impl<'a> Seen<'a> {
 
     fn target_name(&self) -> &'a str {
         name(&self.target.metadata)
+    }
+
+    fn target_title(&self) -> String {
+        format!("{} {}", self.kind, self.target_name())
     }
 
     fn template_labels(&self) -> Labels {

@@ -66,7 +66,7 @@ fn only_service<'a>(seen: &Seen<'a>, behind: Behind<'_>) -> Result<&'a Service, 
         [service] => Ok(service),
         [] => Err(Refusal::NoneSelects {
             route: behind.title,
-            deployment: seen.target_name().to_owned(),
+            workload: seen.target_title(),
         }),
         several => Err(Refusal::SeveralSelect {
             route: behind.title,

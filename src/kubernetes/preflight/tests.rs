@@ -71,6 +71,7 @@ fn with<T>(change: &Value, named: Option<&str>, check: impl FnOnce(Preflight<'_>
     let (claims, classes) = (parts(&shop, "claims"), parts(&shop, "classes"));
     check(preflight(&Seen {
         rollout_uid: "rollout",
+        kind: WorkloadKind::Deployment,
         target: &target,
         template: &target.spec.template,
         way: Way::Nginx(Nginx {

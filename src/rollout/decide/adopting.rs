@@ -42,7 +42,10 @@ fn adoptable(pass: &mut Pass<'_>) -> Result<Revision, String> {
         return Err(why);
     }
     let Some(target) = pass.target() else {
-        return Err(format!("there is no Deployment {}", pass.plan.target));
+        return Err(format!(
+            "there is no {} {}",
+            pass.plan.kind, pass.plan.target
+        ));
     };
     if let Some(refusal) = pass.seen.route.refusals.first() {
         return Err(refusal.clone());

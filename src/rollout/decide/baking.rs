@@ -169,6 +169,8 @@ pub(super) fn put_back(pass: &mut Pass<'_>, target: &Target, run: &Run, since: T
         return true;
     } else if target.paused {
         pass.act(Action::Unpause { expect });
+    } else if target.stuck {
+        pass.act(Action::RemoveStuck { expect });
     }
     pass.over(since, pass.plan.progress_deadline)
 }

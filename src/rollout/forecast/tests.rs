@@ -31,6 +31,7 @@ pub(in crate::rollout) fn plan(steps: &[(u8, u64)]) -> Plan {
         name: "backend".to_owned(),
         uid: "4a5b6c".to_owned(),
         generation: 1,
+        kind: crate::rollout::plan::WorkloadKind::Deployment,
         target: "backend".to_owned(),
         route: Route::IngressNginx {
             ingress: "backend".to_owned(),

@@ -57,14 +57,14 @@ async fn send(stage: &dyn Stage, way: Way, object: &Value) -> Result<(), String>
         .map_err(|error| format!("{kind} {name}: {}", told(&error)))
 }
 
-/// The last manifest of a Deployment with the release's changes, and how it is applied.
+/// The last manifest of a workload with the release's changes, and how it is applied.
 pub fn released(git: &Git, release: &Release) -> Result<(Way, Value), String> {
     let (way, manifest) = git
-        .deployment(&release.namespace, &release.deployment)
+        .workload(&release.kind, (&release.namespace, &release.deployment))
         .ok_or_else(|| {
             format!(
-                "Deployment {} was not applied by this scenario",
-                release.deployment
+                "{} {} was not applied by this scenario",
+                release.kind, release.deployment
             )
         })?;
     let manifest = changed(manifest, release)?;

@@ -13,6 +13,11 @@ pub(super) fn default_namespace() -> String {
     "default".to_owned()
 }
 
+/// The default kind of what is released.
+pub(super) fn deployment() -> String {
+    "Deployment".to_owned()
+}
+
 pub(super) fn admin() -> String {
     "kubernetes-admin".to_owned()
 }

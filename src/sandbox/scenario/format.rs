@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::bound::Bound;
 use super::breaks::Break;
 use super::checks::{Check, Expect};
-use super::fields::{admin, default_namespace, duration, fifteen, pattern};
+use super::fields::{admin, default_namespace, deployment, duration, fifteen, pattern};
 
 /// A timeline with expectations.
 #[derive(Debug, Clone)]
@@ -154,12 +154,15 @@ pub struct Apply {
     pub refused: Option<Regex>,
 }
 
-/// A new revision of a Deployment that was applied earlier.
+/// A new revision of a workload that was applied earlier.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Release {
-    /// The Deployment's name.
+    /// The workload's name.
     pub deployment: String,
+    /// Its kind. Default `Deployment`.
+    #[serde(default = "deployment")]
+    pub kind: String,
     /// Its namespace. Default `default`.
     #[serde(default = "default_namespace")]
     pub namespace: String,

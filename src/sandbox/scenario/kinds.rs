@@ -24,6 +24,7 @@ const KINDS: &[(&str, &str, &str, bool)] = &[
         "v1",
         false,
     ),
+    ("DaemonSet", "apps", "v1", true),
     ("Deployment", "apps", "v1", true),
     ("EndpointSlice", "discovery.k8s.io", "v1", true),
     ("Event", "", "v1", true),
@@ -54,6 +55,7 @@ const KINDS: &[(&str, &str, &str, bool)] = &[
     ("Secret", "", "v1", true),
     ("Service", "", "v1", true),
     ("ServiceAccount", "", "v1", true),
+    ("StatefulSet", "apps", "v1", true),
     (
         "ValidatingAdmissionPolicy",
         "admissionregistration.k8s.io",

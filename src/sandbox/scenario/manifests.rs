@@ -54,13 +54,9 @@ impl Git {
         self.0.insert(key(manifest), (way, manifest.clone()));
     }
 
-    /// The Deployment's manifest, and how it was applied.
-    pub fn deployment(&self, namespace: &str, name: &str) -> Option<(Way, Value)> {
-        let key = (
-            "Deployment".to_owned(),
-            namespace.to_owned(),
-            name.to_owned(),
-        );
+    /// The manifest of a workload, and how it was applied.
+    pub fn workload(&self, kind: &str, (namespace, name): (&str, &str)) -> Option<(Way, Value)> {
+        let key = (kind.to_owned(), namespace.to_owned(), name.to_owned());
         self.0.get(&key).cloned()
     }
 
@@ -238,9 +234,10 @@ mod tests {
         let manifest = json!({"kind": "Deployment", "metadata": {"name": "shop"}});
         git.keep(Way::Helm, &manifest);
         assert_eq!(
-            git.deployment("default", "shop"),
+            git.workload("Deployment", ("default", "shop")),
             Some((Way::Helm, manifest))
         );
-        assert_eq!(git.deployment("other", "shop"), None);
+        assert_eq!(git.workload("Deployment", ("other", "shop")), None);
+        assert_eq!(git.workload("StatefulSet", ("default", "shop")), None);
     }
 }

@@ -77,6 +77,7 @@ pub fn terms() -> Terms {
             name: "shop".to_owned(),
             uid: "rollout".to_owned(),
             generation: 1,
+            kind: crate::rollout::plan::WorkloadKind::Deployment,
             target: "shop".to_owned(),
             route: PlanRoute::IngressNginx {
                 ingress: "shop".to_owned(),
@@ -435,6 +436,12 @@ impl Model {
             Action::KeepStable { revision } => self.kept.stable = Some(revision.clone()),
             Action::KeepDesired { revision } => self.kept.desired = Some(revision.clone()),
             Action::DropDesired => self.kept.desired = None,
+            Action::RemoveStuck { expect } => {
+                if self.target.revision.same(expect) {
+                    self.target.stuck = false;
+                    self.rolls = true;
+                }
+            }
             Action::Restart { id } => self.target.restarted_for = Some(id.clone()),
             Action::Smoke { tests, .. } => self.smoke_asked.clone_from(tests),
             Action::ClearRequest { id } => self.requests.retain(|request| request.id != *id),

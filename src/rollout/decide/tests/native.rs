@@ -163,6 +163,22 @@ fn a_newer_template_in_mid_roll_is_kept_and_tried_afterwards() {
 }
 
 #[test]
+fn what_stands_in_the_way_is_removed_on_the_way_back_only() {
+    let mut model = idle(false);
+    model.rolls = false;
+    model.apply("v2");
+    assert!(model.until(70, phase("Promoting")));
+    model.target.stuck = true;
+    model.pass();
+    assert!(model.target.stuck, "on the way forward it may still come");
+    model.stable_health = Health::Bad;
+    assert!(model.until(60, |model| !model.target.stuck));
+    assert_eq!(model.target.revision, revision("v1"));
+    model.stable_health = Health::Good;
+    assert!(model.until(60, |model| ended(model, Outcome::RolledBack)));
+}
+
+#[test]
 fn a_failed_smoke_test_after_the_roll_takes_it_back() {
     let mut model = idle(false);
     model.terms.plan.smoke_after = vec!["login".to_owned()];
