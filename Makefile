@@ -88,9 +88,10 @@ bench-evidence: tools
 	$(CARGO) bench --locked --bench evidence -- $(ONLY) $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(ROW),--row "$(ROW)")
 
-# What remedies in Git cost: the waits from verdict to applied, and the work in a large repository.
+# What remedies in Git cost: from verdict to applied, by the wall clock (half an hour) and in virtual time, and
+# the work in a large repository.
 bench-git: tools
-	$(CARGO) test --locked --test remedy -- --ignored --nocapture measured
+	$(CARGO) test --locked --test remedy -- --ignored --nocapture --test-threads=1 measured
 	$(CARGO) test --locked --test git -- --ignored --nocapture large
 
 # CRASHES daemons killed at each effect between the verdict and the last remedy.

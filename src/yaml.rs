@@ -4,7 +4,9 @@
 //! place where it stands. Typed decoding stops at the first one; so the text becomes this tree
 //! first, and whoever knows what is wanted walks it.
 //!
-//! Not here: what a key means.
+//! Not here: what a key means; how a text is changed (`scalar`).
+
+pub mod scalar;
 
 use std::fmt;
 

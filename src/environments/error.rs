@@ -1,9 +1,9 @@
 //! Why nothing was promoted, by what was being done.
 
 use super::pipeline::Problem;
-use super::scalar;
 use crate::git;
 use crate::kustomize;
+use crate::yaml::scalar;
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]

@@ -23,16 +23,15 @@ pub mod pipeline;
 pub mod places;
 mod promote;
 mod reader;
-mod scalar;
 mod survey;
 pub mod validate;
 mod version;
 
+pub use crate::yaml::scalar::Fault;
 pub use error::Error;
 pub use gates::Standing;
 pub use pipeline::Pipeline;
 pub use places::{Pinned, Service};
 pub use promote::{Desk, Outcome, Report};
-pub use scalar::Fault;
 pub use survey::{Place, Standings};
 pub use version::Version;

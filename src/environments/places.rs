@@ -9,9 +9,9 @@
 use std::collections::BTreeMap;
 
 use super::error::Error;
-use super::scalar;
 use super::version::Version;
 use crate::kustomize::{Files, image_name, join};
+use crate::yaml::scalar;
 use crate::yaml::{self, Kind, Node, Place};
 
 /// How deep folders are looked into.

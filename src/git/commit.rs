@@ -4,7 +4,7 @@
 //! Not here: what the files are, and the push (`copy`).
 
 use git2::build::TreeUpdateBuilder;
-use git2::{FileMode, Oid, Repository, Signature};
+use git2::{FileMode, Oid, Repository, Signature, Tree};
 
 use super::error::{Doing, Error};
 use super::sign::Signer;
@@ -73,19 +73,29 @@ impl Committer<'_> {
     ) -> Result<Oid, Error> {
         let commit = repository.find_commit(parent).doing("reading a commit")?;
         let before = commit.tree().doing("reading a tree")?;
-        let mut update = TreeUpdateBuilder::new();
-        for (path, content) in files {
-            let entry = before.get_path(std::path::Path::new(path));
-            let mode = match entry.doing("reading a file")?.filemode() {
-                0o100_755 => FileMode::BlobExecutable,
-                _ => FileMode::Blob,
-            };
-            let blob = repository
-                .blob(content.as_bytes())
-                .doing("writing a file")?;
-            update.upsert(path, blob, mode);
-        }
-        let tree = update.create_updated(repository, &before);
-        self.commit(repository, (parent, tree.doing("writing the tree")?), text)
+        let tree = rewritten(repository, &before, files)?;
+        self.commit(repository, (parent, tree), text)
     }
+}
+
+/// A tree in which these files, which are there already, have these texts.
+pub(super) fn rewritten<'t>(
+    repository: &Repository,
+    before: &Tree<'_>,
+    files: impl IntoIterator<Item = (&'t str, &'t str)>,
+) -> Result<Oid, Error> {
+    let mut update = TreeUpdateBuilder::new();
+    for (path, content) in files {
+        let entry = before.get_path(std::path::Path::new(path));
+        let mode = match entry.doing("reading a file")?.filemode() {
+            0o100_755 => FileMode::BlobExecutable,
+            _ => FileMode::Blob,
+        };
+        let blob = repository
+            .blob(content.as_bytes())
+            .doing("writing a file")?;
+        update.upsert(path, blob, mode);
+    }
+    let tree = update.create_updated(repository, before);
+    tree.doing("writing the tree")
 }

@@ -38,17 +38,22 @@ pub struct Message {
 }
 
 impl Message {
-    /// The whole text.
-    pub fn text(&self, undone: &[Change]) -> String {
+    /// The whole text, with what else the commit does, in sentences.
+    pub fn text(&self, undone: &[Change], beside: &str) -> String {
         let reverts = undone.iter().map(|change| {
             let (commit, summary) = (change.commit.0, &change.summary);
             format!("{REVERTS}{commit} ({summary}).\n")
         });
         let reverts: Vec<String> = reverts.collect();
+        let beside = match beside {
+            "" => String::new(),
+            beside => format!("\n{beside}\n"),
+        };
         let link = self.link.iter().map(|link| format!("\n{link}\n"));
         [
             format!("{}\n\n{}\n\n", self.subject(undone), self.verdict),
             reverts.concat(),
+            beside,
             link.collect(),
             format!("\n{}\n", self.trailers()),
         ]
@@ -112,11 +117,12 @@ mod tests {
 
     #[test]
     fn the_message_says_what_why_and_whose_and_is_known_again() {
-        let text = message().text(&[change("Release v3")]);
+        let text = message().text(&[change("Release v3")], "Excludes v3.");
         assert_eq!(
             text,
             "Revert \"Release v3\"\n\ncanary 31 of 612 (5.07%)\n\n\
              This reverts commit 0123456789abcdef0123456789abcdef01234567 (Release v3).\n\n\
+             Excludes v3.\n\n\
              https://sluice.example/runs/backend-7\n\n\
              Sluice-Run: backend-7\nSluice-Rollout: shop/backend\n"
         );
@@ -140,7 +146,7 @@ mod tests {
             rollout: "europe/backend".to_owned(),
             ..message()
         };
-        assert!(!message().is_of(&other.text(&[])));
+        assert!(!message().is_of(&other.text(&[], "")));
         assert!(!message().is_of("Sluice"));
     }
 }

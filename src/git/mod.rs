@@ -34,4 +34,4 @@ pub use message::Message;
 pub use remote::{Address, Remote};
 pub use sign::Signer;
 pub use transport::Limits;
-pub use undo::{Onto, Order, Outcome, undo};
+pub use undo::{Beside, Onto, Order, Outcome, Written, undo};

@@ -5,9 +5,11 @@
 //! For a pull request the commit goes to a branch of its own; where it conflicts with the branch
 //! that is deployed, it can stand beside it, on top of the bad commit, for people to merge.
 
-use git2::Oid;
+use std::collections::BTreeMap;
 
-use super::commit::Committer;
+use git2::{Oid, Repository, Tree};
+
+use super::commit::{Committer, rewritten};
 use super::copy::{Copy, Pushed};
 use super::error::{Commit, Doing, Error};
 use super::history::{self, Change, View};
@@ -37,6 +39,31 @@ pub struct Order<'a> {
     pub signer: Option<&'a Signer>,
     /// Where the commit goes.
     pub onto: Onto,
+    /// What it does besides, if anything.
+    pub beside: Option<&'a dyn Beside>,
+}
+
+/// What our commit does besides taking changes back.
+pub trait Beside: std::fmt::Debug {
+    /// What is to be written in `tree`, in which `undone` is taken back.
+    ///
+    /// # Errors
+    /// If the tree cannot be read.
+    fn of(
+        &self,
+        repository: &Repository,
+        tree: &Tree<'_>,
+        undone: &[Change],
+    ) -> Result<Written, Error>;
+}
+
+/// Files with new texts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// The texts by their paths; the files are there already.
+    pub files: BTreeMap<String, String>,
+    /// What that does, in a sentence for the commit's message.
+    pub says: String,
 }
 
 /// Where our commit is pushed to.
@@ -150,10 +177,29 @@ fn made(
         Onto::Apart(_) => order.bad,
     };
     let tree = revert::without(copy.repository(), parent, undone)?;
+    let (tree, says) = with_beside(copy.repository(), order, tree, undone)?;
     if !shows(copy, tree, order.good, view)? {
         return Ok(None);
     }
-    commit(copy, order, parent, tree, undone).map(Some)
+    commit(copy, order, (parent, tree), undone, &says).map(Some)
+}
+
+/// The tree with what the commit does besides, and what it says of that.
+fn with_beside(
+    repository: &Repository,
+    order: &Order<'_>,
+    tree: Oid,
+    undone: &[Change],
+) -> Result<(Oid, String), Error> {
+    let Some(beside) = order.beside else {
+        return Ok((tree, String::new()));
+    };
+    let before = repository.find_tree(tree).doing("reading a tree")?;
+    let written = beside.of(repository, &before, undone)?;
+    let files = written.files.iter();
+    let files = files.map(|(path, text)| (path.as_str(), text.as_str()));
+    let tree = rewritten(repository, &before, files)?;
+    Ok((tree, written.says))
 }
 
 /// False if somebody else pushed first.
@@ -262,9 +308,9 @@ fn shows(copy: &Copy, tree: Oid, good: Oid, view: &dyn View) -> Result<bool, Err
 fn commit(
     copy: &Copy,
     order: &Order<'_>,
-    head: Oid,
-    tree: Oid,
+    (head, tree): (Oid, Oid),
     undone: &[Change],
+    says: &str,
 ) -> Result<Oid, Error> {
     let (name, email) = order.committer;
     let committer = Committer {
@@ -274,5 +320,6 @@ fn commit(
         now: order.now,
         signer: order.signer,
     };
-    committer.commit(copy.repository(), (head, tree), &order.message.text(undone))
+    let text = order.message.text(undone, says);
+    committer.commit(copy.repository(), (head, tree), &text)
 }

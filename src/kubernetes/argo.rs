@@ -10,7 +10,9 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -21,6 +23,9 @@ use super::flux::{Error, Kind, Named, Repository, api, commit, told, within};
 const APPLICATION: Kind = ("argoproj.io", "v1alpha1", "Application", "applications");
 /// By which Argo CD is asked to look at once.
 const REFRESH: &str = "argocd.argoproj.io/refresh";
+/// By which it knows what is whose.
+const TRACKING: &str = "argocd.argoproj.io/tracking-id";
+const LABELS: [&str; 2] = ["argocd.argoproj.io/instance", "app.kubernetes.io/instance"];
 /// By which its Secrets about repositories are known.
 const SECRETS: &str = "argocd.argoproj.io/secret-type in (repository,repo-creds)";
 const SECRET_TYPE: &str = "argocd.argoproj.io/secret-type";
@@ -38,6 +43,8 @@ pub struct Application {
     pub applied: Option<String>,
     /// The commit that was applied last.
     pub attempted: Option<String>,
+    /// The commit that is on the cluster, whatever its health, and since when: by the history of syncs.
+    pub synced: Option<(String, Timestamp)>,
 }
 
 #[allow(missing_debug_implementations)] // kube's Client has none
@@ -52,6 +59,33 @@ impl Argo {
     /// By these clients.
     pub fn new(reads: Client, writes: Client) -> Self {
         Self { reads, writes }
+    }
+
+    /// The Application by which Argo CD tracks a Deployment; `argo` is Argo CD's namespace.
+    ///
+    /// # Errors
+    /// If it cannot be read, or does not deploy it.
+    pub async fn tracking(
+        &self,
+        (kind, deployment): (&str, &ObjectMeta),
+        argo: &str,
+    ) -> Result<Named, Error> {
+        let name = deployment.name.clone().unwrap_or_default();
+        let namespace = deployment.namespace.clone().unwrap_or_default();
+        let what = format!("{kind} {namespace}/{name}");
+        let at = tracked((kind, deployment), argo).map_err(|why| Error::NoCommit { what, why })?;
+        let annotations = deployment.annotations.as_ref();
+        if annotations.is_some_and(|all| all.contains_key(TRACKING)) {
+            return Ok(at);
+        }
+        let what = told(APPLICATION.2, &at);
+        let found = within(&what, api(&self.reads, APPLICATION, &at).get(&at.name)).await?;
+        if lists(&found.data["status"], kind, (&namespace, &name)) {
+            Ok(at)
+        } else {
+            let why = format!("it does not list {kind} {namespace}/{name}: name the Application");
+            Err(Error::NoCommit { what, why })
+        }
     }
 
     /// An Application.
@@ -107,32 +141,108 @@ impl Argo {
 }
 
 fn application(object: &Value) -> Result<Application, String> {
-    let source = &object["spec"]["source"];
+    let (source, index) = source(&object["spec"])?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    if object["spec"]["sources"].is_array() {
-        return Err("it has several sources, want one in spec.source".to_owned());
-    }
-    if source["chart"].is_string() {
-        return Err("its source is a Helm chart, which has no commit to revert".to_owned());
-    }
     let status = &object["status"];
     let operation = &status["operationState"];
     let attempted = [
-        &operation["syncResult"]["revision"],
-        &operation["operation"]["sync"]["revision"],
+        revision(&operation["syncResult"], index),
+        revision(&operation["operation"]["sync"], index),
     ];
-    let healthy = status["sync"]["status"] == "Synced" && status["health"]["status"] == "Healthy";
-    let applied = status["sync"]["revision"].as_str().filter(|_| healthy);
+    let now = revision(&status["sync"], index).filter(|_| status["sync"]["status"] == "Synced");
+    let applied = now.filter(|_| status["health"]["status"] == "Healthy");
+    let newest = status["history"]
+        .as_array()
+        .and_then(|history| history.last());
+    let synced = newest.filter(|newest| now.is_some() && revision(newest, index) == now);
+    let since = synced.and_then(|newest| newest["deployedAt"].as_str()?.parse().ok());
     Ok(Application {
         path: text(&source["path"]),
         url: text(&source["repoURL"]),
         branch: branch(source["targetRevision"].as_str().unwrap_or_default())?,
         applied: applied.and_then(commit),
-        attempted: attempted
-            .iter()
-            .find_map(|revision| revision.as_str())
-            .and_then(commit),
+        attempted: attempted.into_iter().flatten().next().and_then(commit),
+        synced: now.and_then(commit).zip(since),
     })
+}
+
+/// The one source with manifests in Git, and its number where there are several: the others may be charts,
+/// or files with values for them.
+fn source(spec: &Value) -> Result<(&Value, Option<usize>), String> {
+    let chart = "its source is a Helm chart, which has no commit to revert";
+    let Some(sources) = spec["sources"].as_array().filter(|all| !all.is_empty()) else {
+        let source = &spec["source"];
+        return if source["chart"].is_string() {
+            Err(chart.to_owned())
+        } else {
+            Ok((source, None))
+        };
+    };
+    let manifests = |source: &&Value| !source["chart"].is_string() && source["path"].is_string();
+    let mut found = sources.iter().enumerate().filter(|(_, one)| manifests(one));
+    match (found.next(), found.next()) {
+        (Some((index, source)), None) => Ok((source, Some(index))),
+        (None, _) => {
+            Err("none of its sources is a path in Git: charts have no commit to revert".to_owned())
+        }
+        (Some((_, one)), Some((_, other))) => Err(format!(
+            "several of its sources are paths in Git ({}, {}), want one: give each an Application of its own",
+            one["path"], other["path"]
+        )),
+    }
+}
+
+/// A source's revision, of one or of several.
+fn revision(of: &Value, index: Option<usize>) -> Option<&str> {
+    match index {
+        Some(index) => of["revisions"][index].as_str(),
+        None => of["revision"].as_str(),
+    }
+}
+
+/// The Application by which Argo CD tracks a Deployment: its annotation says whose it is; the label, which
+/// Helm sets too, counts where an Application of that name lists the Deployment (`lists`).
+///
+/// # Errors
+/// What was found and what would be right.
+pub fn tracked((kind, deployment): (&str, &ObjectMeta), argo: &str) -> Result<Named, String> {
+    let text = |all: &Option<BTreeMap<String, String>>, key: &str| {
+        all.as_ref().and_then(|all| all.get(key)).cloned()
+    };
+    let part = |part: &Option<String>| part.clone().unwrap_or_default();
+    let (namespace, name) = (part(&deployment.namespace), part(&deployment.name));
+    let named = |name: &str| match name.split_once('_') {
+        // Those beside Argo CD's namespace.
+        Some((namespace, name)) => Named {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        },
+        None => Named {
+            namespace: argo.to_owned(),
+            name: name.to_owned(),
+        },
+    };
+    if let Some(id) = text(&deployment.annotations, TRACKING) {
+        let own = format!(":apps/{kind}:{namespace}/{name}");
+        let found = id.strip_suffix(&own).map(named);
+        return found.ok_or_else(|| format!("the annotation {TRACKING} is another object's: {id}"));
+    }
+    let label = LABELS.iter().find_map(|key| text(&deployment.labels, key));
+    let label = label.map(|name| named(&name));
+    label.ok_or_else(|| {
+        format!(
+            "it has neither the annotation {TRACKING} nor a label of Argo CD: name the Application"
+        )
+    })
+}
+
+/// Whether an Application's status lists a Deployment.
+fn lists(status: &Value, kind: &str, (namespace, name): (&str, &str)) -> bool {
+    let resources = status["resources"].as_array();
+    resources
+        .into_iter()
+        .flatten()
+        .any(|one| one["kind"] == kind && one["namespace"] == namespace && one["name"] == name)
 }
 
 /// The branch that is followed; what cannot be added to is refused.
@@ -265,12 +375,81 @@ mod tests {
             let said = of("targetRevision", json!(revision));
             assert!(said.contains("want a branch"), "{said}");
         }
-        let mut several = object("Synced", "Healthy");
-        several["spec"]["sources"] = json!([]);
+    }
+
+    #[test]
+    fn of_several_sources_the_one_with_manifests_in_git_counts() {
+        let chart =
+            json!({"repoURL": "https://charts.example", "chart": "log", "targetRevision": "1.2"});
+        let values = json!({"repoURL": "https://git.example/values", "ref": "values", "targetRevision": "main"});
+        let shop = json!({"repoURL": "https://git.example/shop", "path": "apps/shop", "targetRevision": "main"});
+        let of = |sources: Value| {
+            let mut object = object("Synced", "Healthy");
+            object["spec"] = json!({"sources": sources});
+            object["status"]["sync"] =
+                json!({"status": "Synced", "revisions": ["1.2", OTHER, COMMIT]});
+            object["status"]["operationState"] =
+                json!({"syncResult": {"revisions": ["1.2", OTHER, COMMIT]}});
+            application(&object)
+        };
+        let found = of(json!([chart, values, shop])).unwrap();
+        assert_eq!(
+            (found.path.as_str(), found.url.as_str()),
+            ("apps/shop", "https://git.example/shop")
+        );
+        assert_eq!(found.applied.as_deref(), Some(COMMIT));
+        assert_eq!(found.attempted.as_deref(), Some(COMMIT));
+        assert!(of(json!([chart, values])).unwrap_err().contains("charts"));
+        let two = of(json!([shop, shop])).unwrap_err();
+        assert!(two.contains("several of its sources"), "{two}");
+    }
+
+    #[test]
+    fn the_newest_sync_says_since_when_a_commit_is_on_the_cluster() {
+        let mut degraded = object("Synced", "Degraded");
+        degraded["status"]["history"] = json!([
+            {"id": 1, "revision": OTHER, "deployedAt": "2026-01-01T00:00:00Z"},
+            {"id": 2, "revision": COMMIT, "deployedAt": "2026-01-02T00:00:00Z"},
+        ]);
+        let found = application(&degraded).unwrap();
+        let since = "2026-01-02T00:00:00Z".parse().unwrap();
+        assert_eq!(
+            (found.applied, found.synced),
+            (None, Some((COMMIT.to_owned(), since)))
+        );
+        degraded["status"]["history"] =
+            json!([{"id": 1, "revision": OTHER, "deployedAt": "2026-01-01T00:00:00Z"}]);
+        assert_eq!(application(&degraded).unwrap().synced, None);
+    }
+
+    #[test]
+    fn a_deployment_is_tracked_by_its_annotation_or_by_a_label() {
+        let of = |annotation: Option<&str>, label: Option<&str>| {
+            let one = |key: &str, value: Option<&str>| {
+                value.map(|value| [(key.to_owned(), value.to_owned())].into())
+            };
+            let meta = ObjectMeta {
+                namespace: Some("default".to_owned()),
+                name: Some("shop".to_owned()),
+                annotations: one(TRACKING, annotation),
+                labels: one(LABELS[1], label),
+                ..ObjectMeta::default()
+            };
+            tracked(("Deployment", &meta), "argocd")
+                .map(|at| format!("{}/{}", at.namespace, at.name))
+        };
+        let own = of(Some("shop:apps/Deployment:default/shop"), Some("other"));
+        assert_eq!(own.as_deref(), Ok("argocd/shop"));
+        let beside = of(Some("team_shop:apps/Deployment:default/shop"), None);
+        assert_eq!(beside.as_deref(), Ok("team/shop"));
+        let copied = of(Some("shop:apps/Deployment:default/old"), None).unwrap_err();
+        assert!(copied.contains("another object's"), "{copied}");
+        assert_eq!(of(None, Some("shop")).as_deref(), Ok("argocd/shop"));
+        assert!(of(None, None).unwrap_err().contains("name the Application"));
+        let status = json!({"resources": [{"group": "apps", "kind": "Deployment", "namespace": "default", "name": "shop"}]});
         assert!(
-            application(&several)
-                .unwrap_err()
-                .contains("several sources")
+            lists(&status, "Deployment", ("default", "shop"))
+                && !lists(&status, "Deployment", ("default", "pay"))
         );
     }
 

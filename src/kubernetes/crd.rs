@@ -640,6 +640,9 @@ pub struct GitRemedy {
     /// The pull request for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull_request: Option<GitPull>,
+    /// Flux's `ImagePolicy` objects from which its commit excludes the tag, `namespace/name:tag`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excluded: Vec<String>,
     /// Flux's `ImageUpdateAutomation`s that are suspended for it, `namespace/name`; or the provider in which
     /// its tag is excluded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -660,6 +663,7 @@ impl GitRemedy {
             message: message.to_owned(),
             commit: None,
             pull_request: None,
+            excluded: Vec::new(),
             suspended: Vec::new(),
             at: Time(now),
             applied: None,

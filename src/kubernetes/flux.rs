@@ -20,7 +20,9 @@ use super::crd::MANAGER;
 use crate::rollout::smoke::{Synced, SyncedKind};
 
 mod automation;
+mod policy;
 mod provider;
+pub mod range;
 
 pub use automation::{Reach, SUSPENDED_FOR};
 pub use provider::{EXCLUDED_BEFORE, EXCLUDED_FOR};
@@ -369,9 +371,14 @@ mod tests {
 
     #[test]
     fn a_source_without_commits_and_a_fixed_reference_are_refused_by_name() {
-        let object = json!({"spec": {"sourceRef": {"kind": "OCIRepository", "name": "a"}}});
-        let said = kustomization(&object, &here()).unwrap_err();
-        assert!(said.contains("OCIRepository"), "{said}");
+        for kind in ["OCIRepository", "Bucket"] {
+            let object = json!({"spec": {"sourceRef": {"kind": kind, "name": "a"}}});
+            let said = kustomization(&object, &here()).unwrap_err();
+            assert!(
+                said.contains(kind) && said.contains("no commit to revert"),
+                "{said}"
+            );
+        }
         for (reference, wanted) in [
             (json!({}), Ok("master")),
             (json!({"branch": "main"}), Ok("main")),

@@ -165,6 +165,7 @@ pub enum Reason {
         took: String,
     },
     AutomationResumed {
+        why: String,
         names: String,
     },
     Restarted,
@@ -476,9 +477,9 @@ impl fmt::Display for Reason {
             Self::GitWaits { why } => {
                 write!(out, "the remedy in Git waits, and is tried again: {why}")
             }
-            Self::AutomationResumed { names } => write!(
+            Self::AutomationResumed { why, names } => write!(
                 out,
-                "a newer template has passed: nothing is suspended or excluded for this Rollout any more in {names}"
+                "{why}: nothing is suspended or excluded for this Rollout any more in {names}"
             ),
             Self::GitApplied { took } => write!(out, "the revert is applied, {took} after it"),
             Self::Restarted => write!(out, "the queued restart is done natively"),

@@ -10,9 +10,10 @@ use regex::Regex;
 use super::{files, none, root, text};
 
 /// What each folder may use of the crate besides itself.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("stats", &[]),
     ("git", &["causes"]),
+    ("yaml", &[]),
     ("kustomize", &["yaml"]),
     ("import", &["yaml"]),
     // From one environment's manifests to the next one's; what clusters say is given.

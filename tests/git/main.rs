@@ -105,6 +105,7 @@ async fn undone_within(
             now: 1_800_000_000,
             signer: case.signer.as_ref(),
             onto: case.onto.clone(),
+            beside: None,
         };
         undo(&mut copy, &order, &File)
     };

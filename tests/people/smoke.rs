@@ -13,7 +13,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::process;
@@ -222,30 +222,15 @@ fn kustomization(world: &World) -> Api<DynamicObject> {
     )
 }
 
-fn definition() -> Value {
-    let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-    let schema = json!({"type": "object", "properties": {"spec": open, "status": open}});
-    let names = json!({"kind": "Kustomization", "plural": "kustomizations", "singular": "kustomization", "listKind": "KustomizationList"});
-    let version = json!({
-        "name": "v1", "served": true, "storage": true,
-        "schema": {"openAPIV3Schema": schema}, "subresources": {"status": {}},
-    });
-    json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": "kustomizations.kustomize.toolkit.fluxcd.io"},
-        "spec": {
-            "group": "kustomize.toolkit.fluxcd.io", "scope": "Namespaced",
-            "names": names, "versions": [version],
-        },
-    })
-}
-
 /// Flux has applied a revision and is ready.
 async fn synced(world: &World, revision: &str) {
     let api = kustomization(world);
     let generation = api.get("apps").await.unwrap().metadata.generation;
     let status = json!({"status": {
-        "conditions": [{"type": "Ready", "status": "True"}],
+        "conditions": [{
+            "type": "Ready", "status": "True", "reason": "ReconciliationSucceeded",
+            "message": "Applied revision", "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }],
         "observedGeneration": generation, "lastAppliedRevision": revision,
     }});
     let params = PatchParams::default();
@@ -260,11 +245,16 @@ async fn a_smoke_test_that_fails_after_a_sync_ends_the_run_that_the_sync_began()
     let mut tasks = JoinSet::new();
     let shop = Shop::open(&mut tasks).await;
     let world = World::listening().await;
-    world.apply(definition()).await;
+    world
+        .apply(sluice::sandbox::scenario::flux::kind("Kustomization").unwrap())
+        .await;
     world
         .apply(json!({
             "apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization",
-            "metadata": {"namespace": "default", "name": "apps"}, "spec": {"path": "./"},
+            "metadata": {"namespace": "default", "name": "apps"}, "spec": {
+                "path": "./", "interval": "1m", "prune": true,
+                "sourceRef": {"kind": "GitRepository", "name": "fleet"},
+            },
         }))
         .await;
     let tests = format!(

@@ -21,6 +21,7 @@ mod commands;
 #[allow(dead_code)] // other tests use more of it
 mod control_plane;
 mod differential;
+mod flux;
 #[path = "../servers/installed.rs"]
 #[allow(dead_code)] // other tests use more of it
 mod installed;

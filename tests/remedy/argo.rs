@@ -8,9 +8,10 @@ use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use serde_json::{Value, json};
 use sluice::clock::Clock;
+use sluice::sandbox::scenario::flux::kind;
 use tokio::task::JoinSet;
 
-use super::flux::{Flux, built, crd, healthy};
+use super::flux::{Flux, built, healthy};
 use super::repository::{Team, git};
 use super::world::{World, virtually};
 use super::{MINUTE, Shop, files};
@@ -20,15 +21,13 @@ const INTERVAL: u64 = 30;
 /// Applies `apps/shop` of the team's repository for ever.
 pub async fn start(world: &World, team: &Team, url: &str) -> Flux {
     let meta = |name: &str| json!({"namespace": "argocd", "name": name});
-    world
-        .apply(crd("argoproj.io", "Application", "applications"))
-        .await;
+    world.apply(kind("Application").unwrap()).await;
     world
         .apply(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "argocd"}}))
         .await;
     world.apply(json!({
         "apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": meta("shop"),
-        "spec": {"source": {"repoURL": url, "path": "apps/shop", "targetRevision": "main"},
+        "spec": {"project": "default", "source": {"repoURL": url, "path": "apps/shop", "targetRevision": "main"},
                  "destination": {"namespace": "default"}, "syncPolicy": {"automated": {"selfHeal": true}}},
     })).await;
     let mut secret = json!({
@@ -51,12 +50,18 @@ async fn reconcile(client: Client, clock: Clock, bare: std::path::PathBuf) {
         let head = git(&bare, &["rev-parse", "main"]);
         status(
             &client,
-            json!({"operationState": {"syncResult": {"revision": head}}}),
+            json!({"operationState": {
+                "operation": {}, "phase": "Succeeded", "startedAt": "2026-01-01T00:00:00Z",
+                "syncResult": {"revision": head},
+            }}),
         )
         .await;
         let mut wanted = Value::Null;
         for object in built(&bare, &head) {
             let params = PatchParams::apply("argocd-controller").force();
+            let mut object = object;
+            object["metadata"]["annotations"] =
+                json!({"argocd.argoproj.io/tracking-id": "shop:apps/Deployment:default/shop"});
             let patch = Patch::Apply(&object);
             deployments(&client)
                 .patch("shop", &params, &patch)
@@ -103,7 +108,7 @@ async fn wait(client: &Client, clock: Clock) {
 async fn status(client: &Client, status: Value) {
     let patch = Patch::Merge(json!({"status": status}));
     let api = applications(client);
-    api.patch_status("shop", &PatchParams::default(), &patch)
+    api.patch("shop", &PatchParams::default(), &patch)
         .await
         .unwrap();
 }
@@ -121,7 +126,8 @@ fn applications(client: &Client) -> Api<DynamicObject> {
 #[test]
 fn the_commit_of_a_failed_release_is_reverted_and_argo_cd_applies_that() {
     virtually(async {
-        let git = json!({"mode": "revert", "application": "argocd/shop"});
+        // The one that the Deployment is tracked by.
+        let git = json!({"mode": "revert", "application": "argocd/*"});
         let shop = Shop::applied_by(git, "shop.git", files).await;
         let _daemon = shop.daemon();
         let good = shop.released("2", "0", "Promoted").await;

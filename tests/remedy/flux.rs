@@ -19,8 +19,11 @@ use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchP
 use serde_json::{Value, json};
 use sluice::clock::Clock;
 use sluice::kustomize::{Files, build};
+use sluice::sandbox::scenario::flux::kind;
+use sluice::sandbox::scenario::manifests;
 use tokio::task::JoinSet;
 
+use crate::kustomization;
 use crate::repository::{Team, git};
 use crate::world::World;
 
@@ -46,8 +49,15 @@ impl Flux {
 
     /// Reconciles `apps/shop` of the team's repository for ever.
     pub async fn start(world: &World, team: &Team, url: &str, token: &str) -> Self {
-        for crd in crds() {
-            world.apply(crd).await;
+        let kinds = [
+            "Kustomization",
+            "GitRepository",
+            "ImageUpdateAutomation",
+            "ImagePolicy",
+            "ImageRepository",
+        ];
+        for name in kinds {
+            world.apply(kind(name).unwrap()).await;
         }
         let meta = |name: &str| json!({"namespace": "flux-system", "name": name});
         world.apply(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "flux-system"}})).await;
@@ -162,9 +172,10 @@ impl Controller {
 
     /// Writes the newest tag, if it is not suspended.
     async fn automate(&self) {
-        let Some(tag) = self.tag.lock().unwrap().clone() else {
+        let Some(newest) = self.tag.lock().unwrap().clone() else {
             return;
         };
+        let tag = self.chosen(newest).await;
         let automation = automations(&self.client).get("all").await.unwrap();
         let file = "apps/shop/kustomization.yaml";
         let now = git(&self.bare, &["show", &format!("main:{file}")]);
@@ -173,13 +184,42 @@ impl Controller {
             return;
         }
         git(&self.clone, &["pull", "-q", "--ff-only", "origin", "main"]);
-        let text = format!("resources: [deployment.yaml]\nimages: [{{name: shop, {wanted}}}]\n");
+        let text = kustomization(&tag);
         std::fs::write(self.clone.join(file), text).unwrap();
         git(
             &self.clone,
             &["commit", "-q", "-am", &format!("Automation {tag}")],
         );
         git(&self.clone, &["push", "-q", "origin", "main"]);
+    }
+
+    /// The newest tag that the policy lets in, if there is a policy; its status says it.
+    async fn chosen(&self, newest: String) -> String {
+        let policies = flux_api(
+            &self.client,
+            "image.toolkit.fluxcd.io",
+            "ImagePolicy",
+            "imagepolicies",
+        );
+        let Some(policy) = policies.get_opt("shop").await.unwrap() else {
+            return newest;
+        };
+        let range = policy.data["spec"]["policy"]["semver"]["range"]
+            .as_str()
+            .unwrap();
+        let lets = |tag: &u32| !range.contains(&format!("!={tag}.0.0"));
+        let tag = (1..=newest.parse().unwrap())
+            .rev()
+            .find(lets)
+            .unwrap()
+            .to_string();
+        let status = json!({"status": {"latestRef": {"name": "shop", "tag": tag}}});
+        let patch = Patch::Merge(status);
+        policies
+            .patch_status("shop", &PatchParams::default(), &patch)
+            .await
+            .unwrap();
+        tag
     }
 
     /// Until the interval is over, or somebody asks.
@@ -198,6 +238,23 @@ impl Controller {
     }
 
     async fn apply(&self, head: &str) {
+        let bare = Bare {
+            bare: self.bare.clone(),
+            head: head.to_owned(),
+        };
+        let policies = bare.text("policies/shop.yaml").unwrap();
+        for object in policies.iter().flat_map(|text| manifests(text).unwrap()) {
+            let (kind, name) = (
+                object["kind"].as_str().unwrap(),
+                object["metadata"]["name"].as_str().unwrap(),
+            );
+            let plural = format!("{}s", kind.to_lowercase()).replace("ys", "ies");
+            let api = flux_api(&self.client, "image.toolkit.fluxcd.io", kind, &plural);
+            let params = PatchParams::apply("kustomize-controller").force();
+            api.patch(name, &params, &Patch::Apply(&object))
+                .await
+                .unwrap();
+        }
         for object in built(&self.bare, head) {
             let object = if object["kind"] == "HelmRelease" {
                 rendered(&object)
@@ -206,8 +263,9 @@ impl Controller {
             };
             let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), "default");
             let params = PatchParams::apply("kustomize-controller").force();
+            let name = object["metadata"]["name"].as_str().unwrap();
             deployments
-                .patch("shop", &params, &Patch::Apply(&object))
+                .patch(name, &params, &Patch::Apply(&object))
                 .await
                 .unwrap();
         }
@@ -226,9 +284,8 @@ impl Controller {
     }
 
     fn kustomizations(&self) -> Api<DynamicObject> {
-        let kind = GroupVersionKind::gvk("kustomize.toolkit.fluxcd.io", "v1", "Kustomization");
-        let resource = ApiResource::from_gvk_with_plural(&kind, "kustomizations");
-        Api::namespaced_with(self.client.clone(), "flux-system", &resource)
+        let group = "kustomize.toolkit.fluxcd.io";
+        flux_api(&self.client, group, "Kustomization", "kustomizations")
     }
 }
 
@@ -259,8 +316,18 @@ fn rendered(release: &Value) -> Value {
 }
 
 fn automations(client: &Client) -> Api<DynamicObject> {
-    let kind = GroupVersionKind::gvk("image.toolkit.fluxcd.io", "v1", "ImageUpdateAutomation");
-    let resource = ApiResource::from_gvk_with_plural(&kind, "imageupdateautomations");
+    let kind = "ImageUpdateAutomation";
+    flux_api(
+        client,
+        "image.toolkit.fluxcd.io",
+        kind,
+        "imageupdateautomations",
+    )
+}
+
+fn flux_api(client: &Client, group: &str, kind: &str, plural: &str) -> Api<DynamicObject> {
+    let kind = GroupVersionKind::gvk(group, "v1", kind);
+    let resource = ApiResource::from_gvk_with_plural(&kind, plural);
     Api::namespaced_with(client.clone(), "flux-system", &resource)
 }
 
@@ -299,52 +366,12 @@ impl Files for Bare {
             .output()
             .unwrap();
         let text = String::from_utf8(found.stdout).unwrap();
+        // Of no effect, and read by kustomize.
+        let text = text.replace("replacements: []\n", "");
         Ok((found.status.success() && !text.starts_with("tree ")).then_some(text))
     }
 
     fn list(&self, _path: &str) -> Result<Option<Vec<String>>, String> {
         Ok(None)
     }
-}
-
-fn crds() -> [Value; 3] {
-    [
-        (
-            "kustomize.toolkit.fluxcd.io",
-            "Kustomization",
-            "kustomizations",
-        ),
-        (
-            "source.toolkit.fluxcd.io",
-            "GitRepository",
-            "gitrepositories",
-        ),
-        (
-            "image.toolkit.fluxcd.io",
-            "ImageUpdateAutomation",
-            "imageupdateautomations",
-        ),
-    ]
-    .map(|(group, kind, plural)| crd(group, kind, plural))
-}
-
-/// A kind that is open to all fields.
-pub fn crd(group: &str, kind: &str, plural: &str) -> Value {
-    let version = if group == "argoproj.io" {
-        "v1alpha1"
-    } else {
-        "v1"
-    };
-    let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-    let schema = json!({"type": "object", "properties": {"spec": open, "status": open}});
-    json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": format!("{plural}.{group}")},
-        "spec": {
-            "group": group, "scope": "Namespaced",
-            "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase(), "listKind": format!("{kind}List")},
-            "versions": [{"name": version, "served": true, "storage": true,
-                          "schema": {"openAPIV3Schema": schema}, "subresources": {"status": {}}}],
-        },
-    })
 }

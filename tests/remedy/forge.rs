@@ -18,6 +18,9 @@ use tokio::task::JoinSet;
 
 use super::trip::{Trip, counted};
 
+/// Where GitHub gives tokens to the installation 8 of an App.
+pub const TOKENS: &str = "/api/v3/app/installations/8/access_tokens";
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     GitHub,
@@ -132,6 +135,20 @@ impl Forge {
         json!({"forge": forge})
     }
 
+    /// The same by a GitHub App instead of a token, whose key is made in `folder`.
+    pub fn settings_of_app(&self, folder: &Path) -> Value {
+        let key = folder.join("app");
+        let made = std::process::Command::new("ssh-keygen")
+            .args(["-q", "-t", "rsa", "-b", "2048", "-m", "PEM", "-N", "", "-f"])
+            .arg(&key)
+            .stdin(std::process::Stdio::null())
+            .status();
+        assert!(made.unwrap().success());
+        let app = json!({"id": "7", "installation": "8", "privateKeyFile": key});
+        let (api, _) = self.kind.api();
+        json!({"forge": {"api": format!("{}{api}", self.url), "app": app}})
+    }
+
     pub fn pulls(&self) -> Vec<Pull> {
         self.memory.lock().unwrap().pulls.clone()
     }
@@ -179,6 +196,13 @@ async fn answer(
             response.headers_mut().insert(name, value.parse().unwrap());
         }
         return response;
+    }
+    if seen.path == TOKENS {
+        // A JSON web token, whose signature tests/git checks.
+        let signed = seen.headers["authorization"].to_str().unwrap();
+        assert!(signed.starts_with("Bearer ey") && signed.matches('.').count() == 2);
+        let token = json!({"token": "secret", "expires_at": "2030-01-01T00:00:00Z"});
+        return (StatusCode::CREATED, token.to_string()).into_response();
     }
     let rest = seen.path.strip_prefix(kind.list());
     let Some(rest) = rest.filter(|_| authorized(kind, &seen.headers)) else {

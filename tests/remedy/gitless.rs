@@ -8,9 +8,10 @@ use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchP
 use serde_json::json;
 use sluice::clock::Clock;
 use sluice::kubernetes::flux::EXCLUDED_FOR;
+use sluice::sandbox::scenario::flux::kind;
 use tokio::task::JoinSet;
 
-use super::flux::{Flux, crd};
+use super::flux::Flux;
 use super::world::{World, virtually};
 use super::{MINUTE, Shop, files};
 
@@ -19,13 +20,7 @@ const TAGS: [(&str, &str); 4] = [("1", "0"), ("2", "0"), ("3", "0.3"), ("4", "0"
 
 /// Applies the newest of the tags that were published by `shop.flux.newest`, for ever.
 pub async fn start(world: &World) -> Flux {
-    world
-        .apply(crd(
-            "fluxcd.controlplane.io",
-            "ResourceSetInputProvider",
-            "resourcesetinputproviders",
-        ))
-        .await;
+    world.apply(kind("ResourceSetInputProvider").unwrap()).await;
     world
         .apply(json!({
             "apiVersion": "fluxcd.controlplane.io/v1", "kind": "ResourceSetInputProvider",

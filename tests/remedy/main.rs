@@ -200,6 +200,17 @@ fn rollout(on_failure: &Value) -> Value {
     })
 }
 
+/// What says the version, and by which policy image automation writes it.
+fn kustomization(version: &str) -> String {
+    format!(
+        "resources: [deployment.yaml]
+images:
+- name: shop
+  newTag: '{version}' # {{\"$imagepolicy\": \"flux-system:shop:tag\"}}
+"
+    )
+}
+
 /// The manifests of a version, whose image is set by the kustomization.
 fn files(version: &str, errors: &str) -> Vec<(&'static str, &'static str)> {
     let deployment = format!(
@@ -220,12 +231,10 @@ spec:
       containers: [{{name: app, image: shop, ports: [{{containerPort: 8080}}]}}]
 "
     );
-    let kustomization =
-        format!("resources: [deployment.yaml]\nimages: [{{name: shop, newTag: '{version}'}}]\n");
     let leak = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
     vec![
         ("apps/shop/deployment.yaml", leak(deployment)),
-        ("apps/shop/kustomization.yaml", leak(kustomization)),
+        ("apps/shop/kustomization.yaml", leak(kustomization(version))),
     ]
 }
 
@@ -353,5 +362,39 @@ fn a_refusal_is_tried_again_and_a_protected_branch_is_told() {
                 .contains("git push origin HEAD:refs/heads/sluice/revert/default-shop-"),
             "{remedy:?}"
         );
+    });
+}
+
+/// Manifests with something that only kustomize itself builds.
+fn with_replacements(version: &str, errors: &str) -> Vec<(&'static str, &'static str)> {
+    let deployment = files(version, errors)[0].1;
+    let named = deployment.replace("image: shop,", &format!("image: 'shop:{version}',"));
+    vec![
+        (
+            "apps/shop/deployment.yaml",
+            Box::leak(named.into_boxed_str()),
+        ),
+        (
+            "apps/shop/kustomization.yaml",
+            "resources: [deployment.yaml]\nreplacements: []\n",
+        ),
+    ]
+}
+
+#[test]
+fn what_only_kustomize_builds_is_undone_by_the_files_that_name_the_image_and_that_is_said() {
+    virtually(async {
+        let shop = Shop::of("revert", "shop.git", with_replacements).await;
+        let _daemon = shop.daemon();
+        let good = shop.released("2", "0", "Promoted").await;
+        shop.good_is(good).await;
+        let bad = shop.released("3", "0.3", "RolledBack").await;
+        let done = || async { shop.remedy().await.is_some() };
+        shop.world.until("it is done", MINUTE * 3, done).await;
+        let remedy = shop.remedy().await.unwrap();
+        assert_eq!(remedy.outcome, "Reverted", "{remedy:?}");
+        let how = "by the files that name its images, since apps/shop/kustomization.yaml: replacements is not understood here";
+        assert!(remedy.message.contains(how), "{remedy:?}");
+        assert_eq!(shop.team.says(&["rev-parse", "main~1"]), bad.to_string());
     });
 }

@@ -1,12 +1,13 @@
 //! Where the branch that is deployed takes no pushes, or must not be pushed to: pull requests, on
 //! a stand-in for each forge.
 
+use serde_json::json;
 use sluice::kubernetes::crd::GitRemedy;
 
 use super::daemons::Daemon;
-use super::forge::{Forge, Kind};
+use super::forge::{Forge, Kind, TOKENS};
 use super::world::virtually;
-use super::{MINUTE, Shop};
+use super::{MINUTE, Shop, files, rollout};
 
 /// A shop on a forge, after its good release and before the bad one.
 struct Place {
@@ -183,6 +184,109 @@ fn a_forge_that_limits_or_refuses_is_asked_again_when_it_wants() {
         assert_eq!(place.forge.seen().len(), 3, "it was not left alone");
         place.requested().await;
         assert_eq!(place.forge.pulls().len(), 1);
+    });
+}
+
+/// Two Deployments whose version one commit sets.
+fn two(version: &str, errors: &str) -> Vec<(&'static str, &'static str)> {
+    let shop = files(version, errors)[0].1;
+    let pay: &'static str = Box::leak(shop.replace("shop", "pay").into_boxed_str());
+    let images = format!(
+        "resources: [deployment.yaml, pay.yaml]
+images:
+- {{name: shop, newTag: '{version}'}}
+- {{name: pay, newTag: '{version}'}}
+"
+    );
+    vec![
+        ("apps/shop/deployment.yaml", shop),
+        ("apps/shop/pay.yaml", pay),
+        (
+            "apps/shop/kustomization.yaml",
+            Box::leak(images.into_boxed_str()),
+        ),
+    ]
+}
+
+#[test]
+fn two_rollouts_that_fail_by_one_commit_have_one_pull_request() {
+    virtually(async {
+        let kind = Kind::Gitea;
+        let shop = Shop::of("pullRequest", kind.path(), two).await;
+        shop.world.app("pay", 100, "20s").await;
+        let git = json!({"mode": "pullRequest", "kustomization": "flux-system/shop"});
+        let pay = rollout(&json!({"git": git}))
+            .to_string()
+            .replace("\"shop\"", "\"pay\"");
+        shop.world.apply(serde_json::from_str(&pay).unwrap()).await;
+        let forge = Forge::start(kind, shop.team.folder.path(), &shop.trip).await;
+        let _daemon = shop.daemon_with(&forge.settings());
+        let of = |name: &'static str| {
+            let world = &shop.world;
+            async move {
+                world
+                    .rollout(name)
+                    .await
+                    .status
+                    .unwrap_or_default()
+                    .git
+                    .unwrap_or_default()
+            }
+        };
+        let good = shop.released("2", "0", "Promoted").await.to_string();
+        let known = || async {
+            let goods = [of("shop").await.good, of("pay").await.good];
+            goods
+                .iter()
+                .flatten()
+                .filter(|point| point.commit == good)
+                .count()
+                == 2
+        };
+        shop.world
+            .until("the good commit is known to both", MINUTE * 5, known)
+            .await;
+        shop.released("3", "0.3", "RolledBack").await;
+        let done =
+            || async { of("shop").await.remedy.is_some() && of("pay").await.remedy.is_some() };
+        shop.world
+            .until("both remedies are done", MINUTE * 15, done)
+            .await;
+        let remedies = [
+            of("shop").await.remedy.unwrap(),
+            of("pay").await.remedy.unwrap(),
+        ];
+        let urls = remedies
+            .clone()
+            .map(|remedy| remedy.pull_request.map(|pull| pull.url));
+        assert!(urls[0].is_some() && urls[0] == urls[1], "{remedies:?}");
+        let shared = |remedy: &GitRemedy| remedy.message.contains("as for another Rollout");
+        assert_eq!(
+            remedies.iter().filter(|one| shared(one)).count(),
+            1,
+            "{remedies:?}"
+        );
+        assert_eq!(forge.pulls().len(), 1);
+    });
+}
+
+#[test]
+fn a_github_app_opens_the_pull_request_by_a_token_of_its_installation() {
+    virtually(async {
+        let shop = Shop::with("pullRequest", Kind::GitHub.path()).await;
+        let folder = shop.team.folder.path();
+        let forge = Forge::start(Kind::GitHub, folder, &shop.trip).await;
+        let _daemon = shop.daemon_with(&forge.settings_of_app(folder));
+        let good = shop.released("2", "0", "Promoted").await;
+        shop.good_is(good).await;
+        shop.released("3", "0.3", "RolledBack").await;
+        let told = || async { shop.remedy().await.is_some() };
+        shop.world.until("it is told", MINUTE * 2, told).await;
+        let remedy = shop.remedy().await.unwrap();
+        assert_eq!(remedy.outcome, "PullRequested", "{remedy:?}");
+        let seen = forge.seen();
+        let tokens = seen.iter().filter(|one| one.path == TOKENS);
+        assert_eq!(tokens.count(), 1, "the token is kept");
     });
 }
 

@@ -10,6 +10,7 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+use super::policies::Failed;
 use super::source::{By, Deployed};
 use super::undo::ImageAutomation;
 use super::{Error, Remedies};
@@ -28,6 +29,15 @@ pub struct Suspended {
 }
 
 impl Remedies {
+    /// Whose tags the commit excludes, if the settings say so.
+    pub(super) fn failed_tags(&self, rollout: &Rollout) -> Option<Failed> {
+        let status = rollout.status.as_ref()?;
+        let failed = &status.last_run.as_ref()?.revision.images;
+        let stable = &status.stable.as_ref()?.images;
+        let wanted = self.means.image_automation == ImageAutomation::ExcludeTag;
+        wanted.then(|| Failed::new(failed, stable))
+    }
+
     /// Suspends what would write the bad tag again, if the settings say so.
     pub(super) async fn suspend_automations(
         &self,
@@ -81,6 +91,12 @@ impl Remedies {
             }
             return Ok(remedy);
         }
+        let until = if remedy.excluded.is_empty() {
+            "a newer template has passed"
+        } else {
+            "the policy chooses another tag"
+        };
+        let told = |at| told(at, until);
         let told: String = suspended.automations.iter().map(told).collect();
         let why_not = suspended.why_not.map(|why| {
             format!("; image automation is not suspended and may write the tag again: {why}")
@@ -95,22 +111,37 @@ impl Remedies {
         })
     }
 
-    /// Lets go what was suspended for a remedy: a newer template has passed.
+    /// Lets image automation go once no policy chooses a tag any more that our commit excludes.
+    pub(super) async fn await_policies(
+        &self,
+        rollout: &Rollout,
+        by: &By,
+        git: GitStatus,
+        remedy: GitRemedy,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        for excluded in &remedy.excluded {
+            let (policy, tag) = excluded.split_once(':').unwrap_or_default();
+            if self.sources.flux.chooses(&at(policy), tag).await? {
+                return Ok(());
+            }
+        }
+        let why = "the image policy chooses another tag";
+        self.lift(rollout, by, git, (remedy, why), now).await
+    }
+
+    /// Lets go what was suspended for a remedy.
     pub(super) async fn lift(
         &self,
         rollout: &Rollout,
         by: &By,
         git: GitStatus,
-        mut remedy: GitRemedy,
+        (mut remedy, why): (GitRemedy, &str),
         now: Timestamp,
     ) -> Result<(), Error> {
         let names = std::mem::take(&mut remedy.suspended);
         for name in &names {
-            let (namespace, name) = name.split_once('/').unwrap_or_default();
-            let at = Named {
-                namespace: namespace.to_owned(),
-                name: name.to_owned(),
-            };
+            let at = at(name);
             let (flux, rollout) = (&self.sources.flux, named(rollout));
             match by {
                 By::InputProvider(_) => flux.let_in(&at, &rollout).await?,
@@ -123,6 +154,7 @@ impl Remedies {
         let remedy = Some(remedy);
         self.write(rollout, &GitStatus { remedy, ..git }).await?;
         let reason = [Reason::AutomationResumed {
+            why: why.to_owned(),
             names: names.join(", "),
         }];
         let about = [reference(rollout)];
@@ -131,14 +163,23 @@ impl Remedies {
     }
 }
 
+/// Of `namespace/name`.
+fn at(name: &str) -> Named {
+    let (namespace, name) = name.split_once('/').unwrap_or_default();
+    Named {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    }
+}
+
 pub(super) fn named(rollout: &Rollout) -> String {
     let namespace = rollout.namespace().unwrap_or_default();
     format!("{namespace}/{}", rollout.name_any())
 }
 
-fn told(at: &Named) -> String {
+fn told(at: &Named, until: &str) -> String {
     let Named { namespace, name } = at;
     format!(
-        "; ImageUpdateAutomation {namespace}/{name} is suspended until a newer template has passed (or: flux resume image update {name} -n {namespace})"
+        "; ImageUpdateAutomation {namespace}/{name} is suspended until {until} (or: flux resume image update {name} -n {namespace})"
     )
 }

@@ -39,6 +39,19 @@ pub enum Due {
     Lift(GitRemedy),
     /// See whether Flux has applied the commit.
     AskApplied(GitRemedy),
+    /// See whether the image policies choose other tags, as the commit that is applied has it.
+    AskPolicies(GitRemedy),
+}
+
+impl Due {
+    /// Since when it is looked at, if that is done ever more seldom.
+    pub fn seldom(&self) -> Option<Timestamp> {
+        match self {
+            Self::AskPull(pull, _) => Some(pull.since.0),
+            Self::AskPolicies(remedy) => remedy.applied.as_ref().map(|applied| applied.0),
+            _ => None,
+        }
+    }
 }
 
 /// Whether the Rollout wants it, and what applies its Deployment.
@@ -256,6 +269,9 @@ fn awaited(git: &GitStatus, now: Timestamp) -> Due {
         Some(merged) => merged.since.0,
         None => remedy.at.0,
     };
+    if remedy.applied.is_some() && !remedy.excluded.is_empty() && !remedy.suspended.is_empty() {
+        return Due::AskPolicies(remedy.clone());
+    }
     let pushed = remedy.commit.is_some() && remedy.applied.is_none();
     if pushed && elapsed(since, now) <= PATIENCE {
         Due::AskApplied(remedy.clone())
@@ -504,6 +520,23 @@ mod tests {
             last.outcome = "Promoted".to_owned();
         }
         assert_eq!(due_without_commits(&status), Due::Lift(excluded));
+    }
+
+    #[test]
+    fn image_automation_goes_on_once_a_policy_that_excludes_the_tag_is_applied() {
+        let applied = GitRemedy {
+            suspended: vec!["flux-system/all".to_owned()],
+            excluded: vec!["flux-system/shop:v3".to_owned()],
+            applied: Some(Time(at(50))),
+            ..remedy(Some("c3"), None)
+        };
+        let status = remedied(applied.clone());
+        assert_eq!(due(&status, at(9000)), Due::AskPolicies(applied.clone()));
+        let resumed = GitRemedy {
+            suspended: Vec::new(),
+            ..applied
+        };
+        assert_eq!(due(&remedied(resumed), at(100)), Due::Nothing);
     }
 
     #[test]

@@ -14,6 +14,7 @@
 mod automation;
 mod due;
 mod exclude;
+mod policies;
 mod pull;
 mod source;
 mod told;
@@ -41,7 +42,7 @@ use crate::causes;
 use crate::clock::elapsed;
 use crate::kubernetes::crd::{GitPoint, GitRemedy, GitStatus, MANAGER, Rollout};
 use crate::kubernetes::events::reference;
-use crate::kubernetes::flux::{self, Named};
+use crate::kubernetes::flux;
 use crate::rollout::reason::Reason;
 use due::{Due, due, due_without_commits, is_back, pull_wait, wanted};
 use source::{By, Sources};
@@ -157,11 +158,11 @@ impl Remedies {
         if due == Due::Nothing || waits.is_some_and(|until| now < until) {
             return;
         }
-        if let Due::AskPull(pull, _) = &due {
+        if let Some(since) = due.seldom() {
             if self.looks.get(&key).is_some_and(|next| now < *next) {
                 return;
             }
-            let next = now.checked_add(pull_wait(elapsed(pull.since.0, now)));
+            let next = now.checked_add(pull_wait(elapsed(since, now)));
             self.looks.extend(next.ok().map(|next| (key.clone(), next)));
         }
         let run = match &due {
@@ -213,6 +214,7 @@ impl Remedies {
             .as_ref()
             .and_then(|status| status.git.clone());
         let git = git.unwrap_or_default();
+        let by = &self.tracked(rollout, by).await?;
         match due {
             Due::Nothing => Ok(()),
             Due::Keep(good) => {
@@ -227,12 +229,12 @@ impl Remedies {
                 self.write(rollout, &git).await
             }
             Due::AskGood(revision) => {
-                let commit = self.sources.commits(by).await?.applied;
+                let commit = self.sources.commits(by, now).await?.applied;
                 let good = Some(point(by, commit, None, revision)?);
                 self.write(rollout, &GitStatus { good, ..git }).await
             }
             Due::AskBad { run, revision } => {
-                let commit = self.sources.commits(by).await?.attempted;
+                let commit = self.sources.commits(by, now).await?.attempted;
                 let bad = Some(point(by, commit, Some(run), revision)?);
                 self.write(rollout, &GitStatus { bad, ..git }).await
             }
@@ -249,7 +251,11 @@ impl Remedies {
                     .await
             }
             Due::Exclude { run } => self.exclude(rollout, by, git, &run, now).await,
-            Due::Lift(remedy) => self.lift(rollout, by, git, remedy, now).await,
+            Due::Lift(remedy) => {
+                let why = "a newer template has passed";
+                self.lift(rollout, by, git, (remedy, why), now).await
+            }
+            Due::AskPolicies(remedy) => self.await_policies(rollout, by, git, remedy, now).await,
             Due::AskApplied(remedy) => self.await_applied(rollout, by, git, remedy, now).await,
         }
     }
@@ -273,6 +279,7 @@ impl Remedies {
         let done = match job {
             Ok(job) => {
                 let job = job.of_release(self.release(rollout));
+                let job = job.excluding(self.failed_tags(rollout));
                 tokio::task::spawn_blocking(move || job.done(&means, &runtime)).await?
             }
             Err(error) => Err(error),
@@ -291,21 +298,6 @@ impl Remedies {
             }
         };
         self.with_suspended(rollout, remedy, suspended).await
-    }
-
-    /// The `HelmRelease` that deploys the target, as Flux's labels say.
-    fn release(&self, rollout: &Rollout) -> Option<Named> {
-        let target = self.context.cache.guarded(rollout)?;
-        let labels = target.object.metadata.labels.as_ref()?;
-        let label = |key: &str| {
-            labels
-                .get(&format!("helm.toolkit.fluxcd.io/{key}"))
-                .cloned()
-        };
-        Some(Named {
-            namespace: label("namespace")?,
-            name: label("name")?,
-        })
     }
 
     async fn conclude(
@@ -336,7 +328,7 @@ impl Remedies {
         remedy: GitRemedy,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let applied = self.sources.commits(by).await?.applied;
+        let applied = self.sources.commits(by, now).await?.applied;
         let before =
             [&git.good, &git.bad].map(|point| point.as_ref().map(|point| point.commit.clone()));
         if applied.is_none() || before.contains(&applied) {

@@ -4,11 +4,21 @@
 //! Not here: how these are read (`kubernetes::flux`, `kubernetes::argo`), and what is done with what
 //! they say.
 
-use jiff::Timestamp;
-use kube::Client;
+use std::time::Duration;
 
+use jiff::Timestamp;
+use kube::{Client, ResourceExt};
+
+use super::Remedies;
+use crate::clock::elapsed;
 use crate::kubernetes::argo::Argo;
+use crate::kubernetes::crd::Rollout;
 use crate::kubernetes::flux::{Error, Flux, Named, Repository};
+
+/// A commit that has been on the cluster for so long has been seen by everybody.
+const SETTLED: Duration = Duration::from_secs(120);
+/// In the place of an Application's name: the one by which Argo CD tracks the Deployment.
+const TRACKED: &str = "*";
 
 /// What applies a Rollout's Deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +80,7 @@ impl Sources {
     }
 
     /// The commits that it knows of now.
-    pub async fn commits(&self, by: &By) -> Result<Commits, Error> {
+    pub async fn commits(&self, by: &By, now: Timestamp) -> Result<Commits, Error> {
         let (applied, attempted) = match by {
             By::Kustomization(at) => {
                 let found = self.flux.kustomization(at).await?;
@@ -78,7 +88,10 @@ impl Sources {
             }
             By::Application(at) => {
                 let found = self.argo.application(at).await?;
-                (found.applied, found.attempted)
+                // Its health is that of all that it applies, of which something else may be ill for long.
+                let settled = |(_, since): &(String, Timestamp)| elapsed(*since, now) >= SETTLED;
+                let settled = found.synced.filter(settled).map(|(commit, _)| commit);
+                (found.applied.or(settled), found.attempted)
             }
             By::InputProvider(_) => (None, None),
         };
@@ -125,5 +138,45 @@ impl Sources {
             (By::Application(at), _) => self.argo.refresh_now(at).await,
             (By::Kustomization(_), None) | (By::InputProvider(_), _) => Ok(()),
         }
+    }
+}
+
+impl Remedies {
+    /// With the Application by which Argo CD tracks the Deployment, where the Rollout names none.
+    pub(super) async fn tracked(&self, rollout: &Rollout, by: &By) -> Result<By, Error> {
+        let By::Application(at) = by else {
+            return Ok(by.clone());
+        };
+        if at.name != TRACKED {
+            return Ok(by.clone());
+        }
+        let namespace = rollout.namespace().unwrap_or_default();
+        let name = &rollout.spec.target.name;
+        let kind = &rollout.spec.target.kind;
+        let found = self.context.cache.guarded(rollout);
+        let found = found.ok_or_else(|| Error::NoCommit {
+            what: format!("{kind} {namespace}/{name}"),
+            why: "it is not there".to_owned(),
+        })?;
+        let argo = &self.sources.argo;
+        let at = argo
+            .tracking((kind, &found.object.metadata), &at.namespace)
+            .await?;
+        Ok(By::Application(at))
+    }
+
+    /// The `HelmRelease` that deploys the target, as Flux's labels say.
+    pub(super) fn release(&self, rollout: &Rollout) -> Option<Named> {
+        let target = self.context.cache.guarded(rollout)?;
+        let labels = target.object.metadata.labels.as_ref()?;
+        let label = |key: &str| {
+            labels
+                .get(&format!("helm.toolkit.fluxcd.io/{key}"))
+                .cloned()
+        };
+        Some(Named {
+            namespace: label("namespace")?,
+            name: label("name")?,
+        })
     }
 }

@@ -16,6 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use tokio::runtime::Handle;
 
+use super::policies::{Excluded, Failed, excluding};
 use super::pull;
 use super::source::Deployed;
 use super::told::{by_hand, by_hand_beside, each, one, proposal};
@@ -23,8 +24,8 @@ use super::view::{Naming, Release, Template};
 use crate::causes;
 use crate::git::forge::{Account, Forge, Place, Proposal};
 use crate::git::{
-    self, Address, Commit, Copy, Credentials, Error, Limits, Message, Onto, Order, Outcome, Remote,
-    Signer, Tokens,
+    self, Address, Beside, Commit, Copy, Credentials, Error, Limits, Message, Onto, Order, Outcome,
+    Remote, Signer, Tokens,
 };
 use crate::kubernetes::crd::{GitMode, GitPoint, GitRemedy, Rollout};
 use crate::kubernetes::flux::{Named, Repository};
@@ -61,6 +62,9 @@ pub enum ImageAutomation {
     Leave,
     /// It is suspended until a newer template has passed.
     Suspend,
+    /// The commit excludes the failed tag in its policy; it is suspended until the policy on the cluster
+    /// chooses another one, or, where the tag cannot be excluded, as with `Suspend`.
+    ExcludeTag,
 }
 
 /// One remedy.
@@ -73,6 +77,8 @@ pub struct Job {
     /// The `HelmRelease` that deploys the target, if one does.
     release: Option<Named>,
     images: Vec<String>,
+    /// Whose tags are excluded, if any are.
+    failed: Option<Failed>,
     good: Oid,
     bad: Oid,
     message: Message,
@@ -85,6 +91,12 @@ impl Job {
     #[must_use]
     pub fn of_release(self, release: Option<Named>) -> Self {
         Self { release, ..self }
+    }
+
+    /// By a commit that excludes the tags of the failed template too.
+    #[must_use]
+    pub fn excluding(self, failed: Option<Failed>) -> Self {
+        Self { failed, ..self }
     }
 
     /// For the run that was rolled back last.
@@ -108,6 +120,7 @@ impl Job {
             target: rollout.spec.target.name.clone(),
             release: None,
             images,
+            failed: None,
             good: oid(&good.commit)?,
             bad: oid(&bad.commit)?,
             message: Message {
@@ -156,7 +169,8 @@ impl Job {
             }
             (done, _) => {
                 let (outcome, how) = done?;
-                Ok(self.told(outcome, &how))
+                let excluded = self.left_out(&copy, &outcome)?;
+                Ok(excluding(self.told(outcome, &how), excluded))
             }
         }
     }
@@ -177,6 +191,7 @@ impl Job {
             now: self.now.as_second(),
             signer: means.signer.as_deref(),
             onto,
+            beside: self.failed.as_ref().map(|failed| failed as &dyn Beside),
         };
         let template = Template {
             path: self.path.clone(),
@@ -222,6 +237,7 @@ impl Job {
             }
             done => (done?, None),
         };
+        let excluded = self.left_out(copy, &done.0)?;
         let (branch, commit, undone, how) = match done {
             (Outcome::Pushed { commit, undone }, how) => (branch, commit, undone, how),
             (
@@ -249,11 +265,19 @@ impl Job {
         let pull = runtime.block_on(forge.ensure(&wanted))?;
         let conflict = conflict.map_or_else(String::new, |why| format!("; {why}"));
         let message = format!("{} takes back {}{how}{conflict}", pull.url, each(&undone));
-        Ok(GitRemedy {
+        let remedy = GitRemedy {
             commit: Some(commit.0.to_string()),
             pull_request: Some(pull::told(&pull, self.now)),
             ..GitRemedy::none(&self.message.run, "PullRequested", &message, self.now)
-        })
+        };
+        Ok(excluding(remedy, excluded))
+    }
+
+    fn left_out(&self, copy: &Copy, outcome: &Outcome) -> Result<(Vec<Excluded>, String), Error> {
+        match &self.failed {
+            Some(failed) => failed.left_out(copy.repository(), outcome),
+            None => Ok((Vec::new(), String::new())),
+        }
     }
 
     /// The commit, where no forge is known to open a pull request on.
@@ -345,6 +369,7 @@ impl Job {
             message,
             commit: commit.map(|commit| commit.0.to_string()),
             pull_request: None,
+            excluded: Vec::new(),
             suspended: Vec::new(),
             at: Time(self.now),
             applied: None,

@@ -107,9 +107,15 @@ fn image_automation(reader: &mut Reader, git: &Section) -> ImageAutomation {
     match reader.text(git, "imageAutomation").as_deref() {
         None | Some("leave") => ImageAutomation::Leave,
         Some("suspend") => ImageAutomation::Suspend,
+        Some("excludeTag") => ImageAutomation::ExcludeTag,
         Some(other) => {
             let found = format!("{other:?}");
-            reader.wrong(git, "imageAutomation", &found, "leave or suspend");
+            reader.wrong(
+                git,
+                "imageAutomation",
+                &found,
+                "leave, suspend or excludeTag",
+            );
             ImageAutomation::Leave
         }
     }

@@ -13,6 +13,7 @@ use git2::Oid;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
+use super::flux;
 use super::format::Way;
 use super::kinds::{self, text};
 use super::look;
@@ -54,7 +55,7 @@ impl Fleet {
             attempted: None,
             applied: None,
         };
-        for object in fleet.objects() {
+        for object in fleet.objects()? {
             fleet.send(stage, &object).await?;
         }
         Ok(fleet)
@@ -75,19 +76,11 @@ impl Fleet {
     }
 
     /// Flux's kinds, the repository as a source, and what applies it.
-    fn objects(&self) -> [Value; 4] {
+    fn objects(&self) -> Result<[Value; 4], String> {
         let meta = json!({"name": NAME, "namespace": self.namespace});
-        [
-            kind(
-                "kustomize.toolkit.fluxcd.io",
-                "Kustomization",
-                "kustomizations",
-            ),
-            kind(
-                "source.toolkit.fluxcd.io",
-                "GitRepository",
-                "gitrepositories",
-            ),
+        Ok([
+            flux::kind("Kustomization")?,
+            repositories()?,
             json!({
                 "apiVersion": SOURCE, "kind": "GitRepository", "metadata": meta,
                 "spec": {"url": self.repository.url(), "interval": "1m", "ref": {"branch": "main"}},
@@ -97,7 +90,7 @@ impl Fleet {
                 "spec": {"path": "./apps", "interval": "1m", "prune": true, "wait": true,
                          "sourceRef": {"kind": "GitRepository", "name": NAME}},
             }),
-        ]
+        ])
     }
 
     /// Commits manifests that Flux is about to apply; what happened, in a line.
@@ -194,21 +187,14 @@ fn healthy(deployment: &Value) -> bool {
         && number("/status/availableReplicas") >= number("/spec/replicas")
 }
 
-/// A kind of Flux's, open to all fields.
-fn kind(group: &str, kind: &str, plural: &str) -> Value {
-    let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-    let schema = json!({"type": "object", "properties": {"spec": open, "status": open}});
-    json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": format!("{plural}.{group}")},
-        "spec": {
-            "group": group, "scope": "Namespaced",
-            "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase(),
-                      "listKind": format!("{kind}List")},
-            "versions": [{"name": "v1", "served": true, "storage": true,
-                          "schema": {"openAPIV3Schema": schema}, "subresources": {"status": {}}}],
-        },
-    })
+/// Flux's `GitRepository`, which here may be in our own file system: no server is started.
+fn repositories() -> Result<Value, String> {
+    let mut kind = flux::kind("GitRepository")?;
+    let url = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/url/pattern";
+    if let Some(pattern) = kind.pointer_mut(url) {
+        *pattern = json!("^(http|https|ssh|file)://.*$");
+    }
+    Ok(kind)
 }
 
 /// The line of a commit's message for a release.

@@ -13,6 +13,7 @@ mod checks;
 mod compare;
 mod fields;
 mod fleet;
+pub mod flux;
 mod format;
 mod heading;
 mod journal;

@@ -9,7 +9,7 @@
 
 use std::ops::Range;
 
-use crate::yaml::{self, Kind, Node, Place};
+use super::{self as yaml, Kind, Node, Place};
 
 /// Why a scalar cannot be written anew.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
