@@ -9,6 +9,7 @@ mod apps;
 #[path = "../servers/child.rs"]
 #[allow(dead_code)] // other tests use more of it
 mod child;
+mod login;
 mod notices;
 mod page;
 mod postgres;
@@ -17,6 +18,7 @@ mod postgres;
 mod process;
 mod slack;
 mod smoke;
+mod traces;
 #[path = "../servers/way.rs"]
 mod way;
 #[path = "../servers/world.rs"]

@@ -262,3 +262,61 @@ async fn postgres_keeps_each_run_once_over_lives_and_outages() {
     assert_eq!(life.runs(3).await.len(), 3);
     life.end().await;
 }
+
+/// Ten thousand runs of 50 Rollouts, made of one that the history wrote.
+async fn ten_thousand(server: &Postgres) {
+    let config = format!(
+        "host=127.0.0.1 port={} user=sluice dbname=postgres password=s3cret",
+        server.port
+    );
+    let (client, connection) = tokio_postgres::connect(&config, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { drop(connection.await) });
+    let many = "INSERT INTO sluice_runs (environment, namespace, name, run, started, ended, outcome, summary, record) \
+        SELECT environment, namespace, 'app-' || (n % 50), run || '-' || n, started + n * 600000::bigint, ended + n * 600000::bigint, \
+        outcome, replace(summary, '\"backend\"', '\"app-' || (n % 50) || '\"'), record FROM sluice_runs, generate_series(1, 10000) n";
+    assert_eq!(client.execute(many, &[]).await.unwrap(), 10_000);
+    // As the server does by itself after a while.
+    client.batch_execute("ANALYZE sluice_runs").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[allow(clippy::disallowed_methods)] // a server takes real time
+async fn among_ten_thousand_runs_in_postgres_a_list_comes_at_once() {
+    let Some(programs) = programs() else {
+        return;
+    };
+    let mut server = Postgres::new(programs);
+    server.start();
+    let life = Life::begin(server.place());
+    life.pass(None, Some("one"));
+    life.runs(1).await;
+    ten_thousand(&server).await;
+    let all = Filter {
+        limit: 100,
+        ..Filter::default()
+    };
+    let one = Filter {
+        name: Some("app-7".to_owned()),
+        ..all.clone()
+    };
+    for (what, filter, wanted) in [("of all", all, 100), ("of one Rollout", one, 100)] {
+        let mut took = Vec::new();
+        for _ in 0..20 {
+            let begun = std::time::Instant::now();
+            let runs = life.history.list(filter.clone()).await.unwrap();
+            took.push(begun.elapsed());
+            assert_eq!(runs.len(), wanted);
+        }
+        took.sort();
+        let (median, slowest) = (took[10], took[19]);
+        eprintln!(
+            "100 runs {what} among 10,000 in PostgreSQL: median {median:?}, slowest of 20 {slowest:?}"
+        );
+        // The budget is 50 ms; a loaded machine has its time.
+        assert!(slowest < SECOND, "{what}: {slowest:?}");
+    }
+    life.end().await;
+}

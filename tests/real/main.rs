@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test fails by panicking
 #![allow(clippy::disallowed_methods)] // servers live in real time
 
+mod access;
 #[path = "../servers/apps.rs"]
 #[allow(dead_code)] // other tests use more of it
 mod apps;
