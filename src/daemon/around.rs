@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::kubernetes::cache::Cache;
+use crate::kubernetes::crd::Target;
 use crate::kubernetes::pods::PodRow;
 use crate::kubernetes::{canary, conversion};
 use crate::web::{Around, Pod};
@@ -23,24 +24,25 @@ pub fn around(cache: &Cache, namespace: &str, name: &str) -> Option<Around> {
     let known: BTreeSet<String> = rules.cloned().chain(defaults).collect();
     let status = rollout.status.as_ref();
     Some(Around {
-        pods: pods(cache, namespace, &rollout.spec.target.name),
+        pods: pods(cache, namespace, &rollout.spec.target),
         plan: conversion::plan(&rollout, &known).ok(),
         answers: status.map_or_else(Vec::new, |status| status.answers.clone()),
     })
 }
 
-fn pods(cache: &Cache, namespace: &str, target: &str) -> Vec<Pod> {
-    let canary = canary::deployment_name(target);
+fn pods(cache: &Cache, namespace: &str, target: &Target) -> Vec<Pod> {
+    let stable = (target.kind.as_str(), target.name.as_str());
+    let canary = canary::deployment_name(&target.name);
+    let canary = ("Deployment", canary.as_str());
     let rows = cache.rows.within(namespace).into_iter();
-    let both = rows.filter(|row| row.deployment() == target || row.deployment() == canary);
-    both.map(|row| pod(cache, namespace, row, &canary))
-        .collect()
+    let both = rows.filter(|row| [stable, canary].contains(&row.workload()));
+    both.map(|row| pod(cache, namespace, row, canary)).collect()
 }
 
-fn pod(cache: &Cache, namespace: &str, row: Arc<PodRow>, canary: &str) -> Pod {
+fn pod(cache: &Cache, namespace: &str, row: Arc<PodRow>, canary: (&str, &str)) -> Pod {
     let set = cache.replica_sets.get(namespace, &row.set);
     Pod {
-        canary: row.deployment() == canary,
+        canary: row.workload() == canary,
         revision: set.map(|set| set.revision.hash.clone()),
         row,
     }

@@ -1,17 +1,22 @@
 //! A pod as a line for people: whether it is ready, how often it was restarted, why it is not up.
 //!
-//! Kept of every pod that a Deployment has, so that the page shows both arms without asking the API
+//! Kept of every pod of a workload, so that the page shows both arms without asking the API
 //! server. Some hundred bytes each. Not here: what is judged; that is the pod itself (`entries::pod`).
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
 
-/// A pod of a Deployment.
+const REPLICA_SET: &str = "ReplicaSet";
+const KINDS: [&str; 3] = [REPLICA_SET, "StatefulSet", "DaemonSet"];
+
+/// A pod of a Deployment, a `StatefulSet` or a `DaemonSet`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodRow {
     /// Its name.
     pub name: String,
-    /// Its `ReplicaSet`'s name.
+    /// The kind of what controls it: a `ReplicaSet`, `StatefulSet` or `DaemonSet`.
+    pub kind: &'static str,
+    /// The name of that.
     pub set: String,
     /// Whether it gets requests.
     pub ready: bool,
@@ -26,15 +31,17 @@ pub struct PodRow {
 }
 
 impl PodRow {
-    /// The line of a pod that a `ReplicaSet` controls; none for others.
+    /// The line of a pod that one of these controls; none for others.
     pub fn of(pod: &Pod) -> Option<Self> {
         let owners = pod.metadata.owner_references.iter().flatten();
         let mut sets = owners.filter(|owner| owner.controller == Some(true));
-        let set = sets.find(|owner| owner.kind == "ReplicaSet")?;
+        let set = sets.next()?;
+        let kind = KINDS.into_iter().find(|kind| *kind == set.kind)?;
         let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
         let created = pod.metadata.creation_timestamp.as_ref();
         Some(Self {
             name: pod.metadata.name.clone()?,
+            kind,
             set: set.name.clone(),
             ready: is_ready(pod),
             restarts: statuses(pod).map(|status| status.restart_count).sum(),
@@ -46,9 +53,12 @@ impl PodRow {
         })
     }
 
-    /// The Deployment's name, as the `ReplicaSet` controller makes names.
-    pub fn deployment(&self) -> &str {
-        self.set.rsplit_once('-').map_or("", |(name, _)| name)
+    /// The workload's kind and name; a Deployment's as its controller names `ReplicaSets`.
+    pub fn workload(&self) -> (&str, &str) {
+        match (self.kind, self.set.rsplit_once('-')) {
+            (REPLICA_SET, Some((name, _))) => ("Deployment", name),
+            (kind, _) => (kind, &self.set),
+        }
     }
 }
 
@@ -118,8 +128,8 @@ mod tests {
         });
         let row = row(up, false);
         assert_eq!(
-            (row.name.as_str(), row.deployment()),
-            ("shop-6d4-x2v", "shop")
+            (row.name.as_str(), row.workload()),
+            ("shop-6d4-x2v", ("Deployment", "shop"))
         );
         assert_eq!((row.ready, row.restarts, row.why), (true, 3, None));
         assert_eq!(row.images, ["shop:2", "proxy:1"]);
@@ -158,7 +168,16 @@ mod tests {
     }
 
     #[test]
-    fn pods_of_nobody_are_no_line() {
+    fn pods_of_nobody_are_no_line_and_others_name_their_workload() {
         assert_eq!(PodRow::of(&Pod::default()), None);
+        let of = |kind: &str| {
+            let owner = json!({"apiVersion": "v1", "kind": kind, "name": "db", "uid": "u", "controller": true});
+            let pod = json!({"metadata": {"name": "db-0", "ownerReferences": [owner]}});
+            let row = PodRow::of(&serde_json::from_value(pod).unwrap());
+            row.map(|row| format!("{:?}", row.workload()))
+        };
+        assert_eq!(of("Job"), None);
+        assert_eq!(of("StatefulSet").unwrap(), r#"("StatefulSet", "db")"#);
+        assert_eq!(of("DaemonSet").unwrap(), r#"("DaemonSet", "db")"#);
     }
 }

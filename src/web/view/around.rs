@@ -189,6 +189,8 @@ fn arm(pod: &Pod, entry: &Entry) -> &'static str {
         "canary"
     } else if is(tried) && !is(stable) {
         "new"
+    } else if pod.revision.is_none() && entry.run.is_some() {
+        "–"
     } else {
         "stable"
     }

@@ -59,6 +59,7 @@ fn around(who: &str) -> Around {
     let pod = |name: &str, canary: bool| Pod {
         row: Arc::new(PodRow {
             name: format!("{name}-{who}"),
+            kind: "ReplicaSet",
             set: "backend-6d4".to_owned(),
             ready: !canary,
             restarts: 0,
@@ -67,7 +68,7 @@ fn around(who: &str) -> Around {
             why: canary.then(|| "CrashLoopBackOff".to_owned()),
         }),
         canary,
-        revision: None,
+        revision: Some("91bc03aa17".to_owned()),
     };
     Around {
         pods: vec![pod("one", false), pod("two", true)],
