@@ -315,6 +315,7 @@ const KEYS: &[(&str, bool)] = &[
     ("notify[].webhook.secretFile", false),
     ("notify[].teams.urlFile", false),
     ("slack.signingSecretFile", false),
+    ("slack.appTokenFile", false),
     ("slack.api", false),
     ("slack.users", true),
     ("slack.users[].id", false),
@@ -700,6 +701,7 @@ mod tests {
         ];
         SlackApp {
             signing_secret_file: Some("etc/signing".into()),
+            app_token_file: Some("etc/app-token".into()),
             api: "http://slack/api".to_owned(),
             users: users.into(),
         }
@@ -871,6 +873,7 @@ freeze:
 - {name: nights, from: '22:00', for: 9h}
 slack:
   signingSecretFile: signing
+  appTokenFile: app-token
   api: http://slack/api
   users:
   - {id: U1, user: alice, groups: [dev, ops]}

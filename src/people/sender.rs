@@ -5,10 +5,11 @@
 //!
 //! Not here: what is sent (`slack`, `webhook`, `teams`), when, and what follows a failure (`daemon::notices`).
 
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
@@ -18,6 +19,7 @@ use super::slack::Slack;
 use super::slack::api::{self, Call, Place, Wrong};
 use super::teams::{self, Teams};
 use super::webhook::{self, Alarm, Webhook};
+use crate::retry_after::retry_after;
 
 /// A request that takes longer has failed.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -31,6 +33,8 @@ const OF_MESSAGE: [&str; 7] = [
     "invalid_arguments",
     "message_limit_exceeded",
 ];
+/// How long one that asks to be left alone is, where it does not say.
+const BUSY: Duration = Duration::from_secs(30);
 /// Where Slack takes answers.
 const HOOKS: [&str; 2] = ["hooks.slack.com", "hooks.slack-gov.com"];
 /// The largest answer that is read, in bytes; Slack repeats the message in it.
@@ -129,15 +133,18 @@ impl Sender {
     ) -> Result<Option<Place>, Error> {
         match (to, before) {
             (Kind::Slack(slack), Some(at)) => {
-                match self.slack(slack, api::update(slack, at, message)).await {
+                match self
+                    .slack(slack, api::update(slack, at, message), now)
+                    .await
+                {
                     Err(Error::Slack(wrong)) if wrong.is_gone() => {}
                     other => return other.map(|_| Some(at.clone())),
                 }
-                self.slack(slack, api::post(slack, message)).await
+                self.slack(slack, api::post(slack, message), now).await
             }
-            (Kind::Slack(slack), None) => self.slack(slack, api::post(slack, message)).await,
+            (Kind::Slack(slack), None) => self.slack(slack, api::post(slack, message), now).await,
             (Kind::Webhook(hook), _) => self.event(hook, webhook::event(message), now).await,
-            (Kind::Teams(teams), _) => self.card(teams, teams::card(message)).await,
+            (Kind::Teams(teams), _) => self.card(teams, teams::card(message), now).await,
         }
     }
 
@@ -146,36 +153,60 @@ impl Sender {
         let done = match to {
             Kind::Slack(slack) => {
                 let line = api::line(slack, None, &alarm.headline(), false);
-                self.slack(slack, line).await
+                self.slack(slack, line, now).await
             }
             Kind::Webhook(hook) => self.event(hook, webhook::alarm(alarm), now).await,
-            Kind::Teams(teams) => self.card(teams, teams::note(&alarm.headline())).await,
+            Kind::Teams(teams) => self.card(teams, teams::note(&alarm.headline()), now).await,
         };
         done.map(drop)
     }
 
     /// Calls Slack's Web API.
-    pub async fn slack(&self, slack: &Slack, call: Call) -> Result<Option<Place>, Error> {
+    pub async fn slack(
+        &self,
+        slack: &Slack,
+        call: Call,
+        now: Timestamp,
+    ) -> Result<Option<Place>, Error> {
         let token = secret(&slack.token_file)?;
         let request = self.0.post(format!("{}/{}", slack.api, call.method));
         let request = request.header(AUTHORIZATION, format!("Bearer {token}"));
-        let body = send(with_json(
-            request,
-            "application/json; charset=utf-8",
-            &call.body,
-        ))
-        .await?;
+        let request = with_json(request, "application/json; charset=utf-8", &call.body);
+        let body = send(request, now).await?;
         match api::read(&body) {
-            Err(Wrong::Refused(error)) if error == "ratelimited" => {
-                Err(Error::Busy(Duration::from_secs(30)))
-            }
+            Err(Wrong::Refused(error)) if error == "ratelimited" => Err(Error::Busy(BUSY)),
             read => Ok(read?),
         }
     }
 
+    /// Asks for a socket of Slack's: its URL, which is good once. It is encrypted where the Web API is.
+    pub async fn open_socket(
+        &self,
+        api: &str,
+        token: &Path,
+        now: Timestamp,
+    ) -> Result<String, Error> {
+        let token = secret(token)?;
+        let request = self.0.post(format!("{api}/apps.connections.open"));
+        let request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let url = api::read_socket(&send(request, now).await?)?;
+        let plain = url.starts_with("ws://") && api.starts_with("http://");
+        if !plain && !url.starts_with("wss://") {
+            return Err(Error::Slack(Wrong::Strange));
+        }
+        Ok(url)
+    }
+
     /// Answers a person in Slack, seen by nobody else. `url` is what Slack has said; nothing is sent elsewhere than
     /// to Slack's hooks, or to where its Web API is.
-    pub async fn reply(&self, api: &str, url: &str, text: &str) -> Result<(), Error> {
+    pub async fn reply(
+        &self,
+        api: &str,
+        url: &str,
+        text: &str,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let url = reqwest::Url::parse(url).map_err(|_| Error::NoReply)?;
         let ours = reqwest::Url::parse(api).is_ok_and(|api| api.origin() == url.origin());
         let slacks =
@@ -186,7 +217,7 @@ impl Sender {
         let text = super::slack::blocks::escaped(text);
         let body = json!({"response_type": "ephemeral", "replace_original": false, "text": text});
         let request = with_json(self.0.post(url), "application/json", &body);
-        send(request).await.map(drop)
+        send(request, now).await.map(drop)
     }
 
     async fn event(
@@ -201,15 +232,20 @@ impl Sender {
         let request = self.0.post(&hook.url);
         let request = request.header(webhook::SIGNATURE, signature);
         let request = request.header(CONTENT_TYPE, webhook::CONTENT_TYPE);
-        send(request.body(body)).await.map(|_| None)
+        send(request.body(body), now).await.map(|_| None)
     }
 
-    async fn card(&self, teams: &Teams, card: Value) -> Result<Option<Place>, Error> {
+    async fn card(
+        &self,
+        teams: &Teams,
+        card: Value,
+        now: Timestamp,
+    ) -> Result<Option<Place>, Error> {
         let url = secret(&teams.url_file)?;
         let url = reqwest::Url::parse(&url).map_err(|_| Error::NoUrl)?;
         let request = self.0.post(url);
         let request = with_json(request, "application/json", &card);
-        send(request).await.map(|_| None)
+        send(request, now).await.map(|_| None)
     }
 }
 
@@ -218,15 +254,14 @@ fn with_json(request: RequestBuilder, media: &str, body: &Value) -> RequestBuild
     request.body(body.to_string())
 }
 
-async fn send(request: RequestBuilder) -> Result<Vec<u8>, Error> {
+async fn send(request: RequestBuilder, now: Timestamp) -> Result<Vec<u8>, Error> {
     // A URL may be a secret.
     let away = |error: reqwest::Error| Error::Away(crate::causes::told(&error.without_url()));
     let mut answer = request.send().await.map_err(away)?;
     let status = answer.status();
     if status == StatusCode::TOO_MANY_REQUESTS {
-        let after = answer.headers().get(RETRY_AFTER);
-        let seconds = after.and_then(|after| after.to_str().ok()?.trim().parse().ok());
-        return Err(Error::Busy(Duration::from_secs(seconds.unwrap_or(30))));
+        let wait = retry_after(answer.headers(), now);
+        return Err(Error::Busy(wait.unwrap_or(BUSY)));
     }
     if !status.is_success() {
         return Err(Error::Status(status));

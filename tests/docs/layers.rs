@@ -1,7 +1,7 @@
 //! The layers of the design: arrows point down, pure folders stay pure, files say what they are.
 //!
 //! Read from the source as text: comments and the tests at a file's end are left out. `causes`,
-//! `clock` and `yaml` are below everything. Not here: lints that clippy has.
+//! `clock`, `retry_after` and `yaml` are below everything. Not here: lints that clippy has.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use super::{files, none, root, text};
 /// What each folder may use of the crate besides itself.
 const MAY_USE: [(&str, &[&str]); 18] = [
     ("stats", &[]),
-    ("git", &["causes"]),
+    ("git", &["causes", "retry_after"]),
     ("yaml", &[]),
     ("kustomize", &["yaml"]),
     ("import", &["yaml"]),
@@ -25,7 +25,16 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ),
     ("prometheus", &["rollout", "stats", "clock", "yaml"]),
     // The page shows a run in the words of the resource's status: its types, nothing that acts.
-    ("people", &["rollout", "clock", "causes", "kubernetes::crd"]),
+    (
+        "people",
+        &[
+            "rollout",
+            "clock",
+            "causes",
+            "retry_after",
+            "kubernetes::crd",
+        ],
+    ),
     ("smoke", &["rollout", "clock", "yaml", "causes"]),
     // Runs that ended it asks of the history.
     (

@@ -312,7 +312,7 @@ impl Teller {
                     return Ok(false);
                 };
                 let call = api::line(slack, Some(&place), &line.text, manner == Manner::Loud);
-                self.sender.slack(slack, call).await.map(drop)
+                self.sender.slack(slack, call, now).await.map(drop)
             }
             (Kind::Webhook(_) | Kind::Teams(_), _) => return Ok(false),
         };

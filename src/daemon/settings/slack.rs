@@ -15,6 +15,9 @@ pub const API: &str = "https://slack.com/api";
 pub struct SlackApp {
     /// A file with the key of Slack's signatures, read again each time; `None`: nothing is taken over HTTP.
     pub signing_secret_file: Option<PathBuf>,
+    /// A file with the app's own token, read again at each connection: what people ask comes over sockets that the
+    /// daemon opens.
+    pub app_token_file: Option<PathBuf>,
     /// The Web API's base; answers go there or to Slack's own hooks.
     pub api: String,
     /// Who people are in the cluster, by their id in Slack.
@@ -45,15 +48,17 @@ pub fn slack(reader: &mut Reader, root: &Section) -> Option<SlackApp> {
         return None;
     }
     let signing = reader.path(&section, "signingSecretFile");
-    if signing.is_none() {
-        let wanted = "a file with the app's signing secret";
-        reader.required(&section, "signingSecretFile", wanted);
+    let token = reader.path(&section, "appTokenFile");
+    if signing.is_none() && token.is_none() {
+        let wanted = "signingSecretFile (over HTTP), appTokenFile (over sockets), or both";
+        reader.wrong(&section, "", "neither", wanted);
     }
     let api = reader.text(&section, "api");
     let api = api.unwrap_or_else(|| API.to_owned());
     let api = reader.url(&section, "api", &api)?;
     Some(SlackApp {
         signing_secret_file: signing,
+        app_token_file: token,
         api,
         users: users(reader, &section),
     })

@@ -10,11 +10,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::future::Either;
 use k8s_openapi::api::authentication::v1::UserInfo;
 use kube::ResourceExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::socket::Socket;
 use super::{Desk, Job};
 use crate::causes;
 use crate::clock::Clock;
@@ -38,8 +40,9 @@ type All = dyn Fn() -> Vec<Arc<Rollout>> + Send + Sync;
 
 /// Does what comes in at the door.
 pub struct Clerk {
-    desk: Office,
+    office: Office,
     jobs: mpsc::Receiver<Job>,
+    socket: Option<Socket>,
 }
 
 /// What each job needs. Cheap to clone.
@@ -49,6 +52,7 @@ struct Office {
     environment: Arc<str>,
     acts: Acts,
     sender: Sender,
+    clock: Clock,
 }
 
 impl Clerk {
@@ -66,20 +70,39 @@ impl Clerk {
             environment: settings.environment.as_str().into(),
             acts: acts.clone(),
             sender: Sender::new().map_err(Error::Notify)?,
+            clock,
         };
         let (desk, jobs) = Desk::open(app, clock);
-        Ok(Some((desk, Self { desk: office, jobs })))
+        let has_socket = desk.0.app.app_token_file.is_some();
+        let socket = has_socket.then(|| Socket::new(desk.clone(), office.sender.clone()));
+        let clerk = Self {
+            office,
+            jobs,
+            socket,
+        };
+        Ok(Some((desk, clerk)))
     }
 
     /// Works for ever; `all` are the Rollouts that are known.
     pub async fn keep_up(mut self, all: Arc<All>) {
+        let listens = match self.socket.take() {
+            Some(socket) => Either::Left(socket.keep_up()),
+            None => Either::Right(std::future::pending()),
+        };
+        tokio::select! {
+            () = listens => {}
+            () = self.work(all) => {}
+        }
+    }
+
+    async fn work(mut self, all: Arc<All>) {
         let mut at_work = JoinSet::new();
         loop {
             tokio::select! {
                 Some(_) = at_work.join_next(), if !at_work.is_empty() => {}
                 job = self.jobs.recv(), if at_work.len() < AT_ONCE => {
                     let Some(job) = job else { return };
-                    let (office, all) = (self.desk.clone(), Arc::clone(&all));
+                    let (office, all) = (self.office.clone(), Arc::clone(&all));
                     at_work.spawn(async move { office.serve(&job, &*all).await });
                 }
             }
@@ -91,7 +114,11 @@ impl Office {
     async fn serve(&self, job: &Job, all: &All) {
         let words = self.done(job, all).await;
         let reply = &job.asked.reply;
-        if let Err(error) = self.sender.reply(&self.app.api, reply, &words).await {
+        if let Err(error) = self
+            .sender
+            .reply(&self.app.api, reply, &words, self.clock.now())
+            .await
+        {
             let why = causes::told(&error);
             tracing::warn!(
                 person = job.asked.person,

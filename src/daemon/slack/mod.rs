@@ -2,12 +2,14 @@
 //!
 //! `POST /hooks/slack` takes buttons and `/sluice`. Slack waits three seconds at most, so the door only looks
 //! whether Slack has signed it, now and for the first time; a clerk does what is asked and answers where Slack says.
+//! Where nobody outside reaches the daemon, the same comes over a socket.
 //!
 //! Guarantees: the head is checked before the body is read, the signature before anything in it is; of what is
 //! bounded, nothing is taken that cannot be done soon. Not here: what people may (`clerk`), the forms
 //! (`people::slack`).
 
 mod clerk;
+mod socket;
 
 use std::sync::{Arc, Mutex, PoisonError};
 

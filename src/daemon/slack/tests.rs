@@ -335,3 +335,113 @@ async fn status_and_help_are_answered() {
     assert_eq!(office.says("U1", "status").await, one);
     assert!(office.says("U1", "").await.contains("/sluice status"));
 }
+
+/// Slack's end of a socket.
+type Far = tokio_tungstenite::WebSocketStream<tokio::net::TcpStream>;
+
+async fn says(far: &mut Far, message: Value) {
+    let text = tokio_tungstenite::tungstenite::Message::text(message.to_string());
+    futures::SinkExt::send(far, text).await.unwrap();
+}
+
+/// What is acknowledged next.
+async fn hears(far: &mut Far) -> Value {
+    let next = tokio::time::timeout(Duration::from_secs(30), futures::StreamExt::next(far));
+    let text = next.await.unwrap().unwrap().unwrap().into_text().unwrap();
+    serde_json::from_str(text.as_str()).unwrap()
+}
+
+async fn connected(listener: &tokio::net::TcpListener) -> Far {
+    let (stream, _) = tokio::time::timeout(Duration::from_secs(60), listener.accept())
+        .await
+        .unwrap()
+        .unwrap();
+    let mut far = tokio_tungstenite::accept_async(stream).await.unwrap();
+    // As documented, with what is not read left out.
+    let hello = json!({"type": "hello", "num_connections": 1, "connection_info": {"app_id": "A1"}});
+    says(&mut far, hello).await;
+    far
+}
+
+#[tokio::test]
+async fn what_comes_over_a_socket_is_acknowledged_and_done_and_the_socket_is_opened_anew() {
+    let mut office = office().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/link/?ticket=1", listener.local_addr().unwrap());
+    let opened = Arc::new(Mutex::new(0));
+    let (counted, folder) = (Arc::clone(&opened), tempfile::tempdir().unwrap());
+    let open = move |headers: HeaderMap| async move {
+        let mut opened = counted.lock().unwrap();
+        *opened += 1;
+        let right = headers["authorization"] == "Bearer xapp-1";
+        axum::Json(match (right, *opened) {
+            (false, _) => json!({"ok": false, "error": "invalid_auth"}),
+            (true, 3) => json!({"ok": false, "error": "internal_error"}),
+            (true, _) => json!({"ok": true, "url": url}),
+        })
+    };
+    let api = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}/api", api.local_addr().unwrap());
+    let mut tasks = tokio::task::JoinSet::new();
+    let routes = Router::new().route("/api/apps.connections.open", post(open));
+    tasks.spawn(async move { axum::serve(api, routes).await.unwrap() });
+
+    let token = folder.path().join("app-token");
+    std::fs::write(&token, "xapp-1\n").unwrap();
+    let mut app = office.desk.0.app.clone();
+    (app.api, app.app_token_file) = (base, Some(token));
+    let desk = Desk(Arc::new(Inner {
+        app,
+        clock: Clock::machine(),
+        taken: Mutex::default(),
+        jobs: office.desk.0.jobs.clone(),
+    }));
+    let sender = crate::people::sender::Sender::new().unwrap();
+    tasks.spawn(socket::Socket::new(desk, sender).keep_up());
+
+    let mut far = connected(&listener).await;
+    let command = json!({
+        "envelope_id": "9a0b-1", "type": "slash_commands", "accepts_response_payload": true,
+        "payload": {"command": "/sluice", "text": "hold shop/backend", "user_id": "U1", "response_url": office.reply},
+    });
+    says(&mut far, command.clone()).await;
+    assert_eq!(hears(&mut far).await, json!({"envelope_id": "9a0b-1"}));
+    let answer = office.answers.recv().await.unwrap();
+    assert_eq!(answer["text"], "hold shop/backend: held at 5%");
+    let ids = || office.stored.lock().unwrap().clone();
+    assert!(
+        ids()[0]
+            .get("request.sluice.dev/hold-slack-9a0b-1")
+            .is_some(),
+        "{:?}",
+        ids()
+    );
+
+    // Of no use here, but acknowledged; what is not understood is let pass.
+    let event = json!({"envelope_id": "9a0b-2", "type": "events_api", "payload": {"event": {"type": "app_mention"}}});
+    says(&mut far, json!({"type": "news"})).await;
+    says(&mut far, event).await;
+    assert_eq!(hears(&mut far).await["envelope_id"], "9a0b-2");
+
+    says(
+        &mut far,
+        json!({"type": "disconnect", "reason": "refresh_requested"}),
+    )
+    .await;
+    let far = connected(&listener).await;
+    // Cut off, and then Slack has a bad moment.
+    drop(far);
+    let mut far = connected(&listener).await;
+    let value = json!({"e": "production", "n": "shop", "r": "backend", "h": "77aa"}).to_string();
+    let button = json!({
+        "envelope_id": "9a0b-3", "type": "interactive", "payload": {
+            "type": "block_actions", "user": {"id": "U1"}, "response_url": office.reply,
+            "actions": [{"type": "button", "action_id": "sluice-hold", "value": value}],
+        },
+    });
+    says(&mut far, button).await;
+    assert_eq!(hears(&mut far).await["envelope_id"], "9a0b-3");
+    office.answers.recv().await.unwrap();
+    assert_eq!(office.stored().len(), 2);
+    assert_eq!(*opened.lock().unwrap(), 4);
+}

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::error::Error;
 use super::{Kind, Place, Pull, State};
+use crate::retry_after::retry_after;
 
 /// How much of a refusal is quoted, in characters.
 const QUOTED: usize = 300;
@@ -154,12 +155,8 @@ fn azure_state(item: &Value) -> Option<State> {
 /// time.
 fn wait(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let header = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
-    if let Some(after) = header("retry-after") {
-        let seconds = after.parse().ok().map(Duration::from_secs);
-        return seconds.or_else(|| {
-            let date = jiff::fmt::rfc2822::parse(after).ok()?.timestamp();
-            Duration::try_from(date.duration_since(now)).ok()
-        });
+    if headers.contains_key("retry-after") {
+        return retry_after(headers, now);
     }
     let none_left = ["x-ratelimit-remaining", "ratelimit-remaining"]
         .iter()

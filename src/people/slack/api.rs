@@ -117,6 +117,17 @@ pub fn read(body: &[u8]) -> Result<Option<Place>, Wrong> {
     Ok(place.map(|(channel, ts)| Place { channel, ts }))
 }
 
+/// Reads the answer to `apps.connections.open`: the socket's URL.
+pub fn read_socket(body: &[u8]) -> Result<String, Wrong> {
+    #[derive(Deserialize)]
+    struct Opened {
+        url: Option<String>,
+    }
+    read(body)?;
+    let opened: Opened = serde_json::from_slice(body).map_err(|_| Wrong::Strange)?;
+    opened.url.ok_or(Wrong::Strange)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -194,6 +194,54 @@ pub fn interaction(payload: &Value) -> Result<Option<Asked>, Strange> {
     }))
 }
 
+/// What comes over a socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Envelope {
+    /// The connection is made.
+    Hello,
+    /// Another connection is wanted in its place.
+    Refresh,
+    /// The app takes nothing over sockets any more.
+    Disabled,
+    /// Something that must be acknowledged by its id; nothing is asked by what is of no use here.
+    Asked {
+        /// The envelope's id.
+        id: String,
+        /// What is asked.
+        asked: Option<Asked>,
+    },
+    /// Nothing that Slack documents.
+    Strange,
+}
+
+/// Reads a message of a socket.
+pub fn envelope(text: &str) -> Envelope {
+    let Ok(message) = serde_json::from_str::<Value>(text) else {
+        return Envelope::Strange;
+    };
+    match message["type"].as_str() {
+        Some("hello") => return Envelope::Hello,
+        Some("disconnect") if message["reason"] == "link_disabled" => return Envelope::Disabled,
+        Some("disconnect") => return Envelope::Refresh,
+        _ => {}
+    }
+    let Some(id) = message["envelope_id"].as_str().filter(|id| !id.is_empty()) else {
+        return Envelope::Strange;
+    };
+    let payload = &message["payload"];
+    let asked = match message["type"].as_str() {
+        Some("interactive") => interaction(payload).ok().flatten(),
+        Some("slash_commands") => Fields::deserialize(payload)
+            .ok()
+            .and_then(|fields| command(&fields).ok()),
+        _ => None,
+    };
+    Envelope::Asked {
+        id: id.to_owned(),
+        asked,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -267,6 +315,40 @@ mod tests {
         assert!(pressed("sluice-hold", "{}").is_err());
         let outside = value.replace("shop", "../pay");
         assert!(pressed("sluice-hold", &outside).is_err());
+    }
+
+    #[test]
+    fn envelopes_are_read() {
+        let of = |text: &str| match envelope(text) {
+            Envelope::Asked { id, asked } => (id, asked.map(|asked| asked.wish)),
+            other => (format!("{other:?}"), None),
+        };
+        let command = r#"{"envelope_id":"1","type":"slash_commands","payload":{"command":"/sluice","text":"status","user_id":"U1","response_url":"x","more":1}}"#;
+        assert_eq!(of(command), ("1".to_owned(), Some(Wish::Status(None))));
+        for (text, wanted) in [
+            (r#"{"type":"hello"}"#, "Hello"),
+            (r#"{"type":"disconnect","reason":"warning"}"#, "Refresh"),
+            (
+                r#"{"type":"disconnect","reason":"link_disabled"}"#,
+                "Disabled",
+            ),
+            (
+                r#"{"envelope_id":"2","type":"events_api","payload":{}}"#,
+                "2",
+            ),
+            (
+                r#"{"envelope_id":"3","type":"slash_commands","payload":{}}"#,
+                "3",
+            ),
+            (
+                r#"{"envelope_id":"4","type":"interactive","payload":{"type":"block_actions"}}"#,
+                "4",
+            ),
+            (r#"{"type":"interactive"}"#, "Strange"),
+            ("{", "Strange"),
+        ] {
+            assert_eq!(of(text), (wanted.to_owned(), None), "{text}");
+        }
     }
 
     #[test]
