@@ -97,6 +97,7 @@ scenarios! {
     gate_27_a_restart_when_idle: "gate/27-a-restart-when-idle.yaml",
     gate_28_a_network_policy: "gate/28-a-network-policy.yaml",
     gate_29_known_good_again: "gate/29-known-good-again.yaml",
+    gateway_an_http_route_is_split_and_made_whole: "gateway/an-http-route-is-split-and-made-whole.yaml",
     limits_a_switch_without_a_baseline: "limits/a-switch-without-a-baseline.yaml",
     load_a_service_without_traffic: "load/a-service-without-traffic.yaml",
     rolling_a_daemon_set: "rolling/a-daemon-set.yaml",
