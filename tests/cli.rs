@@ -319,7 +319,7 @@ fn lint_prints_each_problem_with_its_place() {
         "{stderr}"
     );
     assert!(
-        stderr.contains(":4:1: spec.route.ingressNginx: found nothing"),
+        stderr.contains(":4:1: spec.route: found nothing"),
         "{stderr}"
     );
     assert!(stderr.ends_with("error: 3 problems found\n"), "{stderr}");

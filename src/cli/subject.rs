@@ -274,6 +274,7 @@ async fn names(cluster: &Cluster, plan: &Plan) -> Result<Names, Error> {
                 http_route,
                 service: service.as_deref(),
                 http_routes: http_routes.iter().collect(),
+                matching: plan.matching.as_ref(),
             })
         }
     };
@@ -306,9 +307,10 @@ impl Chosen {
     pub fn subject(&self, since: Timestamp) -> Result<prometheus::Subject, Error> {
         let plan = &self.terms.plan;
         let names = self.names.as_ref().ok_or_else(|| {
-            let text = "spec.route.*.service: found nothing, wanted the stable \
-                        Service's name, since no cluster is asked for it";
-            Error::Usage(text.to_owned())
+            let field = plan.route.service_field();
+            let text =
+                "found nothing, wanted the stable Service's name, since no cluster is asked for it";
+            Error::Usage(format!("{field}: {text}"))
         })?;
         let named = plan.analysis.rules.iter();
         Ok(prometheus::Subject {

@@ -75,8 +75,13 @@ struct Inner {
     /// Whether the page is reached over TLS, as the settings say.
     secure: bool,
     reviews: Semaphore,
+    /// People who are signing in, at one time: a provider that is slow must not hold up the reviews.
+    logins_at_once: Semaphore,
     live: OnceLock<Live>,
 }
+
+/// The group of everybody whom the API server knows.
+const AUTHENTICATED: &str = "system:authenticated";
 
 /// The acts. Cheap to clone.
 #[derive(Clone)]
@@ -195,6 +200,7 @@ impl Acts {
             logins: Logins::default(),
             secure: page_url.starts_with("https://"),
             reviews: Semaphore::new(REVIEWS),
+            logins_at_once: Semaphore::new(REVIEWS),
             live: OnceLock::new(),
         })))
     }
@@ -262,7 +268,8 @@ impl Acts {
             Proof::Token(token) => self.who(token).await,
             Proof::Person { name, groups } => Ok(Asker::User(Box::new(UserInfo {
                 username: Some(name.clone()),
-                groups: Some(groups.clone()),
+                // As the API server would say of whoever it knows.
+                groups: Some([groups.as_slice(), &[AUTHENTICATED.to_owned()]].concat()),
                 ..UserInfo::default()
             }))),
         }
@@ -328,6 +335,8 @@ impl Acts {
         request.by = Some(user);
         if act == Act::Approve {
             request.groups = asker.groups();
+            // Whoever has the shared token may have approved by name already.
+            request.by = request.by.filter(|_| *asker != Asker::Shared);
         }
         let asked = ask::ask(&live.client, &rollout, &request, manager);
         let away = |why: String| Denial::Away(format!("the request was not stored: {why}"));

@@ -212,11 +212,12 @@ impl Scene {
             .filter(|service| canary::is_owned(&service.metadata, &plan.uid));
         let mut split = own.filter_map(|service| {
             let canary = service.name_any();
+            // Somebody may have taken stable out of the route; the canary in it is known all the same.
             let stable = named
                 .iter()
-                .find(|name| canary::service_name(name) == canary)?;
+                .find(|name| canary::service_name(name) == canary);
             named.contains(&canary.as_str()).then(|| Services {
-                stable: (*stable).to_owned(),
+                stable: stable.copied().unwrap_or_default().to_owned(),
                 canary: canary.clone(),
             })
         });
@@ -237,7 +238,7 @@ impl Scene {
             kind: plan.kind,
             target,
             template: &target.spec.template,
-            way: self.way(&plan.route),
+            way: self.way(plan),
             services: self.services.iter().map(|service| &**service).collect(),
             deployments: self.neighbours.iter().map(|other| &other.object).collect(),
             policies: self.policies.iter().map(|policy| &**policy).collect(),
@@ -246,8 +247,8 @@ impl Scene {
         }))
     }
 
-    fn way<'a>(&'a self, route: &'a Route) -> Way<'a> {
-        match route {
+    fn way<'a>(&'a self, plan: &'a Plan) -> Way<'a> {
+        match &plan.route {
             Route::IngressNginx {
                 ingress,
                 service,
@@ -266,6 +267,7 @@ impl Scene {
                 http_route,
                 service: service.as_deref(),
                 http_routes: self.http_routes.iter().map(|route| &**route).collect(),
+                matching: plan.matching.as_ref(),
             }),
         }
     }

@@ -172,6 +172,14 @@ impl Route {
         }
     }
 
+    /// Where a Rollout says the stable Service's name.
+    pub fn service_field(&self) -> &'static str {
+        match self {
+            Self::IngressNginx { .. } => "spec.route.ingressNginx.service",
+            Self::GatewayApi { .. } => "spec.route.gatewayApi.service",
+        }
+    }
+
     /// Name of the stable Service, if it was said.
     pub fn service(&self) -> Option<&str> {
         match self {

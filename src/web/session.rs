@@ -3,7 +3,8 @@
 //! Guarantees: a session is known by 256 random bits in a cookie that scripts cannot read and that
 //! other sites' requests do not carry; forms repeat a second secret; a session ends after the time that
 //! it was begun for, and with the process. What was shown stays in memory and is shown to the reviewer
-//! again at each act, so that a right that was taken away is gone at once.
+//! again at each act, so that a right that was taken away is gone at once. Name and groups by an identity
+//! provider are those of the login: a group that was left there lasts until the session ends.
 //!
 //! Whom a proxy introduces needs no session: the daemon hands in who that is, and forms repeat a secret
 //! that is made of the name. Not here: whether a token is good (the daemon asks the API server).

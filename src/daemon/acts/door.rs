@@ -39,7 +39,8 @@ pub(super) async fn open(State(acts): State<Acts>, Query(asked): Query<Back>) ->
         let begun = acts.0.logins.begin(&back, acts.0.secure, now);
         let (login, cookie) =
             begun.ok_or_else(|| Denial::Away("no login can be begun".to_owned()))?;
-        let permit = acts.0.reviews.acquire().await;
+        let permit = acts.0.logins_at_once.try_acquire();
+        let permit = permit.map_err(|_| busy())?;
         let place = provider.door(&door(&login), now).await.map_err(denied)?;
         drop(permit);
         Ok(([(header::SET_COOKIE, cookie)], Redirect::to(&place)).into_response())
@@ -92,7 +93,8 @@ async fn signed_in(acts: &Acts, login: &Login, brought: Brought) -> Result<Strin
     let code =
         code.ok_or_else(|| Denial::Login("the identity provider gave no code".to_owned()))?;
     let (provider, now) = (provider(acts)?, acts.0.clock.now());
-    let permit = acts.0.reviews.acquire().await;
+    let permit = acts.0.logins_at_once.try_acquire();
+    let permit = permit.map_err(|_| busy())?;
     let who = provider
         .who(&code, &door(login), now)
         .await
@@ -110,6 +112,10 @@ async fn signed_in(acts: &Acts, login: &Login, brought: Brought) -> Result<Strin
     };
     let begun = acts.0.sessions.begin(&name, proof, lasts, now);
     begun.ok_or_else(|| Denial::Away("no session can be begun".to_owned()))
+}
+
+fn busy() -> Denial {
+    Denial::Away("too many are signing in at this moment; try again".to_owned())
 }
 
 fn provider(acts: &Acts) -> Result<&Provider, Denial> {

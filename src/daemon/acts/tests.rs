@@ -31,13 +31,13 @@ fn server(rollout: &Arc<Mutex<Rollout>>, stored: &Stored) -> Client {
                     Some("of-bob") => Some("bob"),
                     _ => None,
                 };
-                body["status"] = json!({"authenticated": user.is_some(), "user": {"username": user, "groups": ["dev"]}});
+                body["status"] = json!({"authenticated": user.is_some(), "user": {"username": user, "groups": ["dev", "system:authenticated"]}});
             } else if path.ends_with("/subjectaccessreviews") {
                 let spec = &body["spec"];
                 let attributes = &spec["resourceAttributes"];
                 assert_eq!(attributes["verb"], "patch");
                 assert_eq!(attributes["resource"], "rollouts");
-                assert_eq!(spec["groups"], json!(["dev"]));
+                assert_eq!(spec["groups"], json!(["dev", "system:authenticated"]));
                 let allowed = spec["user"] == "alice" && attributes["namespace"] == "shop";
                 body["status"] = json!({"allowed": allowed});
             } else {

@@ -111,7 +111,10 @@ pub fn due_without_commits(status: &RolloutStatus) -> Due {
         ("RolledBack", _) if !done && failed => Due::Exclude {
             run: last.id.clone(),
         },
-        ("Promoted", Some(remedy)) if !done && !remedy.suspended.is_empty() => {
+        // A way back, or what was known to be good, is no newer template.
+        ("Promoted", Some(remedy))
+            if !done && last.reason == "Promoted" && !remedy.suspended.is_empty() =>
+        {
             Due::Lift(remedy.clone())
         }
         _ => Due::Nothing,
@@ -518,6 +521,11 @@ mod tests {
         if let Some(last) = &mut status.last_run {
             last.id = "newer".to_owned();
             last.outcome = "Promoted".to_owned();
+            last.reason = "WentBack".to_owned();
+        }
+        assert_eq!(due_without_commits(&status), Due::Nothing);
+        if let Some(last) = &mut status.last_run {
+            last.reason = "Promoted".to_owned();
         }
         assert_eq!(due_without_commits(&status), Due::Lift(excluded));
     }

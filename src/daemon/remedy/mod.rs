@@ -313,7 +313,7 @@ impl Remedies {
             "PullRequested" => Reason::GitProposed { sentence },
             _ => Reason::GitReverted { sentence },
         };
-        let remedy = Some(remedy);
+        let remedy = Some(still_suspending(remedy, git.remedy.as_ref()));
         self.write(rollout, &GitStatus { remedy, ..git }).await?;
         publish::tell(&self.context, &[reference(rollout)], &run, &[reason], now);
         Ok(())
@@ -405,4 +405,15 @@ fn point(
         revision,
         run,
     })
+}
+
+/// What the remedy before suspended or excluded is still to be let go, though it is not the last one any more.
+fn still_suspending(mut remedy: GitRemedy, before: Option<&GitRemedy>) -> GitRemedy {
+    let names = before.into_iter().flat_map(|before| &before.suspended);
+    for name in names {
+        if !remedy.suspended.contains(name) {
+            remedy.suspended.push(name.clone());
+        }
+    }
+    remedy
 }

@@ -47,28 +47,33 @@ pub fn split(rules: &[Value], arms: Arms<'_>, weight: u8, matching: Option<&Matc
             all.push(rule);
             continue;
         }
-        all.extend(header.map(|header| matched(&rule, arms, header)));
+        all.extend(header.and_then(|header| matched(&rule, arms, header)));
         all.push(parted(&rule, arms, i64::from(weight.min(100))));
     }
     all
 }
 
 /// What the canary gets of stable's requests, in percent: `None` if the rules are not split at all,
-/// `Some(None)` if it is no whole percentage or not the same in all rules.
+/// `Some(None)` if it is no whole percentage or not the same in all rules. A rule to stable alone gives it
+/// nothing; a rule that gives nothing to either does not count.
 pub fn weight(rules: &[Value], arms: Arms<'_>) -> Option<Option<u8>> {
     let is_split = |backend: &Value| arms.is_canary(backend);
     if !rules.iter().flat_map(backends).any(is_split) {
         return None;
     }
     let mut seen: Vec<Option<u8>> = Vec::new();
-    for rule in rules {
+    for rule in rules.iter().filter(|rule| !arms.is_canarys(rule)) {
         let stable = backends(rule)
             .iter()
             .filter(|backend| arms.is_stable(backend));
-        seen.extend(stable.map(|stable| percentage(rule, stable, arms)));
+        let both = stable.map(|stable| weights_of(rule, stable, arms));
+        seen.extend(both.filter(|both| *both != (0, 0)).map(percentage));
+        let stray = strays(rule, arms).any(|at| share(rule, at) > 0);
+        seen.extend(stray.then_some(None));
     }
     seen.dedup();
     match seen.as_slice() {
+        [] => Some(Some(0)),
         [one] => Some(*one),
         _ => Some(None),
     }
@@ -91,6 +96,15 @@ pub fn lowering_patch(rules: &[Value], arms: Arms<'_>, weight: u8) -> Value {
                 dropped.push(json!({"op": "remove", "path": path}));
             }
             continue;
+        }
+        if weight == 0 {
+            for at in strays(rule, arms) {
+                let path = format!("{path}/backendRefs/{at}");
+                patch.push(
+                    json!({"op": "test", "path": format!("{path}/name"), "value": arms.canary}),
+                );
+                patch.push(json!({"op": "add", "path": format!("{path}/weight"), "value": 0}));
+            }
         }
         for (stable, canary) in pairs(rule, arms) {
             let sum = share(rule, stable) + share(rule, canary);
@@ -178,20 +192,36 @@ fn pairs(rule: &Value, arms: Arms<'_>) -> Vec<(usize, usize)> {
     stable.filter_map(twin).collect()
 }
 
-fn percentage(rule: &Value, stable: &Value, arms: Arms<'_>) -> Option<u8> {
+/// Places of canaries beside which stable does not stand, by the same port: somebody changed the rule.
+fn strays(rule: &Value, arms: Arms<'_>) -> impl Iterator<Item = usize> {
+    let pairs = pairs(rule, arms);
+    let all = backends(rule).iter().enumerate();
+    let canaries = all.filter(move |(_, backend)| arms.is_canary(backend));
+    let canaries: Vec<usize> = canaries.map(|(at, _)| at).collect();
+    canaries
+        .into_iter()
+        .filter(move |at| !pairs.iter().any(|(_, canary)| canary == at))
+}
+
+/// Weights of one of stable's backends and of the canary's beside it.
+fn weights_of(rule: &Value, stable: &Value, arms: Arms<'_>) -> (i64, i64) {
     let same = |other: &&Value| arms.is_canary(other) && other.get("port") == stable.get("port");
-    let canary = backends(rule).iter().find(same).map(backend_weight)?;
-    let sum = canary + backend_weight(stable);
+    let canary = backends(rule).iter().find(same).map_or(0, backend_weight);
+    (backend_weight(stable), canary)
+}
+
+fn percentage((stable, canary): (i64, i64)) -> Option<u8> {
+    let sum = stable + canary;
     let whole = sum > 0 && canary >= 0 && (canary * FINE) % sum == 0;
     whole.then(|| u8::try_from(canary * FINE / sum).ok())?
 }
 
 /// A rule without the canary.
 fn joined(rule: &Value, arms: Arms<'_>) -> Value {
-    let pairs = pairs(rule, arms);
-    if pairs.is_empty() {
+    if !backends(rule).iter().any(|backend| arms.is_canary(backend)) {
         return rule.clone();
     }
+    let pairs = pairs(rule, arms);
     let coarse = |weight: i64| {
         // What somebody else wrote meanwhile stays.
         if weight % FINE == 0 {
@@ -227,8 +257,9 @@ fn parted(rule: &Value, arms: Arms<'_>, weight: i64) -> Value {
     leading_to(rule, all)
 }
 
-/// A rule for the requests with the header only, which leads to the canary.
-fn matched(rule: &Value, arms: Arms<'_>, header: &HeaderMatch) -> Value {
+/// A rule for the requests with the header only, which leads to the canary. A match that names the header already has its
+/// own meaning for it and is left out.
+fn matched(rule: &Value, arms: Arms<'_>, header: &HeaderMatch) -> Option<Value> {
     let wanted = match &header.value {
         HeaderValue::Switch => json!({"type": "Exact", "name": header.name, "value": "always"}),
         HeaderValue::Exactly(value) => {
@@ -239,24 +270,37 @@ fn matched(rule: &Value, arms: Arms<'_>, header: &HeaderMatch) -> Value {
         }
     };
     let everything = json!([{"path": {"type": "PathPrefix", "value": "/"}}]);
-    let mut matches = rule.get("matches").cloned().unwrap_or(everything);
-    for one in matches.as_array_mut().into_iter().flatten() {
+    let all = rule.get("matches").cloned().unwrap_or(everything);
+    let mut matches = Vec::new();
+    for one in all.as_array().into_iter().flatten() {
         let headers = one.get("headers").and_then(Value::as_array);
         let mut headers = headers.cloned().unwrap_or_default();
+        let named = |known: &Value| {
+            let name = known["name"].as_str().unwrap_or_default();
+            name.eq_ignore_ascii_case(&header.name)
+        };
+        if headers.iter().any(named) {
+            continue;
+        }
         headers.push(wanted.clone());
+        let mut one = one.clone();
         one["headers"] = Value::Array(headers);
+        matches.push(one);
+    }
+    if matches.is_empty() {
+        return None;
     }
     let stable = backends(rule)
         .iter()
         .filter(|backend| arms.is_stable(backend));
     let canary = stable.map(|backend| weighing(&renamed(backend, arms), 1));
     let mut rule = leading_to(rule, canary.collect());
-    rule["matches"] = matches;
+    rule["matches"] = Value::Array(matches);
     if let Some(rule) = rule.as_object_mut() {
         // Names of rules are unique in a route.
         rule.remove("name");
     }
-    rule
+    Some(rule)
 }
 
 fn renamed(backend: &Value, arms: Arms<'_>) -> Value {
@@ -379,6 +423,54 @@ mod tests {
         kind["kind"] = json!("ServiceImport");
         let rules = [json!({"backendRefs": [other, kind]})];
         assert_eq!(split(&rules, ARMS, 5, None), rules);
+    }
+
+    /// As the daemon ends a run, whatever became of the rules meanwhile.
+    fn taken_away(rules: &[Value]) -> Vec<Value> {
+        let off = patched(rules, &lowering_patch(rules, ARMS, 0)).unwrap();
+        assert_eq!(weight(&off, ARMS), Some(Some(0)), "{off:?}");
+        assert!(!has_matchers(&off, ARMS));
+        whole(&off, ARMS)
+    }
+
+    #[test]
+    fn the_canary_is_taken_away_whatever_somebody_made_of_the_rules() {
+        let mut ports = split(&original(), ARMS, 50, None);
+        ports[0]["backendRefs"][0]["port"] = json!(8080);
+        let taken = taken_away(&ports);
+        assert_eq!(weights(&taken[0]), [("api".to_owned(), 50)]);
+
+        let mut other = split(&original(), ARMS, 50, None);
+        other[0]["backendRefs"][0]["name"] = json!("new");
+        assert_eq!(weights(&taken_away(&other)[0]), [("new".to_owned(), 50)]);
+
+        let mut added = split(&original(), ARMS, 50, None);
+        added.push(original()[0].clone());
+        assert_eq!(weight(&added, ARMS), Some(None));
+        assert_eq!(taken_away(&added)[..3], original());
+    }
+
+    #[test]
+    fn a_backend_that_gets_nothing_does_not_count() {
+        let mut rules = original();
+        rules.push(json!({"backendRefs": [to("api", 80, 0), to("old", 80, 1)]}));
+        let parted = split(&rules, ARMS, 5, None);
+        assert_eq!(weight(&parted, ARMS), Some(Some(5)));
+        assert_eq!(whole(&parted, ARMS), rules);
+    }
+
+    #[test]
+    fn a_match_that_names_the_header_already_keeps_its_meaning() {
+        let mut rules = original();
+        rules[0]["matches"][0]["headers"] = json!([{"name": "x-canary", "value": "foo"}]);
+        let parted = split(
+            &rules,
+            ARMS,
+            0,
+            Some(&header(HeaderValue::Exactly("yes".to_owned()))),
+        );
+        assert_eq!(parted.len(), 4);
+        assert_eq!(parted[0]["matches"], rules[0]["matches"]);
     }
 
     #[test]

@@ -6,13 +6,18 @@
 //! Not here: the pods (`workload`), and Gateways and their listeners, of which only the route's conditions
 //! are read.
 
+use serde_json::Value;
+
 use super::service::{self, Behind};
 use super::{Found, Gateway, Main, Refusal, Seen, Traffic, name, service_selector};
 use crate::kubernetes::canary;
 use crate::kubernetes::canary::http_route::{
-    Arms, HEAVIEST, backend_weight, backends, is_service, whole,
+    Arms, HEAVIEST, backend_weight, backends, is_service, split, whole,
 };
 use crate::kubernetes::http_route::HttpRoute;
+
+/// The most rules of a route, backends of a rule and headers of a match that the API takes.
+const MOST: usize = 16;
 
 /// Route, stable Service, label and ports, or why they cannot be told.
 pub(super) fn traffic<'a>(
@@ -87,11 +92,15 @@ fn refusals(gateway: &Gateway<'_>, route: &HttpRoute, found: &Found<'_>) -> Vec<
     };
     let own = whole(&route.spec.rules, arms);
     let heavy = |backend| backend_weight(backend) > HEAVIEST;
-    let split = own
+    let ours = own
         .iter()
         .filter(|rule| backends(rule).iter().any(|backend| arms.is_stable(backend)));
-    if split.flat_map(backends).any(heavy) {
+    if ours.flat_map(backends).any(heavy) {
         all.push(Refusal::TooHeavy(route.title()));
+    }
+    let wanted = split(&route.spec.rules, arms, 1, gateway.matching);
+    if wanted.len() > MOST || wanted.iter().any(is_too_long) {
+        all.push(Refusal::TooMany(route.title()));
     }
     let others = gateway.http_routes.iter();
     let using = others.filter(|other| name(&other.metadata) != gateway.http_route);
@@ -101,6 +110,16 @@ fn refusals(gateway: &Gateway<'_>, route: &HttpRoute, found: &Found<'_>) -> Vec<
         service: canary.clone(),
     }));
     all
+}
+
+/// Whether a rule has more backends, or one of its matches more headers, than may be.
+fn is_too_long(rule: &Value) -> bool {
+    let matches = rule.get("matches").and_then(Value::as_array);
+    let headers = matches.into_iter().flatten().filter_map(|one| {
+        let headers = one.get("headers").and_then(Value::as_array);
+        headers.map(Vec::len)
+    });
+    backends(rule).len() > MOST || headers.max() > Some(MOST)
 }
 
 /// Another route's requests are not split, though they reach the stable Service.
@@ -196,6 +215,7 @@ mod tests {
                 http_route: "shop",
                 service: None,
                 http_routes: routes.iter().collect(),
+                matching: None,
             }),
             services: services.iter().collect(),
             deployments: Vec::new(),
@@ -268,6 +288,15 @@ mod tests {
         for (routes, wanted) in table {
             assert_eq!(refusals(&routes), [wanted]);
         }
+    }
+
+    #[test]
+    fn what_the_api_would_not_take_with_a_canary_is_refused() {
+        let rules = |count: usize| json!(vec![json!({"backendRefs": [backend("shop")]}); count]);
+        assert_eq!(refusals(&[route("shop", &rules(16))]), Vec::<String>::new());
+        assert!(refusals(&[route("shop", &rules(17))])[0].contains("more than 16 rules"));
+        let full = json!([{"backendRefs": vec![backend("shop"); 9]}]);
+        assert!(refusals(&[route("shop", &full)])[0].contains("more than 16"));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use super::canary;
 use super::http_route::HttpRoute;
 use super::labels::{self, ArmLabel, Labels};
-use crate::rollout::plan::WorkloadKind;
+use crate::rollout::plan::{Match, WorkloadKind};
 
 /// What is seen of a namespace; everything is of the Rollout's own, classes apart.
 #[derive(Debug, Clone)]
@@ -80,6 +80,8 @@ pub struct Gateway<'a> {
     pub service: Option<&'a str>,
     /// All `HTTPRoutes`.
     pub http_routes: Vec<&'a HttpRoute>,
+    /// Requests that shall reach the canary whatever its weight.
+    pub matching: Option<&'a Match>,
 }
 
 /// What leads the traffic.
@@ -116,6 +118,11 @@ pub enum Refusal {
     /// A weight is too great to be split.
     #[error("{0} has a weight above {most}, which cannot be split in hundredths", most = canary::http_route::HEAVIEST)]
     TooHeavy(String),
+    /// The API would not take it with a canary.
+    #[error(
+        "{0} would have more than 16 rules, backends or headers with a canary, which the Gateway API does not allow"
+    )]
+    TooMany(String),
     /// A Gateway's controller does not find what the route leads to.
     #[error("{route} leads to what its Gateway does not find: {why}")]
     Unresolved {
@@ -218,6 +225,7 @@ impl Refusal {
         match self {
             Self::Recreate(_)
             | Self::TooHeavy(_)
+            | Self::TooMany(_)
             | Self::CanaryServiceUsed { .. }
             | Self::SecondCanary { .. }
             | Self::NameTaken { .. } => true,

@@ -158,7 +158,10 @@ fn valid(claims: &Claims, wanted: Wanted<'_>) -> Result<(), Flaw> {
 fn person(claims: Claims, oidc: &Oidc) -> Result<Person, Flaw> {
     let nobody = || Flaw::Nobody(oidc.user_claim.clone());
     let other = &claims.other;
-    let unproven = oidc.user_claim == "email" && other.get("email_verified") == Some(&false.into());
+    let unproven = oidc.user_claim == "email"
+        && other
+            .get("email_verified")
+            .is_some_and(|said| *said != Value::Bool(true));
     let name = other.get(&oidc.user_claim).and_then(Value::as_str);
     let name = name
         .filter(|name| !name.is_empty() && !unproven)
@@ -243,6 +246,7 @@ mod tests {
             (json!({"email": "system:admin"}), nobody()),
             (json!({"email": "a\nb"}), nobody()),
             (json!({"email_verified": false}), nobody()),
+            (json!({"email_verified": "false"}), nobody()),
         ];
         for (change, wanted) in cases {
             let person = checked(&signer.sign(&claims(change.clone())), &keys);

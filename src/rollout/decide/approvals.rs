@@ -1,14 +1,14 @@
 //! What an approval leads to: it counts or is refused, waits for the others, expires, or lets the run go on.
 //!
 //! Guarantees: at one step a person counts once; of those that wait for others none counts longer than the plan
-//! says; a step that was entered anew needs new ones. Not here: who must approve (`rollout::approval`).
+//! says; a step that was entered anew needs new ones, while a switch that was approved is not asked for twice. Not here: who must approve (`rollout::approval`).
 
 use super::pass::Pass;
 use super::stepping::onward;
 use super::switching;
 use crate::rollout::approval::{Approval, Approvals};
 use crate::rollout::observation::Request;
-use crate::rollout::plan::Plan;
+use crate::rollout::plan::{Plan, Step};
 use crate::rollout::reason::Reason;
 use crate::rollout::state::{Phase, Run};
 
@@ -30,6 +30,16 @@ pub(super) fn are_to_come(plan: &Plan, run: &Run) -> bool {
     })
 }
 
+/// Whether a release needs an approval that depends on who gives it.
+pub(super) fn matter(plan: &Plan) -> bool {
+    let by_strategy = plan.strategy.approval() == Some(true) && plan.approvals.is_about_people();
+    let by_step = |step: &Step| {
+        let approvers = step.approvers.as_ref().unwrap_or(&plan.approvals);
+        step.approval && approvers.is_about_people()
+    };
+    by_strategy || plan.steps.iter().any(by_step)
+}
+
 /// A step waits anew: what was approved before was about other evidence.
 pub(super) fn begin(run: &mut Run) {
     let step = run.step;
@@ -48,7 +58,10 @@ pub(super) fn approve(
     }
     let asked = pass.plan.asked_at(&run).clone();
     let by = request.by.as_deref();
+    // None that is over counts with this one; where this one does not, `look` takes them away.
+    let over = take_expired(pass, &asked, &mut run);
     note(pass, &asked, &mut run, (by, &request.groups), false)?;
+    tell_expired(pass, &asked, over);
     let (have, need) = (run.approvals_here(), usize::from(asked.required));
     if have < need {
         return Ok((Phase::AwaitingApproval(run), counted(have, need)));
@@ -124,20 +137,35 @@ fn note(
 }
 
 fn expire(pass: &mut Pass<'_>, asked: &Approvals, run: &mut Run) {
-    let Some(limit) = asked.expires else { return };
-    let mut kept = Vec::new();
-    for approval in std::mem::take(&mut run.approvals) {
-        let waits = approval.step == run.step && !approval.in_git;
-        if waits && pass.over(approval.at, limit) {
-            pass.tell(Reason::ApprovalExpired {
-                by: approval.by,
-                after: humantime::format_duration(limit).to_string(),
-            });
-        } else {
-            kept.push(approval);
-        }
-    }
+    let over = take_expired(pass, asked, run);
+    tell_expired(pass, asked, over);
+}
+
+/// Takes away what has waited for others too long.
+fn take_expired(pass: &mut Pass<'_>, asked: &Approvals, run: &mut Run) -> Vec<Approval> {
+    let Some(limit) = asked.expires else {
+        return Vec::new();
+    };
+    let step = run.step;
+    let (over, kept) = std::mem::take(&mut run.approvals)
+        .into_iter()
+        .partition(|approval| {
+            let waits = approval.step == step && !approval.in_git;
+            waits && pass.over(approval.at, limit)
+        });
     run.approvals = kept;
+    over
+}
+
+fn tell_expired(pass: &mut Pass<'_>, asked: &Approvals, over: Vec<Approval>) {
+    let after = asked.expires.map(humantime::format_duration);
+    let after = after.map(|after| after.to_string()).unwrap_or_default();
+    for approval in over {
+        pass.tell(Reason::ApprovalExpired {
+            by: approval.by,
+            after: after.clone(),
+        });
+    }
 }
 
 fn go_on(pass: &mut Pass<'_>, run: Run) -> Phase {

@@ -7,6 +7,7 @@
 //! Not here: taking a run back (`rolling_back`), and a known good template that somebody
 //! applies (`known`).
 
+use super::approvals;
 use super::idle::{begun, has_failed, keep_desired};
 use super::known;
 use super::pass::Pass;
@@ -107,6 +108,12 @@ fn named(
     if has_failed(pass, &revision) {
         return Err(format!(
             "{revision} failed here; `sluice retry` and its template try it again"
+        ));
+    }
+    let mut promoted = pass.state.known_good.iter();
+    if approvals::matter(pass.plan) && !promoted.any(|known| known.same(&revision)) {
+        return Err(format!(
+            "{revision} was never promoted here, and a release needs approvals; apply its template"
         ));
     }
     Ok(revision)

@@ -10,6 +10,7 @@
 //! Not here: the limits themselves (`evidence::after`), and how a step is passed or fails
 //! (`stepping`): the switch is a step of 100%.
 
+use super::approvals;
 use super::pass::Pass;
 use crate::rollout::evidence::Evidence;
 use crate::rollout::plan::UndecidedThen;
@@ -34,6 +35,7 @@ pub(super) fn before(pass: &mut Pass<'_>, run: &mut Run) -> Option<Phase> {
         Reason::ApprovalAwaited { step: 0, next: 100 }
     });
     run.since = pass.now();
+    approvals::begin(run);
     Some(Phase::AwaitingApproval(run.clone()))
 }
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::model::{Model, ended, phase};
+use super::model::{Model, ended, phase, revision};
 use super::native::rolling;
 use crate::rollout::approval::{Approvals, Environment, Vouched};
 use crate::rollout::decide::decide;
 use crate::rollout::describe;
+use crate::rollout::observation::Past;
 use crate::rollout::plan::UndecidedThen;
 use crate::rollout::reason::{Outcome, Reason};
 
@@ -102,6 +103,37 @@ fn an_approval_that_waits_too_long_is_told_and_counts_no_more() {
     assert_eq!(model.weight(), 5);
     assert_eq!(answer(&mut model, Some("alice"), &["sre"]), "approved");
     assert!(model.until(60, |model| model.weight() == 25));
+}
+
+#[test]
+fn what_expired_while_nobody_looked_does_not_count_with_the_next_one() {
+    let mut model = waiting(two_of_sre());
+    let first = answer(&mut model, Some("alice"), &["sre"]);
+    assert_eq!(first, "approved, 1 of 2");
+    // No daemon for a while; the request is there when one comes.
+    model.now += 2 * LIMIT;
+    let second = answer(&mut model, Some("carol"), &[]);
+    assert_eq!(second, "approved, 1 of 2");
+    assert_eq!(model.state.phase.name(), "AwaitingApproval");
+}
+
+#[test]
+fn nobody_goes_back_to_what_was_never_promoted_where_releases_need_people() {
+    let mut model = Model::idle();
+    model.terms.plan.steps[0].approval = true;
+    model.terms.plan.approvals = two_of_sre();
+    model.target.past.push(Past {
+        revision: revision("v9"),
+        number: 9,
+    });
+    model.ask_for("v9");
+    model.pass();
+    let answer = model.state.answers.last().unwrap();
+    assert!(
+        !answer.done && answer.message.contains("was never promoted here"),
+        "{}",
+        answer.message
+    );
 }
 
 #[test]
