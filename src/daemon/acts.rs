@@ -97,6 +97,15 @@ pub(super) enum Asker {
 }
 
 impl Asker {
+    /// A person whom somebody else vouches for, in the groups that the API server would say of them.
+    pub(super) fn person(name: &str, groups: &[String]) -> Self {
+        Self::User(Box::new(UserInfo {
+            username: Some(name.to_owned()),
+            groups: Some([groups, &[AUTHENTICATED.to_owned()]].concat()),
+            ..UserInfo::default()
+        }))
+    }
+
     fn name(&self) -> String {
         match self {
             Self::Shared => "the shared token".to_owned(),
@@ -266,12 +275,7 @@ impl Acts {
     async fn shown(&self, proof: &Proof) -> Result<Asker, Denial> {
         match proof {
             Proof::Token(token) => self.who(token).await,
-            Proof::Person { name, groups } => Ok(Asker::User(Box::new(UserInfo {
-                username: Some(name.clone()),
-                // As the API server would say of whoever it knows.
-                groups: Some([groups.as_slice(), &[AUTHENTICATED.to_owned()]].concat()),
-                ..UserInfo::default()
-            }))),
+            Proof::Person { name, groups } => Ok(Asker::person(name, groups)),
         }
     }
 

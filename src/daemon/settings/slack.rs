@@ -33,14 +33,6 @@ pub struct Person {
     pub groups: Vec<String>,
 }
 
-impl Person {
-    /// The groups with the one that everybody is in who is known.
-    pub fn all_groups(&self) -> Vec<String> {
-        let everybody = "system:authenticated".to_owned();
-        self.groups.iter().cloned().chain([everybody]).collect()
-    }
-}
-
 /// Reads `slack`.
 pub fn slack(reader: &mut Reader, root: &Section) -> Option<SlackApp> {
     let section = reader.section(root, "slack");

@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::Either;
-use k8s_openapi::api::authentication::v1::UserInfo;
 use kube::ResourceExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -137,11 +136,7 @@ impl Office {
                  `slack.users` in its settings, with your name in the cluster: `- {{id: {person}, user: NAME}}`."
             );
         };
-        let asker = Asker::User(Box::new(UserInfo {
-            username: Some(user.user.clone()),
-            groups: Some(user.all_groups()),
-            ..UserInfo::default()
-        }));
+        let asker = Asker::person(&user.user, &user.groups);
         match &job.asked.wish {
             Wish::Help(strange) => help(strange.as_deref()),
             Wish::Status(Some((namespace, name))) => self.one(&asker, namespace, name).await,

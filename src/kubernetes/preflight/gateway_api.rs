@@ -9,7 +9,7 @@
 use serde_json::Value;
 
 use super::service::{self, Behind};
-use super::{Found, Gateway, Main, Refusal, Seen, Traffic, name, service_selector};
+use super::{Found, Gateway, Main, Refusal, Seen, Traffic, name};
 use crate::kubernetes::canary;
 use crate::kubernetes::canary::http_route::{
     Arms, HEAVIEST, backend_weight, backends, is_service, split, whole,
@@ -55,14 +55,7 @@ fn find<'a>(
         field: "spec.route.gatewayApi.service",
         services: behind(route),
     };
-    let service = service::stable(seen, behind, gateway.service)?;
-    let selector = service_selector(service).cloned().unwrap_or_default();
-    let label = seen
-        .label_for(&selector)
-        .ok_or_else(|| Refusal::NotSelected {
-            service: name(&service.metadata).to_owned(),
-            workload: seen.target_title(),
-        })?;
+    let (service, label) = service::stable(seen, behind, gateway.service)?;
     Ok(Found {
         main: Main::HttpRoute(route),
         ports: ports(route, name(&service.metadata)),

@@ -11,7 +11,7 @@ use k8s_openapi::api::networking::v1::{
 };
 
 use super::service::{self, Behind};
-use super::{Found, Main, Nginx, Refusal, Seen, Traffic, name, service_selector};
+use super::{Found, Main, Nginx, Refusal, Seen, Traffic, name};
 use crate::kubernetes::canary;
 use crate::kubernetes::canary::ingress::{LEGACY_CLASS, is_canary};
 
@@ -41,14 +41,7 @@ fn find<'a>(
         field: "spec.route.ingressNginx.service",
         services: behind(ingress),
     };
-    let service = service::stable(seen, behind, nginx.service)?;
-    let selector = service_selector(service).cloned().unwrap_or_default();
-    let label = seen
-        .label_for(&selector)
-        .ok_or_else(|| Refusal::NotSelected {
-            service: name(&service.metadata).to_owned(),
-            workload: seen.target_title(),
-        })?;
+    let (service, label) = service::stable(seen, behind, nginx.service)?;
     let ports = ports(ingress, name(&service.metadata));
     let others = others(seen, nginx, name(&service.metadata));
     let shares = |(_, theirs): &(&str, Vec<String>)| theirs.iter().any(|port| ports.contains(port));

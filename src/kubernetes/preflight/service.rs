@@ -6,7 +6,7 @@
 use k8s_openapi::api::core::v1::Service;
 
 use super::{Found, Refusal, Seen, name, service_selector};
-use crate::kubernetes::labels::{Labels, contains};
+use crate::kubernetes::labels::{ArmLabel, Labels, contains};
 
 /// What leads to Services.
 pub(super) struct Behind<'s> {
@@ -18,16 +18,23 @@ pub(super) struct Behind<'s> {
     pub services: Vec<&'s str>,
 }
 
-/// The stable Service.
+/// The stable Service, and the label that the canary's pods are to have otherwise.
 pub(super) fn stable<'a>(
     seen: &Seen<'a>,
     behind: Behind<'_>,
     named: Option<&str>,
-) -> Result<&'a Service, Refusal> {
-    match named {
+) -> Result<(&'a Service, ArmLabel), Refusal> {
+    let service = match named {
         Some(title) => named_service(seen, &behind, title),
         None => only_service(seen, behind),
-    }
+    }?;
+    let selector = service_selector(service).cloned().unwrap_or_default();
+    let label = seen.label_for(&selector);
+    let label = label.ok_or_else(|| Refusal::NotSelected {
+        service: name(&service.metadata).to_owned(),
+        workload: seen.target_title(),
+    })?;
+    Ok((service, label))
 }
 
 fn named_service<'a>(

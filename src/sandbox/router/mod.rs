@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use self::choose::{Choice, choose, peers};
 use self::gateway::Way;
 use self::metrics::{Metrics, Sent, Series};
-use self::table::{Location, Table};
+use self::table::{Labels, Location, Table};
 use self::tallies::Tallies;
 use crate::clock::{Clock, elapsed};
 use crate::sandbox::node::{Answer, Apps, Unanswered};
@@ -188,13 +188,7 @@ impl Router {
         let choice = choose(&table, &location.upstream, &request.headers, |total| {
             self.draw(total)
         });
-        let response = match &choice {
-            None => Response {
-                status: 503,
-                ..Response::default()
-            },
-            Some(choice) => self.pass(request, choice).await,
-        };
+        let response = self.answer(request, choice.as_ref()).await;
         let exact = server
             .filter(|server| server.host == host)
             .map(|_| host.as_str());
@@ -211,21 +205,8 @@ impl Router {
 
     async fn by_gateway(&self, table: &Table, way: &Way, request: &Request) -> Response {
         let choice = gateway::choose(table, way, |total| self.draw(total));
-        let response = match &choice {
-            None => Response {
-                status: 503,
-                ..Response::default()
-            },
-            Some(choice) => self.pass(request, choice).await,
-        };
-        let now = self.0.clock.now();
-        let arm = Arm {
-            namespace: way.labels.namespace.clone(),
-            ingress: way.labels.ingress.clone(),
-            canary: response.canary,
-            image: response.image.clone(),
-        };
-        lock(&self.0.tallies).count(arm, response.status, now);
+        let response = self.answer(request, choice.as_ref()).await;
+        self.tally(&way.labels, &response, self.0.clock.now());
         if let Some(choice) = choice {
             let sent = Sent {
                 namespace: way.labels.namespace.as_str().into(),
@@ -235,6 +216,26 @@ impl Router {
             lock(&self.0.metrics).count_sent(sent);
         }
         response
+    }
+
+    async fn answer(&self, request: &Request, choice: Option<&Choice<'_>>) -> Response {
+        match choice {
+            None => Response {
+                status: 503,
+                ..Response::default()
+            },
+            Some(choice) => self.pass(request, choice).await,
+        }
+    }
+
+    fn tally(&self, labels: &Labels, response: &Response, now: Timestamp) {
+        let arm = Arm {
+            namespace: labels.namespace.clone(),
+            ingress: labels.ingress.clone(),
+            canary: response.canary,
+            image: response.image.clone(),
+        };
+        lock(&self.0.tallies).count(arm, response.status, now);
     }
 
     /// Sends the request to the upstream's pods until one answers. As nginx does by default,
@@ -267,13 +268,7 @@ impl Router {
         started: Timestamp,
     ) {
         let now = self.0.clock.now();
-        let arm = Arm {
-            namespace: location.labels.namespace.clone(),
-            ingress: location.labels.ingress.clone(),
-            canary: response.canary,
-            image: response.image.clone(),
-        };
-        lock(&self.0.tallies).count(arm, response.status, now);
+        self.tally(&location.labels, response, now);
         let Some(host) = host else { return };
         let canary = choice
             .filter(|choice| choice.canary)
