@@ -128,11 +128,11 @@ pub async fn clients(settings: &Settings) -> Result<Clients, Error> {
     })
 }
 
-/// Where spans are told; they are sent until `stop`.
+/// Where spans are told; they are sent until `end`, and then what is left.
 pub fn traces(
     settings: &Settings,
     (metrics, clock): (&Metrics, Clock),
-    stop: &CancellationToken,
+    end: &CancellationToken,
     tasks: &mut JoinSet<()>,
 ) -> Result<Traces, Error> {
     let Some(collector) = settings.traces.clone() else {
@@ -142,10 +142,7 @@ pub fn traces(
     let exporter = Exporter::new(collector, environment, metrics.clone(), clock);
     let exporter = exporter.map_err(Error::Traces)?;
     let (traces, spans) = Traces::on(metrics.clone());
-    let stop = stop.clone();
-    tasks.spawn(async move {
-        stop.run_until_cancelled(exporter.keep_up(spans)).await;
-    });
+    tasks.spawn(exporter.keep_up(spans, end.clone()));
     Ok(traces)
 }
 

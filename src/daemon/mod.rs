@@ -67,7 +67,7 @@ use crate::kubernetes::fence::Fence;
 use crate::prometheus::Source;
 use crate::rollout::reason::ENDS;
 use crate::smoke::Asker;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, otlp};
 use crate::web::{self, Board, Check, Nearby, Readiness, Streams, Web};
 
 #[allow(missing_debug_implementations)] // kube's Client has none
@@ -158,7 +158,8 @@ async fn serve_with(
     tasks.spawn(outgoing.send_all(writes.clone(), stop.clone()));
     let (smoke, loads) = smoke_tests(&parts.settings, parts.asker, parts.clock)?;
     let told = (&parts.metrics, parts.clock);
-    let traces = connect::traces(&parts.settings, told, &stop, &mut tasks)?;
+    let free = CancellationToken::new();
+    let traces = connect::traces(&parts.settings, told, &free, &mut tasks)?;
     let context = Context {
         clock: parts.clock,
         cache,
@@ -183,7 +184,6 @@ async fn serve_with(
     let watches = parts.clients.watches.clone();
     let reach = reach::follow(watches, parts.clock, filled, ready.clone());
     until(&mut tasks, &stop, reach);
-    let free = CancellationToken::new();
     let lease = (parts.clients.lease, fence);
     let role = elect(election, lease, &context, (&ready, &free), &mut tasks);
     let remedies = remedy::Remedies::new(
@@ -410,8 +410,9 @@ async fn fill(
     }
 }
 
-/// Time for the tasks to end after the conductor: the lease is freed, connections are closed.
-const LAST_TASKS: Duration = Duration::from_millis(500);
+/// Time for the tasks to end after the conductor: the lease is freed, connections are closed, the last spans are
+/// sent.
+const LAST_TASKS: Duration = otlp::LAST.saturating_add(Duration::from_millis(500));
 
 /// Runs the conductor; a task that ends before it, or a pass that panics, ends everything. The
 /// lease is freed when the conductor has written its last.

@@ -697,7 +697,7 @@ mod tests {
         };
         let users = [
             ("U1".to_owned(), person("alice", &["dev", "ops"])),
-            ("U2".to_owned(), person("slack:U2", &["dev"])),
+            ("U2".to_owned(), person("bob", &["dev"])),
         ];
         SlackApp {
             signing_secret_file: Some("etc/signing".into()),
@@ -877,7 +877,7 @@ slack:
   api: http://slack/api
   users:
   - {id: U1, user: alice, groups: [dev, ops]}
-  - {id: U2, groups: [dev]}
+  - {id: U2, user: bob, groups: [dev]}
 approvals: {required: 2, from: [sre], expires: 4h, notAuthor: true, everyRun: true}
 pageUrl: https://page/
 rules: [rules, /etc/rules]

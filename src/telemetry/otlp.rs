@@ -16,6 +16,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::Metrics;
 use super::traces::Span;
@@ -31,6 +32,8 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const TRIES: u32 = 4;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// For all that is left at the end.
+pub const LAST: Duration = Duration::from_secs(1);
 
 /// A collector, as the settings name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +52,8 @@ pub struct Exporter {
     environment: String,
     metrics: Metrics,
     clock: Clock,
+    /// What is being sent.
+    batch: Vec<Span>,
     /// What was told last of what went wrong.
     told: Option<String>,
 }
@@ -83,32 +88,62 @@ impl Exporter {
             environment: environment.to_owned(),
             metrics,
             clock,
+            batch: Vec::with_capacity(BATCH),
             told: None,
         })
     }
 
-    /// Sends what comes, in batches.
-    pub async fn keep_up(mut self, mut spans: mpsc::Receiver<Span>) {
-        let mut batch = Vec::with_capacity(BATCH);
-        while let Some(first) = spans.recv().await {
-            batch.push(first);
-            let more =
-                async { while batch.len() < BATCH && spans.recv_many(&mut batch, 64).await > 0 {} };
-            // The rest is taken as it is when the time is over.
-            let _ = tokio::time::timeout(EVERY, more).await;
-            self.send(&batch).await;
-            batch.clear();
+    /// Sends what comes, in batches, until nobody can tell more; or until `end`, and then what is left, each span
+    /// once and all within [`LAST`].
+    pub async fn keep_up(mut self, mut spans: mpsc::Receiver<Span>, end: CancellationToken) {
+        let all = end.run_until_cancelled(self.send_all(&mut spans)).await;
+        if all.is_none() {
+            self.send_rest(spans).await;
         }
     }
 
-    async fn send(&mut self, batch: &[Span]) {
-        let body = request(&self.environment, batch).to_string();
+    async fn send_all(&mut self, spans: &mut mpsc::Receiver<Span>) {
+        while let Some(first) = spans.recv().await {
+            self.batch.push(first);
+            let batch = &mut self.batch;
+            let more =
+                async { while batch.len() < BATCH && spans.recv_many(batch, 64).await > 0 {} };
+            // The rest is taken as it is when the time is over.
+            let _ = tokio::time::timeout(EVERY, more).await;
+            self.send().await;
+            self.batch.clear();
+        }
+    }
+
+    async fn send_rest(mut self, mut spans: mpsc::Receiver<Span>) {
+        spans.close();
+        while let Ok(span) = spans.try_recv() {
+            self.batch.push(span);
+        }
+        let (all, mut sent) = (std::mem::take(&mut self.batch), 0);
+        let sends = async {
+            for part in all.chunks(BATCH) {
+                let body = request(&self.environment, part).to_string();
+                if self.post(body).await.is_err() {
+                    break;
+                }
+                sent += part.len();
+            }
+        };
+        // What does not come through in time is dropped, and the count says so.
+        let _ = tokio::time::timeout(LAST, sends).await;
+        self.metrics.spans("sent", sent);
+        self.metrics.spans("dropped", all.len() - sent);
+    }
+
+    async fn send(&mut self) {
+        let body = request(&self.environment, &self.batch).to_string();
         let mut wait = FIRST_WAIT;
         for left in (0..TRIES).rev() {
             match self.post(body.clone()).await {
                 Ok(()) => {
                     self.told = None;
-                    return self.metrics.spans("sent", batch.len());
+                    return self.metrics.spans("sent", self.batch.len());
                 }
                 Err(Missed::Later(why, asked)) if left > 0 => {
                     self.tell(why);
@@ -123,7 +158,7 @@ impl Exporter {
                 }
             }
         }
-        self.metrics.spans("dropped", batch.len());
+        self.metrics.spans("dropped", self.batch.len());
     }
 
     /// Told once, until it is another reason or works again.
@@ -314,7 +349,8 @@ mod tests {
         // Without anybody who could tell more, it sends what there is and ends.
         drop(traces);
         let exporter = Exporter::new(collector, "test", metrics.clone(), Clock::machine()).unwrap();
-        let done = tokio::time::timeout(Duration::from_secs(60), exporter.keep_up(out));
+        let sent = exporter.keep_up(out, CancellationToken::new());
+        let done = tokio::time::timeout(Duration::from_secs(60), sent);
         done.await.unwrap();
         metrics
     }
@@ -391,6 +427,63 @@ mod tests {
             (count(&metrics, "dropped"), heard.lock().unwrap().1.len()),
             (1, 0)
         );
+    }
+
+    #[tokio::test]
+    async fn what_is_left_at_the_end_is_sent_and_what_waits_for_another_try_too() {
+        let mut tasks = JoinSet::new();
+        let (heard, address) = collector(&[StatusCode::SERVICE_UNAVAILABLE], &mut tasks).await;
+        let collector = Collector {
+            endpoint: address,
+            headers_file: None,
+        };
+        let metrics = Metrics::new();
+        let (traces, out) = Traces::on(metrics.clone());
+        let exporter = Exporter::new(collector, "test", metrics.clone(), Clock::machine()).unwrap();
+        let end = CancellationToken::new();
+        traces.tell(|| span("pass", None));
+        let mut sends = std::pin::pin!(exporter.keep_up(out, end.clone()));
+        let refused = async {
+            while !heard.lock().unwrap().0.is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            () = &mut sends => unreachable!("spans can still be told"),
+            () = refused => {}
+        }
+        // More than one request takes, while the first waits for its second try.
+        for _ in 0..=BATCH {
+            traces.tell(|| span("act", None));
+        }
+        end.cancel();
+        let done = tokio::time::timeout(Duration::from_secs(30), sends);
+        done.await.unwrap();
+        let counts = (count(&metrics, "sent"), count(&metrics, "dropped"));
+        assert_eq!(counts, (BATCH + 2, 0));
+        assert_eq!(heard.lock().unwrap().1.len(), 2);
+        traces.tell(|| span("act", None));
+        assert_eq!(count(&metrics, "dropped"), 1);
+    }
+
+    #[tokio::test]
+    async fn a_silent_collector_holds_the_end_up_for_a_bounded_time() {
+        // Connections are taken by the system, and nothing is answered.
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let collector = Collector {
+            endpoint: format!("http://{}", silent.local_addr().unwrap()),
+            headers_file: None,
+        };
+        let metrics = Metrics::new();
+        let (traces, out) = Traces::on(metrics.clone());
+        let exporter = Exporter::new(collector, "test", metrics.clone(), Clock::machine()).unwrap();
+        let end = CancellationToken::new();
+        traces.tell(|| span("pass", None));
+        end.cancel();
+        // Half of what one request may take.
+        let done = tokio::time::timeout(DEADLINE / 2, exporter.keep_up(out, end));
+        done.await.unwrap();
+        assert_eq!(count(&metrics, "dropped"), 1);
     }
 
     #[tokio::test]

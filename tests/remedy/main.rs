@@ -33,6 +33,7 @@ mod repository;
 #[path = "../git/server.rs"]
 #[allow(dead_code)]
 mod server;
+mod traces;
 #[path = "../servers/trip.rs"]
 mod trip;
 #[path = "../servers/world.rs"]

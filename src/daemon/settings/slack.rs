@@ -61,16 +61,12 @@ fn users(reader: &mut Reader, section: &Section) -> BTreeMap<String, Person> {
     for section in reader.sections(section, "users") {
         let id = reader.required(&section, "id", "a person's id in Slack, e.g. U0123456789");
         let groups = reader.texts(&section, "groups");
-        let user = reader.text(&section, "user");
-        if user.is_none() && groups.is_empty() {
-            let wanted = "the person's name in the cluster, or groups";
-            reader.wrong(&section, "user", "nothing", wanted);
-        }
-        let Some(id) = id else { continue };
-        let person = Person {
-            user: user.unwrap_or_else(|| format!("slack:{id}")),
-            groups,
+        let wanted = "the person's name in the cluster, by which they count once wherever they act";
+        let user = reader.required(&section, "user", wanted);
+        let (Some(id), Some(user)) = (id, user) else {
+            continue;
         };
+        let person = Person { user, groups };
         if all.contains_key(&id) {
             let found = format!("{id:?} a second time");
             reader.wrong(&section, "id", &found, "each person once");
