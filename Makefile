@@ -3,14 +3,14 @@
 CARGO ?= cargo
 SLUICE = target/release/sluice
 
-.PHONY: build test test-kill crashes lint demo bench bench-evidence bench-git fuzz tools kubectl controlplane prometheus test-prometheus
+.PHONY: build chart helm test test-kill crashes lint demo bench bench-evidence bench-git fuzz tools kubectl controlplane prometheus test-prometheus
 
 # A release binary.
 build: tools
 	$(CARGO) build --release --locked
 
 # Everything that must hold: format, lints, tests, documentation.
-test: kubectl controlplane prometheus sshd postgres lint
+test: kubectl controlplane helm prometheus sshd postgres lint
 	$(CARGO) test --locked
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
@@ -160,6 +160,26 @@ controlplane:
 $(PLANE)/etcd: $(wildcard tests/controlplane/*)
 	cd tests/controlplane && go build -trimpath -ldflags "$(PLANE_VERSION)" -o ../../$(PLANE)/kube-apiserver .
 	cd $(PLANE) && ln -sf kube-apiserver kube-controller-manager && ln -sf kube-apiserver etcd && touch -h etcd
+
+# Helm, which no package registry has as a binary either (some 2 minutes).
+helm:
+	@if command -v go >/dev/null; then $(MAKE) target/helm; else \
+		echo "go is missing: the tests of the Helm chart are NOT run." >&2; \
+		echo "Install it from https://go.dev/dl." >&2; \
+		test "$$CI" != true; fi
+
+target/helm: $(wildcard tests/helm/*)
+	cd tests/helm && go build -trimpath -ldflags "-s -w" -o ../../target/helm helm.sh/helm/v4/cmd/helm
+
+# The chart's copies of what lies elsewhere; a test says when they are old.
+CHART = charts/sluice/files
+chart:
+	cp $(addprefix clusters/base/sluice/,crd.yaml gate.yaml rbac.yaml) $(CHART)
+	for name in git-revert git-revert-argo-cd page-access smoke-after-sync smoke-jobs; do \
+		cp clusters/components/$$name/rbac.yaml $(CHART)/$$name.yaml || exit 1; done
+	cp clusters/components/approvals/policy.yaml $(CHART)/approvals.yaml
+	cp rules/prometheus/sluice.yaml $(CHART)/alerts.yaml
+	cp dashboards/*.json $(CHART)/dashboards
 
 # The version that the API server says; that of k8s.io/kubernetes in go.mod.
 PLANE_VERSION = -s -w \

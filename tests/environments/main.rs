@@ -17,6 +17,7 @@ mod repository;
 mod server;
 mod stand;
 
+mod chart;
 mod clusters;
 mod demo;
 

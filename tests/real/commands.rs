@@ -318,7 +318,7 @@ impl Shell<'_> {
     }
 }
 
-fn is_here() -> bool {
+pub fn is_here() -> bool {
     let asked = Command::new("kubectl")
         .args(["version", "--client"])
         .output();

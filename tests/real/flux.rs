@@ -10,21 +10,10 @@ use serde_json::{Value, json};
 use sluice::kubernetes::argo::Argo;
 use sluice::kubernetes::crd::ACCOUNT;
 use sluice::kubernetes::flux::{Flux, Named, Reach};
-use sluice::sandbox::scenario::flux::kind;
+use sluice::sandbox::scenario::flux::kinds;
 use sluice::sandbox::scenario::{self, Way};
 
 use crate::control_plane::ControlPlane;
-
-const KINDS: [&str; 8] = [
-    "Application",
-    "GitRepository",
-    "HelmRelease",
-    "ImagePolicy",
-    "ImageRepository",
-    "ImageUpdateAutomation",
-    "Kustomization",
-    "ResourceSetInputProvider",
-];
 
 /// Sent until its kind or its namespace is served.
 async fn apply(client: &Client, object: &Value) {
@@ -74,8 +63,8 @@ fn objects() -> [Value; 9] {
 
 /// The objects, and the rights of the components.
 async fn prepare(admin: &Client) {
-    for name in KINDS {
-        apply(admin, &kind(name).unwrap()).await;
+    for kind in kinds().unwrap() {
+        apply(admin, &kind).await;
     }
     for object in objects() {
         apply(admin, &object).await;

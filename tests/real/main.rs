@@ -30,6 +30,7 @@ mod jobs;
 mod kills;
 #[path = "../servers/kubectl.rs"]
 mod kubectl;
+mod manifests;
 #[path = "../servers/ordeal.rs"]
 mod ordeal;
 mod outages;

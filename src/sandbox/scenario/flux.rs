@@ -14,14 +14,19 @@ const KINDS: &str = include_str!("flux.yaml");
 /// # Errors
 /// If there is none of that name.
 pub fn kind(name: &str) -> Result<Value, String> {
-    let documents = yaml::documents(KINDS).map_err(|error| error.to_string())?;
-    let document = documents.first().map(yaml::Node::to_json);
-    let all = document.unwrap_or_default();
-    let mut kinds = all["kinds"].as_array().into_iter().flatten();
+    let mut kinds = kinds()?.into_iter();
     kinds
-        .find(|one| one["kind"] == name)
-        .map(|kind| definition(kind, &all["shared"]))
+        .find(|one| one["spec"]["names"]["kind"] == name)
         .ok_or_else(|| format!("there is no kind {name} here"))
+}
+
+/// The definitions of all of them.
+pub fn kinds() -> Result<Vec<Value>, String> {
+    let documents = yaml::documents(KINDS).map_err(|error| error.to_string())?;
+    let all = documents.first().map(yaml::Node::to_json);
+    let all = all.unwrap_or_default();
+    let kinds = all["kinds"].as_array().into_iter().flatten();
+    Ok(kinds.map(|kind| definition(kind, &all["shared"])).collect())
 }
 
 /// A schema with the shared ones in the place of their names.
@@ -85,18 +90,8 @@ mod tests {
 
     #[test]
     fn each_kind_has_a_schema_with_a_spec_and_a_status() {
-        let kinds = [
-            "Application",
-            "GitRepository",
-            "HelmRelease",
-            "ImagePolicy",
-            "ImageRepository",
-            "ImageUpdateAutomation",
-            "Kustomization",
-            "ResourceSetInputProvider",
-        ];
-        for name in kinds {
-            let found = kind(name).unwrap();
+        for found in kinds().unwrap() {
+            let name = &found["spec"]["names"]["kind"];
             let schema = &found["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
             for part in ["spec", "status"] {
                 assert_eq!(schema["properties"][part]["type"], "object", "{name}");
