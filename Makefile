@@ -3,14 +3,14 @@
 CARGO ?= cargo
 SLUICE = target/release/sluice
 
-.PHONY: build chart helm test test-kill crashes lint demo bench bench-evidence bench-git fuzz tools kubectl controlplane prometheus test-prometheus
+.PHONY: build chart helm registry test test-kill crashes lint demo bench bench-evidence bench-git fuzz tools kubectl controlplane prometheus test-prometheus
 
 # A release binary.
 build: tools
 	$(CARGO) build --release --locked
 
 # Everything that must hold: format, lints, tests, documentation.
-test: kubectl controlplane helm prometheus sshd postgres lint
+test: kubectl controlplane helm prometheus sshd postgres registry lint
 	$(CARGO) test --locked
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
@@ -135,6 +135,13 @@ sshd:
 
 # The history's database, Debian's own: the tests start a server of theirs.
 .PHONY: postgres
+registry:
+	@command -v docker-registry >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+		apt-get update -q && apt-get install -qy --no-install-recommends docker-registry; } || { \
+		echo "docker-registry is missing: the tests on it are NOT run." >&2; \
+		echo "Install it: apt-get install docker-registry" >&2; \
+		test "$$CI" != true; }
+
 postgres:
 	@test -d /usr/lib/postgresql || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 		apt-get update -q && apt-get install -qy --no-install-recommends postgresql; } || { \

@@ -18,6 +18,7 @@ pub mod kubernetes;
 pub mod kustomize;
 pub mod people;
 pub mod prometheus;
+pub mod registry;
 pub mod retry_after;
 pub mod rollout;
 pub mod sandbox;

@@ -5,15 +5,22 @@
 //! the pipeline names clusters. A cluster that does not answer is a shut gate, not an error. Not
 //! here: the gates' judgement (`crate::environments`).
 
+use std::time::Duration;
+
 use clap::Args;
 use comfy_table::{Cell, Color};
+use futures::future::join_all;
+use humantime::format_duration;
 use serde::Serialize;
 
 use super::way::{self, Where};
 use super::{Error, Global, Screen, text};
 use crate::clock::Clock;
 use crate::environments::gates::ago;
-use crate::environments::{Place, Standings};
+use crate::environments::{Pipeline, Place, Standings};
+
+/// For what one Rollout says.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Arguments.
 #[derive(Debug, Args)]
@@ -46,19 +53,35 @@ pub async fn status(
         pipeline.service(service).map_err(way::told)?;
     }
     let is_meant = |name: &str| arguments.service.as_deref().is_none_or(|only| only == name);
-    let mut standings = Standings::new();
-    for service in pipeline.services.iter().filter(|s| is_meant(&s.name)) {
-        for environment in pipeline.environments.iter().filter(|e| e.cluster.is_some()) {
-            let says = way::standing(global, environment, service).await;
-            let key = (environment.name.clone(), service.name.clone());
-            standings.insert(key, says.map_err(|error| error.to_string()));
-        }
-    }
+    let standings = standings(global, &pipeline, is_meant).await;
     let desk = arguments.place.desk(&pipeline);
     let places = way::blocking(|| desk.places(&is_meant, &standings))?;
     let rows: Vec<Row> = places.into_iter().map(row).collect();
     let width = screen.width();
     screen.value(&rows, |rows| table(rows, width))
+}
+
+/// What all clusters say, asked at once: one that does not answer costs its own rows.
+async fn standings(
+    global: &Global,
+    pipeline: &Pipeline,
+    is_meant: impl Fn(&str) -> bool,
+) -> Standings {
+    let clock = Clock::machine();
+    let environments = || pipeline.environments.iter();
+    let services = pipeline.services.iter().filter(|s| is_meant(&s.name));
+    let asked = services.flat_map(|service| {
+        let clusters = environments().filter(|e| e.cluster.is_some());
+        clusters.map(move |environment| async move {
+            let asked = way::standing(global, environment, service);
+            let says = match clock.timeout(PATIENCE, asked).await {
+                Ok(says) => says.map_err(|error| error.to_string()),
+                Err(_) => Err(format!("no answer within {}", format_duration(PATIENCE))),
+            };
+            ((environment.name.clone(), service.name.clone()), says)
+        })
+    });
+    join_all(asked).await.into_iter().collect()
 }
 
 fn row(place: Place) -> Row {
@@ -104,7 +127,7 @@ fn table(rows: &[Row], width: Option<u16>) -> String {
         let version = place
             .version
             .as_ref()
-            .map_or("-".to_owned(), ToString::to_string);
+            .map_or("-".to_owned(), crate::environments::Version::short);
         let phase = place.phase.as_deref().unwrap_or("-");
         let next = Cell::new(&row.next);
         let open = place.ahead && place.gates.iter().all(|answer| answer.open);

@@ -113,7 +113,7 @@ fn folders(arguments: &Arguments) -> Result<Vec<(PathBuf, String)>, Error> {
         return Ok(found
             .environments
             .into_iter()
-            .map(|one| (root.clone(), one.path))
+            .filter_map(|one| Some((root.clone(), one.path?)))
             .collect());
     }
     for what in &arguments.what {
@@ -131,7 +131,8 @@ fn folders(arguments: &Arguments) -> Result<Vec<(PathBuf, String)>, Error> {
         }
         if let Some((root, pipeline)) = &pipeline {
             let environment = pipeline.environment(what).map_err(way::told)?;
-            all.push((root.clone(), environment.path.clone()));
+            let folder = environment.folder().map_err(way::told)?;
+            all.push((root.clone(), folder.to_owned()));
         }
     }
     Ok(all)

@@ -192,10 +192,13 @@ pub fn told(error: environments::Error) -> Error {
     use environments::Error as Of;
     let text = causes::told(&error);
     match error {
-        Of::Read { .. } | Of::Pipeline(_) | Of::Unknown { .. } | Of::Order { .. } => {
-            Error::Usage(text)
-        }
-        Of::Credential { .. } => Error::Usage(text),
+        Of::Read { .. }
+        | Of::NoRepository
+        | Of::NoFolder { .. }
+        | Of::Pipeline(_)
+        | Of::Unknown { .. }
+        | Of::Order { .. }
+        | Of::Credential { .. } => Error::Usage(text),
         _ => Error::Refused(text),
     }
 }
@@ -224,6 +227,7 @@ fn words(report: &Report) -> String {
         before,
         ..
     } = report;
+    let (version, before) = (version.short(), before.short());
     let mut lines = vec![match &report.from {
         Some(from) => format!("{service}: {from} {version} -> {to} (has {before})"),
         None => format!("{service}: {to} {before} -> {version}"),
@@ -247,6 +251,7 @@ fn ending(report: &Report) -> Option<String> {
         Outcome::Refused => return None,
         Outcome::Already => format!("{to} has it already"),
         Outcome::DryRun => "nothing was written (--dry-run)".to_owned(),
+        Outcome::Tagged { tag, digest } => format!("{tag} leads to {digest} now"),
         Outcome::Pushed { branch, commit } => format!("pushed {commit:.12} to {branch}"),
         Outcome::Proposed {
             branch, url, open, ..

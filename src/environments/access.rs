@@ -13,7 +13,7 @@ use crate::git::{Address, Credentials, Remote, Signer};
 
 /// A branch of the pipeline's repository.
 pub fn remote(pipeline: &Pipeline, branch: &str) -> Result<Remote, Error> {
-    let source = &pipeline.repository;
+    let source = pipeline.source()?;
     let (at, _) = Address::parse(&source.url)?;
     let mut secret = BTreeMap::new();
     if let Some(token) = &source.token_file {

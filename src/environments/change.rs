@@ -55,7 +55,7 @@ impl Change {
             repository: copy.repository(),
             tree: &tree,
         };
-        let path = &order.to.path;
+        let path = order.to.folder()?;
         let pinned = Pinned::read(&files, path, order.service)?;
         let texts = pinned.with(&order.version)?;
         let diff = unified(|path| pinned.text(path), &texts);

@@ -3,6 +3,7 @@
 use super::pipeline::Problem;
 use crate::git;
 use crate::kustomize;
+use crate::registry;
 use crate::yaml::scalar;
 
 /// What went wrong.
@@ -39,6 +40,48 @@ pub enum Error {
         /// What comes before.
         wanted: Option<String>,
     },
+    /// Nothing is deployed from Git, and something of it is asked.
+    #[error("the pipeline names no repository of manifests")]
+    NoRepository,
+    /// An environment that follows a registry has no folder.
+    #[error("{environment} follows a registry: it names no folder of manifests (path)")]
+    NoFolder {
+        /// The environment.
+        environment: String,
+    },
+    /// A tag is not in the registry.
+    #[error("there is no {image}:{tag} in the registry")]
+    NoTag {
+        /// The image.
+        image: String,
+        /// The tag.
+        tag: String,
+    },
+    /// The newest tag wins, so an older one cannot be put back.
+    #[error(
+        "{environment} takes the newest tag in {range}, so no older one can be put back: exclude {present} in its provider (filter.excludeTag), or give the older bytes a newer version"
+    )]
+    NewestWins {
+        /// The environment.
+        environment: String,
+        /// Its range.
+        range: String,
+        /// What is there.
+        present: String,
+    },
+    /// A tag was moved by somebody else meanwhile.
+    #[error("{image}:{tag} was moved by somebody else meanwhile, to {to}: look, and try again")]
+    TagMoved {
+        /// The image.
+        image: String,
+        /// The tag.
+        tag: String,
+        /// The digest that it leads to.
+        to: String,
+    },
+    /// The registry says no.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
     /// A folder of manifests cannot be read.
     #[error("cannot read the manifests")]
     Manifests(#[source] kustomize::Error),

@@ -30,12 +30,33 @@ pub struct Answer {
 pub struct Facts<'a> {
     /// That environment.
     pub environment: &'a str,
-    /// Since when it has the version, if it has it still.
-    pub since: Option<Timestamp>,
+    /// Since when it has the version.
+    pub since: Since,
     /// What its Rollout says.
     pub rollout: Option<&'a Standing>,
     /// The present time.
     pub now: Timestamp,
+}
+
+/// Since when an environment has a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// It had it then, and has it still.
+    At(Timestamp),
+    /// It has it, and nothing says since when.
+    Unknown,
+    /// It does not have it any more.
+    Over,
+}
+
+impl Since {
+    /// The time, where there is one.
+    pub fn time(self) -> Option<Timestamp> {
+        match self {
+            Self::At(at) => Some(at),
+            Self::Unknown | Self::Over => None,
+        }
+    }
 }
 
 /// What a Rollout in a cluster says.
@@ -71,7 +92,11 @@ pub fn answers(gates: &Gates, version: &Version, facts: &Facts<'_>) -> Vec<Answe
     let promoted = promoted(version, facts);
     if let Some(soak) = gates.soak {
         let since = match (&promoted, gates.promoted) {
-            (Ok(at), true) => facts.since.map(|since| since.max(*at)),
+            (Ok(at), true) => match facts.since {
+                Since::At(since) => Since::At(since.max(*at)),
+                Since::Unknown => Since::At(*at),
+                Since::Over => Since::Over,
+            },
             _ => facts.since,
         };
         answers.push(soaked(soak, since, version, facts));
@@ -97,9 +122,7 @@ pub fn answers(gates: &Gates, version: &Version, facts: &Facts<'_>) -> Vec<Answe
 
 fn versions(range: &semver::VersionReq, version: &Version) -> Answer {
     let semantic = version.semantic();
-    let open = semantic
-        .as_ref()
-        .is_some_and(|semantic| range.matches(semantic));
+    let open = version.is_within(range);
     let why = match (semantic, open) {
         (None, _) => format!("{version} is no semantic version, and {range} is asked for"),
         (Some(_), true) => format!("{version} is within {range}"),
@@ -112,20 +135,19 @@ fn versions(range: &semver::VersionReq, version: &Version) -> Answer {
     }
 }
 
-fn soaked(
-    soak: Duration,
-    since: Option<Timestamp>,
-    version: &Version,
-    facts: &Facts<'_>,
-) -> Answer {
+fn soaked(soak: Duration, since: Since, version: &Version, facts: &Facts<'_>) -> Answer {
     let wanted = format_duration(soak);
     let environment = facts.environment;
     let (open, why) = match since {
-        None => (
+        Since::Over => (
             false,
             format!("{environment} does not have {version} any more"),
         ),
-        Some(since) => {
+        Since::Unknown => (
+            false,
+            format!("nothing says since when {environment} has {version}"),
+        ),
+        Since::At(since) => {
             let been = between(since, facts.now);
             let told = format!("{environment} has had it for {}", ago(facts.now, since));
             match soak.checked_sub(been).filter(|left| !left.is_zero()) {
@@ -226,7 +248,7 @@ mod tests {
     fn told(version: &str, since: Option<i64>, rollout: Option<&Standing>) -> Vec<(bool, String)> {
         let facts = Facts {
             environment: "staging",
-            since: since.map(at),
+            since: since.map_or(Since::Over, |since| Since::At(at(since))),
             rollout,
             now: at(4000),
         };
@@ -310,6 +332,31 @@ mod tests {
         assert_eq!(
             told[2],
             (false, "no Rollout was found in staging".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_time_that_nobody_knows_is_that_of_the_promotion_or_none() {
+        let good = standing("Idle", "Promoted", "shop/backend:v1.2.0");
+        let version = "v1.2.0".parse().unwrap();
+        let told = |rollout, promoted| {
+            let facts = Facts {
+                environment: "staging",
+                since: Since::Unknown,
+                rollout,
+                now: at(4000),
+            };
+            let gates = Gates {
+                promoted,
+                ..gates()
+            };
+            answers(&gates, &version, &facts)[1].clone()
+        };
+        assert!(told(Some(&good), true).open);
+        let shut = told(None, false);
+        assert_eq!(
+            (shut.open, shut.why.as_str()),
+            (false, "nothing says since when staging has v1.2.0")
         );
     }
 

@@ -16,13 +16,16 @@ use super::error::Error;
 use super::places::Service;
 use super::reader::Reader;
 use crate::git::forge;
+use crate::registry;
 use crate::yaml::{self, Place};
 
 /// Environments in order, and the repository that deploys them.
 #[derive(Debug, Clone)]
 pub struct Pipeline {
-    /// Where the manifests are.
-    pub repository: Source,
+    /// Where the manifests are; `None` where no environment is deployed from Git.
+    pub repository: Option<Source>,
+    /// How registries are reached.
+    pub registry: registry::Access,
     /// Who commits.
     pub committer: (String, String),
     /// A private key by which commits are signed.
@@ -59,8 +62,8 @@ pub struct Source {
 pub struct Environment {
     /// Its name.
     pub name: String,
-    /// The folder of its manifests, from the repository's root.
-    pub path: String,
+    /// The folder of its manifests, from the repository's root; where a registry is followed there may be none.
+    pub path: Option<String>,
     /// The branch that it deploys.
     pub branch: String,
     /// How a change reaches it. Default `pullRequest`.
@@ -72,12 +75,23 @@ pub struct Environment {
 }
 
 /// How a change reaches an environment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deliver {
     /// Onto its branch.
     Push,
     /// As a pull request: who merges it, approves.
     PullRequest,
+    /// By a tag in the registry.
+    Registry(Follows),
+}
+
+/// Which tag of each service an environment runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Follows {
+    /// Whatever this one leads to.
+    Tag(String),
+    /// The newest semantic version in a range.
+    Newest(semver::VersionReq),
 }
 
 /// A cluster as kubectl reaches it.
@@ -134,6 +148,23 @@ impl fmt::Display for Problem {
     }
 }
 
+impl Environment {
+    /// The folder of its manifests.
+    pub fn folder(&self) -> Result<&str, Error> {
+        self.path.as_deref().ok_or_else(|| Error::NoFolder {
+            environment: self.name.clone(),
+        })
+    }
+
+    /// Which tag it runs, where it follows a registry.
+    pub fn follows(&self) -> Option<&Follows> {
+        match &self.deliver {
+            Deliver::Registry(follows) => Some(follows),
+            Deliver::Push | Deliver::PullRequest => None,
+        }
+    }
+}
+
 impl Pipeline {
     /// Reads a file.
     pub fn load(path: &Path) -> Result<Self, Error> {
@@ -163,10 +194,16 @@ impl Pipeline {
         };
         let mut reader = Reader::new(&name, file.parent().unwrap_or(Path::new("")));
         let pipeline = reader.pipeline(root);
-        match pipeline {
-            Some(pipeline) if reader.problems.is_empty() => Ok(pipeline),
-            _ => Err(Error::Pipeline(reader.problems)),
+        if reader.problems.is_empty() {
+            Ok(pipeline)
+        } else {
+            Err(Error::Pipeline(reader.problems))
         }
+    }
+
+    /// The repository of the manifests.
+    pub fn source(&self) -> Result<&Source, Error> {
+        self.repository.as_ref().ok_or(Error::NoRepository)
     }
 
     /// The environment of this name.
@@ -238,12 +275,12 @@ environments:
         let pipeline = Pipeline::parse(GOOD, Path::new("clusters/p.yaml")).unwrap();
         let production = pipeline.environment("production").unwrap();
         assert_eq!(
-            (production.deliver, production.branch.as_str()),
-            (Deliver::PullRequest, "main")
+            (&production.deliver, production.branch.as_str()),
+            (&Deliver::PullRequest, "main")
         );
         assert_eq!(production.gates.soak, Some(Duration::from_secs(86_400)));
         let token = Some(PathBuf::from("clusters/token"));
-        assert_eq!(pipeline.repository.token_file, token);
+        assert_eq!(pipeline.source().unwrap().token_file, token);
         assert!(pipeline.way("staging", "production").is_ok());
     }
 

@@ -8,11 +8,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::error::Error;
-use super::gates::{self, Answer, Facts, Standing};
-use super::past::Stay;
+use super::gates::{self, Answer, Facts, Since, Standing};
 use super::pipeline::Environment;
 use super::places::Service;
-use super::promote::Desk;
+use super::promote::{Desk, Seen};
 use super::version::Version;
 
 /// A service in an environment.
@@ -55,19 +54,19 @@ impl Desk<'_> {
     ) -> Result<Vec<Place>, Error> {
         let mut places = Vec::new();
         for service in self.pipeline.services.iter().filter(|s| is_meant(&s.name)) {
-            let mut stays = Vec::new();
+            let mut all = Vec::new();
             for environment in &self.pipeline.environments {
-                stays.push(match self.present(environment, service) {
-                    Ok(stay) => Ok(stay),
+                all.push(match self.present(environment, service) {
+                    Ok(seen) => Ok(seen),
                     Err(error @ (Error::Git(_) | Error::Credential { .. })) => return Err(error),
                     Err(error) => Err(crate::causes::told(&error)),
                 });
             }
-            let each = self.pipeline.environments.iter().zip(&stays).enumerate();
-            places.extend(each.map(|(at, (environment, stay))| {
+            let each = self.pipeline.environments.iter().zip(&all).enumerate();
+            places.extend(each.map(|(at, (environment, seen))| {
                 let next = self.pipeline.environments.get(at + 1);
-                let next = next.zip(stays.get(at + 1));
-                self.place(service, (environment, stay), next, standings)
+                let next = next.zip(all.get(at + 1));
+                self.place(service, (environment, seen), next, standings)
             }));
         }
         Ok(places)
@@ -76,18 +75,23 @@ impl Desk<'_> {
     fn place(
         &self,
         service: &Service,
-        (environment, stay): (&Environment, &Result<Stay, String>),
-        next: Option<(&Environment, &Result<Stay, String>)>,
+        (environment, seen): (&Environment, &Result<Seen, String>),
+        next: Option<(&Environment, &Result<Seen, String>)>,
         standings: &Standings,
     ) -> Place {
         let says = standings.get(&(environment.name.clone(), service.name.clone()));
-        let there = stay.as_ref().ok();
-        let version = there.map(|stay| &stay.version);
-        let other = next.and_then(|(_, stay)| stay.as_ref().ok());
-        let ahead = next.is_some() && version != other.map(|stay| &stay.version);
+        let there = seen.as_ref().ok();
+        let version = there.map(|seen| &seen.version);
+        let other = next.and_then(|(_, seen)| seen.as_ref().ok());
+        let other = other.map(|seen| &seen.version);
+        let same = version
+            .zip(other)
+            .is_some_and(|(one, other)| one.agrees(other));
+        let ahead = next.is_some() && !same;
+        let commit = there.and_then(|seen| seen.commit.as_ref());
         let facts = Facts {
             environment: &environment.name,
-            since: there.map(|stay| stay.since),
+            since: there.map_or(Since::Over, |seen| seen.since),
             rollout: says
                 .and_then(|says| says.as_ref().ok())
                 .and_then(Option::as_ref),
@@ -103,11 +107,11 @@ impl Desk<'_> {
             service: service.name.clone(),
             environment: environment.name.clone(),
             version: version.cloned(),
-            since: there.map(|stay| stay.since),
-            commit: there.map(|stay| stay.commit.to_string()),
-            summary: there.map(|stay| stay.summary.clone()),
+            since: there.and_then(|seen| seen.since.time()),
+            commit: commit.map(|(commit, _)| commit.clone()),
+            summary: commit.map(|(_, summary)| summary.clone()),
             phase: says.map(phase),
-            why: stay.as_ref().err().cloned(),
+            why: seen.as_ref().err().cloned(),
             next: next
                 .filter(|_| there.is_some())
                 .map(|(next, _)| next.name.clone()),

@@ -24,6 +24,37 @@ impl Version {
         semver::Version::parse(tag.strip_prefix('v').unwrap_or(tag)).ok()
     }
 
+    /// Whether it is a semantic version in a range. Where the range names a pre-release (`>=1.0.0-0`), every
+    /// pre-release between its bounds is in it, as Flux has it; else none is.
+    pub fn is_within(&self, range: &semver::VersionReq) -> bool {
+        let Some(version) = self.semantic() else {
+            return false;
+        };
+        if range.matches(&version) || version.pre.is_empty() {
+            return range.matches(&version);
+        }
+        let named = range.comparators.iter().any(|one| !one.pre.is_empty());
+        named && range.comparators.iter().all(|one| bounds(one, &version))
+    }
+
+    /// Whether both are the same, as far as they say: by the digest where both name one, else by the tag.
+    pub fn agrees(&self, other: &Self) -> bool {
+        match (&self.digest, &other.digest) {
+            (Some(one), Some(other)) => one == other,
+            _ => self.tag.is_some() && self.tag == other.tag,
+        }
+    }
+
+    /// As it is shown in a table: a digest by its beginning.
+    pub fn short(&self) -> String {
+        let digest = self
+            .digest
+            .as_deref()
+            .map(|digest| digest.chars().take(19).collect::<String>());
+        let (tag, digest) = (self.tag.clone(), digest);
+        Self { tag, digest }.to_string()
+    }
+
     /// Whether an image reference carries this version: the digest where both name one, else the tag.
     pub fn is_of(&self, image: &str) -> bool {
         let Ok(other) = Self::of_image(image) else {
@@ -88,6 +119,35 @@ impl FromStr for Version {
     }
 }
 
+/// Whether a pre-release is on the right side of one comparator.
+fn bounds(one: &semver::Comparator, version: &semver::Version) -> bool {
+    let bound = semver::Version {
+        major: one.major,
+        minor: one.minor.unwrap_or(0),
+        patch: one.patch.unwrap_or(0),
+        pre: one.pre.clone(),
+        build: semver::BuildMetadata::EMPTY,
+    };
+    match one.op {
+        semver::Op::Greater => *version > bound,
+        semver::Op::GreaterEq => *version >= bound,
+        semver::Op::Less => *version < bound,
+        semver::Op::LessEq => *version <= bound,
+        // The others span versions, each with its pre-releases.
+        _ => {
+            let released = semver::Version {
+                pre: semver::Prerelease::EMPTY,
+                ..version.clone()
+            };
+            let whole = semver::Comparator {
+                pre: semver::Prerelease::EMPTY,
+                ..one.clone()
+            };
+            *version >= bound && whole.matches(&released)
+        }
+    }
+}
+
 /// As the OCI distribution specification has tags.
 fn is_tag(text: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -144,6 +204,28 @@ mod tests {
         let both: Version = format!("v1@sha256:{a}").parse().unwrap();
         assert!(both.is_of(&format!("shop:v9@sha256:{a}")));
         assert!(!both.is_of(&format!("shop:v1@sha256:{b}")));
+    }
+
+    #[test]
+    fn a_range_that_names_a_pre_release_takes_all_between_its_bounds() {
+        let is = |version: &str, range: &str| {
+            let version: Version = version.parse().unwrap();
+            version.is_within(&range.parse().unwrap())
+        };
+        for (version, range, within) in [
+            ("v1.3.0-rc.1", ">=1.0.0", false),
+            ("v1.3.0-rc.1", ">=1.0.0-0", true),
+            ("v1.0.0-rc.1", ">=1.0.0-0", true),
+            ("v0.9.0-rc.1", ">=1.0.0-0", false),
+            ("v2.0.0-rc.1", ">=1.0.0-0, <2.0.0-0", false),
+            ("v1.9.0-rc.1", ">=1.0.0-0, <2.0.0-0", true),
+            ("v1.9.0-rc.1", "^1.2.0-0", true),
+            ("v2.0.0-rc.1", "^1.2.0-0", false),
+            ("v1.3.0", ">=1.0.0-0", true),
+            ("latest", ">=0.0.0-0", false),
+        ] {
+            assert_eq!(is(version, range), within, "{version} in {range}");
+        }
     }
 
     #[test]

@@ -10,14 +10,18 @@ use regex::Regex;
 use super::{files, none, root, text};
 
 /// What each folder may use of the crate besides itself.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("stats", &[]),
     ("git", &["causes", "retry_after"]),
     ("yaml", &[]),
     ("kustomize", &["yaml"]),
     ("import", &["yaml"]),
     // From one environment's manifests to the next one's; what clusters say is given.
-    ("environments", &["git", "kustomize", "yaml", "causes"]),
+    (
+        "environments",
+        &["git", "kustomize", "registry", "yaml", "causes"],
+    ),
+    ("registry", &["causes"]),
     ("rollout", &["stats", "clock", "yaml"]),
     (
         "kubernetes",

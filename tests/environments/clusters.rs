@@ -88,7 +88,7 @@ fn the_example_pipeline_finds_its_services() {
     for environment in &pipeline.environments {
         for service in &pipeline.services {
             let files = Disk(root().to_owned());
-            let pinned = Pinned::read(&files, &environment.path, service).unwrap();
+            let pinned = Pinned::read(&files, environment.folder().unwrap(), service).unwrap();
             assert!(pinned.version.semantic().is_some(), "{}", environment.name);
         }
     }

@@ -20,6 +20,7 @@ mod stand;
 mod chart;
 mod clusters;
 mod demo;
+mod registry;
 
 use serde_json::Value;
 use stand::{Stand, kustomization};
@@ -274,4 +275,26 @@ async fn the_status_says_which_version_is_where_and_what_it_waits_for() {
         (&false.into(), &"production".into())
     );
     assert_eq!(staging["summary"], "Try");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clusters_are_asked_at_once_and_one_that_hangs_up_costs_its_own_rows() {
+    let stand = Stand::new("deliver: push", "").await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    stand.cluster_at(listener.local_addr().unwrap());
+    // Both services' questions are there before either is hung up on.
+    let asked = async {
+        let first = listener.accept().await.unwrap();
+        let second = listener.accept().await.unwrap();
+        drop((first, second));
+    };
+    let (json, ()) = tokio::join!(stand.sluice("status -o json"), asked);
+    assert_eq!(json.code, 0, "{}", json.stderr);
+    let told: Value = serde_json::from_str(&json.stdout).unwrap();
+    for place in told.as_array().unwrap() {
+        let phase = place["phase"].as_str().unwrap_or_default();
+        let is_staging = place["environment"] == "staging";
+        assert_eq!(phase.starts_with("cannot read"), is_staging, "{place:#}");
+        assert!(place["version"].is_string(), "{place:#}");
+    }
 }

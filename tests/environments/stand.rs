@@ -1,7 +1,7 @@
 //! The team's repository, the server, the pipeline, and a cluster that says what a Rollout says.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use kube::CustomResourceExt;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
@@ -48,6 +48,16 @@ pub struct Ended {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
+}
+
+impl Ended {
+    pub fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
 }
 
 impl Stand {
@@ -115,11 +125,31 @@ environments:
             .arg(self.team.folder.path().join("copies"));
         let output = tokio::task::spawn_blocking(move || command.output());
         let output = output.await.unwrap().unwrap();
-        Ended {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        Ended::of(output)
+    }
+
+    /// Changes the text of the pipeline.
+    pub fn rewrite(&self, from: &str, to: &str) {
+        let text = std::fs::read_to_string(&self.pipeline).unwrap();
+        assert!(text.contains(from), "{from}: {text}");
+        std::fs::write(&self.pipeline, text.replace(from, to)).unwrap();
+    }
+
+    /// Gives the backend in local and staging another image.
+    pub fn use_image(&self, image: &str) {
+        let text = kustomization("v1.3.0", "v3").replace("shop/backend", image);
+        let files = ["local", "staging"].map(|name| format!("clusters/{name}/kustomization.yaml"));
+        let files = files.each_ref().map(|file| (file.as_str(), text.as_str()));
+        self.team.commit("Rename", &files);
+    }
+
+    /// Staging's cluster is at an address where nobody speaks its language.
+    pub fn cluster_at(&self, address: std::net::SocketAddr) {
+        let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "a",
+            "clusters": [{"name": "a", "cluster": {"server": format!("http://{address}")}}],
+            "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+            "users": [{"name": "a", "user": {}}]});
+        std::fs::write(&self.kubeconfig, config.to_string()).unwrap();
     }
 
     /// Staging's cluster.
