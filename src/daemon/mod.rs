@@ -186,12 +186,11 @@ async fn serve_with(
     until(&mut tasks, &stop, reach);
     let lease = (parts.clients.lease, fence);
     let role = elect(election, lease, &context, (&ready, &free), &mut tasks);
-    let remedies = remedy::Remedies::new(
-        context.clone(),
-        (parts.clients.watches.clone(), writes.clone()),
-        parts.settings.git.means()?,
-        role.clone(),
-    );
+    let means = parts.settings.git.means()?;
+    let clients = || (parts.clients.watches.clone(), writes.clone());
+    let authors = remedy::Authors::new(context.clone(), clients(), means.clone(), role.clone());
+    until(&mut tasks, &stop, authors.keep_up());
+    let remedies = remedy::Remedies::new(context.clone(), clients(), means, role.clone());
     until(&mut tasks, &stop, remedies.keep_up());
     for teller in notices::tellers(&parts.settings, &context, &writes, &role)? {
         until(&mut tasks, &stop, teller.keep_up());

@@ -278,6 +278,9 @@ const KEYS: &[(&str, bool)] = &[
     ("git.maxDownload", false),
     ("git.imageAutomation", false),
     ("git.local", false),
+    ("git.authors", true),
+    ("git.authors[].email", false),
+    ("git.authors[].user", false),
     ("git.forge.kind", false),
     ("git.forge.api", false),
     ("git.forge.host", false),
@@ -587,6 +590,8 @@ fn log(reader: &mut Reader, root: &Section) -> Log {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::daemon::remedy::ImageAutomation;
     use crate::git::forge::{Account, Kind, Token};
@@ -824,6 +829,7 @@ mod tests {
             }),
             local: true,
             image_automation: ImageAutomation::Suspend,
+            authors: BTreeMap::from([("ada@old.example".to_owned(), "ada".to_owned())]),
         }
     }
 
@@ -848,6 +854,7 @@ git:
   timeout: 30s
   maxDownload: 64
   imageAutomation: suspend
+  authors: [{email: Ada@Old.example, user: ada}]
   local: true
   forge: {kind: gitea, api: 'https://git.example/api/v1/', host: code.example, tokenFile: token}
 alerts: {tokenFile: alerts-token, matchers: ['severity=critical']}

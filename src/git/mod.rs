@@ -6,11 +6,12 @@
 //!
 //! From the outside in: `undo` is the whole of a remedy; `history` finds the commits, `revert` makes
 //! the tree, `message`, `commit` and `sign` the commit, `copy` fetches and pushes, `transport` speaks to the
-//! server. All of this blocks: call it from a thread that may. `forge` opens pull requests.
+//! server; `authors` says who wrote what. All of this blocks: call it from a thread that may. `forge` opens pull requests.
 //!
 //! Not here: what a path deploys (given as a `View`), and when to undo.
 
 mod app;
+mod authors;
 mod commit;
 mod copy;
 mod credentials;
@@ -25,6 +26,7 @@ mod transport;
 mod undo;
 
 pub use app::{App, GITHUB, Tokens};
+pub use authors::{Author, authors};
 pub use commit::Committer;
 pub use copy::{Copy, Pushed};
 pub use credentials::Credentials;

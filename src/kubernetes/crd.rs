@@ -240,7 +240,8 @@ pub struct Approvals {
     /// How long an approval waits for the others, e.g. `4h`. Default: as long as the step does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
-    /// Whether those do not count whom the Deployment's annotation `sluice.dev/author` names. Default `false`.
+    /// Whether those do not count who made the change: whom the commit that brought it names, and the Deployment's
+    /// annotation `sluice.dev/author`. Default `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub not_author: bool,
 }
@@ -622,6 +623,49 @@ pub struct GitPoint {
     /// The run that tried it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
+    /// Who wrote what led to the template; empty where the repository does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authors: Option<Vec<GitAuthor>>,
+}
+
+impl GitPoint {
+    /// The authors by their names, where any are known.
+    pub fn by(&self) -> Option<String> {
+        let authors = self.authors.as_ref().filter(|all| !all.is_empty())?;
+        let names: Vec<&str> = authors.iter().map(GitAuthor::called).collect();
+        Some(names.join(", "))
+    }
+
+    /// The commit, and by whom.
+    pub fn told(&self) -> String {
+        match self.by() {
+            Some(by) => format!("{} by {by}", self.commit),
+            None => self.commit.clone(),
+        }
+    }
+}
+
+/// Somebody who wrote a commit.
+#[derive(Deserialize, Serialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GitAuthor {
+    /// The name, as the commit says it.
+    pub name: String,
+    /// The e-mail address, as the commit says it.
+    pub email: String,
+    /// The cluster's user for whom they are taken: whom the settings name for the address, else the address.
+    pub user: String,
+}
+
+impl GitAuthor {
+    /// The name, or the address of somebody without one.
+    pub fn called(&self) -> &str {
+        if self.name.is_empty() {
+            &self.email
+        } else {
+            &self.name
+        }
+    }
 }
 
 /// What was done in Git after a run that failed.

@@ -66,11 +66,32 @@ fn custody(scene: &Scene, plan: &Plan) -> Custody {
             .annotations()
             .get(APPROVED)
             .and_then(|text| Vouched::read(text)),
-        author: scene
-            .target
-            .as_ref()
-            .and_then(|target| target.object.annotations().get(AUTHOR).cloned()),
+        authors: authors(scene),
     }
+}
+
+/// As the workload says, and the commit of the newest run.
+fn authors(scene: &Scene) -> Vec<String> {
+    let target = scene.target.as_ref();
+    let said = target.and_then(|target| target.object.annotations().get(AUTHOR));
+    let said = said.into_iter().flat_map(|names| names.split(','));
+    let said = said
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty());
+    let status = scene.rollout.status.as_ref();
+    let run = status
+        .and_then(|status| status.run.as_ref())
+        .map(|run| &run.id);
+    let git = status.and_then(|status| status.git.as_ref());
+    let bad = git
+        .and_then(|git| git.bad.as_ref())
+        .filter(|bad| bad.run.as_ref() == run);
+    let wrote = bad
+        .and_then(|bad| bad.authors.as_ref())
+        .into_iter()
+        .flatten();
+    said.chain(wrote.map(|author| author.user.clone()))
+        .collect()
 }
 
 /// What people ask by annotations.

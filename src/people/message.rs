@@ -9,7 +9,12 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::kubernetes::crd::{GitStatus, LastRun, RevisionStatus, RuleStatus, RunStatus};
+use crate::kubernetes::crd::{
+    GitAuthor, GitStatus, LastRun, RevisionStatus, RuleStatus, RunStatus,
+};
+
+/// Characters of a commit that are shown.
+const SHORT: usize = 10;
 
 /// How far a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -200,6 +205,9 @@ pub struct Message {
     /// The commit that brought the revision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
+    /// Who wrote it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub authors: Vec<GitAuthor>,
     /// What was done in Git.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<Remedy>,
@@ -232,6 +240,17 @@ impl Message {
     /// `namespace/name`.
     pub fn subject(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// The commit in short, and who wrote it: `1f8bb6e by Ada, Bob`.
+    pub fn change(&self) -> Option<String> {
+        let commit = self.commit.as_ref()?;
+        let short: String = commit.chars().take(SHORT).collect();
+        let names: Vec<&str> = self.authors.iter().map(GitAuthor::called).collect();
+        Some(match names.as_slice() {
+            [] => short,
+            names => format!("{short} by {}", names.join(", ")),
+        })
     }
 
     /// The revision by the tags of its images, else by its hash.
@@ -358,6 +377,7 @@ fn bare(seen: Seen<'_>, run: &str, revision: &RevisionStatus, stage: Stage) -> M
         step: None,
         findings: Vec::new(),
         commit: bad.map(|bad| bad.commit.clone()),
+        authors: bad.and_then(|bad| bad.authors.clone()).unwrap_or_default(),
         remedy: remedy.map(|remedy| Remedy {
             outcome: remedy.outcome.clone(),
             message: remedy.message.clone(),
@@ -552,7 +572,13 @@ mod tests {
     #[test]
     fn the_commit_and_the_remedy_are_those_of_the_run() {
         let git: GitStatus = serde_json::from_value(json!({
-            "bad": {"commit": "abc", "revision": "91bc03aa17", "run": "r-1"},
+            "bad": {
+                "commit": "abc", "revision": "91bc03aa17", "run": "r-1",
+                "authors": [
+                    {"name": "Ada", "email": "ada@example.com", "user": "ada"},
+                    {"name": "", "email": "bob@example.com", "user": "bob"},
+                ],
+            },
             "remedy": {"run": "r-1", "outcome": "Reverted", "message": "reverted it", "at": "2026-01-01T00:03:00Z"},
         }))
         .unwrap();
@@ -563,6 +589,8 @@ mod tests {
         })
         .remove(0);
         assert_eq!(told.commit.as_deref(), Some("abc"));
+        let change = told.change();
+        assert_eq!(change.as_deref(), Some("abc by Ada, bob@example.com"));
         assert_eq!(told.mark(), "RolledBack Reverted");
         let other = last("r-9", "RolledBack");
         let told = messages(Seen {
@@ -570,7 +598,7 @@ mod tests {
             ..seen("Failed", None, Some(&other))
         })
         .remove(0);
-        assert_eq!((told.commit.clone(), told.remedy.clone()), (None, None));
+        assert_eq!((told.change(), told.remedy.clone()), (None, None));
         assert_eq!(told.mark(), "RolledBack");
     }
 

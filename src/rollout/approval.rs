@@ -21,7 +21,7 @@ pub struct Approvals {
     pub from: Vec<Vec<String>>,
     /// How long an approval waits for the others.
     pub expires: Option<Duration>,
-    /// Whether the author of the change does not count, where the Deployment says who that is.
+    /// Whether the authors of the change do not count, where it is known who they are.
     pub not_author: bool,
 }
 
@@ -53,8 +53,8 @@ impl Approvals {
         self.required > 1 || !self.from.is_empty() || self.not_author
     }
 
-    /// Why this person does not count, if so. `author` is the change's, if known.
-    pub fn refuses(&self, by: &str, groups: &[String], author: Option<&str>) -> Option<String> {
+    /// Why this person does not count, if so. `authors` are the change's, as far as they are known.
+    pub fn refuses(&self, by: &str, groups: &[String], authors: &[String]) -> Option<String> {
         let one_of = |names: &Vec<String>| {
             let mut names = names.iter();
             names.any(|name| name == by || groups.contains(name))
@@ -65,9 +65,14 @@ impl Approvals {
                 names.join(", ")
             ));
         }
-        let mut authors = author.unwrap_or_default().split(',').map(str::trim);
-        (self.not_author && authors.any(|author| author == by))
+        self.has_written(by, authors)
             .then(|| format!("{by} is the author of the change, and somebody else must approve it"))
+    }
+
+    /// Whether this person does not count because they wrote the change. Addresses are compared without case.
+    pub fn has_written(&self, by: &str, authors: &[String]) -> bool {
+        let mut authors = authors.iter();
+        self.not_author && authors.any(|author| author.eq_ignore_ascii_case(by))
     }
 }
 
@@ -128,7 +133,7 @@ mod tests {
     type Case = (
         &'static str,
         &'static [&'static str],
-        Option<&'static str>,
+        &'static [&'static str],
         Option<&'static str>,
     );
 
@@ -153,19 +158,19 @@ mod tests {
         assert_eq!((asked.required, asked.not_author), (2, true));
         assert_eq!(asked.expires, Some(Duration::from_secs(60)));
         let cases: [Case; 5] = [
-            ("alice", &["sre"], None, None),
-            ("bob", &["dev", "sre"], Some("carol"), None),
+            ("alice", &["sre"], &[], None),
+            ("bob", &["dev", "sre"], &["carol"], None),
             (
                 "bob",
                 &["sre"],
-                None,
+                &[],
                 Some("those who may approve: dev, alice"),
             ),
-            ("alice", &["dev"], None, Some("those who may approve: sre")),
-            ("alice", &["sre"], Some("bob, alice"), Some("is the author")),
+            ("alice", &["dev"], &[], Some("those who may approve: sre")),
+            ("alice", &["sre"], &["bob", "Alice"], Some("is the author")),
         ];
-        for (by, groups, author, wanted) in cases {
-            let found = asked.refuses(by, &texts(groups), author);
+        for (by, groups, authors, wanted) in cases {
+            let found = asked.refuses(by, &texts(groups), &texts(authors));
             match wanted {
                 None => assert_eq!(found, None, "{by}"),
                 Some(wanted) => assert!(found.as_ref().unwrap().contains(wanted), "{found:?}"),

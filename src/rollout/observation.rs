@@ -49,8 +49,8 @@ pub struct Custody {
     pub requests: Vec<Request>,
     /// Who has approved a revision in Git.
     pub vouched: Option<Vouched>,
-    /// Who has made the change that is on trial, as the Deployment says.
-    pub author: Option<String>,
+    /// Who has made the change that is on trial, as users of the cluster, as far as that is known.
+    pub authors: Vec<String>,
 }
 
 /// Something that a person asked for.

@@ -7,6 +7,7 @@
 #[allow(dead_code)]
 mod apps;
 mod argo;
+mod authors;
 mod automation;
 #[path = "../servers/child.rs"]
 #[allow(dead_code)]

@@ -56,7 +56,7 @@ fn head(text: &mut String, record: &Record) -> fmt::Result {
     line(text, "Weight", &format!("{}% at most", summary.peak))?;
     let git = record.git.as_ref();
     if let Some(bad) = git.and_then(|git| git.bad.as_ref()) {
-        line(text, "Commit", &bad.commit)?;
+        line(text, "Commit", &bad.told())?;
     }
     match git.and_then(|git| git.remedy.as_ref()) {
         Some(remedy) => line(

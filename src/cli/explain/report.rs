@@ -98,6 +98,11 @@ impl Report {
         let age = self.ago(run.started.0);
         let canary = format!("{}, run {} for {age}", revision(&run.revision), run.id);
         self.line("Canary", &canary)?;
+        let git = status.git.as_ref();
+        let bad = git.and_then(|git| git.bad.as_ref());
+        if let Some(bad) = bad.filter(|bad| bad.run.as_ref() == Some(&run.id)) {
+            self.line("Commit", &bad.told())?;
+        }
         if let Some(next) = &run.next {
             self.line("Next", next)?;
         }

@@ -312,6 +312,7 @@ mod tests {
             commit: commit.to_owned(),
             revision: revision.to_owned(),
             run: run.map(str::to_owned),
+            authors: None,
         }
     }
 

@@ -11,6 +11,7 @@
 //!
 //! Not here: what is due (`due`), how commits are undone (`crate::git`).
 
+mod author;
 mod automation;
 mod due;
 mod exclude;
@@ -31,6 +32,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tokio::sync::watch;
 
+pub use author::Authors;
 pub use undo::{ImageAutomation, Means};
 
 use super::context::Context;
@@ -45,7 +47,7 @@ use crate::kubernetes::events::reference;
 use crate::kubernetes::flux;
 use crate::rollout::reason::Reason;
 use due::{Due, due, due_without_commits, is_back, pull_wait, wanted};
-use source::{By, Sources};
+use source::{By, Sources, release};
 
 /// Time between two looks at what is due.
 const EVERY: Duration = Duration::from_secs(1);
@@ -214,7 +216,8 @@ impl Remedies {
             .as_ref()
             .and_then(|status| status.git.clone());
         let git = git.unwrap_or_default();
-        let by = &self.tracked(rollout, by).await?;
+        let cache = &self.context.cache;
+        let by = &self.sources.tracked(cache, rollout, by).await?;
         match due {
             Due::Nothing => Ok(()),
             Due::Keep(good) => {
@@ -278,7 +281,7 @@ impl Remedies {
         let runtime = tokio::runtime::Handle::current();
         let done = match job {
             Ok(job) => {
-                let job = job.of_release(self.release(rollout));
+                let job = job.of_release(release(&self.context.cache, rollout));
                 let job = job.excluding(self.failed_tags(rollout));
                 tokio::task::spawn_blocking(move || job.done(&means, &runtime)).await?
             }
@@ -358,6 +361,7 @@ impl Remedies {
             commit,
             revision: stable.hash.clone(),
             run: None,
+            authors: None,
         });
         let good = back.or(git.good);
         let git = GitStatus {
@@ -404,6 +408,7 @@ fn point(
         commit: commit.ok_or_else(told)?,
         revision,
         run,
+        authors: None,
     })
 }
 

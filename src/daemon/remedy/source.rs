@@ -9,9 +9,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::{Client, ResourceExt};
 
-use super::Remedies;
 use crate::clock::elapsed;
 use crate::kubernetes::argo::Argo;
+use crate::kubernetes::cache::Cache;
 use crate::kubernetes::crd::Rollout;
 use crate::kubernetes::flux::{Error, Flux, Named, Repository};
 
@@ -141,9 +141,14 @@ impl Sources {
     }
 }
 
-impl Remedies {
+impl Sources {
     /// With the Application by which Argo CD tracks the Deployment, where the Rollout names none.
-    pub(super) async fn tracked(&self, rollout: &Rollout, by: &By) -> Result<By, Error> {
+    pub(super) async fn tracked(
+        &self,
+        cache: &Cache,
+        rollout: &Rollout,
+        by: &By,
+    ) -> Result<By, Error> {
         let By::Application(at) = by else {
             return Ok(by.clone());
         };
@@ -153,30 +158,29 @@ impl Remedies {
         let namespace = rollout.namespace().unwrap_or_default();
         let name = &rollout.spec.target.name;
         let kind = &rollout.spec.target.kind;
-        let found = self.context.cache.guarded(rollout);
+        let found = cache.guarded(rollout);
         let found = found.ok_or_else(|| Error::NoCommit {
             what: format!("{kind} {namespace}/{name}"),
             why: "it is not there".to_owned(),
         })?;
-        let argo = &self.sources.argo;
-        let at = argo
-            .tracking((kind, &found.object.metadata), &at.namespace)
-            .await?;
-        Ok(By::Application(at))
+        let at = self
+            .argo
+            .tracking((kind, &found.object.metadata), &at.namespace);
+        Ok(By::Application(at.await?))
     }
+}
 
-    /// The `HelmRelease` that deploys the target, as Flux's labels say.
-    pub(super) fn release(&self, rollout: &Rollout) -> Option<Named> {
-        let target = self.context.cache.guarded(rollout)?;
-        let labels = target.object.metadata.labels.as_ref()?;
-        let label = |key: &str| {
-            labels
-                .get(&format!("helm.toolkit.fluxcd.io/{key}"))
-                .cloned()
-        };
-        Some(Named {
-            namespace: label("namespace")?,
-            name: label("name")?,
-        })
-    }
+/// The `HelmRelease` that deploys the target, as Flux's labels say.
+pub(super) fn release(cache: &Cache, rollout: &Rollout) -> Option<Named> {
+    let target = cache.guarded(rollout)?;
+    let labels = target.object.metadata.labels.as_ref()?;
+    let label = |key: &str| {
+        labels
+            .get(&format!("helm.toolkit.fluxcd.io/{key}"))
+            .cloned()
+    };
+    Some(Named {
+        namespace: label("namespace")?,
+        name: label("name")?,
+    })
 }

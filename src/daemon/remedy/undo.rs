@@ -6,6 +6,7 @@
 //!
 //! Not here: what is said of it (`told`), and what becomes of a pull request (`pull`).
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +54,8 @@ pub struct Means {
     pub tokens: Tokens,
     /// What becomes of image automation that would write the bad tag again.
     pub image_automation: ImageAutomation,
+    /// Who the authors of commits are in the cluster, by their e-mail addresses in lower case.
+    pub people: Arc<BTreeMap<String, String>>,
 }
 
 /// What becomes of Flux's image automation during a remedy.

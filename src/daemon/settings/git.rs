@@ -1,5 +1,6 @@
 //! The settings of remedies in Git.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,9 @@ pub struct Git {
     pub local: bool,
     /// What becomes of image automation that would write the bad tag again. Default: it is left.
     pub image_automation: ImageAutomation,
+    /// Who the authors of commits are in the cluster, by their e-mail addresses in lower case. Others are taken for
+    /// the user of that name.
+    pub authors: BTreeMap<String, String>,
 }
 
 impl Default for Git {
@@ -49,6 +53,7 @@ impl Default for Git {
             forge: None,
             local: false,
             image_automation: ImageAutomation::Leave,
+            authors: BTreeMap::new(),
         }
     }
 }
@@ -68,6 +73,7 @@ impl Git {
             local: self.local,
             tokens: Tokens::default(),
             image_automation: self.image_automation,
+            people: Arc::new(self.authors.clone()),
         })
     }
 }
@@ -100,7 +106,24 @@ pub fn git(reader: &mut Reader, root: &Section) -> Git {
         forge: forge(reader, &section),
         local: reader.flag(&section, "local", usual.local),
         image_automation: image_automation(reader, &section),
+        authors: authors(reader, &section),
     }
+}
+
+fn authors(reader: &mut Reader, git: &Section) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for section in reader.sections(git, "authors") {
+        let email = reader.required(&section, "email", "the address that the commits name");
+        let user = reader.required(&section, "user", "the person's name in the cluster");
+        let (Some(email), Some(user)) = (email, user) else {
+            continue;
+        };
+        if all.insert(email.to_lowercase(), user).is_some() {
+            let found = format!("{email:?} a second time");
+            reader.wrong(&section, "email", &found, "each address once");
+        }
+    }
+    all
 }
 
 fn image_automation(reader: &mut Reader, git: &Section) -> ImageAutomation {

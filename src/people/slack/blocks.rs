@@ -164,9 +164,8 @@ fn context(message: &Message) -> String {
     );
     parts.extend(
         message
-            .commit
-            .as_ref()
-            .map(|commit| format!("commit `{}`", escaped(commit))),
+            .change()
+            .map(|change| format!("commit {}", escaped(&change))),
     );
     parts.extend(message.next.as_ref().map(|next| escaped(next)));
     parts.extend(

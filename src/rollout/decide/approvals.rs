@@ -63,13 +63,24 @@ pub(super) fn approve(
     note(pass, &asked, &mut run, (by, &request.groups), false)?;
     tell_expired(pass, &asked, over);
     let (have, need) = (run.approvals_here(), usize::from(asked.required));
+    let caveat = caveat(pass, &asked);
     if have < need {
-        return Ok((Phase::AwaitingApproval(run), counted(have, need)));
+        let told = format!("{}{caveat}", counted(have, need));
+        return Ok((Phase::AwaitingApproval(run), told));
     }
     if !pass.fresh() {
         return Err("the metrics are stale; the weight cannot rise now, ask again".to_owned());
     }
-    Ok((go_on(pass, run), "approved".to_owned()))
+    Ok((go_on(pass, run), format!("approved{caveat}")))
+}
+
+/// Said where it matters who wrote the change, and nobody knows.
+fn caveat(pass: &Pass<'_>, asked: &Approvals) -> &'static str {
+    if asked.not_author && pass.seen.rollout.authors.is_empty() {
+        "; who wrote the change is not known"
+    } else {
+        ""
+    }
 }
 
 /// What stands in Git counts, and what has waited too long does not; the phase that follows, if enough have
@@ -77,6 +88,7 @@ pub(super) fn approve(
 pub(super) fn look(pass: &mut Pass<'_>, run: &mut Run) -> Option<Phase> {
     let asked = pass.plan.asked_at(run).clone();
     expire(pass, &asked, run);
+    leave_out_authors(pass, &asked, run);
     let vouched = pass.seen.rollout.vouched.clone()?;
     if !vouched.is_of(&run.revision) {
         return None;
@@ -109,13 +121,13 @@ fn note(
     (by, groups): (Option<&str>, &[String]),
     in_git: bool,
 ) -> Result<(), String> {
-    let author = pass.seen.rollout.author.as_deref();
+    let authors = &pass.seen.rollout.authors;
     match by {
         None if asked.is_about_people() => {
             return Err("it matters who approves, and nobody is named".to_owned());
         }
         Some(by) => {
-            if let Some(why) = asked.refuses(by, groups, author) {
+            if let Some(why) = asked.refuses(by, groups, authors) {
                 return Err(why);
             }
         }
@@ -139,6 +151,27 @@ fn note(
 fn expire(pass: &mut Pass<'_>, asked: &Approvals, run: &mut Run) {
     let over = take_expired(pass, asked, run);
     tell_expired(pass, asked, over);
+}
+
+/// Those do not count any more of whom it has become known that they wrote the change.
+fn leave_out_authors(pass: &mut Pass<'_>, asked: &Approvals, run: &mut Run) {
+    let authors = pass.seen.rollout.authors.clone();
+    let step = run.step;
+    let (out, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut run.approvals)
+        .into_iter()
+        .partition(|approval| approval.step == step && asked.has_written(&approval.by, &authors));
+    run.approvals = kept;
+    for approval in out {
+        pass.tell(Reason::Answered {
+            act: "approve".to_owned(),
+            message: format!(
+                "{} has turned out to be the author of the change",
+                approval.by
+            ),
+            by: Some(approval.by),
+            done: false,
+        });
+    }
 }
 
 /// Takes away what has waited for others too long.

@@ -10,7 +10,7 @@ use super::chart::{Chart, Line, ceiling};
 use super::frame;
 use super::words::{Tone, clock, count, moment, percent, share, spaced, span};
 use crate::history::{Curve, Record, Told};
-use crate::kubernetes::crd::{GitStatus, RevisionStatus, RuleStatus};
+use crate::kubernetes::crd::{GitPoint, GitStatus, RevisionStatus, RuleStatus};
 
 /// Lines of rates have at most so many points: fewer would hide a burst, more would show chance.
 const RATES: usize = 60;
@@ -68,8 +68,8 @@ pub fn revision(revision: &RevisionStatus) -> Markup {
 pub fn commits(git: &GitStatus) -> Markup {
     html! {
         dl.facts {
-            @if let Some(good) = &git.good { dt { "Stable's commit" } dd { code { (good.commit) } } }
-            @if let Some(bad) = &git.bad { dt { "Tried commit" } dd { code { (bad.commit) } } }
+            @if let Some(good) = &git.good { dt { "Stable's commit" } dd { (commit(good)) } }
+            @if let Some(bad) = &git.bad { dt { "Tried commit" } dd { (commit(bad)) } }
             @if let Some(remedy) = &git.remedy {
                 dt { "In Git" }
                 dd {
@@ -79,6 +79,14 @@ pub fn commits(git: &GitStatus) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// A commit, and who wrote it.
+fn commit(point: &GitPoint) -> Markup {
+    html! {
+        code { (point.commit) }
+        @if let Some(by) = point.by() { " by " (by) }
     }
 }
 

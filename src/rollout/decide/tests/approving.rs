@@ -160,7 +160,7 @@ fn the_author_does_not_count_and_an_environment_adds_what_it_asks_for() {
         },
         every_run: true,
     });
-    model.author = Some("alice".to_owned());
+    model.authors = vec!["alice".to_owned()];
     model.apply("v2");
     assert!(model.until(900, phase("AwaitingApproval")));
     assert_eq!(model.weight(), 50, "before the promotion");
@@ -168,6 +168,26 @@ fn the_author_does_not_count_and_an_environment_adds_what_it_asks_for() {
     assert!(told.contains("alice is the author"), "{told}");
     assert_eq!(answer(&mut model, Some("bob"), &[]), "approved");
     assert!(model.until(600, |model| ended(model, Outcome::Promoted)));
+}
+
+#[test]
+fn who_turns_out_to_be_the_author_counts_no_more() {
+    let asked = Approvals {
+        required: 2,
+        not_author: true,
+        ..Approvals::default()
+    };
+    let mut model = waiting(asked);
+    let told = answer(&mut model, Some("alice"), &[]);
+    assert_eq!(told, "approved, 1 of 2; who wrote the change is not known");
+    model.authors = vec!["alice".to_owned()];
+    model.tick();
+    model.pass();
+    assert_eq!(model.state.phase.run().unwrap().approvals_here(), 0);
+    assert_eq!(answer(&mut model, Some("bob"), &[]), "approved, 1 of 2");
+    let told = answer(&mut model, Some("alice"), &[]);
+    assert!(told.contains("alice is the author"), "{told}");
+    assert_eq!(answer(&mut model, Some("carol"), &[]), "approved");
 }
 
 #[test]

@@ -1,0 +1,324 @@
+//! Who wrote the commits that brought the template of a run: told, and not counted among those who approve where
+//! `notAuthor` is asked for.
+//!
+//! It goes beside the passes and beside the remedies, with copies of its own: no run and no remedy waits for
+//! it. Each run is asked about once; what failed for now is tried again, ever more seldom, as long as the run is the
+//! newest.
+//!
+//! Not here: whose commits count (`git::authors`), which commit was being applied (`due`).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use git2::Oid;
+use jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::due::wanted;
+use super::source::{By, Sources, release};
+use super::undo::{Means, remote};
+use super::view::{Naming, Release, Template};
+use super::{DEADLINE, Error};
+use crate::causes;
+use crate::daemon::context::Context;
+use crate::daemon::leader::Role;
+use crate::daemon::queue::Key;
+use crate::git::{Author, Copy, Limits, View, authors};
+use crate::kubernetes::crd::{GitAuthor, GitPoint, MANAGER, Rollout};
+
+/// Time between two looks at whose authors are not known.
+const EVERY: Duration = Duration::from_secs(1);
+/// For one look at a repository.
+const TIME: Duration = Duration::from_secs(30);
+/// The first wait after a failure; doubles up to the longest.
+const FIRST_RETRY: Duration = Duration::from_secs(5);
+const LONGEST_RETRY: Duration = Duration::from_secs(300);
+
+/// What is known of one Rollout's newest run.
+#[derive(Debug, Default)]
+struct Look {
+    run: String,
+    found: Option<Vec<GitAuthor>>,
+    failures: u32,
+    until: Option<Timestamp>,
+}
+
+#[allow(missing_debug_implementations)] // kube's Client has none
+/// Asks repositories for the authors of what runs try.
+pub struct Authors {
+    context: Context,
+    writes: Client,
+    sources: Sources,
+    means: Means,
+    role: watch::Receiver<Role>,
+    looks: HashMap<Key, Look>,
+}
+
+impl Authors {
+    /// Nothing is known yet.
+    pub fn new(
+        context: Context,
+        (reads, writes): (Client, Client),
+        means: Means,
+        role: watch::Receiver<Role>,
+    ) -> Self {
+        let folder = means.folder.join("authors");
+        Self {
+            context,
+            sources: Sources::new(&reads, &writes),
+            writes,
+            means: Means { folder, ..means },
+            role,
+            looks: HashMap::new(),
+        }
+    }
+
+    /// Looks for ever.
+    pub async fn keep_up(mut self) {
+        loop {
+            self.context.clock.sleep(EVERY).await;
+            let rollouts = if self.role.borrow().leads() {
+                self.context.cache.rollouts.all()
+            } else {
+                Vec::new()
+            };
+            let open: Vec<_> = rollouts
+                .iter()
+                .filter_map(|r| Some((r, unknown(r)?)))
+                .collect();
+            let keys: Vec<Key> = open.iter().map(|(rollout, _)| key(rollout)).collect();
+            self.looks.retain(|key, _| keys.contains(key));
+            for (rollout, bad) in open {
+                self.look(rollout, bad).await;
+            }
+        }
+    }
+
+    /// Asks once for a run, and writes what it found until it stands in the status.
+    async fn look(&mut self, rollout: &Rollout, bad: &GitPoint) {
+        let now = self.context.clock.now();
+        let mut look = self.looks.remove(&key(rollout)).unwrap_or_default();
+        let run = bad.run.clone().unwrap_or_default();
+        if look.run != run {
+            look = Look {
+                run,
+                ..Look::default()
+            };
+        }
+        if look.until.is_none_or(|until| until <= now) {
+            self.try_once(rollout, bad, &mut look).await;
+        }
+        self.looks.insert(key(rollout), look);
+    }
+
+    async fn try_once(&self, rollout: &Rollout, bad: &GitPoint, look: &mut Look) {
+        let done = async {
+            let found = match look.found.take() {
+                Some(found) => found,
+                None => self.ask(rollout, bad).await?,
+            };
+            let written = self.write(rollout, bad, &found).await;
+            look.found = Some(found);
+            written
+        };
+        let Err(error) = done.await else { return };
+        let (name, why) = (rollout.name_any(), causes::told(&error));
+        tracing::debug!(
+            rollout = name,
+            why,
+            "the authors of a commit are not known yet"
+        );
+        let wait = FIRST_RETRY.saturating_mul(1 << look.failures.min(10));
+        look.failures = look.failures.saturating_add(1);
+        let now = self.context.clock.now();
+        look.until = now.checked_add(wait.min(LONGEST_RETRY)).ok();
+    }
+
+    /// Empty where the repository cannot say it.
+    async fn ask(&self, rollout: &Rollout, bad: &GitPoint) -> Result<Vec<GitAuthor>, Error> {
+        let Some(by) = wanted(rollout) else {
+            return Ok(Vec::new());
+        };
+        let cache = &self.context.cache;
+        let by = self.sources.tracked(cache, rollout, &by).await?;
+        let deployed = self.sources.deployed(&by).await?;
+        let status = rollout.status.as_ref();
+        let git = status.and_then(|status| status.git.as_ref());
+        let good = git.and_then(|git| git.good.as_ref());
+        let good = good.and_then(|good| Oid::from_str(&good.commit).ok());
+        let bad = Oid::from_str(&bad.commit);
+        let (Ok(remote), Ok(bad)) = (remote(&deployed.repository, self.means.local), bad) else {
+            return Ok(Vec::new());
+        };
+        let views = Views::of(rollout, &deployed.path, release(cache, rollout));
+        let remote = remote.signed_in(&self.means.tokens, self.context.clock.now());
+        let (remote, folder) = (remote.await?, self.means.folder.clone());
+        let limits = Limits {
+            time: self.means.timeout.min(TIME),
+            bytes: self.means.most,
+        };
+        let runtime = tokio::runtime::Handle::current();
+        let asked = tokio::task::spawn_blocking(move || {
+            let copy = Copy::open(&folder, runtime, remote, limits)?;
+            authors(&copy, (good, bad), &views.all())
+        });
+        match asked.await? {
+            Ok(found) => Ok(taken_for(found, &self.means.people)),
+            Err(error) if error.may_pass() => Err(error.into()),
+            Err(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Only where the commit is still the one that was asked about.
+    async fn write(
+        &self,
+        rollout: &Rollout,
+        bad: &GitPoint,
+        found: &[GitAuthor],
+    ) -> Result<(), Error> {
+        let namespace = rollout.namespace().unwrap_or_default();
+        let rollouts: Api<Rollout> = Api::namespaced(self.writes.clone(), &namespace);
+        let params = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let operations = json!([
+            {"op": "test", "path": "/metadata/uid", "value": rollout.uid()},
+            {"op": "test", "path": "/status/git/bad", "value": bad},
+            {"op": "add", "path": "/status/git/bad/authors", "value": found},
+        ]);
+        let operations = serde_json::from_value(operations).map_err(Error::Encode)?;
+        let (name, patch) = (rollout.name_any(), Patch::<()>::Json(operations));
+        let request = rollouts.patch_status(&name, &params, &patch);
+        match tokio::time::timeout(DEADLINE, request).await {
+            Ok(answer) => answer.map(|_| ()).map_err(Error::Write),
+            Err(_) => Err(Error::Silent),
+        }
+    }
+}
+
+fn key(rollout: &Rollout) -> Key {
+    (rollout.namespace().unwrap_or_default(), rollout.name_any())
+}
+
+/// The commit of the newest run, as long as nobody has asked who wrote it.
+fn unknown(rollout: &Rollout) -> Option<&GitPoint> {
+    let by = wanted(rollout)?;
+    let status = rollout.status.as_ref()?;
+    let bad = status.git.as_ref()?.bad.as_ref()?;
+    let newest = match (&status.run, &status.last_run) {
+        (Some(run), _) => &run.id,
+        (None, last) => &last.as_ref()?.id,
+    };
+    let has_commits = !matches!(by, By::InputProvider(_));
+    let open = bad.authors.is_none() && bad.run.as_ref() == Some(newest);
+    (has_commits && open).then_some(bad)
+}
+
+/// What the path deploys for the target, in the order in which it is tried.
+struct Views {
+    template: Template,
+    release: Option<Release>,
+    naming: Naming,
+}
+
+impl Views {
+    fn of(rollout: &Rollout, path: &str, release: Option<crate::kubernetes::flux::Named>) -> Self {
+        let status = rollout.status.as_ref();
+        let run = status.and_then(|status| status.run.as_ref());
+        let last = status.and_then(|status| status.last_run.as_ref());
+        let revision = run
+            .map(|run| &run.revision)
+            .or(last.map(|last| &last.revision));
+        let images = revision.map_or(&[][..], |revision| &revision.images);
+        let path = path.to_owned();
+        Self {
+            template: Template {
+                path: path.clone(),
+                kind: rollout.spec.target.kind.clone(),
+                name: rollout.spec.target.name.clone(),
+            },
+            naming: Naming::new(&path, images),
+            release: release.map(|at| Release { path, at }),
+        }
+    }
+
+    fn all(&self) -> Vec<&dyn View> {
+        let release = self.release.as_ref().map(|release| release as &dyn View);
+        let template: &dyn View = &self.template;
+        let naming: &dyn View = &self.naming;
+        std::iter::once(template)
+            .chain(release)
+            .chain([naming])
+            .collect()
+    }
+}
+
+/// With the users for whom they are taken: whom the settings name for the address, else the address itself.
+fn taken_for(found: Vec<Author>, people: &Arc<BTreeMap<String, String>>) -> Vec<GitAuthor> {
+    let taken = |Author { name, email }| {
+        let known = people.get(&email.to_lowercase()).cloned();
+        GitAuthor {
+            user: known.unwrap_or_else(|| email.clone()),
+            name,
+            email,
+        }
+    };
+    found.into_iter().map(taken).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_author_is_taken_for_the_user_whom_the_settings_name_or_for_the_address() {
+        let people = BTreeMap::from([("ada@old.example".to_owned(), "ada".to_owned())]);
+        let author = |name: &str, email: &str| Author {
+            name: name.to_owned(),
+            email: email.to_owned(),
+        };
+        let found = vec![
+            author("Ada", "Ada@Old.example"),
+            author("Bob", "bob@example.com"),
+        ];
+        let taken = taken_for(found, &Arc::new(people));
+        let users: Vec<_> = taken.iter().map(|author| author.user.as_str()).collect();
+        assert_eq!(users, ["ada", "bob@example.com"]);
+    }
+
+    #[test]
+    fn only_the_newest_runs_commit_is_asked_about_and_once() {
+        let rollout = |run: &str, authors: serde_json::Value, by: serde_json::Value| -> Rollout {
+            serde_json::from_value(json!({
+                "apiVersion": "sluice.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "shop", "namespace": "a"},
+                "spec": {"target": {"name": "shop"}, "onFailure": {"git": by}},
+                "status": {
+                    "run": crate::people::message::samples::run("r-1", 5),
+                    "git": {"bad": {"commit": "abc", "revision": "h", "run": run, "authors": authors}},
+                },
+            }))
+            .unwrap()
+        };
+        let flux = || json!({"mode": "revert", "kustomization": "flux-system/shop"});
+        let cases = [
+            ("r-1", json!(null), flux(), true),
+            ("r-0", json!(null), flux(), false),
+            ("r-1", json!([]), flux(), false),
+            (
+                "r-1",
+                json!(null),
+                json!({"mode": "revert", "inputProvider": "a/b"}),
+                false,
+            ),
+        ];
+        for (run, authors, by, wanted) in cases {
+            let rollout = rollout(run, authors, by);
+            assert_eq!(unknown(&rollout).is_some(), wanted, "{run}");
+        }
+    }
+}
