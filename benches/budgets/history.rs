@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sluice::clock::Clock;
 use sluice::history::{Filter, Found, History, Place, Record, Sqlite, Which, Work, Write};
 use sluice::telemetry::Metrics;
-use sluice::web::{Board, Entry, Nearby, Readiness, Streams, Web, router};
+use sluice::web::{self, Board, Entry, Nearby, Readiness, Streams, Web, router};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -120,7 +120,7 @@ async fn page() -> Result<Row, Error> {
         board.set(entry(number)?);
     }
     let web = Web {
-        environment: "bench".to_owned(),
+        place: web::Place::root("bench"),
         board,
         history: History::closed(),
         readiness: Readiness::waiting_for(&[]),

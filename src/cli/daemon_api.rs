@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::connect::Cluster;
 use super::{Error, Global};
 use crate::causes;
+use crate::web::Place;
 
 /// Where the daemon's API is.
 #[derive(Debug, Args)]
@@ -25,6 +26,9 @@ pub struct Server {
         default_value = "sluice-system/sluice"
     )]
     server: String,
+    /// The environment, where that daemon serves several
+    #[arg(long, value_name = "NAME")]
+    environment: Option<String>,
 }
 
 const DOING: &str = "ask the daemon for its history";
@@ -32,6 +36,8 @@ const DOING: &str = "ask the daemon for its history";
 impl Server {
     /// The answer to a GET of this path, which begins with `/api/`.
     pub async fn get<T: DeserializeOwned>(&self, global: &Global, path: &str) -> Result<T, Error> {
+        let place = self.environment.as_deref().map(Place::beneath);
+        let path = &place.unwrap_or_default().path(path);
         let text = if self.server.starts_with("http://") || self.server.starts_with("https://") {
             self.direct(path).await?
         } else {

@@ -104,13 +104,14 @@ impl Error {
             | Self::Runtime(_)
             | Self::Ended(_) => 1,
             Self::Daemon(error) => match error {
-                daemon::Error::TaskEnded => 1,
+                daemon::Error::TaskEnded | daemon::Error::Runtime(_) => 1,
                 daemon::Error::Kubeconfig(_)
                 | daemon::Error::Infer(_)
                 | daemon::Error::Client(_)
                 | daemon::Error::Source(_)
                 | daemon::Error::Listen { .. }
                 | daemon::Error::Rules(_)
+                | daemon::Error::Several(_)
                 | daemon::Error::Smoke(_)
                 | daemon::Error::SigningKey { .. }
                 | daemon::Error::Signer(_)

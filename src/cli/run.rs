@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Error;
 use crate::daemon;
-use crate::daemon::settings::{LogFormat, Settings};
+use crate::daemon::settings::{self, Log, LogFormat, Settings};
 use crate::telemetry::log;
 
 /// The code of a process that was ended by a second signal, as a shell reports SIGINT.
@@ -21,27 +21,50 @@ const ABORTED: i32 = 130;
 /// Arguments.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The settings
+    /// The settings; of several environments: one for each, or a folder with all of them
     #[arg(
         long,
         value_name = "FILE",
         env = "SLUICE_CONFIG",
         default_value = "sluice.yaml"
     )]
-    config: PathBuf,
+    config: Vec<PathBuf>,
 }
 
 /// Runs the daemon until a signal, or until it fails.
 pub async fn run(arguments: &Arguments) -> Result<(), Error> {
-    let settings = Settings::load(&arguments.config)?;
-    let format = match settings.log.format {
+    match arguments.config.as_slice() {
+        [file] if !file.is_dir() => {
+            let settings = Settings::load(file)?;
+            begin_log(&settings.log)?;
+            until_signal(|stop| daemon::run(settings, stop)).await
+        }
+        given => {
+            let all = Settings::load_several(&settings::files(given)?)?;
+            if let Some(first) = all.first() {
+                begin_log(&first.settings.log)?;
+            }
+            until_signal(|stop| daemon::hub::run(all, stop)).await
+        }
+    }
+}
+
+fn begin_log(wanted: &Log) -> Result<(), Error> {
+    let format = match wanted.format {
         LogFormat::Text => log::Format::Text,
         LogFormat::Json => log::Format::Json,
     };
-    log::begin(format, &settings.log.level)?;
+    Ok(log::begin(format, &wanted.level)?)
+}
+
+/// Runs the daemon; the first signal asks it to end.
+async fn until_signal<D>(daemon: impl FnOnce(CancellationToken) -> D) -> Result<(), Error>
+where
+    D: Future<Output = Result<(), daemon::Error>>,
+{
     let mut signals = Signals::new()?;
     let shutdown = CancellationToken::new();
-    let daemon = daemon::run(settings, shutdown.clone());
+    let daemon = daemon(shutdown.clone());
     tokio::pin!(daemon);
     let ended = tokio::select! {
         ended = &mut daemon => ended,

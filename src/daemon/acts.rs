@@ -38,6 +38,7 @@ use crate::people::oidc::{self, Provider};
 use crate::people::proxy::{Introduced, Proxy};
 use crate::people::{bearer, person::Person};
 use crate::rollout::observation::Request;
+use crate::web;
 use crate::web::acts::{Page, Ways, answered, login, passed};
 use crate::web::login::Logins;
 use crate::web::session::{LASTS, Lasts, Peer, Proof, Session, Sessions, is_ours};
@@ -67,7 +68,7 @@ struct Live {
 
 struct Inner {
     access: Access,
-    environment: String,
+    place: web::Place,
     clock: Clock,
     sessions: Sessions,
     provider: Option<Provider>,
@@ -191,7 +192,7 @@ impl Acts {
     /// provider's authorities cannot be read.
     pub fn new(
         access: Access,
-        environment: &str,
+        place: web::Place,
         page_url: Option<&str>,
         clock: Clock,
     ) -> Result<Self, oidc::Error> {
@@ -200,11 +201,12 @@ impl Acts {
         let oidc = access.oidc.clone();
         let provider = oidc.map(|oidc| Provider::new(oidc, back)).transpose()?;
         let sessions = access.proxy.clone().map(introduced_by);
+        let sessions = sessions.unwrap_or_default().beneath(&place.base);
         Ok(Self(Arc::new(Inner {
             access,
-            environment: environment.to_owned(),
+            place,
             clock,
-            sessions: sessions.unwrap_or_default(),
+            sessions,
             provider,
             logins: Logins::default(),
             secure: page_url.starts_with("https://"),
@@ -378,11 +380,16 @@ impl Acts {
 
     fn page(&self, status: StatusCode, title: &str, main: &maud::Markup) -> Response {
         let page = Page {
-            environment: &self.0.environment,
+            place: &self.0.place,
             title,
             events: None,
         };
         (status, Html(page.html(main).into_string())).into_response()
+    }
+
+    /// A path of this environment's own.
+    fn local(&self, path: &str) -> String {
+        self.0.place.local(path)
     }
 
     fn ways(&self) -> Ways {
@@ -489,7 +496,7 @@ async fn by_form(
         acts.act(&session.proof, (&namespace, &name, &act), filled.revision)
             .await
     };
-    let back = local(&format!("/rollouts/{namespace}/{name}"));
+    let back = acts.local(&acts.0.place.path(&format!("/rollouts/{namespace}/{name}")));
     match done.await {
         Ok(answer) => {
             let words = format!("{}: {}", answer.act, answer.message);
@@ -508,7 +515,7 @@ async fn by_form(
 }
 
 async fn show_login(State(acts): State<Acts>, Query(asked): Query<Back>) -> Response {
-    let main = login(&local(&asked.back), acts.ways(), None);
+    let main = login(&acts.0.place, &acts.local(&asked.back), acts.ways(), None);
     acts.page(StatusCode::OK, "Sign in", &main)
 }
 
@@ -517,7 +524,7 @@ async fn sign_in(
     headers: HeaderMap,
     Form(given): Form<SignIn>,
 ) -> Response {
-    let back = local(&given.back);
+    let back = acts.local(&given.back);
     let token = SecretString::from(given.token.expose_secret().trim());
     let who = if is_ours(&headers) {
         acts.who(&token).await
@@ -536,7 +543,8 @@ async fn sign_in(
     match begun {
         Ok(cookie) => ([(header::SET_COOKIE, cookie)], Redirect::to(&back)).into_response(),
         Err(denial) => {
-            let main = login(&back, acts.ways(), Some(&denial.to_string()));
+            let why = denial.to_string();
+            let main = login(&acts.0.place, &back, acts.ways(), Some(&why));
             acts.page(denial.status(), "Sign in", &main)
         }
     }
@@ -552,23 +560,13 @@ async fn sign_out(
         return (denial.status(), denial.to_string()).into_response();
     }
     let cookie = [(header::SET_COOKIE, acts.0.sessions.end(&headers))];
+    let home = acts.0.place.path("/");
     match acts.0.provider.as_ref().and_then(Provider::exit) {
         Some(there) => {
-            let main = passed("/", "Signed out here", Some(&there));
+            let main = passed(&home, "Signed out here", Some(&there));
             (cookie, acts.page(StatusCode::OK, "Signed out", &main)).into_response()
         }
-        None => (cookie, Redirect::to("/")).into_response(),
-    }
-}
-
-/// A path of ours: nobody is led elsewhere, and nothing gets into a header.
-fn local(path: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/-._".contains(c);
-    let ours = path.starts_with('/') && !path.starts_with("//") && path.chars().all(plain);
-    if ours {
-        path.to_owned()
-    } else {
-        "/".to_owned()
+        None => (cookie, Redirect::to(&home)).into_response(),
     }
 }
 

@@ -92,6 +92,10 @@ pub enum Error {
     Traces(#[source] reqwest::Error),
     #[error("access.oidc")]
     Login(#[from] crate::people::oidc::Error),
+    #[error("starting a runtime")]
+    Runtime(#[source] std::io::Error),
+    #[error("the environments cannot be served:\n{}", .0.join("\n"))]
+    Several(Vec<String>),
     #[error("a task of the daemon ended early")]
     TaskEnded,
 }

@@ -14,8 +14,10 @@ mod conductor;
 mod connect;
 mod context;
 mod entry;
+mod front;
 mod gate;
 mod hooks;
+pub mod hub;
 mod leader;
 mod load;
 mod notices;
@@ -47,6 +49,7 @@ use conductor::{Conductor, Inputs, PassLost};
 pub use connect::{Clients, Error, prometheus};
 use context::Context;
 pub use context::Timing;
+pub use front::Front;
 use hooks::Hooks;
 use kube::Client;
 use load::Loads;
@@ -68,7 +71,7 @@ use crate::prometheus::Source;
 use crate::rollout::reason::ENDS;
 use crate::smoke::Asker;
 use crate::telemetry::{Metrics, otlp};
-use crate::web::{self, Board, Check, Nearby, Readiness, Streams, Web};
+use crate::web::{Board, Check, Nearby, Place, Readiness, Web};
 
 #[allow(missing_debug_implementations)] // kube's Client has none
 /// What a daemon is made of. The sandbox makes it by hand; [`run`] from settings.
@@ -78,8 +81,8 @@ pub struct Parts {
     pub clock: Clock,
     pub source: Source,
     pub rules: Rules,
-    /// The page's listener; `None` serves no page.
-    pub listener: Option<TcpListener>,
+    /// Where the page is served.
+    pub front: Front,
     /// Where Rollouts are shown.
     pub board: Board,
     pub metrics: Metrics,
@@ -89,27 +92,35 @@ pub struct Parts {
 
 /// Runs the daemon of these settings until `shutdown`.
 pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<(), Error> {
+    let address = settings.listen;
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.map_err(|source| Error::Listen { address, source })?;
+    tracing::info!(%address, environment = settings.environment, "listens");
+    let told = (Board::default(), Metrics::new());
+    begin(settings, Front::Listener(listener), told, shutdown).await
+}
+
+/// Connects as the settings say, and serves until `shutdown`.
+async fn begin(
+    settings: Settings,
+    front: Front,
+    (board, metrics): (Board, Metrics),
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
     let clients = connect::clients(&settings).await?;
     let clock = Clock::machine();
     let rules = Rules::load(settings.rules.clone()).map_err(Error::Rules)?;
     let mut tasks = JoinSet::new();
     let source = connect::source(&settings, &clients, &shutdown, &mut tasks)?;
-    let listener = TcpListener::bind(settings.listen)
-        .await
-        .map_err(|source| Error::Listen {
-            address: settings.listen,
-            source,
-        })?;
-    tracing::info!(address = %settings.listen, environment = settings.environment, "listens");
     let parts = Parts {
         settings,
         clients,
         clock,
         source,
         rules,
-        listener: Some(listener),
-        board: Board::default(),
-        metrics: Metrics::new(),
+        front,
+        board,
+        metrics,
         asker: Asker::network(clock),
     };
     Box::pin(serve_with(parts, shutdown, tasks)).await
@@ -121,81 +132,39 @@ pub async fn serve(parts: Parts, shutdown: CancellationToken) -> Result<(), Erro
 }
 
 async fn serve_with(
-    parts: Parts,
+    mut parts: Parts,
     shutdown: CancellationToken,
-    mut tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 ) -> Result<(), Error> {
     let stop = shutdown.child_token();
     let _ends_all = stop.clone().drop_guard();
     let ready = Readiness::waiting_for(&["cluster", "gate", "leader"]);
-    let poke = Poke::default();
-    let hooks = Hooks::new(&parts.settings, parts.metrics.clone(), poke.clone());
-    let history = history(&parts, &ready, &stop, &mut tasks);
-    let streams = Streams::until(stop.clone());
-    let (acts, doors, clerk) = doors(&parts, &hooks)?;
-    let nearby = Nearby::default();
-    let shown = (&history, streams, nearby.clone());
-    let web = web(&parts, &ready, shown, (doors, &acts));
-    if let Some(listener) = parts.listener {
-        tasks.spawn(page(listener, web, stop.clone()));
-    }
-    let known = connect::gate(&parts.settings, &parts.clients, &stop).await?;
+    let mut tree = Tree {
+        tasks,
+        stop,
+        ready,
+        free: CancellationToken::new(),
+    };
+    let desk = open(&mut parts, &mut tree)?;
+    let known = connect::gate(&parts.settings, &parts.clients, &tree.stop).await?;
     let (cache, touched, filled) = cache::start(
         &parts.clients.watches,
         &parts.settings.cluster.namespaces,
         known.served,
-        &stop,
-        &mut tasks,
+        &tree.stop,
+        &mut tree.tasks,
     );
-    let (events, outgoing) = events::channel();
-    // What others send is asked of the Rollout, so a daemon that does not lead takes it too.
-    hooks.begin(cache.clone(), parts.clients.writes.clone());
-    let asks = (&cache, parts.clients.writes.clone());
-    begin_acts((&acts, clerk, &nearby), asks, (&mut tasks, &stop));
-    let election = &parts.settings.election;
     let fence = Fence::shut(parts.clock);
-    let writes = fenced(election, &fence, &parts.clients.writes);
-    tasks.spawn(outgoing.send_all(writes.clone(), stop.clone()));
-    let (smoke, loads) = smoke_tests(&parts.settings, parts.asker, parts.clock)?;
-    let told = (&parts.metrics, parts.clock);
-    let free = CancellationToken::new();
-    let traces = connect::traces(&parts.settings, told, &free, &mut tasks)?;
-    let context = Context {
-        clock: parts.clock,
-        cache,
-        executor: Executor::new(writes.clone(), parts.clock),
-        events,
-        watchlist: Arc::new(Watchlist::default()),
-        traces,
-        metrics: parts.metrics,
-        board: parts.board,
-        history,
-        notices: Notices::default(),
-        smoke: smoke.desk(),
-        rules: Arc::new(RwLock::new(parts.rules.all().clone())),
-        gate: Arc::default(),
-        timing: Timing::from(&parts.settings.evidence),
-        freeze: parts.settings.freeze.clone().into(),
-        approvals: Arc::new(parts.settings.approvals.clone()),
-    };
-    if !fill(filled.clone(), &ready, &stop).await {
+    let writes = fenced(&parts.settings.election, &fence, &parts.clients.writes);
+    let (smoke, loads) = smoke_tests(&parts)?;
+    let seen = (&cache, smoke.desk(), &desk.history);
+    let context = context(&parts, &writes, seen, &mut tree)?;
+    let poke = desk.begin(&cache, &parts.clients.writes, &mut tree);
+    if !fill(filled.clone(), &tree).await {
         return Ok(());
     }
-    let watches = parts.clients.watches.clone();
-    let reach = reach::follow(watches, parts.clock, filled, ready.clone());
-    until(&mut tasks, &stop, reach);
-    let lease = (parts.clients.lease, fence);
-    let role = elect(election, lease, &context, (&ready, &free), &mut tasks);
-    let means = parts.settings.git.means()?;
-    let clients = || (parts.clients.watches.clone(), writes.clone());
-    let authors = remedy::Authors::new(context.clone(), clients(), means.clone(), role.clone());
-    until(&mut tasks, &stop, authors.keep_up());
-    let remedies = remedy::Remedies::new(context.clone(), clients(), means, role.clone());
-    until(&mut tasks, &stop, remedies.keep_up());
-    for teller in notices::tellers(&parts.settings, &context, &writes, &role)? {
-        until(&mut tasks, &stop, teller.keep_up());
-    }
-    let source = (parts.source, loads, parts.settings.evidence.source.name());
+    let role = lead(&parts, &context, fence, filled, &mut tree);
+    undo_and_tell(&parts, &context, (&writes, &role), &mut tree)?;
     let (fresh, fresh_out) = mpsc::unbounded_channel();
     let means = smoke::Means {
         clients: (parts.clients.watches, writes),
@@ -203,70 +172,208 @@ async fn serve_with(
         role: role.clone(),
         touched: fresh.clone(),
     };
-    until(&mut tasks, &stop, smoke.keep_up(context.clone(), means));
-    let rules = tick(
-        &mut tasks,
-        &stop,
-        &context,
-        source,
-        parts.rules,
-        (fresh, &ready),
-    );
+    tree.until(smoke.keep_up(context.clone(), means));
+    let source = (parts.source, loads, parts.settings.evidence.source.name());
+    let rules = tick(&mut tree, &context, source, parts.rules, fresh);
     let inputs = Inputs {
         touched,
         fresh: fresh_out,
         rules,
         role,
     };
-    let conductor = Conductor::new(context, known, ready).conduct(inputs, stop.clone());
-    Box::pin(watch_over(conductor, tasks, &stop, free)).await
+    let conductor = Conductor::new(context, known, tree.ready.clone());
+    let conductor = conductor.conduct(inputs, tree.stop.clone());
+    Box::pin(watch_over(conductor, tree)).await
+}
+
+/// All tasks, what ends them, and how they stand.
+struct Tree {
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+    ready: Readiness,
+    /// The passes are over: the lease is freed, the last is told.
+    free: CancellationToken,
+}
+
+impl Tree {
+    /// Runs a task until the end.
+    fn until(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled(work).await;
+        });
+    }
+}
+
+/// What stands open to people and programs before the cluster has answered.
+struct Desk {
+    history: History,
+    hooks: Hooks,
+    poke: Poke,
+    acts: Acts,
+    clerk: Option<Clerk>,
+    nearby: Nearby,
+}
+
+/// Opens page, API, hooks and history.
+fn open(parts: &mut Parts, tree: &mut Tree) -> Result<Desk, Error> {
+    let poke = Poke::default();
+    let hooks = Hooks::new(&parts.settings, parts.metrics.clone(), poke.clone());
+    let history = history(parts, tree);
+    let front = std::mem::take(&mut parts.front);
+    let place = front.place(&parts.settings.environment);
+    let (acts, doors, clerk) = doors(parts, &place, &hooks)?;
+    let nearby = Nearby::default();
+    let web = Web {
+        place,
+        board: parts.board.clone(),
+        history: history.clone(),
+        readiness: tree.ready.clone(),
+        metrics: with_all_ends(&parts.metrics),
+        streams: front.streams(&tree.stop),
+        clock: parts.clock,
+        nearby: nearby.clone(),
+        hooks: doors,
+        sessions: acts.sessions(),
+        acts: acts.router(),
+    };
+    front.show(web, tree);
+    Ok(Desk {
+        history,
+        hooks,
+        poke,
+        acts,
+        clerk,
+        nearby,
+    })
+}
+
+impl Desk {
+    /// From now on people and programs can ask for something. What others send is asked of the
+    /// Rollout, so a daemon that does not lead takes it too.
+    fn begin(self, cache: &Arc<cache::Cache>, writes: &Client, tree: &mut Tree) -> Poke {
+        self.hooks.begin(Arc::clone(cache), writes.clone());
+        let rollouts = Arc::clone(cache);
+        let find = move |namespace: &str, name: &str| rollouts.rollouts.get(namespace, name);
+        self.acts.begin(find, writes.clone());
+        let watched = Arc::clone(cache);
+        self.nearby
+            .begin(move |namespace, name| around::around(&watched, namespace, name));
+        if let Some(clerk) = self.clerk {
+            let known = Arc::clone(cache);
+            let all = Arc::new(move || known.rollouts.all());
+            tree.until(clerk.keep_up(all));
+        }
+        self.poke
+    }
+}
+
+/// What every pass works with.
+fn context(
+    parts: &Parts,
+    writes: &Client,
+    (cache, smoke, history): (&Arc<cache::Cache>, smoke::Desk, &History),
+    tree: &mut Tree,
+) -> Result<Context, Error> {
+    let (events, outgoing) = events::channel();
+    let sending = outgoing.send_all(writes.clone(), tree.stop.clone());
+    tree.tasks.spawn(sending);
+    let told = (&parts.metrics, parts.clock);
+    let traces = connect::traces(&parts.settings, told, &tree.free, &mut tree.tasks)?;
+    Ok(Context {
+        clock: parts.clock,
+        cache: Arc::clone(cache),
+        executor: Executor::new(writes.clone(), parts.clock),
+        events,
+        watchlist: Arc::new(Watchlist::default()),
+        traces,
+        metrics: parts.metrics.clone(),
+        board: parts.board.clone(),
+        history: history.clone(),
+        notices: Notices::default(),
+        smoke,
+        rules: Arc::new(RwLock::new(parts.rules.all().clone())),
+        gate: Arc::default(),
+        timing: Timing::from(&parts.settings.evidence),
+        freeze: parts.settings.freeze.clone().into(),
+        approvals: Arc::new(parts.settings.approvals.clone()),
+    })
+}
+
+/// Follows how the watches stand, and begins the election; tells whether this daemon leads.
+fn lead(
+    parts: &Parts,
+    context: &Context,
+    fence: Fence,
+    filled: watch::Receiver<Filled>,
+    tree: &mut Tree,
+) -> watch::Receiver<leader::Role> {
+    let watches = parts.clients.watches.clone();
+    tree.until(reach::follow(
+        watches,
+        parts.clock,
+        filled,
+        tree.ready.clone(),
+    ));
+    let needs = leader::Needs {
+        client: parts.clients.lease.clone(),
+        clock: context.clock,
+        fence,
+        ready: tree.ready.clone(),
+        metrics: context.metrics.clone(),
+        events: context.events.clone(),
+        tasks: &mut tree.tasks,
+        end: tree.free.clone(),
+    };
+    leader::begin(&parts.settings.election, needs)
+}
+
+/// Starts the remedies in Git, who looks up the authors of commits, and those who tell people.
+fn undo_and_tell(
+    parts: &Parts,
+    context: &Context,
+    (writes, role): (&Client, &watch::Receiver<leader::Role>),
+    tree: &mut Tree,
+) -> Result<(), Error> {
+    let means = parts.settings.git.means()?;
+    let clients = || (parts.clients.watches.clone(), writes.clone());
+    let authors = remedy::Authors::new(context.clone(), clients(), means.clone(), role.clone());
+    tree.until(authors.keep_up());
+    let remedies = remedy::Remedies::new(context.clone(), clients(), means, role.clone());
+    tree.until(remedies.keep_up());
+    for teller in notices::tellers(&parts.settings, context, writes, role)? {
+        tree.until(teller.keep_up());
+    }
+    Ok(())
 }
 
 /// Who may act, what others send, and what is done of that besides.
-fn doors(parts: &Parts, hooks: &Hooks) -> Result<(Acts, Router, Option<Clerk>), Error> {
+fn doors(
+    parts: &Parts,
+    place: &Place,
+    hooks: &Hooks,
+) -> Result<(Acts, Router, Option<Clerk>), Error> {
     let settings = &parts.settings;
     let page_url = settings.page_url.as_deref();
     let access = settings.access.clone();
-    let acts = Acts::new(access, &settings.environment, page_url, parts.clock)?;
+    let acts = Acts::new(access, place.clone(), page_url, parts.clock)?;
     let slack = Clerk::employ(settings, parts.clock, &acts)?;
     let (desk, clerk) = slack.unzip();
     let doors = desk.map_or_else(Router::new, |desk| desk.router());
     Ok((acts, doors.merge(hooks.router()), clerk))
 }
 
-/// From now on people can ask for something.
-fn begin_acts(
-    (acts, clerk, nearby): (&Acts, Option<Clerk>, &Nearby),
-    (cache, writes): (&Arc<cache::Cache>, Client),
-    (tasks, stop): (&mut JoinSet<()>, &CancellationToken),
-) {
-    let rollouts = Arc::clone(cache);
-    let find = move |namespace: &str, name: &str| rollouts.rollouts.get(namespace, name);
-    acts.begin(find, writes);
-    let watched = Arc::clone(cache);
-    nearby.begin(move |namespace, name| around::around(&watched, namespace, name));
-    if let Some(clerk) = clerk {
-        let known = Arc::clone(cache);
-        let all = Arc::new(move || known.rollouts.all());
-        until(tasks, stop, clerk.keep_up(all));
-    }
-}
-
 /// The smoke tests of the settings' folders, and the loads that are made of them.
-fn smoke_tests(settings: &Settings, asker: Asker, clock: Clock) -> Result<(Smoke, Loads), Error> {
-    let smoke = Smoke::load(settings.smoke.clone(), asker.clone()).map_err(Error::Smoke)?;
-    let loads = Loads::new(clock, asker, smoke.tests());
+fn smoke_tests(parts: &Parts) -> Result<(Smoke, Loads), Error> {
+    let (folders, asker) = (parts.settings.smoke.clone(), parts.asker.clone());
+    let smoke = Smoke::load(folders, asker.clone()).map_err(Error::Smoke)?;
+    let loads = Loads::new(parts.clock, asker, smoke.tests());
     Ok((smoke, loads))
 }
 
 /// Starts the history of runs. How it stands is told; it keeps nobody from being ready.
-fn history(
-    parts: &Parts,
-    ready: &Readiness,
-    stop: &CancellationToken,
-    tasks: &mut JoinSet<()>,
-) -> History {
-    let (ready, metrics) = (ready.clone(), parts.metrics.clone());
+fn history(parts: &Parts, tree: &mut Tree) -> History {
+    let (ready, metrics) = (tree.ready.clone(), parts.metrics.clone());
     let mut before = None;
     let tell = move |telling: Telling| {
         metrics.history_written(matches!(telling, Telling::Good(_)));
@@ -286,29 +393,8 @@ fn history(
     let (place, keep) = (settings.place.clone(), settings.keep);
     let environment = &parts.settings.environment;
     let (history, keeper) = History::new(environment, place, keep, parts.clock, tell);
-    tasks.spawn(keeper.keep_up(stop.clone()));
+    tree.tasks.spawn(keeper.keep_up(tree.stop.clone()));
     history
-}
-
-fn web(
-    parts: &Parts,
-    ready: &Readiness,
-    (history, streams, nearby): (&History, Streams, Nearby),
-    (hooks, acts): (Router, &Acts),
-) -> Web {
-    Web {
-        environment: parts.settings.environment.clone(),
-        board: parts.board.clone(),
-        history: history.clone(),
-        readiness: ready.clone(),
-        metrics: with_all_ends(&parts.metrics),
-        streams,
-        clock: parts.clock,
-        nearby,
-        hooks,
-        sessions: acts.sessions(),
-        acts: acts.router(),
-    }
 }
 
 /// The metrics, with every end that a run can have.
@@ -328,69 +414,26 @@ fn fenced(election: &Election, fence: &Fence, writes: &Client) -> Client {
     }
 }
 
-/// Begins the election; tells whether this daemon leads.
-fn elect(
-    election: &Election,
-    (client, fence): (Client, Fence),
-    context: &Context,
-    (ready, end): (&Readiness, &CancellationToken),
-    tasks: &mut JoinSet<()>,
-) -> watch::Receiver<leader::Role> {
-    let needs = leader::Needs {
-        client,
-        clock: context.clock,
-        fence,
-        ready: ready.clone(),
-        metrics: context.metrics.clone(),
-        events: context.events.clone(),
-        tasks,
-        end: end.clone(),
-    };
-    leader::begin(election, needs)
-}
-
 /// Starts the looks at the metrics, which go to `fresh`, and at the rule files; gives back what these
 /// bring.
 fn tick(
-    tasks: &mut JoinSet<()>,
-    stop: &CancellationToken,
+    tree: &mut Tree,
     context: &Context,
     (source, loads, kind): (Source, Loads, &'static str),
     rules: Rules,
-    (fresh, ready): (mpsc::UnboundedSender<queue::Key>, &Readiness),
+    fresh: mpsc::UnboundedSender<queue::Key>,
 ) -> mpsc::UnboundedReceiver<()> {
     let (changed, changed_out) = mpsc::unbounded_channel();
-    let metrics = ticks::metrics(context.clone(), (source, loads), kind, fresh, ready.clone());
-    until(tasks, stop, metrics);
-    until(tasks, stop, ticks::rules(context.clone(), rules, changed));
+    let ready = tree.ready.clone();
+    let metrics = ticks::metrics(context.clone(), (source, loads), kind, fresh, ready);
+    tree.until(metrics);
+    tree.until(ticks::rules(context.clone(), rules, changed));
     changed_out
 }
 
-/// Serves page, API, metrics and health.
-async fn page(listener: TcpListener, web: Web, stop: CancellationToken) {
-    if let Err(error) = web::serve(listener, web, stop).await {
-        tracing::error!(%error, "the page's listener failed");
-    }
-}
-
-/// Runs a task until `stop`.
-fn until(
-    tasks: &mut JoinSet<()>,
-    stop: &CancellationToken,
-    work: impl Future<Output = ()> + Send + 'static,
-) {
-    let stop = stop.clone();
-    tasks.spawn(async move {
-        stop.run_until_cancelled(work).await;
-    });
-}
-
 /// Waits for the first lists of all watches. Whether they came before the end.
-async fn fill(
-    mut filled: watch::Receiver<Filled>,
-    ready: &Readiness,
-    stop: &CancellationToken,
-) -> bool {
+async fn fill(mut filled: watch::Receiver<Filled>, tree: &Tree) -> bool {
+    let Tree { stop, ready, .. } = tree;
     loop {
         let now = *filled.borrow_and_update();
         if now.done == now.all {
@@ -417,10 +460,14 @@ const LAST_TASKS: Duration = otlp::LAST.saturating_add(Duration::from_millis(500
 /// lease is freed when the conductor has written its last.
 async fn watch_over(
     conductor: impl Future<Output = Result<(), PassLost>>,
-    mut tasks: JoinSet<()>,
-    stop: &CancellationToken,
-    free: CancellationToken,
+    tree: Tree,
 ) -> Result<(), Error> {
+    let Tree {
+        mut tasks,
+        stop,
+        free,
+        ..
+    } = tree;
     let freed = free.drop_guard();
     tokio::pin!(conductor);
     let ended = tokio::select! {
@@ -463,7 +510,15 @@ mod tests {
             }
             conductor
         };
-        watch_over(conductor, tasks, &stop, CancellationToken::new()).await
+        let ready = Readiness::waiting_for(&[]);
+        let free = CancellationToken::new();
+        let tree = Tree {
+            tasks,
+            stop,
+            ready,
+            free,
+        };
+        watch_over(conductor, tree).await
     }
 
     #[tokio::test]

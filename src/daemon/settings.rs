@@ -24,6 +24,7 @@ mod history;
 mod layers;
 mod notify;
 mod reader;
+mod several;
 mod slack;
 
 pub use access::Access;
@@ -32,10 +33,11 @@ pub use election::Election;
 pub use git::Git;
 pub use history::History;
 use reader::{Reader, Section};
+pub use several::{Environment, files};
 pub use slack::SlackApp;
 
 use crate::people::sender::Destination;
-use crate::rollout::approval::Environment;
+use crate::rollout::approval::Environment as Approvals;
 use crate::rollout::freeze::Window;
 use crate::telemetry::otlp::Collector;
 
@@ -70,7 +72,7 @@ pub struct Settings {
     /// What people may ask in Slack; `None`: nothing.
     pub slack: Option<SlackApp>,
     /// Whose approvals are asked for besides what Rollouts ask. Default nobody's.
-    pub approvals: Environment,
+    pub approvals: Approvals,
     /// Times in which no new run begins. Default none.
     pub freeze: Vec<Window>,
     /// Where people reach the page, without a slash at its end.
@@ -653,7 +655,7 @@ mod tests {
             flux_secret_file: None,
             notify: Vec::new(),
             slack: None,
-            approvals: Environment::default(),
+            approvals: Approvals::default(),
             freeze: Vec::new(),
             page_url: None,
             rules: Vec::new(),
@@ -938,7 +940,7 @@ log: {format: json, level: 'info,sluice=debug'}
             flux_secret_file: Some("etc/flux-key".into()),
             slack: Some(slack_in_full()),
             notify: notify_in_full(),
-            approvals: Environment {
+            approvals: Approvals {
                 approvals: crate::rollout::approval::Approvals {
                     required: 2,
                     from: vec![vec!["sre".to_owned()]],

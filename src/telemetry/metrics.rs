@@ -59,7 +59,16 @@ impl Default for Metrics {
 impl Metrics {
     /// All metrics at zero.
     pub fn new() -> Self {
-        let mut registry = Registry::default();
+        Self::within(Registry::default())
+    }
+
+    /// All metrics at zero, of one environment among several: each series names it.
+    pub fn of(environment: &str) -> Self {
+        let label = ("environment".into(), environment.to_owned().into());
+        Self::within(Registry::with_labels(std::iter::once(label)))
+    }
+
+    fn within(mut registry: Registry) -> Self {
         let r = &mut registry;
         let rollouts = Table::default();
         r.register_collector(Box::new(rollouts.clone()));

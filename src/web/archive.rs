@@ -56,7 +56,9 @@ impl Asked {
 /// The runs that ended, as JSON.
 pub async fn list(State(web): State<Web>, Query(asked): Query<Asked>) -> Response {
     match web.history.list(asked.filter()).await {
-        Ok(runs) => Json(json!({"environment": web.environment, "runs": runs})).into_response(),
+        Ok(runs) => {
+            Json(json!({"environment": web.place.environment, "runs": runs})).into_response()
+        }
         Err(error) => failed(&error),
     }
 }
@@ -103,13 +105,13 @@ fn plain(text: &str) -> String {
 /// The page of past runs.
 pub async fn past_runs(State(web): State<Web>, Query(asked): Query<Asked>) -> Response {
     let page = frame::Page {
-        environment: &web.environment,
+        place: &web.place,
         title: "History",
         events: None,
     };
     match web.history.list(asked.filter()).await {
         Ok(runs) => {
-            let list = past::list(&runs, web.clock.now());
+            let list = past::list(&runs, &web.place, web.clock.now());
             Html(page.html(&list).into_string()).into_response()
         }
         Err(error) => failed(&error),
@@ -132,11 +134,11 @@ pub async fn past_run(
     };
     let title = format!("{}/{}", record.summary.namespace, record.summary.name);
     let page = frame::Page {
-        environment: &web.environment,
+        place: &web.place,
         title: &title,
         events: None,
     };
-    Html(page.html(&past::one(&record)).into_string()).into_response()
+    Html(page.html(&past::one(&record, &web.place)).into_string()).into_response()
 }
 
 async fn found(web: &Web, which: Which) -> Result<Record, Response> {

@@ -47,6 +47,13 @@ impl Streams {
             stop,
         }
     }
+
+    /// Streams that end at another moment, and count together with these.
+    #[must_use]
+    pub fn and_until(&self, stop: CancellationToken) -> Self {
+        let permits = Arc::clone(&self.permits);
+        Self { permits, stop }
+    }
 }
 
 /// Which Rollout is looked at; all, unless it is said.

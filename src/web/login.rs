@@ -34,6 +34,15 @@ pub struct Login {
     pub back: String,
 }
 
+/// Where a login's cookie is sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Cookie<'a> {
+    /// Beneath this path's `/login` only.
+    pub base: &'a str,
+    /// Over TLS only.
+    pub secure: bool,
+}
+
 #[derive(Debug)]
 struct Begun {
     login: Login,
@@ -47,7 +56,7 @@ pub struct Logins(Arc<Mutex<BTreeMap<[u8; 32], Begun>>>);
 
 impl Logins {
     /// Begins a login, and what the answer's `Set-Cookie` says. None without randomness.
-    pub fn begin(&self, back: &str, secure: bool, now: Timestamp) -> Option<(Login, String)> {
+    pub fn begin(&self, back: &str, sent: Cookie<'_>, now: Timestamp) -> Option<(Login, String)> {
         let (browser, verifier) = (random()?, SecretString::from(random()?));
         let login = Login {
             state: random()?,
@@ -69,10 +78,11 @@ impl Logins {
             }
         }
         all.insert(digest(&login.state), begun);
-        let (age, secure) = (LASTS.as_secs(), if secure { "; Secure" } else { "" });
+        let (age, secure) = (LASTS.as_secs(), if sent.secure { "; Secure" } else { "" });
         // Lax: the provider's page leads back here, and that is another site.
         let cookie = format!(
-            "{COOKIE}={browser}; Path=/login; HttpOnly; SameSite=Lax; Max-Age={age}{secure}"
+            "{COOKIE}={browser}; Path={}/login; HttpOnly; SameSite=Lax; Max-Age={age}{secure}",
+            sent.base
         );
         Some((login, cookie))
     }
@@ -91,8 +101,13 @@ impl Logins {
 mod tests {
     use super::*;
 
+    const SENT: Cookie<'_> = Cookie {
+        base: "",
+        secure: true,
+    };
+
     fn begun(logins: &Logins, now: Timestamp) -> (Login, HeaderMap) {
-        let (login, cookie) = logins.begin("/a", true, now).unwrap();
+        let (login, cookie) = logins.begin("/a", SENT, now).unwrap();
         assert!(cookie.ends_with("; Secure") && cookie.contains("; HttpOnly; SameSite=Lax;"));
         let (pair, _) = cookie.split_once(';').unwrap();
         let mut headers = HeaderMap::new();

@@ -11,9 +11,11 @@
 mod archive;
 mod board;
 mod events;
+mod hub;
 pub mod login;
 mod nearby;
 mod pages;
+mod place;
 mod readiness;
 mod routes;
 mod serve;
@@ -22,7 +24,9 @@ mod view;
 
 pub use board::{Board, Entry};
 pub use events::Streams;
+pub use hub::{Seat, Standing, router as hub};
 pub use nearby::{Around, Nearby, Pod};
+pub use place::Place;
 pub use readiness::{Check, Readiness};
 pub use routes::{Web, router};
 pub use serve::serve;

@@ -24,11 +24,11 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// `GET /`.
 pub async fn overview(State(web): State<Web>) -> Html<String> {
     let page = Page {
-        environment: &web.environment,
+        place: &web.place,
         title: "Rollouts",
         events: Some(""),
     };
-    let main = overview::overview(&web.board.all(), web.clock.now());
+    let main = overview::overview(&web.board.all(), &web.place, web.clock.now());
     Html(page.html(&main).into_string())
 }
 
@@ -60,6 +60,7 @@ pub async fn rollout(
         entry: &entry,
         live: live.as_ref(),
         around: &around,
+        place: &web.place,
         past: past.as_deref(),
         viewer: match (sessions, &session) {
             (None, _) => Viewer::Reader,
@@ -71,7 +72,7 @@ pub async fn rollout(
     let title = format!("{} {namespace}/{name}", entry.phase);
     let events = format!("namespace={namespace}&name={name}");
     let page = Page {
-        environment: &web.environment,
+        place: &web.place,
         title: &title,
         events: Some(&events),
     };

@@ -20,7 +20,7 @@ use serde_json::json;
 use super::events::{Streams, events};
 use super::session::Sessions;
 use super::view::frame::{ICON, SCRIPT, STYLE};
-use super::{Board, Entry, Nearby, Readiness, archive, pages};
+use super::{Board, Entry, Nearby, Place, Readiness, archive, pages};
 use crate::clock::Clock;
 use crate::history::History;
 use crate::telemetry::Metrics;
@@ -34,8 +34,8 @@ const BODY_BYTES: usize = 64 * 1024;
 /// What is shown.
 #[derive(Debug, Clone)]
 pub struct Web {
-    /// The environment's name.
-    pub environment: String,
+    /// Whose it is, and where it lies.
+    pub place: Place,
     /// The Rollouts.
     pub board: Board,
     /// The runs that ended, and the curves of those that go on.
@@ -92,7 +92,7 @@ pub fn router(web: Web) -> Router {
         .layer(DefaultBodyLimit::max(BODY_BYTES))
 }
 
-async fn bounded(request: Request, next: Next) -> Response {
+pub(super) async fn bounded(request: Request, next: Next) -> Response {
     let mut response = match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "took too long\n").into_response(),
@@ -108,7 +108,7 @@ async fn bounded(request: Request, next: Next) -> Response {
 }
 
 /// A file that is part of the binary.
-fn file(kind: &'static str, text: &'static str) -> Response {
+pub(super) fn file(kind: &'static str, text: &'static str) -> Response {
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
@@ -135,7 +135,7 @@ async fn metrics(State(web): State<Web>) -> Response {
 async fn rollouts(State(web): State<Web>) -> Json<serde_json::Value> {
     let entries = web.board.all();
     let entries: Vec<&Entry> = entries.iter().map(Arc::as_ref).collect();
-    Json(json!({"environment": web.environment, "rollouts": entries}))
+    Json(json!({"environment": web.place.environment, "rollouts": entries}))
 }
 
 async fn rollout(
@@ -173,7 +173,7 @@ mod tests {
             updated: Timestamp::UNIX_EPOCH,
         });
         Web {
-            environment: "test".to_owned(),
+            place: Place::root("test"),
             board,
             history: crate::history::History::closed(),
             readiness: Readiness::waiting_for(&["caches"]),

@@ -22,7 +22,6 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::routes::{Web, router};
 use super::session::Peer;
 
 /// The most connections at a time.
@@ -35,10 +34,9 @@ pub const DRAIN: Duration = Duration::from_secs(5);
 /// Serves until `shutdown`. Fails when the listener does.
 pub async fn serve(
     listener: TcpListener,
-    web: Web,
+    router: Router,
     shutdown: CancellationToken,
 ) -> Result<(), io::Error> {
-    let router = router(web);
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
@@ -124,13 +122,13 @@ async fn pause(error: &io::Error) {
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    use super::super::{Board, Readiness};
+    use super::super::{Board, Place, Readiness, Web, router};
     use super::*;
     use crate::telemetry::Metrics;
 
     fn web() -> Web {
         Web {
-            environment: "test".to_owned(),
+            place: Place::root("test"),
             board: Board::default(),
             history: crate::history::History::closed(),
             readiness: Readiness::waiting_for(&[]),
@@ -150,7 +148,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve(listener, web(), shutdown.clone()));
+        tasks.spawn(serve(listener, router(web()), shutdown.clone()));
 
         let mut stream = TcpStream::connect(address).await.unwrap();
         let idle = TcpStream::connect(address).await.unwrap();

@@ -76,6 +76,8 @@ type Introduce = dyn Fn(&HeaderMap, Peer) -> Option<Proof> + Send + Sync;
 pub struct Sessions {
     all: Arc<Mutex<BTreeMap<[u8; 32], Session>>>,
     introduce: Option<Arc<Introduce>>,
+    /// The path beneath which its cookies are sent.
+    base: String,
     /// Of this process: forms of those who are introduced are made of it.
     secret: String,
 }
@@ -96,10 +98,17 @@ impl Sessions {
             return Self::default();
         };
         Self {
-            all: Arc::default(),
             introduce: Some(Arc::new(introduce)),
             secret,
+            ..Self::default()
         }
+    }
+
+    /// These, with cookies for the paths beneath `base` only.
+    #[must_use]
+    pub fn beneath(self, base: &str) -> Self {
+        let base = base.to_owned();
+        Self { base, ..self }
     }
 
     /// Begins a session that lasts so long; what the answer's `Set-Cookie` says. None without randomness.
@@ -127,7 +136,8 @@ impl Sessions {
             if lasts.secure { "; Secure" } else { "" },
         );
         Some(format!(
-            "{COOKIE}={id}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age}{secure}"
+            "{COOKIE}={id}; Path={}/; HttpOnly; SameSite=Strict; Max-Age={age}{secure}",
+            self.base
         ))
     }
 
@@ -169,7 +179,8 @@ impl Sessions {
             let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
             all.remove(&digest(id));
         }
-        format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0")
+        let base = &self.base;
+        format!("{COOKIE}=; Path={base}/; HttpOnly; SameSite=Strict; Max-Age=0")
     }
 }
 

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use sluice::clock::{Clock, Jumps};
 use sluice::daemon::rules::Rules;
 use sluice::daemon::settings::Settings as DaemonSettings;
-use sluice::daemon::{self, Clients, Parts};
+use sluice::daemon::{self, Clients, Front, Parts};
 use sluice::kubernetes::crd::{ACCOUNT, Rollout};
 use sluice::kubernetes::gate;
 use sluice::prometheus::Scrape;
@@ -362,7 +362,7 @@ impl World {
             clock: daemon.clock,
             source: Scrape::new(targets, DEADLINE).unwrap().into(),
             rules: Rules::load(Vec::new()).unwrap(),
-            listener: None,
+            front: Front::None,
             board: Board::default(),
             metrics: Metrics::new(),
             asker: Asker::network(daemon.clock),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sluice::daemon::rules::Rules;
 use sluice::daemon::settings::Settings;
-use sluice::daemon::{self, Clients, Parts};
+use sluice::daemon::{self, Clients, Front, Parts};
 use sluice::kubernetes::crd::ACCOUNT;
 use sluice::prometheus::{Scrape, Targets};
 use sluice::smoke::Asker;
@@ -68,7 +68,7 @@ impl Daemon {
             source: Scrape::new(Targets::Texts(Arc::new(texts)), Duration::from_secs(5))
                 .unwrap()
                 .into(),
-            listener: None,
+            front: Front::None,
             board: board.clone(),
             metrics: metrics.clone(),
             asker: Asker::network(world.clock),

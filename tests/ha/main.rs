@@ -12,6 +12,7 @@ mod blocked;
 mod child;
 mod daemons;
 mod election;
+mod hub;
 mod kills;
 #[allow(dead_code)] // tests/remedy counts effects
 mod line;

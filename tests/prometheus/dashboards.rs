@@ -52,6 +52,7 @@ fn asked(board: &Value) -> Vec<(String, String)> {
     let filled = [
         ("$__rate_interval", "1m"),
         ("$__range", "5m"),
+        ("$environment", ".*"),
         ("$namespace", ".*"),
         ("$rollout", ".*"),
     ];

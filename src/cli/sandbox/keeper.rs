@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::daemon::rules::Rules;
 use crate::daemon::settings::{self, Settings};
-use crate::daemon::{self, Clients, Parts};
+use crate::daemon::{self, Clients, Front, Parts};
 use crate::kubernetes::crd::ACCOUNT;
 use crate::prometheus::{Scrape, Source, Targets};
 use crate::sandbox::scenario::DaemonFault;
@@ -119,7 +119,7 @@ impl Keeper {
             clock: with.clock,
             source: with.source()?,
             rules: Rules::load(with.settings.rules.clone()).map_err(daemon::Error::Rules)?,
-            listener,
+            front: listener.map_or(Front::None, Front::Listener),
             board: board.clone(),
             metrics: Metrics::new(),
             asker: with.asker.clone(),

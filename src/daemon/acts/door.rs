@@ -10,12 +10,12 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
-use super::{Acts, Back, Denial, local};
+use super::{Acts, Back, Denial};
 use crate::causes;
 use crate::people::oidc::{self, Door, Provider};
 use crate::people::person::Person;
 use crate::web::acts::{login, passed};
-use crate::web::login::Login;
+use crate::web::login::{Cookie, Login};
 use crate::web::session::{Lasts, Proof};
 
 /// The longest code and state; those of providers are some hundred bytes.
@@ -32,11 +32,11 @@ pub(super) struct Brought {
 
 /// Leads to the provider.
 pub(super) async fn open(State(acts): State<Acts>, Query(asked): Query<Back>) -> Response {
-    let back = local(&asked.back);
+    let back = acts.local(&asked.back);
     let opened = async {
         let provider = provider(&acts)?;
         let now = acts.0.clock.now();
-        let begun = acts.0.logins.begin(&back, acts.0.secure, now);
+        let begun = acts.0.logins.begin(&back, acts.cookie(), now);
         let (login, cookie) =
             begun.ok_or_else(|| Denial::Away("no login can be begun".to_owned()))?;
         let permit = acts.0.logins_at_once.try_acquire();
@@ -63,7 +63,7 @@ pub(super) async fn back(
         .flatten();
     let Some(login) = login else {
         let words = "this login was not begun here, is over, or took too long; begin anew";
-        return refused(&acts, "/", &Denial::Login(words.to_owned()));
+        return refused(&acts, &acts.local(""), &Denial::Login(words.to_owned()));
     };
     match signed_in(&acts, &login, brought).await {
         // A page of ours leads on: what follows a foreign page would be without the session's cookie.
@@ -114,6 +114,15 @@ async fn signed_in(acts: &Acts, login: &Login, brought: Brought) -> Result<Strin
     begun.ok_or_else(|| Denial::Away("no session can be begun".to_owned()))
 }
 
+impl Acts {
+    fn cookie(&self) -> Cookie<'_> {
+        Cookie {
+            base: &self.0.place.base,
+            secure: self.0.secure,
+        }
+    }
+}
+
 fn busy() -> Denial {
     Denial::Away("too many are signing in at this moment; try again".to_owned())
 }
@@ -147,6 +156,7 @@ fn denied(error: oidc::Error) -> Denial {
 }
 
 fn refused(acts: &Acts, back: &str, denial: &Denial) -> Response {
-    let main = login(back, acts.ways(), Some(&denial.to_string()));
+    let why = denial.to_string();
+    let main = login(&acts.0.place, back, acts.ways(), Some(&why));
     acts.page(denial.status(), "Sign in", &main)
 }

@@ -19,6 +19,7 @@ use super::*;
 use crate::daemon::acts::Acts;
 use crate::daemon::settings::{Access, Settings};
 use crate::kubernetes::crd::Rollout;
+use crate::web::Place;
 
 const KEY: &str = "signing-secret";
 
@@ -202,7 +203,7 @@ async fn office() -> Office {
     let rollout = Arc::new(Mutex::new(rollout));
     let stored = Notes::default();
     let clock = Clock::machine();
-    let acts = Acts::new(Access::default(), "production", None, clock).unwrap();
+    let acts = Acts::new(Access::default(), Place::root("production"), None, clock).unwrap();
     let known = Arc::clone(&rollout);
     let find = move |namespace: &str, name: &str| {
         let found = (namespace, name) == ("shop", "backend");

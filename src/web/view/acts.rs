@@ -6,8 +6,8 @@
 
 use maud::{Markup, html};
 
-use crate::web::Entry;
 use crate::web::session::Session;
+use crate::web::{Entry, Place};
 
 /// Who looks at the page.
 #[derive(Debug, Clone, Copy)]
@@ -75,12 +75,13 @@ fn allowed(phase: &str) -> &'static [&'static str] {
 }
 
 /// The buttons for who has signed in, else the way to do so.
-pub fn bar(entry: &Entry, viewer: Viewer<'_>) -> Markup {
+pub fn bar(entry: &Entry, place: &Place, viewer: Viewer<'_>) -> Markup {
     let session = match viewer {
         Viewer::Reader => return html! {},
         Viewer::Stranger => {
-            let back = format!("/rollouts/{}/{}", entry.namespace, entry.name);
-            return html! { p.actions { a href={ "/login?back=" (back) } { "Sign in to act" } } };
+            let Place { base, .. } = place;
+            let back = format!("{base}/rollouts/{}/{}", entry.namespace, entry.name);
+            return html! { p.actions { a href={ (base) "/login?back=" (back) } { "Sign in to act" } } };
         }
         Viewer::Known(session) => session,
     };
@@ -90,7 +91,7 @@ pub fn bar(entry: &Entry, viewer: Viewer<'_>) -> Markup {
             @for (act, name, about, class) in ACTS.iter().filter(|(act, ..)| allowed.contains(act)) {
                 details.act id={ "act-" (act) } class=(class) {
                     summary { (name) "…" }
-                    form method="post" action={ "/rollouts/" (entry.namespace) "/" (entry.name) "/" (act) } {
+                    form method="post" action={ (place.base) "/rollouts/" (entry.namespace) "/" (entry.name) "/" (act) } {
                         p { (about) }
                         input type="hidden" name="form" value=(session.form);
                         @if let Some(revision) = revision(entry, act) { input type="hidden" name="revision" value=(revision); }
@@ -99,7 +100,7 @@ pub fn bar(entry: &Entry, viewer: Viewer<'_>) -> Markup {
                 }
             }
             @if session.is_ours {
-                form method="post" action="/logout" {
+                form method="post" action={ (place.base) "/logout" } {
                     input type="hidden" name="form" value=(session.form);
                     span.faint { "signed in as " (session.who) " " } button { "Sign out" }
                 }
@@ -132,21 +133,21 @@ pub struct Ways {
 }
 
 /// The page to sign in; `why` says what was wrong the last time.
-pub fn login(back: &str, ways: Ways, why: Option<&str>) -> Markup {
+pub fn login(place: &Place, back: &str, ways: Ways, why: Option<&str>) -> Markup {
     html! {
         h1 { "Sign in" }
         @if let Some(why) = why { p.bad role="alert" { strong { (why) } } }
-        @if ways.provider { p { a href={ "/login/provider?back=" (back) } { "Sign in with your organization's account" } } }
-        @if ways.token { (with_token(back)) }
+        @if ways.provider { p { a href={ (place.base) "/login/provider?back=" (back) } { "Sign in with your organization's account" } } }
+        @if ways.token { (with_token(place, back)) }
         @if !ways.token && !ways.provider { p { "Come by the proxy that signs people in here." } }
     }
 }
 
-fn with_token(back: &str) -> Markup {
+fn with_token(place: &Place, back: &str) -> Markup {
     html! {
         p { "With a bearer token: who may patch a Rollout may act on it. For an hour, for yourself in a cluster: "
             code { "kubectl create token ACCOUNT --duration 1h" } }
-        form method="post" action="/login" {
+        form method="post" action={ (place.base) "/login" } {
             input type="hidden" name="back" value=(back);
             p { label for="token" { "Token " } input #token type="password" name="token" required autocomplete="off" autofocus; }
             button { "Sign in" }

@@ -4,6 +4,8 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use crate::web::Place;
+
 /// The style sheet, served as a file and put into reports.
 pub const STYLE: &str = include_str!("style.css");
 /// What makes a page live; all of it works without.
@@ -15,8 +17,8 @@ pub const ICON: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 
 /// A page of the daemon.
 #[derive(Debug, Clone, Copy)]
 pub struct Page<'a> {
-    /// The environment.
-    pub environment: &'a str,
+    /// Whose it is, and where it lies.
+    pub place: &'a Place,
     /// The title, before the environment's.
     pub title: &'a str,
     /// What its events are asked with; none for a page that does not change.
@@ -26,35 +28,64 @@ pub struct Page<'a> {
 impl Page<'_> {
     /// The whole document.
     pub fn html(&self, main: &Markup) -> Markup {
-        html! {
-            (DOCTYPE)
-            html lang="en" {
-                head {
-                    meta charset="utf-8";
-                    meta name="viewport" content="width=device-width, initial-scale=1";
-                    meta name="color-scheme" content="light dark";
-                    title { (self.title) " · " (self.environment) " · Sluice" }
-                    link rel="icon" href="/icon.svg" type="image/svg+xml";
-                    link rel="stylesheet" href="/style.css";
-                    @if self.events.is_some() {
-                        script src="/live.js" defer {}
-                        noscript { meta http-equiv="refresh" content="10"; }
-                    }
-                }
-                body data-events=[self.events] {
-                    a.skip href="#main" { "Skip to content" }
-                    header {
-                        a.brand href="/" { "Sluice" }
-                        span.environment { (self.environment) }
-                        nav aria-label="Pages" {
-                            a href="/" { "Rollouts" }
-                            a href="/history" { "History" }
-                        }
-                        span #live role="status" {}
-                    }
-                    main #main tabindex="-1" { (main) }
-                }
+        let Place { environment, base } = self.place;
+        let events = self.events.map(|asked| format!("{base}/events?{asked}"));
+        let title = format!("{} · {environment}", self.title);
+        let live = html! {
+            @if events.is_some() {
+                script src={ (base) "/live.js" } defer {}
+                noscript { (again()) }
             }
+        };
+        let body = html! {
+            body data-events=[events] {
+                a.skip href="#main" { "Skip to content" }
+                header {
+                    a.brand href="/" { "Sluice" }
+                    span.environment { (environment) }
+                    nav aria-label="Pages" {
+                        a href={ (base) "/" } { "Rollouts" }
+                        a href={ (base) "/history" } { "History" }
+                    }
+                    span #live role="status" {}
+                }
+                main #main tabindex="-1" { (main) }
+            }
+        };
+        document(base, &title, &live, &body)
+    }
+}
+
+/// The page of several environments, which comes again every ten seconds.
+pub fn several(main: &Markup) -> Markup {
+    let body = html! {
+        body {
+            a.skip href="#main" { "Skip to content" }
+            header { a.brand href="/" { "Sluice" } }
+            main #main tabindex="-1" { (main) }
+        }
+    };
+    document("", "Environments", &again(), &body)
+}
+
+fn again() -> Markup {
+    html! { meta http-equiv="refresh" content="10"; }
+}
+
+fn document(base: &str, title: &str, more: &Markup, body: &Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) " · Sluice" }
+                link rel="icon" href={ (base) "/icon.svg" } type="image/svg+xml";
+                link rel="stylesheet" href={ (base) "/style.css" };
+                (more)
+            }
+            (body)
         }
     }
 }

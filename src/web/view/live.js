@@ -32,7 +32,7 @@
     }
     document.title = page.title;
   }
-  const events = new EventSource("/events?" + asked);
+  const events = new EventSource(asked);
   events.onopen = () => { say("live", "on"); read(); };
   events.onmessage = read;
   events.onerror = () => say("not live: no answer from the daemon", "off");

@@ -9,11 +9,12 @@ pub mod acts;
 mod around;
 pub mod chart;
 pub mod frame;
+pub mod hub;
 pub mod overview;
 pub mod past;
 pub mod rollout;
 pub mod run;
-mod words;
+pub mod words;
 
 #[cfg(test)]
 mod tests;

@@ -10,10 +10,10 @@ use maud::{Markup, html};
 use super::run::meter;
 use super::words::{Tone, spaced, span};
 use crate::kubernetes::crd::{RuleStatus, RunStatus};
-use crate::web::Entry;
+use crate::web::{Entry, Place};
 
 /// The page.
-pub fn overview(entries: &[Arc<Entry>], now: Timestamp) -> Markup {
+pub fn overview(entries: &[Arc<Entry>], place: &Place, now: Timestamp) -> Markup {
     let mut entries: Vec<&Entry> = entries.iter().map(Arc::as_ref).collect();
     entries.sort_by_key(|entry| Tone::of(&entry.phase));
     html! {
@@ -28,7 +28,7 @@ pub fn overview(entries: &[Arc<Entry>], now: Timestamp) -> Markup {
                     th scope="col" { "Phase" } th scope="col" { "Rollout" } th.number scope="col" { "Weight" }
                     th.wide scope="col" { "Worst rule" } th.number scope="col" { "Since" }
                 } }
-                tbody { @for entry in entries { (row(entry, now)) } }
+                tbody { @for entry in entries { (row(entry, place, now)) } }
             }
         }
     }
@@ -57,13 +57,13 @@ fn counts(entries: &[&Entry]) -> Markup {
     }
 }
 
-fn row(entry: &Entry, now: Timestamp) -> Markup {
+fn row(entry: &Entry, place: &Place, now: Timestamp) -> Markup {
     let run = entry.run.as_ref();
     html! {
         tr {
             td { span class={ "badge " (Tone::of(&entry.phase).class()) } { (spaced(&entry.phase)) } }
             td {
-                a href={ "/rollouts/" (entry.namespace) "/" (entry.name) } { (entry.namespace) "/" (entry.name) }
+                a href={ (place.base) "/rollouts/" (entry.namespace) "/" (entry.name) } { (entry.namespace) "/" (entry.name) }
                 span.why { (entry.message) }
             }
             td.number { @if let Some(run) = run { (run.weight) "%" } @else { span.faint { "–" } } }

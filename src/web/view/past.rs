@@ -8,17 +8,18 @@ use maud::{Markup, html};
 use super::run;
 use super::words::{Tone, moment, spaced, span};
 use crate::history::{Record, Summary};
+use crate::web::Place;
 
 /// The page of past runs.
-pub fn list(runs: &[Summary], now: Timestamp) -> Markup {
+pub fn list(runs: &[Summary], place: &Place, now: Timestamp) -> Markup {
     html! {
         h1 { "Past runs" }
-        (table(runs, now))
+        (table(runs, place, now))
     }
 }
 
 /// Past runs, a row each.
-pub fn table(runs: &[Summary], now: Timestamp) -> Markup {
+pub fn table(runs: &[Summary], place: &Place, now: Timestamp) -> Markup {
     html! {
         @if runs.is_empty() {
             p.none { "No run has ended yet." }
@@ -29,21 +30,21 @@ pub fn table(runs: &[Summary], now: Timestamp) -> Markup {
                         th scope="col" { "Outcome" } th scope="col" { "Rollout" }
                         th.number.wide scope="col" { "Weight" } th scope="col" { "Ended" } th.wide scope="col" { "Took" }
                     } }
-                    tbody { @for run in runs { (row(run, now)) } }
+                    tbody { @for run in runs { (row(run, place, now)) } }
                 }
             }
         }
     }
 }
 
-fn row(run: &Summary, now: Timestamp) -> Markup {
+fn row(run: &Summary, place: &Place, now: Timestamp) -> Markup {
     let outcome = run.outcome.as_deref().unwrap_or_default();
     let ended = run.ended.unwrap_or(run.started);
     html! {
         tr {
             td { span class={ "badge " (Tone::of(outcome).class()) } { (spaced(outcome)) } }
             td {
-                a href={ "/runs/" (run.namespace) "/" (run.name) "/" (run.run) } { (run.namespace) "/" (run.name) }
+                a href={ (place.base) "/runs/" (run.namespace) "/" (run.name) "/" (run.run) } { (run.namespace) "/" (run.name) }
                 @for image in &run.revision.images { " " code { (image) } }
                 span.why { (run.message) }
             }
@@ -55,14 +56,14 @@ fn row(run: &Summary, now: Timestamp) -> Markup {
 }
 
 /// The page of one run.
-pub fn one(record: &Record) -> Markup {
+pub fn one(record: &Record, place: &Place) -> Markup {
     let summary = &record.summary;
     let query = format!("namespace={}&name={}", summary.namespace, summary.name);
     html! {
         (run::past(record))
         p.actions {
-            a href={ "/api/runs/" (summary.run) "/report.html?" (query) } download { "Report (HTML)" }
-            a href={ "/api/runs/" (summary.run) "?" (query) } { "Data (JSON)" }
+            a href={ (place.base) "/api/runs/" (summary.run) "/report.html?" (query) } download { "Report (HTML)" }
+            a href={ (place.base) "/api/runs/" (summary.run) "?" (query) } { "Data (JSON)" }
         }
     }
 }

@@ -11,7 +11,7 @@ use super::words::{Tone, spaced, span};
 use super::{around, past, run};
 use crate::history::{Record, Summary};
 use crate::kubernetes::crd::{LastRun, RunStatus};
-use crate::web::{Around, Entry};
+use crate::web::{Around, Entry, Place};
 
 /// What the page of a Rollout shows.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +24,8 @@ pub struct Shown<'a> {
     pub around: &'a Around,
     /// Past runs, newest first; none where the history does not answer.
     pub past: Option<&'a [Summary]>,
+    /// Where the pages lie.
+    pub place: &'a Place,
     /// Who looks at it.
     pub viewer: Viewer<'a>,
     /// The present time.
@@ -36,7 +38,7 @@ impl Shown<'_> {
         let entry = self.entry;
         html! {
             (self.banner())
-            (acts::bar(entry, self.viewer))
+            (acts::bar(entry, self.place, self.viewer))
             @if let Some(run) = &entry.run { (self.facts(run)) }
             @else {
                 @if let Some(stable) = &entry.stable { dl.facts { dt { "Serves" } dd { (run::revision(stable)) } } }
@@ -57,7 +59,7 @@ impl Shown<'_> {
             section aria-labelledby="past" {
                 h2 #past { "Past runs" }
                 @match self.past {
-                    Some(runs) => { (past::table(runs, self.now)) },
+                    Some(runs) => { (past::table(runs, self.place, self.now)) },
                     None => { p.none { "The history does not answer." } },
                 }
             }
@@ -111,7 +113,7 @@ impl Shown<'_> {
                 h2 #last { "Last run" }
                 p {
                     span class={ "badge " (Tone::of(&last.outcome).class()) } { (spaced(&last.outcome)) } " "
-                    a href={ "/runs/" (entry.namespace) "/" (entry.name) "/" (last.id) } { (span(last.ended.0, self.now)) " ago" }
+                    a href={ (self.place.base) "/runs/" (entry.namespace) "/" (entry.name) "/" (last.id) } { (span(last.ended.0, self.now)) " ago" }
                     ", after " (span(last.started.0, last.ended.0)) ": " (last.message)
                 }
                 p { (run::revision(&last.revision)) }

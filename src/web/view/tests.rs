@@ -13,7 +13,7 @@ use crate::kubernetes::conversion;
 use crate::kubernetes::crd::{Answer, Rollout};
 use crate::kubernetes::pods::PodRow;
 use crate::web::session::{LASTS, Lasts, Peer, Proof};
-use crate::web::{Around, Entry, Pod};
+use crate::web::{Around, Entry, Place, Pod};
 
 const NASTY: &str = "<script>alert(1)</script>\"'&<img src=x onerror=alert(1)>";
 
@@ -87,7 +87,7 @@ fn nothing_is_markup(html: &str) {
 fn who_needs_somebody_comes_first() {
     let phases = ["Idle", "Stepping", "Held", "Failed"];
     let entries = phases.map(|phase| Arc::new(entry(&phase.to_lowercase(), phase)));
-    let html = overview::overview(&entries, now()).into_string();
+    let html = overview::overview(&entries, &Place::root("test"), now()).into_string();
     let place = |name: &str| html.find(&format!("shop/{name}<")).unwrap();
     let places = ["failed", "held", "stepping", "idle"].map(place);
     assert!(places.is_sorted(), "{places:?}");
@@ -109,6 +109,7 @@ fn a_rollout_tells_where_it_stands_why_and_what_comes_next() {
         entry: &entry,
         live: Some(&record),
         around: &around,
+        place: &Place::root("test"),
         past: Some(std::slice::from_ref(&record.summary)),
         viewer: Viewer::Reader,
         now: now(),
@@ -149,19 +150,20 @@ fn nothing_that_the_cluster_says_becomes_markup() {
     record.decisions[0].message = NASTY.to_owned();
     record.decisions[0].reason = NASTY.to_owned();
     nothing_is_markup(&run::report(&record).into_string());
-    nothing_is_markup(&past::one(&record).into_string());
+    nothing_is_markup(&past::one(&record, &Place::root("test")).into_string());
     let mut entry = entry(NASTY, NASTY);
     entry.message = NASTY.to_owned();
     let run = entry.run.as_mut().unwrap();
     run.rules[0].name = NASTY.to_owned();
     (run.step, run.next) = (Some(NASTY.to_owned()), Some(NASTY.to_owned()));
     let entries = [Arc::new(entry)];
-    nothing_is_markup(&overview::overview(&entries, now()).into_string());
+    nothing_is_markup(&overview::overview(&entries, &Place::root("test"), now()).into_string());
     let around = around(NASTY);
     let shown = Shown {
         entry: &entries[0],
         live: Some(&record),
         around: &around,
+        place: &Place::root("test"),
         past: None,
         viewer: Viewer::Stranger,
         now: now(),
@@ -228,6 +230,7 @@ fn pictures_and_fields_have_names_for_those_who_do_not_see_them() {
     let pages = [
         run::report(&record).into_string(),
         super::acts::login(
+            &Place::root("test"),
             "/",
             super::acts::Ways {
                 token: true,
@@ -272,6 +275,7 @@ fn between_runs_one_can_go_back_from_what_serves() {
         entry: &entry,
         live: None,
         around: &around,
+        place: &Place::root("test"),
         past: None,
         viewer: Viewer::Known(&session),
         now: now(),

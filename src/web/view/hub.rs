@@ -1,0 +1,43 @@
+//! All environments of a hub: which one needs somebody, and which one is away.
+//!
+//! Not here: an environment's own pages.
+
+use maud::{Markup, html};
+
+use super::frame;
+use super::words::{Tone, spaced};
+use crate::web::hub::Standing;
+
+/// The page.
+pub fn environments(all: &[Standing]) -> Markup {
+    let main = html! {
+        h1 { "Environments" }
+        table {
+            caption.skip { "All environments" }
+            thead { tr {
+                th scope="col" { "Environment" } th scope="col" { "Worst phase" }
+                th.number scope="col" { "Rollouts" } th scope="col" { "Daemon" }
+            } }
+            tbody { @for standing in all { (row(standing)) } }
+        }
+    };
+    frame::several(&main)
+}
+
+fn row(standing: &Standing) -> Markup {
+    html! {
+        tr {
+            td { a href=(standing.path) { (standing.environment) } }
+            td {
+                @if let Some(phase) = &standing.phase {
+                    span class={ "badge " (Tone::of(phase).class()) } { (spaced(phase)) }
+                } @else { span.faint { "–" } }
+            }
+            td.number { (standing.rollouts) }
+            td {
+                @if standing.ready { (standing.says) }
+                @else { span class={ "badge " (Tone::Attention.class()) } { "not ready" } span.why { (standing.says) } }
+            }
+        }
+    }
+}
