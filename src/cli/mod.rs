@@ -109,7 +109,7 @@ pub enum Color {
 enum Command {
     /// Print the Rollout resource definition: `sluice crd | kubectl apply -f -`
     Crd,
-    /// Print the admission policies: `sluice gate | kubectl apply -f -`
+    /// Print the admission policies, or the webhook: `sluice gate | kubectl apply -f -`
     Gate(gate::Arguments),
     /// List Rollouts and where they stand
     Get(get::Arguments),

@@ -23,6 +23,7 @@ use super::leader::Role;
 use super::pass::{self, After};
 use super::publish;
 use super::queue::{Key, Queue};
+use super::webhook::{self, Standing};
 use crate::kubernetes::cache::Touched;
 use crate::kubernetes::canary;
 use crate::web::{Check, Readiness};
@@ -47,6 +48,8 @@ pub struct Inputs {
     pub rules: mpsc::UnboundedReceiver<()>,
     /// Whether this daemon leads.
     pub role: watch::Receiver<Role>,
+    /// How the gate's webhook stands, where there is one.
+    pub webhook: Option<watch::Receiver<Standing>>,
 }
 
 #[allow(missing_debug_implementations)] // kube's Client has none
@@ -109,6 +112,10 @@ impl Conductor {
                 },
                 Some(touched) = inputs.touched.recv() => self.touch(&touched),
                 Some(()) = inputs.rules.recv() => self.everything(),
+                () = webhook::changed(&mut inputs.webhook) => {
+                    self.look_at_gate();
+                    self.everything();
+                }
                 () = self.queue.alarm() => {}
             }
         };

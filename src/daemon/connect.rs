@@ -161,6 +161,7 @@ pub async fn gate(
         wanted: settings.gate,
         served: false,
         account: String::new(),
+        webhook: None,
     }))
 }
 
@@ -193,6 +194,7 @@ async fn ask(settings: &Settings, clients: &Clients) -> Result<Known, kube::Erro
         wanted: settings.gate,
         served,
         account,
+        webhook: None,
     })
 }
 

@@ -1,13 +1,18 @@
-//! How the gate stands: by policy in the API server, or by keeping Deployments paused.
+//! How the gate stands: by policy in the API server, by the daemons' webhook, or by keeping
+//! Deployments paused.
 //!
-//! Looked at whenever a policy or binding changes. With `gate: auto` the mode `paused` takes
-//! over while the policies do not hold; with `gate: policy` that is only said.
+//! Looked at whenever a policy, a binding or the webhook changes. With `gate: auto` the policies come
+//! first, then the webhook where settings have one, then `paused`; with `gate: policy` or `webhook`
+//! what is wrong is only said. A webhook that is not reached is not replaced by `paused`: it refuses
+//! what it should hold, so nothing gets past it.
 
 use crate::kubernetes::cache::Cache;
 use crate::kubernetes::gate::{self, GateState};
+use crate::kubernetes::webhook::manifests::State;
 use crate::rollout::observation::{Gate, GateMode};
 
 use super::settings;
+use super::webhook::{self, Hook};
 
 /// What is known of the gate at start.
 #[derive(Debug, Clone)]
@@ -18,38 +23,100 @@ pub struct Known {
     pub served: bool,
     /// The account that the daemon acts as.
     pub account: String,
+    /// The webhook, where settings have one.
+    pub webhook: Option<Hook>,
 }
 
 /// How the gate stands, from what is watched.
 pub fn stands(known: &Known, cache: &Cache) -> Gate {
-    if known.wanted == settings::Gate::Paused {
-        return Gate {
-            mode: GateMode::Paused,
-            ..Gate::default()
-        };
+    match known.wanted {
+        settings::Gate::Paused => paused(None, false),
+        settings::Gate::Policy => policy(known, cache),
+        settings::Gate::Webhook => by_webhook(known, cache).0,
+        settings::Gate::Auto => best(known, cache),
     }
+}
+
+fn best(known: &Known, cache: &Cache) -> Gate {
+    let policy = policy(known, cache);
+    if policy.problem.is_none() {
+        return policy;
+    }
+    let (webhook, holds) = by_webhook(known, cache);
+    if holds {
+        return webhook;
+    }
+    let configured = known.webhook.is_some() && !known.served;
+    let problem = if configured {
+        webhook.problem
+    } else {
+        policy.problem
+    };
+    let problem = problem.unwrap_or_default();
+    let problem = format!("{problem}; meanwhile the Deployments are kept paused");
+    paused(Some(problem), policy.holds_us)
+}
+
+fn paused(problem: Option<String>, holds_us: bool) -> Gate {
+    Gate {
+        mode: GateMode::Paused,
+        problem,
+        holds_us,
+        frozen: None,
+    }
+}
+
+fn policy(known: &Known, cache: &Cache) -> Gate {
     let (holds_us, problem) = if known.served {
         problem(known, cache)
     } else {
         let old = "the API server serves no MutatingAdmissionPolicy (Kubernetes before 1.36)";
         (false, Some(old.to_owned()))
     };
-    match (known.wanted, problem) {
-        (settings::Gate::Auto, Some(problem)) => Gate {
-            mode: GateMode::Paused,
-            problem: Some(format!(
-                "{problem}; meanwhile the Deployments are kept paused"
-            )),
-            holds_us,
-            frozen: None,
-        },
-        (_, problem) => Gate {
-            mode: GateMode::Policy,
-            problem,
-            holds_us,
-            frozen: None,
-        },
+    Gate {
+        mode: GateMode::Policy,
+        problem,
+        holds_us,
+        frozen: None,
     }
+}
+
+/// The webhook's gate, and whether nothing gets past it.
+fn by_webhook(known: &Known, cache: &Cache) -> (Gate, bool) {
+    let Some(hook) = &known.webhook else {
+        return (Gate::default(), false);
+    };
+    let standing = hook.standing.borrow().clone();
+    let (state, trusted) = webhook::trusted(cache, &hook.wanted);
+    let title = format!("MutatingWebhookConfiguration/{}", hook.wanted.name);
+    let apply = format!(
+        "apply it: sluice gate {} | kubectl apply -f -",
+        hook.wanted.arguments()
+    );
+    let refused = "changes of guarded workloads are refused meanwhile";
+    let holds = matches!(state, State::Ready { .. });
+    let problem = match state {
+        State::Missing => Some(format!("missing: {title}; {apply}")),
+        State::Different => Some(format!("not as it should be: {title}; {apply}")),
+        State::Ready { .. } if standing.problem.is_some() => standing
+            .problem
+            .map(|problem| format!("{problem}; {refused}")),
+        State::Ready { .. }
+            if trusted.as_deref() != Some(&standing.bundle) && !standing.bundle.is_empty() =>
+        {
+            Some(format!(
+                "{title} does not have this daemon's CA yet; {refused}"
+            ))
+        }
+        State::Ready { .. } => None,
+    };
+    let gate = Gate {
+        mode: GateMode::Webhook,
+        problem,
+        holds_us: false,
+        frozen: None,
+    };
+    (gate, holds)
 }
 
 /// Whether the gate holds this daemon too, and what is wrong with it.

@@ -34,6 +34,7 @@ mod smoke;
 mod ticks;
 mod traced;
 mod watchlist;
+mod webhook;
 
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -50,6 +51,7 @@ pub use connect::{Clients, Error, prometheus};
 use context::Context;
 pub use context::Timing;
 pub use front::Front;
+use gate::Known;
 use hooks::Hooks;
 use kube::Client;
 use load::Loads;
@@ -60,10 +62,11 @@ use slack::Clerk;
 use smoke::Smoke;
 use smoke::sync::Poke;
 use watchlist::Watchlist;
+pub use webhook::Within;
 
 use crate::clock::Clock;
 use crate::history::{History, Telling};
-use crate::kubernetes::cache::{self, Filled};
+use crate::kubernetes::cache::{self, Admission, Cache, Filled, Touched};
 use crate::kubernetes::events;
 use crate::kubernetes::execute::Executor;
 use crate::kubernetes::fence::Fence;
@@ -88,6 +91,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// Who makes smoke tests.
     pub asker: Asker,
+    /// Where the gate's webhook answers, in place of its listener, to an API server in this process.
+    pub within: Option<Within>,
 }
 
 /// Runs the daemon of these settings until `shutdown`.
@@ -122,6 +127,7 @@ async fn begin(
         board,
         metrics,
         asker: Asker::network(clock),
+        within: None,
     };
     Box::pin(serve_with(parts, shutdown, tasks)).await
 }
@@ -146,14 +152,7 @@ async fn serve_with(
         free: CancellationToken::new(),
     };
     let desk = open(&mut parts, &mut tree)?;
-    let known = connect::gate(&parts.settings, &parts.clients, &tree.stop).await?;
-    let (cache, touched, filled) = cache::start(
-        &parts.clients.watches,
-        &parts.settings.cluster.namespaces,
-        known.served,
-        &tree.stop,
-        &mut tree.tasks,
-    );
+    let (known, (cache, touched, filled)) = watched(&parts, &mut tree).await?;
     let fence = Fence::shut(parts.clock);
     let writes = fenced(&parts.settings.election, &fence, &parts.clients.writes);
     let (smoke, loads) = smoke_tests(&parts)?;
@@ -180,6 +179,7 @@ async fn serve_with(
         fresh: fresh_out,
         rules,
         role,
+        webhook: known.webhook.as_ref().map(|hook| hook.standing.clone()),
     };
     let conductor = Conductor::new(context, known, tree.ready.clone());
     let conductor = conductor.conduct(inputs, tree.stop.clone());
@@ -345,6 +345,44 @@ fn undo_and_tell(
         tree.until(teller.keep_up());
     }
     Ok(())
+}
+
+/// What the watches bring.
+type Watches = (
+    Arc<Cache>,
+    mpsc::UnboundedReceiver<Touched>,
+    watch::Receiver<Filled>,
+);
+
+/// Asks what the cluster serves, starts the watches of that, and the gate's webhook.
+async fn watched(parts: &Parts, tree: &mut Tree) -> Result<(Known, Watches), Error> {
+    let (settings, clients) = (&parts.settings, &parts.clients);
+    let mut known = connect::gate(settings, clients, &tree.stop).await?;
+    let webhook = settings.webhook.as_ref();
+    let admission = Admission {
+        policies: known.served,
+        webhook: webhook.map(|webhook| webhook.name.clone()),
+    };
+    let namespaces = &settings.cluster.namespaces;
+    let watches = cache::start(
+        &clients.watches,
+        namespaces,
+        &admission,
+        &tree.stop,
+        &mut tree.tasks,
+    );
+    let around = webhook::Around {
+        settings,
+        clients,
+        clock: parts.clock,
+        ready: &tree.ready,
+        cache: &watches.0,
+        within: parts.within.as_ref(),
+        stop: &tree.stop,
+        tasks: &mut tree.tasks,
+    };
+    known.webhook = webhook::begin(around, &known.account).await?;
+    Ok((known, watches))
 }
 
 /// Who may act, what others send, and what is done of that besides.

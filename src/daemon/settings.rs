@@ -26,6 +26,7 @@ mod notify;
 mod reader;
 mod several;
 mod slack;
+mod webhook;
 
 pub use access::Access;
 pub use alerts::Alerts;
@@ -35,6 +36,7 @@ pub use history::History;
 use reader::{Reader, Section};
 pub use several::{Environment, files};
 pub use slack::SlackApp;
+pub use webhook::Webhook;
 
 use crate::people::sender::Destination;
 use crate::rollout::approval::Environment as Approvals;
@@ -50,6 +52,8 @@ pub struct Settings {
     pub cluster: Cluster,
     /// How new templates are held. Default `auto`.
     pub gate: Gate,
+    /// The gate's endpoint, where it is a webhook. Default none.
+    pub webhook: Option<Webhook>,
     /// The user name under which the daemon acts, which the gate lets through. Default: asked of
     /// the API server.
     pub account: Option<String>,
@@ -103,10 +107,13 @@ pub struct Cluster {
 /// How new templates are held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
-    /// By policy where the API server serves it, else by keeping the Deployment paused.
+    /// By policy where the API server serves it, else by the webhook where there is one, else by
+    /// keeping the Deployment paused.
     Auto,
     /// By a `MutatingAdmissionPolicy` in the API server.
     Policy,
+    /// By the daemons' webhook.
+    Webhook,
     /// By keeping the Deployment paused all the time.
     Paused,
 }
@@ -254,6 +261,10 @@ const KEYS: &[(&str, bool)] = &[
     ("cluster.context", false),
     ("cluster.namespaces", true),
     ("gate", false),
+    ("webhook.listen", false),
+    ("webhook.name", false),
+    ("webhook.namespace", false),
+    ("webhook.url", false),
     ("account", false),
     ("leaderElection.enabled", false),
     ("leaderElection.name", false),
@@ -352,6 +363,7 @@ fn settings(reader: &mut Reader, root: &Section) -> Option<Settings> {
     let environment = reader.text(root, "environment");
     let cluster = cluster(reader, root);
     let gate = gate(reader, root);
+    let webhook = webhook::webhook(reader, root, gate);
     let account = reader.text(root, "account");
     let election = election::election(reader, root);
     let evidence = evidence(reader, root);
@@ -376,6 +388,7 @@ fn settings(reader: &mut Reader, root: &Section) -> Option<Settings> {
         environment: environment.unwrap_or_else(|| "default".to_owned()),
         cluster,
         gate,
+        webhook,
         account,
         election,
         git,
@@ -426,18 +439,10 @@ fn gate(reader: &mut Reader, root: &Section) -> Gate {
         None | Some("auto") => Gate::Auto,
         Some("policy") => Gate::Policy,
         Some("paused") => Gate::Paused,
-        Some("webhook") => {
-            let wanted = "auto, policy or paused (the webhook is not available yet)";
-            reader.wrong(root, "gate", "webhook", wanted);
-            Gate::Auto
-        }
+        Some("webhook") => Gate::Webhook,
         Some(other) => {
-            reader.wrong(
-                root,
-                "gate",
-                &format!("{other:?}"),
-                "auto, policy or paused",
-            );
+            let wanted = "auto, policy, webhook or paused";
+            reader.wrong(root, "gate", &format!("{other:?}"), wanted);
             Gate::Auto
         }
     }
@@ -636,6 +641,7 @@ mod tests {
             environment: "default".to_owned(),
             cluster: Cluster::default(),
             gate: Gate::Auto,
+            webhook: None,
             account: None,
             election: Election::default(),
             git: Git::default(),
@@ -838,7 +844,8 @@ mod tests {
     const FULL: &str = "
 environment: production
 cluster: {kubeconfig: kube.yaml, context: prod, namespaces: [shop, pay]}
-gate: policy
+gate: webhook
+webhook: {listen: '127.0.0.1:9443', name: gate, namespace: b, url: 'https://gate.example/'}
 account: system:serviceaccount:a:b
 leaderElection:
   enabled: true
@@ -906,7 +913,13 @@ log: {format: json, level: 'info,sluice=debug'}
                 context: Some("prod".to_owned()),
                 namespaces: vec!["shop".to_owned(), "pay".to_owned()],
             },
-            gate: Gate::Policy,
+            gate: Gate::Webhook,
+            webhook: Some(super::Webhook {
+                listen: "127.0.0.1:9443".parse().unwrap(),
+                name: "gate".to_owned(),
+                namespace: Some("b".to_owned()),
+                url: Some("https://gate.example".to_owned()),
+            }),
             account: Some("system:serviceaccount:a:b".to_owned()),
             election: Election {
                 enabled: true,
@@ -994,9 +1007,9 @@ log: {format: json, level: 'info,sluice=debug'}
 
     #[test]
     fn settings_with_three_mistakes_report_all_three() {
-        let text = "gate: webhook\nevidence:\n  every: soon\n  prometheus: {url: 'ftp://x'}\n";
+        let text = "gate: always\nevidence:\n  every: soon\n  prometheus: {url: 'ftp://x'}\n";
         let wanted = [
-            "etc/sluice.yaml:1:1: gate: found webhook, wanted auto, policy or paused (the webhook is not available yet)",
+            "etc/sluice.yaml:1:1: gate: found \"always\", wanted auto, policy, webhook or paused",
             "etc/sluice.yaml:3:3: evidence.every: found \"soon\", wanted a duration such as 30s or 5m, at most 1h",
             "etc/sluice.yaml:4:16: evidence.prometheus.url: found \"ftp://x\", wanted an http or https URL",
         ];
@@ -1013,6 +1026,16 @@ log: {format: json, level: 'info,sluice=debug'}
                 "etc/sluice.yaml: evidence: found neither, wanted exactly one of: prometheus, scrape",
             ),
             (
+                &format!("{LEAST}gate: paused\nwebhook: {{name: a}}\n"),
+                &[],
+                "etc/sluice.yaml:3:1: webhook: found a webhook that holds nothing, wanted gate: webhook, or gate: auto",
+            ),
+            (
+                &format!("{LEAST}gate: webhook\nwebhook: {{url: 'http://a'}}\n"),
+                &[],
+                "etc/sluice.yaml:3:11: webhook.url: found \"http://a\", wanted an https URL",
+            ),
+            (
                 "- a\n",
                 &[],
                 "etc/sluice.yaml:1:1: settings: found a list, wanted a mapping",
@@ -1025,7 +1048,7 @@ log: {format: json, level: 'info,sluice=debug'}
             (
                 &format!("{LEAST}gates: auto\n"),
                 &[],
-                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, account, leaderElection, evidence, git, alerts, access, history, historyKeep, historyPasswordFile, flux, notify, slack, approvals, freeze, pageUrl, rules, smoke, listen, telemetry, log",
+                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, webhook, account, leaderElection, evidence, git, alerts, access, history, historyKeep, historyPasswordFile, flux, notify, slack, approvals, freeze, pageUrl, rules, smoke, listen, telemetry, log",
             ),
             (
                 "evidence: {prometheus: {url: 'http://a', token: x}}",

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::admissionregistration::v1::{
-    MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, ValidatingAdmissionPolicy,
-    ValidatingAdmissionPolicyBinding,
+    MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, MutatingWebhookConfiguration,
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
 use k8s_openapi::api::apps::v1::{
     ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
@@ -70,6 +70,8 @@ pub struct Cache {
     pub policy_bindings: Shelf<serde_json::Value>,
     pub sayings: Shelf<serde_json::Value>,
     pub saying_bindings: Shelf<serde_json::Value>,
+    /// The gate's webhook configuration, as JSON.
+    pub webhooks: Shelf<serde_json::Value>,
 }
 
 impl Cache {
@@ -122,6 +124,15 @@ struct Feed {
     stop: CancellationToken,
 }
 
+/// What of the gate is watched.
+#[derive(Debug, Clone, Default)]
+pub struct Admission {
+    /// Policies and bindings.
+    pub policies: bool,
+    /// The webhook configuration of this name.
+    pub webhook: Option<String>,
+}
+
 /// Watches that are filled for the first time, of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Filled {
@@ -137,7 +148,7 @@ pub struct Filled {
 pub fn start(
     client: &Client,
     namespaces: &[String],
-    admission: bool,
+    admission: &Admission,
     stop: &CancellationToken,
     tasks: &mut tokio::task::JoinSet<()>,
 ) -> (
@@ -160,8 +171,11 @@ pub fn start(
     };
     starter.workloads(&cache);
     starter.surroundings(&cache);
-    if admission {
+    if admission.policies {
         starter.admission(&cache);
+    }
+    if let Some(name) = &admission.webhook {
+        starter.webhook(&cache, name);
     }
     (cache, receiver, progress)
 }
@@ -255,6 +269,13 @@ impl Starter<'_> {
         );
     }
 
+    fn webhook(&mut self, cache: &Arc<Cache>, name: &str) {
+        let api: Api<MutatingWebhookConfiguration> = Api::all(self.feed.client.clone());
+        let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
+        let take = onto(|c| &c.webhooks, value::<MutatingWebhookConfiguration>);
+        self.follow_only(cache, (api, only), take, |_| Touched::Everything);
+    }
+
     fn namespaced<K, V>(
         &mut self,
         cache: &Arc<Cache>,
@@ -309,13 +330,23 @@ impl Starter<'_> {
         take: Take<K>,
         touches: fn(&K) -> Touched,
     ) {
+        self.follow_only(cache, (api, watcher::Config::default()), take, touches);
+    }
+
+    fn follow_only<K: Watched>(
+        &mut self,
+        cache: &Arc<Cache>,
+        (api, which): (Api<K>, watcher::Config),
+        take: Take<K>,
+        touches: fn(&K) -> Touched,
+    ) {
         self.filled.send_modify(|filled| filled.all += 1);
         let feed = self.feed.clone();
         let filled = self.filled.clone();
         let cache = cache.clone();
         let stop = self.feed.stop.clone();
         self.tasks.spawn(async move {
-            let work = fill(feed, cache, api, take, touches, filled);
+            let work = fill(feed, cache, (api, which), take, touches, filled);
             stop.run_until_cancelled(work).await;
         });
     }
@@ -382,13 +413,13 @@ impl<K> Watched for K where
 async fn fill<K: Watched>(
     feed: Feed,
     cache: Arc<Cache>,
-    api: Api<K>,
+    (api, which): (Api<K>, watcher::Config),
     mut take: Take<K>,
     touches: fn(&K) -> Touched,
     filled: Arc<watch::Sender<Filled>>,
 ) {
     let mut first = true;
-    let config = watcher::Config::default().timeout(290).page_size(PAGE);
+    let config = which.timeout(290).page_size(PAGE);
     let waits = backoff::backoff(&K::kind(&()));
     let mut events = watcher(api, config).backoff(waits).boxed();
     loop {

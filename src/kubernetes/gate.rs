@@ -65,7 +65,8 @@ pub enum PrintError {
     Yaml(#[source] serde_saphyr::ser::Error),
 }
 
-fn document(object: &Value) -> Result<String, PrintError> {
+/// One manifest as a YAML document.
+pub(super) fn document(object: &Value) -> Result<String, PrintError> {
     let text = serde_saphyr::to_string(object).map_err(PrintError::Yaml)?;
     Ok(if text.ends_with('\n') {
         text
@@ -81,15 +82,20 @@ fn object(kind: &str, name: &str, spec: &Value) -> Value {
 fn constraints() -> Value {
     json!({
         "objectSelector": {"matchLabels": {GUARDED: "true"}},
-        "resourceRules": [{
-            "apiGroups": ["apps"], "apiVersions": ["v1"],
-            "operations": ["UPDATE"], "resources": ["deployments", "statefulsets", "daemonsets"],
-        }],
+        "resourceRules": [rule()],
+    })
+}
+
+/// The requests that the gate is about.
+pub(super) fn rule() -> Value {
+    json!({
+        "apiGroups": ["apps"], "apiVersions": ["v1"],
+        "operations": ["UPDATE"], "resources": ["deployments", "statefulsets", "daemonsets"],
     })
 }
 
 /// For whom a policy acts: everybody but Sluice, unless the gate is open.
-fn conditions(account: &str) -> Value {
+pub(super) fn conditions(account: &str) -> Value {
     let open = format!("!('{OPEN}' in object.metadata.?annotations.orValue({{}}))");
     json!([
         {"name": "not-sluice", "expression": not_sluice(account)},
@@ -271,7 +277,7 @@ fn same_spec(wanted: &Value, found: &Value) -> bool {
 
 /// A spec without what the API server fills in. Anything else that is extra counts: it could
 /// narrow what the policy acts on.
-fn without_defaults(value: &Value) -> Value {
+pub(super) fn without_defaults(value: &Value) -> Value {
     match value {
         Value::Object(fields) => fields
             .iter()

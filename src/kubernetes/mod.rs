@@ -30,4 +30,5 @@ pub mod scene;
 pub mod shelf;
 pub mod status;
 pub mod template;
+pub mod webhook;
 pub mod workload;

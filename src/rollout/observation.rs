@@ -249,6 +249,8 @@ pub enum GateMode {
     /// An admission policy pauses in the request that changes the template.
     #[default]
     Policy,
+    /// The daemons' webhook does the same.
+    Webhook,
     /// The Deployment is paused all the time.
     Paused,
 }

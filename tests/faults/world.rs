@@ -366,6 +366,7 @@ impl World {
             board: Board::default(),
             metrics: Metrics::new(),
             asker: Asker::network(daemon.clock),
+            within: None,
         };
         daemon.task.spawn(daemon::serve(parts, daemon.stop.clone()));
     }

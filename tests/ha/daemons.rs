@@ -72,6 +72,7 @@ impl Daemon {
             board: board.clone(),
             metrics: metrics.clone(),
             asker: Asker::network(world.clock),
+            within: None,
         };
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();

@@ -210,6 +210,14 @@ const NOT_RUN: &[(&str, &str)] = &[
         "no kubelet",
     ),
     (
+        "kubectl annotate deploy/shop sluice.dev/open=\"incident 4711: no daemon answers\"",
+        "tests/real/webhook.rs does it, where there is a webhook",
+    ),
+    (
+        "kubectl delete mutatingwebhookconfiguration sluice-gate",
+        "tests/real/webhook.rs does it, where there is a webhook",
+    ),
+    (
         "TOKEN=$(kubectl create token alice --duration 1h)",
         "a person's own account",
     ),

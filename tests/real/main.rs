@@ -38,6 +38,7 @@ mod outages;
 #[allow(dead_code)] // other tests use more of it
 mod process;
 mod stand;
+mod webhook;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;

@@ -48,6 +48,17 @@ impl Stand {
         stand.await
     }
 
+    /// One with the CRD and the accounts, and nothing that holds; `None` where there is no control plane.
+    pub async fn with_accounts() -> Option<Self> {
+        let stand = Self::start(|plane, accounts| {
+            Box::pin(async move {
+                installed::install(accounts).await;
+                plane.start_controllers();
+            })
+        });
+        stand.await
+    }
+
     /// One without anything; `None` where there is no control plane.
     pub async fn bare() -> Option<Self> {
         let stand = Self::start(|plane, accounts| {

@@ -115,6 +115,7 @@ fn with(
         },
         page: None,
         asker: applications::asker(prober, world.apps.clone(), clock),
+        within: None,
     }
 }
 

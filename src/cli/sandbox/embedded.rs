@@ -164,6 +164,7 @@ fn daemon(
         targets: targets(&settings, cluster),
         page,
         settings,
+        within: None,
         asker: applications::asker(
             cluster.client("system:sandbox:prober"),
             cluster.world.apps.clone(),

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::daemon::rules::Rules;
 use crate::daemon::settings::{self, Settings};
-use crate::daemon::{self, Clients, Front, Parts};
+use crate::daemon::{self, Clients, Front, Parts, Within};
 use crate::kubernetes::crd::ACCOUNT;
 use crate::prometheus::{Scrape, Source, Targets};
 use crate::sandbox::scenario::DaemonFault;
@@ -61,6 +61,8 @@ pub struct With {
     pub page: Option<SocketAddr>,
     /// Who makes its smoke tests.
     pub asker: Asker,
+    /// Where its webhook answers, in place of a listener.
+    pub within: Option<Within>,
 }
 
 impl With {
@@ -123,6 +125,7 @@ impl Keeper {
             board: board.clone(),
             metrics: Metrics::new(),
             asker: with.asker.clone(),
+            within: with.within.clone(),
         };
         *self.board.lock().unwrap_or_else(PoisonError::into_inner) = board;
         let stop = CancellationToken::new();

@@ -116,9 +116,11 @@ pub(super) fn settle_pause(pass: &mut Pass<'_>, target: &Target) {
     }
     let expect = target.revision.clone();
     match pass.seen.gate.mode {
-        GateMode::Policy if target.paused => pass.act(Action::Unpause { expect }),
+        GateMode::Policy | GateMode::Webhook if target.paused => {
+            pass.act(Action::Unpause { expect });
+        }
         GateMode::Paused if !target.paused && target.complete => pass.act(Action::Pause { expect }),
-        GateMode::Policy | GateMode::Paused => {}
+        GateMode::Policy | GateMode::Webhook | GateMode::Paused => {}
     }
 }
 

@@ -43,6 +43,12 @@ const KINDS: &[(&str, &str, &str, bool)] = &[
         "v1",
         false,
     ),
+    (
+        "MutatingWebhookConfiguration",
+        "admissionregistration.k8s.io",
+        "v1",
+        false,
+    ),
     ("Namespace", "", "v1", false),
     ("NetworkPolicy", "networking.k8s.io", "v1", true),
     ("Node", "", "v1", false),

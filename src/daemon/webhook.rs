@@ -1,0 +1,358 @@
+//! The gate's webhook kept going: keys, endpoint, and the bundle that the API server trusts.
+//!
+//! Every daemon serves, leading or not, and any of them renews the keys: what is stored is replaced by its
+//! version, so of two that do it at once one reads what the other made. Of the configuration, only
+//! `caBundle` is ever written. What stands in the way is told for `gate`.
+//!
+//! Not here: what is answered (`kubernetes::webhook`), and what follows for the gate (`gate`).
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use rustls::ServerConfig;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::connect::{Clients, Error};
+use super::settings::Settings;
+use crate::causes;
+use crate::clock::Clock;
+use crate::kubernetes::cache::Cache;
+use crate::kubernetes::crd::MANAGER;
+use crate::kubernetes::webhook::keys::{self, Keys};
+use crate::kubernetes::webhook::manifests::{self, State, Wanted};
+use crate::kubernetes::webhook::secret::{self, Vault};
+use crate::kubernetes::webhook::{Reached, WEBHOOK, listener, reach, review};
+use crate::web::{Check, Readiness};
+
+/// Time between two looks at what is known already.
+const LOOK: Duration = Duration::from_secs(2);
+/// Looks at the cache for one at the stored keys, and at whether the endpoint is reached.
+const LOOKS: u32 = 5;
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// How the webhook stands, apart from its configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// Whom the API server must trust (PEM); empty where nobody is asked by TLS.
+    pub bundle: String,
+    /// What is wrong.
+    pub problem: Option<String>,
+}
+
+/// What the rest of the daemon knows of the webhook.
+#[derive(Debug, Clone)]
+pub struct Hook {
+    /// Its configuration, as it should be.
+    pub wanted: Wanted,
+    /// How it stands.
+    pub standing: watch::Receiver<Standing>,
+}
+
+/// Where reviews are answered within the process, for an API server that lives in it. Cheap to clone;
+/// answers while a daemon is there.
+#[derive(Debug, Clone, Default)]
+pub struct Within(Arc<RwLock<Option<String>>>);
+
+impl Within {
+    /// Answers a review.
+    ///
+    /// # Errors
+    ///
+    /// Nobody is there, or it cannot be read.
+    pub fn answer(&self, review: &Value) -> Result<Value, String> {
+        let account = self
+            .0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let account = account.ok_or("connect: connection refused")?;
+        let answer = review::answer(review.to_string().as_bytes(), &account);
+        answer.map_err(|error| causes::told(&error))
+    }
+
+    fn sit(&self, account: Option<String>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = account;
+    }
+}
+
+/// Answers no more when it goes, also with a daemon that is killed.
+struct Sitting(Within);
+
+impl Drop for Sitting {
+    fn drop(&mut self) {
+        self.0.sit(None);
+    }
+}
+
+/// What the webhook needs of the daemon.
+pub struct Around<'a> {
+    pub settings: &'a Settings,
+    pub clients: &'a Clients,
+    pub clock: Clock,
+    pub ready: &'a Readiness,
+    pub cache: &'a Arc<Cache>,
+    pub within: Option<&'a Within>,
+    pub stop: &'a CancellationToken,
+    pub tasks: &'a mut JoinSet<()>,
+}
+
+/// Serves the webhook of the settings, as `account`; `None` if they have none.
+pub async fn begin(around: Around<'_>, account: &str) -> Result<Option<Hook>, Error> {
+    let Some(settings) = &around.settings.webhook else {
+        return Ok(None);
+    };
+    let client = &around.clients.writes;
+    let namespace = settings.namespace.clone();
+    let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
+    let reached = settings.url.clone().map_or_else(
+        || Reached::Service {
+            namespace: namespace.clone(),
+        },
+        Reached::Url,
+    );
+    let wanted = Wanted {
+        name: settings.name.clone(),
+        account: account.to_owned(),
+        namespaces: around.settings.cluster.namespaces.clone(),
+        reached,
+    };
+    let (told, standing) = watch::channel(Standing::default());
+    let hook = Hook {
+        wanted: wanted.clone(),
+        standing,
+    };
+    let stop = around.stop.clone();
+    if let Some(within) = around.within {
+        within.sit(Some(account.to_owned()));
+        let sitting = Sitting(within.clone());
+        around.ready.set(
+            "webhook",
+            Check::Good("answers within the process".to_owned()),
+        );
+        around.tasks.spawn(async move {
+            stop.cancelled().await;
+            drop((sitting, told));
+        });
+        return Ok(Some(hook));
+    }
+    around
+        .ready
+        .set("webhook", Check::Waiting("it has no keys yet".to_owned()));
+    let address = settings.listen;
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.map_err(|source| Error::Listen { address, source })?;
+    let (tls, served) = watch::channel(None);
+    let serve = listener::serve(listener, served, account.to_owned(), stop.clone());
+    around.tasks.spawn(serve);
+    let keeper = Keeper {
+        vault: Vault::new(client.clone(), &namespace, around.clock),
+        configurations: Api::all(client.clone()),
+        cache: around.cache.clone(),
+        clock: around.clock,
+        ready: around.ready.clone(),
+        wanted,
+        keys: None,
+        tls,
+        told,
+    };
+    around.tasks.spawn(async move {
+        stop.run_until_cancelled(keeper.keep_up()).await;
+    });
+    Ok(Some(hook))
+}
+
+/// Whom the configuration in the cluster has the API server trust, as PEM; `None` where there is none.
+pub fn trusted(cache: &Cache, wanted: &Wanted) -> (State, Option<String>) {
+    let found = cache.webhooks.get("", &wanted.name);
+    let state = manifests::state(found.as_deref(), wanted);
+    let bundle = found.map(|found| {
+        let text = found["webhooks"][0]["clientConfig"]["caBundle"].clone();
+        let bytes = BASE64.decode(text.as_str().unwrap_or_default());
+        String::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()
+    });
+    (state, bundle)
+}
+
+/// Waits until the webhook stands otherwise; for ever where there is none.
+pub async fn changed(standing: &mut Option<watch::Receiver<Standing>>) {
+    if let Some(told) = standing
+        && told.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
+}
+
+/// Keeps keys and bundle.
+struct Keeper {
+    vault: Vault,
+    configurations: Api<MutatingWebhookConfiguration>,
+    cache: Arc<Cache>,
+    clock: Clock,
+    ready: Readiness,
+    wanted: Wanted,
+    keys: Option<Keys>,
+    tls: watch::Sender<Option<Arc<ServerConfig>>>,
+    told: watch::Sender<Standing>,
+}
+
+impl Keeper {
+    async fn keep_up(mut self) {
+        let mut looks = 0;
+        let mut problem = None;
+        loop {
+            let whole = looks % LOOKS == 0 || self.keys.is_none();
+            looks = looks.wrapping_add(1);
+            if whole {
+                problem = self.renew().await.err();
+            }
+            let bundle = self.spread().await;
+            // At the very start the Service does not know this daemon yet.
+            if whole && problem.is_none() && looks > LOOKS {
+                problem = self.unreached().await;
+            }
+            let bundle_problem = bundle.err();
+            self.tell(problem.clone().or(bundle_problem));
+            self.clock.sleep(LOOK).await;
+        }
+    }
+
+    /// Reads the stored keys, renews them when that is due, and serves them.
+    async fn renew(&mut self) -> Result<(), String> {
+        let cannot = |error: secret::Error| {
+            format!(
+                "the webhook's keys (Secret sluice-webhook): {}",
+                causes::told(&error)
+            )
+        };
+        // Of those who write at once one wins; the others read what it wrote.
+        for _ in 0..3 {
+            let stored = self.vault.read().await.map_err(cannot)?;
+            let found = stored.as_ref().and_then(|stored| stored.keys.as_ref());
+            // A Secret that somebody deleted is written again as it was.
+            let present = found.or(self.keys.as_ref());
+            let (_, trusted) = trusted(&self.cache, &self.wanted);
+            let (host, _) = self.wanted.reached.place();
+            let due = keys::due(present, &host, trusted.as_deref(), self.clock.now());
+            let due = due.map_err(|error| causes::told(&error))?;
+            let Some(new) = due.or_else(|| present.filter(|_| found.is_none()).cloned()) else {
+                let keys = present.cloned();
+                return self.serve(keys);
+            };
+            let version = stored.as_ref().map(|stored| stored.version.as_str());
+            match self.vault.write(&new, version).await {
+                Ok(()) => {
+                    let expires = new.serving.expires;
+                    tracing::info!(%expires, next = new.next.is_some(), "wrote the webhook's keys");
+                    return self.serve(Some(new));
+                }
+                Err(secret::Error::Overtaken) => {}
+                Err(error) => return Err(cannot(error)),
+            }
+        }
+        Err("the webhook's keys are written by somebody else all the time".to_owned())
+    }
+
+    fn serve(&mut self, keys: Option<Keys>) -> Result<(), String> {
+        let serving = |keys: &Option<Keys>| keys.as_ref().map(|keys| keys.serving.clone());
+        let pair = serving(&keys);
+        if pair != serving(&self.keys)
+            && let Some(pair) = pair
+        {
+            let config = reach::server(&pair).map_err(|error| causes::told(&error))?;
+            self.tls.send_replace(Some(Arc::new(config)));
+        }
+        self.keys = keys;
+        Ok(())
+    }
+
+    /// Has the API server trust what is served.
+    async fn spread(&self) -> Result<(), String> {
+        let (Some(keys), Some(found)) =
+            (&self.keys, self.cache.webhooks.get("", &self.wanted.name))
+        else {
+            return Ok(());
+        };
+        let (_, trusted) = trusted(&self.cache, &self.wanted);
+        if trusted.as_deref() == Some(&keys.bundle()) || found["webhooks"][0]["name"] != WEBHOOK {
+            return Ok(());
+        }
+        let bundle = BASE64.encode(keys.bundle());
+        let patch = json!([
+            {"op": "test", "path": "/metadata/resourceVersion", "value": found["metadata"]["resourceVersion"]},
+            {"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": bundle},
+        ]);
+        self.patch(patch).await.map_err(|error| {
+            format!(
+                "writing caBundle of MutatingWebhookConfiguration/{}: {error}",
+                self.wanted.name
+            )
+        })
+    }
+
+    async fn patch(&self, patch: Value) -> Result<(), String> {
+        let patch: json_patch::Patch =
+            serde_json::from_value(patch).map_err(|error| error.to_string())?;
+        let params = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let patch: Patch<Value> = Patch::Json(patch);
+        let sent = self
+            .configurations
+            .patch(&self.wanted.name, &params, &patch);
+        match self.clock.timeout(DEADLINE, sent).await {
+            Ok(Ok(_)) => {
+                tracing::info!(
+                    name = self.wanted.name,
+                    "the API server is to trust the webhook's CA"
+                );
+                Ok(())
+            }
+            // It changed meanwhile: the watch brings it.
+            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409 | 422) => Ok(()),
+            Ok(Err(error)) => Err(causes::told(&error)),
+            Err(_) => Err(format!("no answer within {DEADLINE:?}")),
+        }
+    }
+
+    /// Why the API server would not reach the webhook, as far as that is seen from here.
+    async fn unreached(&self) -> Option<String> {
+        let (_, trusted) = trusted(&self.cache, &self.wanted);
+        let bundle = trusted.filter(|bundle| !bundle.is_empty())?;
+        let (host, port) = self.wanted.reached.place();
+        let looked = reach::look((host.clone(), port), &bundle).await;
+        looked.err().map(|error| {
+            let error = causes::told(&error);
+            format!("the webhook is not reached at {host}:{port}: {error}")
+        })
+    }
+
+    fn tell(&self, problem: Option<String>) {
+        let check = match (&self.keys, &problem) {
+            (None, why) => Check::Waiting(why.clone().unwrap_or_default()),
+            (Some(_), Some(problem)) => Check::Bad(problem.clone()),
+            (Some(keys), None) => Check::Good(format!(
+                "serves, with a certificate until {}",
+                keys.serving.expires
+            )),
+        };
+        self.ready.set("webhook", check);
+        let bundle = self.keys.as_ref().map(Keys::bundle).unwrap_or_default();
+        let standing = Standing { bundle, problem };
+        self.told.send_if_modified(|told| {
+            let changed = *told != standing;
+            *told = standing;
+            changed
+        });
+    }
+}
