@@ -16,6 +16,7 @@ pub mod history;
 pub mod import;
 pub mod kubernetes;
 pub mod kustomize;
+pub mod migrate;
 pub mod people;
 pub mod prometheus;
 pub mod registry;

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use sluice::clock::Clock;
 use sluice::kubernetes::crd::{REQUEST_PREFIX, Rollout};
 use sluice::sandbox::api;
+use sluice::sandbox::scenario::{self, Way};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -360,4 +361,43 @@ fn a_manual_page_is_written_for_each_command() {
     std::fs::remove_dir_all(&directory).unwrap();
     assert!(output.status.success(), "{output:?}");
     assert!(page.unwrap().contains("\\-\\-from"));
+}
+
+#[tokio::test]
+async fn an_ingress_of_a_cluster_becomes_routes() {
+    let world = World::new("migrate").await;
+    let backend = json!({"service": {"name": "shop", "port": {"name": "http"}}});
+    let paths = json!([{"path": "/", "pathType": "Prefix", "backend": backend}]);
+    let rules = json!([{"host": "shop.test", "http": {"paths": paths}}]);
+    let objects = [
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "shop", "namespace": "default"},
+               "spec": {"selector": {"app": "shop"}, "ports": [{"name": "http", "port": 8080}]}}),
+        json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "shop", "namespace": "default"},
+               "spec": {"ingressClassName": "nginx", "rules": rules}}),
+    ];
+    for object in &objects {
+        scenario::apply(world.client.clone(), Way::ServerSide, object)
+            .await
+            .unwrap();
+    }
+    let written = world
+        .sluice("migrate ingress-to-gateway shop --gateway infra/public")
+        .await;
+    assert_eq!(written.code, 0, "{}", written.stderr);
+    assert!(
+        written.stdout.contains("# The switch, in this order:"),
+        "{}",
+        written.stdout
+    );
+    for route in scenario::manifests(&written.stdout).unwrap() {
+        let backend = &route["spec"]["rules"][0]["backendRefs"][0];
+        assert_eq!(backend, &json!({"name": "shop", "port": 8080}));
+    }
+    let gone = world
+        .sluice("migrate ingress-to-gateway cart --gateway public")
+        .await;
+    assert_eq!(
+        (gone.code, gone.stderr.as_str()),
+        (1, "error: there is no Ingress cart in default\n")
+    );
 }

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::input::read;
-use super::{Error, Screen, screen};
-use crate::import::{Converted, From, convert};
+use super::{Error, Screen, commented, screen};
+use crate::import::{From, convert};
 
 /// Arguments.
 #[derive(Debug, Args)]
@@ -60,41 +60,22 @@ pub fn import(screen: &mut Screen, arguments: &Arguments) -> Result<(), Error> {
             .map_err(|error| Error::Usage(format!("cannot write {}: {error}", file.display())))?;
     }
     let shown = rules.filter(|_| arguments.rules.is_none());
-    let text = text(&converted, shown.as_deref())?;
+    let shown = shown.iter().flat_map(|rules| rules.lines());
+    let sections = [
+        ("To be looked at:", converted.notes.clone()),
+        (
+            "The switch, in this order:",
+            commented::numbered(&converted.steps),
+        ),
+        (
+            "Rules, for a file in a folder of rules (--rules FILE writes it):",
+            shown.map(str::to_owned).collect(),
+        ),
+    ];
+    let text = commented::text(&sections, &converted.objects)?;
     screen.value(&converted, |_| text)?;
     if converted.objects.is_empty() {
         return Err(Error::Refused("nothing was converted".to_owned()));
     }
     Ok(())
-}
-
-fn text(converted: &Converted, rules: Option<&str>) -> Result<String, Error> {
-    let mut all = String::new();
-    let mut heading = |title: &str, lines: &[String]| {
-        if !lines.is_empty() {
-            all.extend(["# ", title, "\n"]);
-            for line in lines {
-                all.extend(["#   ", line.as_str(), "\n"]);
-            }
-            all.push_str("#\n");
-        }
-    };
-    heading("To be looked at:", &converted.notes);
-    let numbered = converted.steps.iter().enumerate();
-    let numbered: Vec<String> = numbered
-        .map(|(at, step)| format!("{}. {step}", at + 1))
-        .collect();
-    heading("The switch, in this order:", &numbered);
-    if let Some(rules) = rules {
-        let lines: Vec<String> = rules.lines().map(str::to_owned).collect();
-        heading(
-            "Rules, for a file in a folder of rules (--rules FILE writes it):",
-            &lines,
-        );
-    }
-    for object in &converted.objects {
-        all.push_str("---\n");
-        all.push_str(&screen::yaml(object)?);
-    }
-    Ok(all)
 }

@@ -8,6 +8,7 @@
 //! answer in time, 4 cluster not reachable.
 
 mod backtest;
+mod commented;
 mod connect;
 mod crd;
 mod daemon_api;
@@ -21,6 +22,7 @@ mod import;
 mod input;
 pub mod judge;
 pub(crate) mod lint;
+mod migrate;
 mod plan;
 mod request;
 mod run;
@@ -154,6 +156,8 @@ enum Command {
     Judge(judge::Arguments),
     /// Turn resources of Flagger or Argo Rollouts into Rollouts and rules
     Import(import::Arguments),
+    /// Write the `HTTPRoute`s that equal an Ingress, and the steps of the switch
+    Migrate(migrate::Arguments),
     /// Print a script that makes a shell complete commands and options
     Completion(shell::Completion),
     /// Print the manual page, or write those of all commands
@@ -237,6 +241,7 @@ async fn dispatch(arguments: Arguments) -> Result<(), Error> {
         Command::Backtest(arguments) => Box::pin(backtest::run(global, screen, &arguments)).await,
         Command::Judge(arguments) => judge::judge(screen, &arguments),
         Command::Import(arguments) => import::import(screen, &arguments),
+        Command::Migrate(arguments) => migrate::migrate(global, screen, &arguments).await,
         Command::Completion(arguments) => {
             shell::completion(screen, Arguments::command(), &arguments)
         }

@@ -10,12 +10,13 @@ use regex::Regex;
 use super::{files, none, root, text};
 
 /// What each folder may use of the crate besides itself.
-const MAY_USE: [(&str, &[&str]); 19] = [
+const MAY_USE: [(&str, &[&str]); 20] = [
     ("stats", &[]),
     ("git", &["causes", "retry_after"]),
     ("yaml", &[]),
     ("kustomize", &["yaml"]),
     ("import", &["yaml"]),
+    ("migrate", &["kubernetes::canary"]),
     // From one environment's manifests to the next one's; what clusters say is given.
     (
         "environments",
@@ -84,6 +85,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
             "daemon",
             "environments",
             "import",
+            "migrate",
             "kustomize",
             "history",
             "sandbox",

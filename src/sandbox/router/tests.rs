@@ -1,5 +1,7 @@
 //! Routing tables from manifests: where requests go, by the controller's rules.
 
+mod migrated;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

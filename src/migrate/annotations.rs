@@ -1,0 +1,221 @@
+//! ingress-nginx's annotations in the Gateway API's words: which traffic a canary gets, and what is done to requests.
+//!
+//! What cannot be said there is a note, and what is not known here too. Not here: hosts and paths
+//! (`ingress`).
+
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::ResourceExt;
+use serde_json::{Value, json};
+
+/// Which requests a canary gets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shaping {
+    pub weight: u32,
+    /// What the weight is out of.
+    pub total: u32,
+    pub header: Option<Header>,
+    pub cookie: Option<String>,
+}
+
+/// A header that decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    pub name: String,
+    pub wanted: Wanted,
+}
+
+/// The value that leads to the canary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// `always`; `never` leads to stable.
+    Always,
+    Value(String),
+    /// Somewhere in the value.
+    Pattern(String),
+}
+
+/// What is done to the requests of an Ingress.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Shape {
+    /// For every rule, before the backends.
+    pub filters: Vec<Value>,
+    /// In the place of backends.
+    pub redirect: Option<Value>,
+    /// Where `/` is sent to.
+    pub root: Option<String>,
+    /// Whether paths are regular expressions.
+    pub regex: bool,
+    /// Whether requests without TLS are sent to TLS, where a host has it.
+    pub to_tls: bool,
+    /// Rewrites what a regular expression caught: prefix, and what takes its place.
+    pub prefix: Option<String>,
+}
+
+/// Annotations that say how the controller itself works, and mean nothing to a route.
+const WITHOUT_MEANING: [&str; 2] = ["service-upstream", "backend-protocol"];
+
+struct Reader<'a> {
+    ingress: &'a Ingress,
+    prefix: &'a str,
+}
+
+impl<'a> Reader<'a> {
+    fn get(&self, name: &str) -> Option<&'a str> {
+        let value = self
+            .ingress
+            .annotations()
+            .get(&format!("{}/{name}", self.prefix))?;
+        Some(value.trim()).filter(|value| !value.is_empty())
+    }
+
+    fn is(&self, name: &str) -> Option<bool> {
+        match self.get(name)? {
+            "true" | "1" | "t" | "T" | "TRUE" | "True" => Some(true),
+            "false" | "0" | "f" | "F" | "FALSE" | "False" => Some(false),
+            _ => None,
+        }
+    }
+
+    fn number(&self, name: &str) -> u32 {
+        self.get(name)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0)
+    }
+}
+
+/// Which requests this Ingress takes as a canary; `None` if it is none.
+pub fn shaping(ingress: &Ingress, prefix: &str) -> Option<Shaping> {
+    let reader = Reader { ingress, prefix };
+    if reader.is("canary") != Some(true) {
+        return None;
+    }
+    let wanted = match (
+        reader.get("canary-by-header-value"),
+        reader.get("canary-by-header-pattern"),
+    ) {
+        (Some(value), _) => Wanted::Value(value.to_owned()),
+        (None, Some(pattern)) => Wanted::Pattern(pattern.to_owned()),
+        (None, None) => Wanted::Always,
+    };
+    let header = reader.get("canary-by-header");
+    // The controller takes no total below 100.
+    let total = reader.number("canary-weight-total").max(100);
+    Some(Shaping {
+        weight: reader.number("canary-weight").min(total),
+        total,
+        header: header.map(|name| Header {
+            name: name.to_owned(),
+            wanted,
+        }),
+        cookie: reader.get("canary-by-cookie").map(str::to_owned),
+    })
+}
+
+/// What is done to requests; what has no counterpart becomes a note.
+pub fn read(ingress: &Ingress, prefix: &str, notes: &mut Vec<String>) -> Shape {
+    let reader = Reader { ingress, prefix };
+    let mut shape = Shape {
+        to_tls: true,
+        ..Shape::default()
+    };
+    let mut refused = Vec::new();
+    for (key, value) in ingress.annotations() {
+        let Some(name) = key
+            .strip_prefix(prefix)
+            .and_then(|rest| rest.strip_prefix('/'))
+        else {
+            continue;
+        };
+        if let Err(why) = take(&reader, (name, value.trim()), &mut shape) {
+            refused.push(format!(
+                "Ingress {}: {key}: {value}: {why}",
+                ingress.name_any()
+            ));
+        }
+    }
+    notes.extend(refused);
+    shape
+}
+
+/// Takes one annotation; why not, in words.
+fn take(reader: &Reader<'_>, (name, value): (&str, &str), shape: &mut Shape) -> Result<(), String> {
+    match name {
+        "ssl-redirect" => shape.to_tls = reader.is(name) != Some(false),
+        "use-regex" => shape.regex = reader.is(name) == Some(true),
+        "app-root" => shape.root = Some(value.to_owned()),
+        "upstream-vhost" => shape.filters.push(rewrite(json!({"hostname": value}))),
+        "permanent-redirect" => shape.redirect = Some(redirect(value, 301)?),
+        "temporal-redirect" => shape.redirect = Some(redirect(value, 302)?),
+        "rewrite-target" => return rewritten(value, shape),
+        "backend-protocol" if value != "HTTP" => {
+            return Err("no counterpart in an HTTPRoute: a BackendTLSPolicy for HTTPS, a GRPCRoute for GRPC".to_owned());
+        }
+        "force-ssl-redirect" if reader.is(name) == Some(true) => {
+            return Err(
+                "no counterpart: it asks X-Forwarded-Proto; redirect where TLS ends".to_owned(),
+            );
+        }
+        "force-ssl-redirect" => {}
+        "affinity" => {
+            return Err(
+                "no counterpart that is standard: sessionPersistence is experimental".to_owned(),
+            );
+        }
+        "proxy-read-timeout" | "proxy-send-timeout" => {
+            return Err(
+                "not the same: timeouts.request is for a whole request, this between two reads"
+                    .to_owned(),
+            );
+        }
+        name if WITHOUT_MEANING.contains(&name) => {}
+        _ => {
+            return Err(
+                "no counterpart is known; look for a policy of your Gateway's implementation"
+                    .to_owned(),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// `$N` of a rewrite needs the captures of a regular expression: only the usual form has a counterpart.
+fn rewritten(value: &str, shape: &mut Shape) -> Result<(), String> {
+    let stem = value
+        .strip_suffix("$2")
+        .or_else(|| value.strip_suffix("$1"));
+    if let Some(stem) = stem.filter(|stem| !stem.contains('$')) {
+        shape.prefix = Some(if stem.is_empty() { "/" } else { stem }.to_owned());
+        return Ok(());
+    }
+    if value.contains('$') {
+        return Err("no counterpart: an HTTPRoute replaces a prefix or the whole path".to_owned());
+    }
+    let path = json!({"type": "ReplaceFullPath", "replaceFullPath": value});
+    shape.filters.push(rewrite(json!({"path": path})));
+    Ok(())
+}
+
+/// A filter that rewrites.
+pub fn rewrite(what: Value) -> Value {
+    json!({"type": "URLRewrite", "urlRewrite": what})
+}
+
+/// A filter that redirects to a URL.
+fn redirect(url: &str, status: u16) -> Result<Value, String> {
+    let parsed: hyper::Uri = url.parse().map_err(|error| format!("no URL: {error}"))?;
+    let path = json!({"type": "ReplaceFullPath", "replaceFullPath": parsed.path()});
+    let mut to = json!({"statusCode": status, "path": path});
+    if let Some(scheme) = parsed.scheme_str() {
+        to["scheme"] = scheme.into();
+    }
+    if let Some(host) = parsed.host() {
+        to["hostname"] = host.into();
+    }
+    if let Some(port) = parsed.port_u16() {
+        to["port"] = port.into();
+    }
+    if parsed.query().is_some() {
+        return Err("no counterpart: a redirect has no query of its own".to_owned());
+    }
+    Ok(json!({"type": "RequestRedirect", "requestRedirect": to}))
+}

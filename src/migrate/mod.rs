@@ -1,0 +1,103 @@
+//! From an Ingress of ingress-nginx to the Gateway API: the `HTTPRoute`s that lead where it leads, its canary
+//! included, what has no counterpart, and the steps of the switch.
+//!
+//! What has none is said, each with its object and key, since a route must not lose a guard without a word.
+//! Pure. Not here: where the objects come from (`cli::migrate`), and splitting a route in a
+//! run (`kubernetes::canary`).
+//!
+//! Sources: Kubernetes' documentation of Ingress, ingress-nginx's of its annotations, Gateway API v1.
+
+mod annotations;
+mod ingress;
+mod route;
+mod switch;
+
+#[cfg(test)]
+mod tests;
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::ResourceExt;
+use serde::Serialize;
+use serde_json::Value;
+
+/// What ingress-nginx's annotations begin with unless its flags say otherwise.
+pub const PREFIX: &str = "nginx.ingress.kubernetes.io";
+
+/// What a migration is made of.
+#[derive(Debug, Clone, Default)]
+pub struct Given {
+    /// The Ingress.
+    pub ingress: Ingress,
+    /// The other Ingresses of its namespace: canaries of it are among them.
+    pub others: Vec<Ingress>,
+    /// The Services of its namespace, for ports that are named.
+    pub services: Vec<Service>,
+    /// The Rollouts of its namespace, as JSON.
+    pub rollouts: Vec<Value>,
+    /// What its annotations begin with.
+    pub prefix: String,
+}
+
+/// The Gateway that is to serve it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gateway {
+    /// Its namespace; `None` for the Ingress' own.
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// The name of its listener without TLS.
+    pub http: String,
+    /// The name of its listener with TLS.
+    pub https: String,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Migrated {
+    /// The `HTTPRoute`s.
+    pub objects: Vec<Value>,
+    /// What has no counterpart or should be looked at, each with its object and key.
+    pub notes: Vec<String>,
+    /// The switch, in order.
+    pub steps: Vec<String>,
+}
+
+/// Why an Ingress cannot be migrated: each fault with its field.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct Faults(pub Vec<String>);
+
+/// The routes that lead where the Ingress leads.
+///
+/// # Errors
+/// All that stands against it at once: a backend that is no Service, a port that no Service names, an
+/// Ingress that is a canary itself.
+pub fn to_gateway(given: &Given, gateway: &Gateway) -> Result<Migrated, Faults> {
+    let mut migrated = Migrated::default();
+    let read = ingress::read(given, &mut migrated.notes)?;
+    let name = given.ingress.name_any();
+    let shape = annotations::read(&given.ingress, &given.prefix, &mut migrated.notes);
+    migrated.objects = route::write(&read, &shape, (given, gateway), &mut migrated.notes);
+    let routes: Vec<String> = migrated
+        .objects
+        .iter()
+        .filter_map(|object| object["metadata"]["name"].as_str())
+        .map(str::to_owned)
+        .collect();
+    let rollouts = switch::rollouts(given, &name);
+    if !rollouts.is_empty()
+        && routes
+            .iter()
+            .filter(|route| !route.ends_with(route::TO_TLS))
+            .count()
+            > 1
+    {
+        migrated.notes.push(format!(
+            "Ingress {name}: a Rollout splits one HTTPRoute, and these are several: bring its Service's hosts and paths into one"
+        ));
+    }
+    let hosts = read.hosts();
+    migrated.steps = switch::steps(given, gateway, (&routes, &rollouts, &hosts));
+    Ok(migrated)
+}

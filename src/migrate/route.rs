@@ -1,0 +1,341 @@
+//! The `HTTPRoute`s: one for all hosts that lead to the same, with the canary's header, cookie and weight.
+//!
+//! Of two rules that fit, the Gateway API takes the longer path, then more headers, then the earlier one: so the
+//! canary's headers go first, cookies next, weights last, as ingress-nginx asks them.
+//!
+//! Not here: what an Ingress says (`ingress`, `annotations`).
+
+use kube::ResourceExt;
+use serde_json::{Value, json};
+
+use super::annotations::{Shape, Shaping, Wanted, rewrite};
+use super::ingress::{Backend, Path, PathType, Read};
+use super::{Gateway, Given};
+
+/// The most rules of an `HTTPRoute`.
+const MOST_RULES: usize = 16;
+/// What the name of the route that redirects to TLS ends with.
+pub const TO_TLS: &str = "-to-tls";
+
+/// The routes of an Ingress.
+pub fn write(
+    read: &Read,
+    shape: &Shape,
+    (given, gateway): (&Given, &Gateway),
+    notes: &mut Vec<String>,
+) -> Vec<Value> {
+    let mut writer = Writer {
+        shape,
+        name: given.ingress.name_any(),
+        namespace: given.ingress.namespace(),
+        gateway,
+        notes,
+        routes: Vec::new(),
+    };
+    for (hosts, paths) in groups(read) {
+        let secured = shape.to_tls && hosts.iter().any(|host| is_secured(read, host));
+        writer.route(&hosts, paths, secured);
+    }
+    let secured: Vec<String> = read
+        .hosts()
+        .into_iter()
+        .filter(|host| is_secured(read, host))
+        .collect();
+    if shape.to_tls && !secured.is_empty() {
+        writer.redirect(&secured);
+    }
+    writer.say(read);
+    writer.routes
+}
+
+fn is_secured(read: &Read, host: &str) -> bool {
+    read.secrets.contains_key(host)
+}
+
+/// Hosts that lead to the same, with where they lead. Hosts with TLS and without are not mixed.
+fn groups(read: &Read) -> Vec<(Vec<String>, &[Path])> {
+    let mut groups: Vec<(Vec<String>, &[Path])> = Vec::new();
+    for (host, paths) in &read.hosts {
+        let alike = |group: &&mut (Vec<String>, &[Path])| {
+            let first = group.0.first().map_or("", String::as_str);
+            group.1 == paths
+                && !first.is_empty()
+                && is_secured(read, first) == is_secured(read, host)
+        };
+        match groups.iter_mut().find(alike) {
+            Some((hosts, _)) => hosts.push(host.clone()),
+            None => groups.push((vec![host.clone()], paths)),
+        }
+    }
+    groups
+}
+
+struct Writer<'a> {
+    shape: &'a Shape,
+    name: String,
+    namespace: Option<String>,
+    gateway: &'a Gateway,
+    notes: &'a mut Vec<String>,
+    routes: Vec<Value>,
+}
+
+impl Writer<'_> {
+    /// Routes of these hosts: more than one where there are too many rules.
+    fn route(&mut self, hosts: &[String], paths: &[Path], secured: bool) {
+        let mut rules = Vec::new();
+        if let Some(root) = &self.shape.root {
+            let path = json!({"type": "ReplaceFullPath", "replaceFullPath": root});
+            let to = json!({"type": "RequestRedirect", "requestRedirect": {"path": path, "statusCode": 302}});
+            rules.push(
+                json!({"matches": [{"path": {"type": "Exact", "value": "/"}}], "filters": [to]}),
+            );
+        }
+        for path in paths {
+            rules.extend(self.rules(path));
+        }
+        let section = secured.then(|| self.gateway.https.clone());
+        for rules in rules.chunks(MOST_RULES) {
+            let name = match self.routes.len() {
+                0 => self.name.clone(),
+                before => format!("{}-{}", self.name, before + 1),
+            };
+            let object = self.object(&name, hosts, section.as_deref(), rules);
+            self.routes.push(object);
+        }
+    }
+
+    /// From the listener without TLS to the one with it.
+    fn redirect(&mut self, hosts: &[String]) {
+        let to = json!({"scheme": "https", "statusCode": 301});
+        let filter = json!({"type": "RequestRedirect", "requestRedirect": to});
+        let rules = [json!({"filters": [filter]})];
+        let name = format!("{}{TO_TLS}", self.name);
+        let object = self.object(&name, hosts, Some(&self.gateway.http), &rules);
+        self.routes.push(object);
+    }
+
+    fn object(
+        &self,
+        name: &str,
+        hosts: &[String],
+        section: Option<&str>,
+        rules: &[Value],
+    ) -> Value {
+        let mut parent = json!({"name": self.gateway.name});
+        if let Some(namespace) = &self.gateway.namespace {
+            parent["namespace"] = namespace.as_str().into();
+        }
+        if let Some(section) = section {
+            parent["sectionName"] = section.into();
+        }
+        let mut metadata = json!({"name": name});
+        if let Some(namespace) = &self.namespace {
+            metadata["namespace"] = namespace.as_str().into();
+        }
+        let mut spec = json!({"parentRefs": [parent]});
+        let named: Vec<&String> = hosts.iter().filter(|host| !host.is_empty()).collect();
+        if !named.is_empty() {
+            spec["hostnames"] = json!(named);
+        }
+        spec["rules"] = json!(rules);
+        json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+            "metadata": metadata, "spec": spec,
+        })
+    }
+
+    /// The rules of one path, those that are asked first at the front.
+    fn rules(&mut self, path: &Path) -> Vec<Value> {
+        let matcher = self.matcher(path);
+        let filters = self.filters(path);
+        let rule = |header: Option<Value>, backends: Value| {
+            let mut matches = json!({"path": matcher});
+            if let Some(header) = header {
+                matches["headers"] = json!([header]);
+            }
+            let mut rule = json!({"matches": [matches]});
+            if !filters.is_empty() {
+                rule["filters"] = json!(filters);
+            }
+            if self.shape.redirect.is_none() {
+                rule["backendRefs"] = backends;
+            }
+            rule
+        };
+        let Some((canary, shaping)) = &path.canary else {
+            return vec![rule(None, json!([backend(&path.stable)]))];
+        };
+        let mut rules: Vec<Value> = deciders(shaping)
+            .into_iter()
+            .map(|(header, to_canary)| {
+                let to = if to_canary { canary } else { &path.stable };
+                rule(Some(header), json!([backend(to)]))
+            })
+            .collect();
+        rules.push(rule(None, split(&path.stable, canary, shaping)));
+        rules
+    }
+
+    fn matcher(&mut self, path: &Path) -> Value {
+        let value = path.text.as_str();
+        if let Some(stem) = self.caught(path) {
+            return json!({"type": "PathPrefix", "value": stem});
+        }
+        if self.shape.regex && path.kind != PathType::Exact {
+            let open = value.trim_end_matches('$');
+            let end = if open.len() == value.len() { ".*" } else { "" };
+            return json!({"type": "RegularExpression", "value": format!("(?i){open}{end}")});
+        }
+        if path.kind == PathType::Text && value != "/" {
+            self.notes.push(format!(
+                "Ingress {}: path {value} is ImplementationSpecific: ingress-nginx takes every path that begins with it \
+                 ({value}x too), PathPrefix only what lies below it",
+                self.name
+            ));
+        }
+        let kind = if path.kind == PathType::Exact {
+            "Exact"
+        } else {
+            "PathPrefix"
+        };
+        json!({"type": kind, "value": value})
+    }
+
+    /// The prefix of `/prefix(/|$)(.*)` and its like, where the rewrite keeps what follows.
+    fn caught(&self, path: &Path) -> Option<String> {
+        self.shape.prefix.as_ref()?;
+        let ends = ["(/|$)(.*)", "/?(.*)", "/(.*)", "(.*)"];
+        let stem = ends.iter().find_map(|end| path.text.strip_suffix(end))?;
+        let plain = !stem.contains(['(', '[', '*', '.', '?', '+', '|', '\\', '$', '^']);
+        plain.then(|| {
+            if stem.is_empty() {
+                "/".to_owned()
+            } else {
+                stem.to_owned()
+            }
+        })
+    }
+
+    fn filters(&mut self, path: &Path) -> Vec<Value> {
+        if let Some(redirect) = &self.shape.redirect {
+            return vec![redirect.clone()];
+        }
+        let mut filters = self.shape.filters.clone();
+        if let Some(to) = &self.shape.prefix {
+            if self.caught(path).is_some() {
+                let path = json!({"type": "ReplacePrefixMatch", "replacePrefixMatch": to});
+                filters.push(rewrite(json!({"path": path})));
+            } else {
+                self.notes.push(format!(
+                    "Ingress {}: path {}: no counterpart for its rewrite: only /prefix(/|$)(.*) and its like are known",
+                    self.name, path.text
+                ));
+            }
+        }
+        merged(filters)
+    }
+
+    /// What differs though everything was taken.
+    fn say(&mut self, read: &Read) {
+        let name = self.name.clone();
+        let mut note = |text: String| self.notes.push(format!("Ingress {name}: {text}"));
+        for (host, secret) in &read.secrets {
+            let secret = if secret.is_empty() {
+                "the controller's default"
+            } else {
+                secret
+            };
+            note(format!(
+                "TLS of {host}: the Gateway's listener needs the certificate (certificateRefs: {secret})"
+            ));
+        }
+        let hosts: Vec<&str> = read.hosts.keys().map(String::as_str).collect();
+        for host in hosts.iter().filter(|host| host.starts_with("*.")) {
+            note(format!(
+                "{host}: one label in an Ingress, any number of them in an HTTPRoute"
+            ));
+        }
+        if hosts.len() > 1 && hosts.contains(&"") {
+            note("a request whose path no rule of its host takes ends there; with some Gateways the rules without a host take it".to_owned());
+        }
+        let all = read.hosts.values().flatten();
+        let canaries: Vec<&Shaping> = all
+            .filter_map(|path| Some(&path.canary.as_ref()?.1))
+            .collect();
+        if canaries.iter().any(|shaping| needs_expressions(shaping)) || self.shape.regex {
+            note(
+                "it needs regular expressions, which Gateways may support, each in its own dialect"
+                    .to_owned(),
+            );
+        }
+        if !canaries.is_empty() {
+            note("a canary without ready pods is passed over by ingress-nginx; a Gateway answers its part with errors".to_owned());
+        }
+    }
+}
+
+/// One filter of a sort, as a rule may have.
+fn merged(filters: Vec<Value>) -> Vec<Value> {
+    let mut all = json!({});
+    for filter in filters {
+        for (key, value) in filter["urlRewrite"].as_object().into_iter().flatten() {
+            all[key] = value.clone();
+        }
+    }
+    match all.as_object() {
+        Some(fields) if !fields.is_empty() => vec![rewrite(all)],
+        _ => Vec::new(),
+    }
+}
+
+fn backend(to: &Backend) -> Value {
+    json!({"name": to.service, "port": to.port})
+}
+
+fn split(stable: &Backend, canary: &Backend, shaping: &Shaping) -> Value {
+    let weighted = |to: &Backend, weight: u32| {
+        let mut backend = backend(to);
+        backend["weight"] = weight.into();
+        backend
+    };
+    json!([
+        weighted(stable, shaping.total - shaping.weight),
+        weighted(canary, shaping.weight),
+    ])
+}
+
+/// Headers that decide, in the order in which they are asked, and whether for the canary.
+fn deciders(shaping: &Shaping) -> Vec<(Value, bool)> {
+    let exact = |name: &str, value: &str| json!({"name": name, "type": "Exact", "value": value});
+    let like = |name: &str, value: String| json!({"name": name, "type": "RegularExpression", "value": value});
+    let mut all = Vec::new();
+    if let Some(header) = &shaping.header {
+        match &header.wanted {
+            Wanted::Always => {
+                all.push((exact(&header.name, "always"), true));
+                all.push((exact(&header.name, "never"), false));
+            }
+            Wanted::Value(value) => all.push((exact(&header.name, value), true)),
+            Wanted::Pattern(pattern) => all.push((like(&header.name, anywhere(pattern)), true)),
+        }
+    }
+    if let Some(cookie) = &shaping.cookie {
+        let name = regex::escape(cookie);
+        for (value, to_canary) in [("always", true), ("never", false)] {
+            let pattern = format!("(.*; *)?{name}={value}( *;.*)?");
+            all.push((like("Cookie", pattern), to_canary));
+        }
+    }
+    all
+}
+
+/// ingress-nginx looks for a pattern anywhere in the value, a route's must be all of it.
+fn anywhere(pattern: &str) -> String {
+    format!(".*(?:{pattern}).*")
+}
+
+fn needs_expressions(shaping: &Shaping) -> bool {
+    let by_pattern =
+        |header: &super::annotations::Header| matches!(header.wanted, Wanted::Pattern(_));
+    shaping.cookie.is_some() || shaping.header.as_ref().is_some_and(by_pattern)
+}

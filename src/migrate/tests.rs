@@ -1,0 +1,255 @@
+//! Ingresses, and the routes that come of them: each row is an annotation or a form, with what must be said.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn given(main: Value, others: Vec<Value>) -> Given {
+    let typed = |object: Value| serde_json::from_value(object).unwrap();
+    Given {
+        ingress: serde_json::from_value(main).unwrap(),
+        others: others.into_iter().map(typed).collect(),
+        prefix: PREFIX.to_owned(),
+        ..Given::default()
+    }
+}
+
+fn public() -> Gateway {
+    Gateway {
+        namespace: Some("infra".into()),
+        name: "public".into(),
+        http: "http".into(),
+        https: "https".into(),
+    }
+}
+
+fn path(path: &str, kind: &str, service: &str) -> Value {
+    let backend = json!({"service": {"name": service, "port": {"number": 80}}});
+    json!({"path": path, "pathType": kind, "backend": backend})
+}
+
+fn main(annotations: &[(&str, &str)], paths: Vec<Value>) -> Value {
+    let annotations: serde_json::Map<String, Value> = annotations
+        .iter()
+        .map(|(key, value)| (format!("{PREFIX}/{key}"), json!(value)))
+        .collect();
+    json!({
+        "metadata": {"name": "shop", "namespace": "shop", "annotations": annotations},
+        "spec": {"rules": [{"host": "shop.test", "http": {"paths": paths}}]},
+    })
+}
+
+fn whole() -> Vec<Value> {
+    vec![path("/", "Prefix", "shop")]
+}
+
+#[test]
+fn a_plain_ingress_is_one_route() {
+    let migrated = to_gateway(&given(main(&[], whole()), vec![]), &public()).unwrap();
+    let wanted = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+        "metadata": {"name": "shop", "namespace": "shop"},
+        "spec": {
+            "parentRefs": [{"name": "public", "namespace": "infra"}],
+            "hostnames": ["shop.test"],
+            "rules": [{
+                "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
+                "backendRefs": [{"name": "shop", "port": 80}],
+            }],
+        },
+    });
+    assert_eq!(migrated.objects, [wanted]);
+    assert_eq!(migrated.notes, [] as [String; 0]);
+}
+
+/// Annotations, the path, the rule's filters, and how many notes.
+type Row<'a> = (&'a [(&'a str, &'a str)], &'a str, Value, usize);
+
+#[test]
+fn annotations_become_filters_or_notes() {
+    let rewritten = |what: Value| json!([{"type": "URLRewrite", "urlRewrite": what}]);
+    let full = |path: &str| json!({"path": {"type": "ReplaceFullPath", "replaceFullPath": path}});
+    let moved = json!([{"type": "RequestRedirect", "requestRedirect":
+        {"statusCode": 301, "scheme": "https", "hostname": "new.test", "path": {"type": "ReplaceFullPath", "replaceFullPath": "/in"}}}]);
+    let table: [Row<'_>; 8] = [
+        (&[("rewrite-target", "/in")], "/", rewritten(full("/in")), 0),
+        (
+            &[("rewrite-target", "/in"), ("upstream-vhost", "in.test")],
+            "/",
+            rewritten(
+                json!({"hostname": "in.test", "path": {"type": "ReplaceFullPath", "replaceFullPath": "/in"}}),
+            ),
+            0,
+        ),
+        (
+            &[("rewrite-target", "/$2"), ("use-regex", "true")],
+            "/api(/|$)(.*)",
+            rewritten(json!({"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}})),
+            1,
+        ),
+        (
+            &[("rewrite-target", "/$1/$2"), ("use-regex", "true")],
+            "/a/(.*)/(.*)",
+            Value::Null,
+            2,
+        ),
+        (
+            &[("permanent-redirect", "https://new.test/in")],
+            "/",
+            moved,
+            0,
+        ),
+        (&[("auth-url", "https://sso.test")], "/", Value::Null, 1),
+        (
+            &[("proxy-read-timeout", "60"), ("affinity", "cookie")],
+            "/",
+            Value::Null,
+            2,
+        ),
+        (
+            &[
+                ("backend-protocol", "HTTP"),
+                ("service-upstream", "true"),
+                ("force-ssl-redirect", "false"),
+            ],
+            "/",
+            Value::Null,
+            0,
+        ),
+    ];
+    for (annotations, at, filters, notes) in table {
+        let ingress = main(
+            annotations,
+            vec![path(at, "ImplementationSpecific", "shop")],
+        );
+        let migrated = to_gateway(&given(ingress, vec![]), &public()).unwrap();
+        let rule = &migrated.objects[0]["spec"]["rules"][0];
+        assert_eq!(rule["filters"], filters, "{annotations:?}");
+        assert_eq!(
+            migrated.notes.len(),
+            notes,
+            "{annotations:?}: {:?}",
+            migrated.notes
+        );
+    }
+}
+
+#[test]
+fn a_host_with_tls_is_served_with_it_and_redirected_to_it() {
+    let mut ingress = main(&[], whole());
+    ingress["spec"]["tls"] = json!([{"hosts": ["shop.test"], "secretName": "shop-tls"}]);
+    let migrated = to_gateway(&given(ingress.clone(), vec![]), &public()).unwrap();
+    let section = |object: &Value| object["spec"]["parentRefs"][0]["sectionName"].clone();
+    let sections: Vec<Value> = migrated.objects.iter().map(section).collect();
+    assert_eq!(sections, ["https", "http"]);
+    let redirect = &migrated.objects[1]["spec"]["rules"][0]["filters"][0]["requestRedirect"];
+    assert_eq!(redirect["scheme"], "https");
+    assert!(
+        migrated.notes[0].contains("shop-tls"),
+        "{:?}",
+        migrated.notes
+    );
+    ingress["metadata"]["annotations"] = json!({format!("{PREFIX}/ssl-redirect"): "false"});
+    let both = to_gateway(&given(ingress, vec![]), &public()).unwrap();
+    assert_eq!(
+        both.objects.iter().map(section).collect::<Vec<_>>(),
+        [Value::Null]
+    );
+}
+
+#[test]
+fn hosts_that_lead_to_the_same_share_a_route_and_long_lists_are_parted() {
+    let mut ingress = main(&[], whole());
+    let paths = json!({"paths": whole()});
+    ingress["spec"]["rules"] = json!([
+        {"host": "a.test", "http": paths}, {"host": "b.test", "http": paths},
+        {"host": "c.test", "http": {"paths": (0..20).map(|at| path(&format!("/{at}"), "Prefix", "c")).collect::<Vec<_>>()}},
+    ]);
+    let migrated = to_gateway(&given(ingress, vec![]), &public()).unwrap();
+    let shown: Vec<String> = migrated
+        .objects
+        .iter()
+        .map(|object| {
+            let rules = object["spec"]["rules"].as_array().unwrap().len();
+            format!(
+                "{} {} {rules}",
+                object["metadata"]["name"], object["spec"]["hostnames"]
+            )
+        })
+        .collect();
+    let wanted = [
+        r#""shop" ["a.test","b.test"] 1"#,
+        r#""shop-2" ["c.test"] 16"#,
+        r#""shop-3" ["c.test"] 4"#,
+    ];
+    assert_eq!(shown, wanted);
+}
+
+#[test]
+fn every_fault_is_told_at_once() {
+    let mut ingress = main(
+        &[("canary", "true")],
+        vec![
+            json!({"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "shop", "port": {"name": "http"}}}}),
+            json!({"path": "/s", "pathType": "Prefix", "backend": {"resource": {"kind": "Bucket", "name": "b"}}}),
+        ],
+    );
+    let Faults(faults) = to_gateway(&given(ingress.clone(), vec![]), &public()).unwrap_err();
+    assert_eq!(faults.len(), 3, "{faults:?}");
+    for wanted in [
+        "a canary itself",
+        "its port http",
+        "rules[0].http.paths[1].backend",
+    ] {
+        assert!(
+            faults.iter().any(|fault| fault.contains(wanted)),
+            "{wanted}: {faults:?}"
+        );
+    }
+    // With the Service the port has its number.
+    ingress["metadata"]["annotations"] = json!({});
+    ingress["spec"]["rules"][0]["http"]["paths"]
+        .as_array_mut()
+        .unwrap()
+        .pop();
+    let mut given = given(ingress, vec![]);
+    let service =
+        json!({"metadata": {"name": "shop"}, "spec": {"ports": [{"name": "http", "port": 8080}]}});
+    given.services = vec![serde_json::from_value(service).unwrap()];
+    let migrated = to_gateway(&given, &public()).unwrap();
+    assert_eq!(
+        migrated.objects[0]["spec"]["rules"][0]["backendRefs"][0]["port"],
+        8080
+    );
+}
+
+#[test]
+fn the_canary_of_a_run_is_left_out_and_rollouts_are_switched_last() {
+    let mut canary = main(
+        &[("canary", "true"), ("canary-weight", "5")],
+        vec![path("/", "Prefix", "shop-canary")],
+    );
+    canary["metadata"]["name"] = json!("shop-canary");
+    canary["metadata"]["labels"] = json!({crate::kubernetes::canary::ROLLOUT: "shop"});
+    let mut given = given(main(&[], whole()), vec![canary]);
+    given.rollouts = vec![json!({
+        "metadata": {"name": "shop"},
+        "spec": {"route": {"ingressNginx": {"ingress": "shop", "service": "shop"}}},
+    })];
+    let migrated = to_gateway(&given, &public()).unwrap();
+    let backends = &migrated.objects[0]["spec"]["rules"][0]["backendRefs"];
+    assert_eq!(backends, &json!([{"name": "shop", "port": 80}]));
+    assert!(migrated.notes[0].contains("Idle"), "{:?}", migrated.notes);
+    let patch = &migrated.steps[migrated.steps.len() - 2];
+    assert!(
+        patch.contains(r#""gatewayApi":{"httpRoute":"shop","service":"shop"}"#),
+        "{patch}"
+    );
+    assert!(
+        migrated
+            .steps
+            .last()
+            .unwrap()
+            .starts_with("kubectl delete ingress -n shop shop")
+    );
+}
