@@ -54,8 +54,8 @@ demo: build
 	$(SLUICE) sandbox --scenario scenarios/demo.yaml $(DEMO)
 
 .PHONY: demo-environments
-# One version from a commit through staging and an approval to production, and one that fails in
-# staging and never leaves it; on two sandboxes and a Git server.
+# One version from a commit in develop through staging and an approval to production, and one that fails in
+# staging and never leaves it; on three sandboxes and a Git server: some minutes.
 demo-environments: kubectl tools
 	$(CARGO) test --locked --test environments -- --ignored --nocapture --exact demo::demo
 

@@ -14,11 +14,29 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+
+/// Where systems keep time zones.
+const ZONES: &str = "/usr/share/zoneinfo";
 
 /// What the machine's ticks are counted from: the first time that they are asked for.
 #[allow(clippy::disallowed_methods)] // the one place
 static FIRST: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
+
+/// A time zone: `UTC`, one that this system knows (`Europe/Berlin`), or a rule of POSIX.
+pub fn zone(name: &str) -> Option<TimeZone> {
+    if name == "UTC" {
+        return Some(TimeZone::UTC);
+    }
+    let letter = |c: char| c.is_ascii_alphanumeric() || "/_+-".contains(c);
+    let is_path = name.chars().all(letter) && !name.starts_with('/');
+    let data = is_path.then(|| std::fs::read(std::path::Path::new(ZONES).join(name)).ok());
+    match data.flatten() {
+        Some(data) => TimeZone::tzif(name, &data).ok(),
+        None => TimeZone::posix(name).ok(),
+    }
+}
 
 /// Where time comes from. Cheap to copy.
 #[derive(Debug, Clone, Copy)]

@@ -34,6 +34,15 @@ pub struct Server {
 const DOING: &str = "ask the daemon for its history";
 
 impl Server {
+    /// A daemon, as `--server` names it.
+    pub fn at(server: &str) -> Self {
+        let server = server.to_owned();
+        Self {
+            server,
+            environment: None,
+        }
+    }
+
     /// The answer to a GET of this path, which begins with `/api/`.
     pub async fn get<T: DeserializeOwned>(&self, global: &Global, path: &str) -> Result<T, Error> {
         let place = self.environment.as_deref().map(Place::beneath);

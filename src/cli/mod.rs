@@ -10,6 +10,7 @@
 mod backtest;
 mod commented;
 mod connect;
+mod consent;
 mod crd;
 mod daemon_api;
 mod dora;
@@ -32,6 +33,7 @@ mod shell;
 mod status;
 mod subject;
 mod text;
+mod tried;
 mod until;
 mod validate;
 mod watch;
@@ -140,8 +142,10 @@ enum Command {
     Retry(request::Arguments),
     /// Restart the pods natively; after the run, where one goes on
     Restart(request::Arguments),
-    /// Let a step pass that waits for a person
-    Approve(request::Arguments),
+    /// Let a step pass that waits for a person; with `--from` and `--to` let a version go to the next
+    /// environment
+    #[command(disable_version_flag = true)]
+    Approve(consent::Approve),
     /// Say which version is in which environment, and what stands between it and the next
     Status(status::Arguments),
     /// Check Rollouts and rule files, without a cluster
@@ -226,14 +230,14 @@ async fn dispatch(arguments: Arguments) -> Result<(), Error> {
         Command::Explain(arguments) => explain::explain(global, screen, &arguments).await,
         Command::History(arguments) => history::history(global, screen, &arguments).await,
         Command::Dora(arguments) => dora::dora(global, screen, &arguments).await,
-        Command::Promote(arguments) => request::promote(global, screen, &arguments).await,
+        Command::Promote(arguments) => Box::pin(request::promote(global, screen, &arguments)).await,
         Command::Hold(arguments) => request::ask(global, screen, Act::Hold, &arguments).await,
         Command::Resume(arguments) => request::ask(global, screen, Act::Resume, &arguments).await,
         Command::Abort(arguments) => request::ask(global, screen, Act::Abort, &arguments).await,
         Command::Rollback(arguments) => request::roll_back(global, screen, &arguments).await,
         Command::Retry(arguments) => request::ask(global, screen, Act::Retry, &arguments).await,
         Command::Restart(arguments) => request::ask(global, screen, Act::Restart, &arguments).await,
-        Command::Approve(arguments) => request::ask(global, screen, Act::Approve, &arguments).await,
+        Command::Approve(arguments) => consent::approve(global, screen, &arguments).await,
         Command::Status(arguments) => status::status(global, screen, &arguments).await,
         Command::Lint(arguments) => lint::lint(screen, &arguments),
         Command::Validate(arguments) => validate::validate(screen, &arguments),

@@ -41,6 +41,13 @@ pub struct Arguments {
     timeout: Duration,
 }
 
+impl Arguments {
+    /// The name that was given.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 /// Arguments of `promote`.
 #[derive(Debug, Args)]
 pub struct Promote {
@@ -55,6 +62,9 @@ pub struct Promote {
     /// Between environments: which version [default: the one that `--from` has]
     #[arg(long, value_name = "VERSION", requires = "from")]
     version: Option<Version>,
+    /// Between environments: go on in spite of a freeze; the commit keeps the reason
+    #[arg(long, value_name = "REASON", requires = "from", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    despite_freeze: Option<String>,
     #[command(flatten)]
     how: way::How,
 }
@@ -71,7 +81,8 @@ pub async fn promote(
         return ask_for(global, screen, Act::Promote, &arguments.request, None).await;
     };
     let version = arguments.version.as_ref();
-    way::promote(global, screen, (name, from, to), version, &arguments.how).await
+    let what = (version, arguments.despite_freeze.as_deref());
+    way::promote(global, screen, (name, from, to), what, &arguments.how).await
 }
 
 /// Arguments of `rollback`.

@@ -73,7 +73,8 @@ async fn standings(
     let asked = services.flat_map(|service| {
         let clusters = environments().filter(|e| e.cluster.is_some());
         clusters.map(move |environment| async move {
-            let asked = way::standing(global, environment, service);
+            let next = pipeline.after(&environment.name);
+            let asked = way::standing(global, environment, service, next);
             let says = match clock.timeout(PATIENCE, asked).await {
                 Ok(says) => says.map_err(|error| error.to_string()),
                 Err(_) => Err(format!("no answer within {}", format_duration(PATIENCE))),

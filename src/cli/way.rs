@@ -8,14 +8,23 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use jiff::Timestamp;
+
 use super::connect::Cluster;
-use super::{Error, Global, Screen, text};
+use super::daemon_api::Server;
+use super::tried::tried;
+use super::{Error, Global, Screen, history, text};
 use crate::causes;
 use crate::clock::Clock;
-use crate::environments::gates::{Ended, Standing};
+use crate::environments::gates::{Approved, Ended, Standing};
 use crate::environments::pipeline::Environment;
 use crate::environments::{self, Desk, Outcome, Pipeline, Report, Service, Version};
+use crate::kubernetes::ask;
 use crate::kubernetes::crd::Rollout;
+use crate::rollout::observation::Request;
+
+/// Runs that are asked for, of which some say nothing.
+const RUNS: usize = 200;
 
 /// Where the pipeline is.
 #[derive(Debug, Args)]
@@ -74,6 +83,8 @@ impl Where {
             now: Clock::machine().now(),
             by: None,
             dry_run: true,
+            smoked: None,
+            despite: None,
         }
     }
 }
@@ -104,20 +115,24 @@ pub async fn promote(
     global: &Global,
     screen: &mut Screen,
     (service, from, to): (&str, &str, &str),
-    version: Option<&Version>,
+    (version, despite): (Option<&Version>, Option<&str>),
     how: &How,
 ) -> Result<(), Error> {
     let pipeline = how.place.load()?;
-    let standing = {
-        let (below, above) = pipeline.way(from, to).map_err(told)?;
-        let service = pipeline.service(service).map_err(told)?;
-        if above.gates.promoted {
-            standing(global, below, service).await?
-        } else {
-            None
-        }
+    let (below, above) = pipeline.way(from, to).map_err(told)?;
+    let of = pipeline.service(service).map_err(told)?;
+    let standing = if above.gates.ask_the_rollout() {
+        standing(global, below, of, Some(above)).await?
+    } else {
+        None
     };
-    let desk = how.desk(&pipeline);
+    let mut desk = how.desk(&pipeline);
+    desk.despite = despite.map(str::to_owned);
+    if !above.gates.smoke.is_empty() {
+        let version = blocking(|| desk.version(below, of, version))?;
+        let place = (below, of, &version);
+        desk.smoked = Some(tried(global, &pipeline, place, &above.gates.smoke).await?);
+    }
     let way = (service, from, to);
     let report = blocking(|| desk.promote(way, version, standing.as_ref()))?;
     tell(screen, &report)
@@ -136,34 +151,73 @@ pub fn roll_back(
     tell(screen, &report)
 }
 
-/// What the service's Rollout says in an environment's cluster; `None` if there is none.
+/// The global options as they are for an environment's cluster.
+pub fn there(global: &Global, environment: &Environment) -> Global {
+    let cluster = environment.cluster.clone().unwrap_or_default();
+    Global {
+        kubeconfig: cluster.kubeconfig.or_else(|| global.kubeconfig.clone()),
+        context: cluster.context.or_else(|| global.context.clone()),
+        namespace: cluster.namespace.or_else(|| global.namespace.clone()),
+        ..global.clone()
+    }
+}
+
+/// A service's Rollout in an environment's cluster.
+pub async fn rollout(
+    global: &Global,
+    environment: &Environment,
+    service: &Service,
+) -> Result<(Cluster, Rollout), Error> {
+    let cluster = Cluster::connect(&there(global, environment)).await?;
+    let name = service.rollout.as_deref().unwrap_or(&service.name);
+    let rollout = cluster.rollout(name).await?;
+    Ok((cluster, rollout))
+}
+
+/// What the service's Rollout says in an environment's cluster, as far as the gates of the next one ask it;
+/// `None` if there is none.
 pub async fn standing(
     global: &Global,
     environment: &Environment,
     service: &Service,
+    next: Option<&Environment>,
 ) -> Result<Option<Standing>, Error> {
-    let Some(cluster) = &environment.cluster else {
+    let Some(at) = &environment.cluster else {
         return Ok(None);
     };
-    let kubeconfig = cluster.kubeconfig.clone();
-    let there = Global {
-        kubeconfig: kubeconfig.or_else(|| global.kubeconfig.clone()),
-        context: cluster.context.clone().or_else(|| global.context.clone()),
-        namespace: cluster
-            .namespace
-            .clone()
-            .or_else(|| global.namespace.clone()),
-        ..global.clone()
-    };
+    let there = there(global, environment);
     let cluster = Cluster::connect(&there).await?;
     let name = service.rollout.as_deref().unwrap_or(&service.name);
-    match cluster.rollouts().get_opt(name).await {
-        Ok(rollout) => Ok(rollout.map(|rollout| stands(&rollout, &cluster.namespace, name))),
+    let rollout = match cluster.rollouts().get_opt(name).await {
+        Ok(Some(rollout)) => rollout,
+        Ok(None) => return Ok(None),
         Err(error) => {
             let doing = format!("read the Rollout {name} of {}", environment.name);
-            Err(Error::api(doing, &error))
+            return Err(Error::api(doing, &error));
         }
+    };
+    let mut standing = stands(&rollout, &cluster.namespace, name);
+    if next.is_some_and(|next| next.gates.runs.is_some()) {
+        let there = Global {
+            namespace: Some(cluster.namespace.clone()),
+            ..there
+        };
+        let runs = ended(&there, at.daemon.as_deref(), name).await;
+        standing.runs = runs.map_err(|error| error.to_string());
     }
+    Ok(Some(standing))
+}
+
+/// How the newest runs ended, as the environment's daemon remembers.
+async fn ended(global: &Global, daemon: Option<&str>, name: &str) -> Result<Vec<String>, Error> {
+    let server = Server::at(daemon.unwrap_or("sluice-system/sluice"));
+    let path = history::path(global, Some(name), None, RUNS);
+    let runs: history::Runs = server.get(global, &path).await?;
+    Ok(runs
+        .runs
+        .into_iter()
+        .filter_map(|run| run.outcome)
+        .collect())
 }
 
 fn stands(rollout: &Rollout, namespace: &str, name: &str) -> Standing {
@@ -179,7 +233,23 @@ fn stands(rollout: &Rollout, namespace: &str, name: &str) -> Standing {
             message: last.message,
             at: last.ended.0,
         }),
+        approved: ask::let_on_already(rollout)
+            .into_iter()
+            .filter_map(approved)
+            .collect(),
+        ..Standing::default()
     }
+}
+
+/// An approval, where it says who, of what and where to.
+fn approved((at, request): (Timestamp, Request)) -> Option<Approved> {
+    Some(Approved {
+        version: request.revision?.parse().ok()?,
+        to: request.goal?,
+        by: request.by.filter(|by| !by.is_empty())?,
+        groups: request.groups,
+        at,
+    })
 }
 
 /// Work with Git blocks, on this thread: nothing else is done meanwhile.
@@ -234,7 +304,7 @@ fn words(report: &Report) -> String {
     }];
     for answer in &report.gates {
         let word = if answer.open { "open" } else { "shut" };
-        lines.push(format!("  {word}  {:<9} {}", answer.gate, answer.why));
+        lines.push(format!("  {word}  {:<10} {}", answer.gate, answer.why));
     }
     lines.extend(report.notes.iter().map(|note| format!("  note  {note}")));
     let diff = report.diff.trim_end();

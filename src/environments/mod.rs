@@ -33,7 +33,7 @@ mod version;
 
 pub use crate::yaml::scalar::Fault;
 pub use error::Error;
-pub use gates::Standing;
+pub use gates::{Smoked, Standing};
 pub use pipeline::Pipeline;
 pub use places::{Pinned, Service};
 pub use promote::{Desk, Outcome, Report};

@@ -17,6 +17,8 @@ use super::places::Service;
 use super::reader::Reader;
 use crate::git::forge;
 use crate::registry;
+use crate::rollout::approval::Approvals;
+use crate::rollout::freeze::Window;
 use crate::yaml::{self, Place};
 
 /// Environments in order, and the repository that deploys them.
@@ -32,6 +34,8 @@ pub struct Pipeline {
     pub signing_key_file: Option<PathBuf>,
     /// Where pull requests are opened.
     pub forge: Option<forge::Account>,
+    /// Files with smoke tests.
+    pub smoke: Vec<PathBuf>,
     /// What is promoted.
     pub services: Vec<Service>,
     /// In the order in which a version passes them.
@@ -103,10 +107,12 @@ pub struct Cluster {
     pub context: Option<String>,
     /// The namespace of its Rollouts. Default: the context's.
     pub namespace: Option<String>,
+    /// The daemon there, as `NAMESPACE/NAME` of its Service or a URL. Default `sluice-system/sluice`.
+    pub daemon: Option<String>,
 }
 
 /// What must hold before a version comes to an environment.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Gates {
     /// How long it has been in the environment before.
     pub soak: Option<Duration>,
@@ -114,6 +120,23 @@ pub struct Gates {
     pub versions: Option<semver::VersionReq>,
     /// Whether the Rollout in the environment before must have promoted it.
     pub promoted: bool,
+    /// How many of the newest runs there must have been promoted, one after the other.
+    pub runs: Option<u32>,
+    /// Smoke tests that must pass there, by name.
+    pub smoke: Vec<String>,
+    /// By whom it must be approved.
+    pub approval: Option<Approvals>,
+    /// Times in which nothing comes.
+    pub freeze: Vec<Window>,
+    /// Whether it must be the same digest in both.
+    pub same_digest: bool,
+}
+
+impl Gates {
+    /// Whether the Rollout in the environment before is asked.
+    pub fn ask_the_rollout(&self) -> bool {
+        self.promoted || self.runs.is_some() || self.approval.is_some() || self.same_digest
+    }
 }
 
 /// One mistake.
@@ -222,6 +245,12 @@ impl Pipeline {
         self.environments.get(at.checked_sub(1)?)
     }
 
+    /// The environment after one, unless that is the last.
+    pub fn after(&self, name: &str) -> Option<&Environment> {
+        let at = self.environments.iter().position(|one| one.name == name)?;
+        self.environments.get(at + 1)
+    }
+
     /// The service of this name.
     pub fn service(&self, name: &str) -> Result<&Service, Error> {
         let found = self.services.iter().find(|one| one.name == name);
@@ -310,6 +339,13 @@ services: [{name: backend}, {name: backend}]
 environments:
 - {name: a, path: ../x, deliver: mail}
 - {path: b, gates: {soak: long, versions: newer, promoted: true}}
+- name: c
+  path: c
+  gates:
+    runs: 0
+    smoke: [health]
+    approval: {required: 0, form: [ada]}
+    freeze: [{name: night, from: 22:00, to: 22:00, zone: Nowhere}]
 ";
         let found = problems(text);
         let wanted = [
@@ -321,7 +357,16 @@ environments:
             "p.yaml:6:3: environments[1].name: found nothing",
             "p.yaml:6:21: environments[1].gates.soak: found \"long\"",
             "p.yaml:6:33: environments[1].gates.versions: found \"newer\"",
-            "p.yaml:6:50: environments[1].gates.promoted: found true",
+            "p.yaml:6:50: environments[1].gates.promoted: found \"promoted\"",
+            "p.yaml:10:5: environments[2].gates.runs: found something else",
+            "p.yaml:10:5: environments[2].gates.runs: found \"runs\"",
+            "p.yaml:11:5: environments[2].gates.smoke: found \"smoke\"",
+            "p.yaml:2:1: environments[2].gates.smoke: found names of tests",
+            "p.yaml:12:5: environments[2].gates.approval: found \"approval\"",
+            "p.yaml:12:16: environments[2].gates.approval.required: found something else",
+            "p.yaml:12:29: environments[2].gates.approval.form: found an unknown key",
+            "p.yaml:13:41: environments[2].gates.freeze[0].to: found one that does not fit",
+            "p.yaml:13:52: environments[2].gates.freeze[0].zone: found \"Nowhere\"",
         ];
         for wanted in wanted {
             assert!(

@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 
 use super::error::Error;
-use super::gates::{self, Answer, Facts, Since, Standing};
+use super::gates::{self, Answer, Facts, Since, Smoked, Standing};
 use super::past::Stay;
 use super::pipeline::{Environment, Pipeline};
 use super::places::Service;
@@ -36,6 +36,10 @@ pub struct Desk<'a> {
     pub by: Option<(String, String)>,
     /// Whether nothing is written.
     pub dry_run: bool,
+    /// The smoke tests that were made in the environment before, if any were.
+    pub smoked: Option<Vec<Smoked>>,
+    /// Why it is done in spite of a freeze.
+    pub despite: Option<String>,
 }
 
 /// What became of it.
@@ -128,9 +132,13 @@ impl Desk<'_> {
         let version = seen.version;
         let facts = Facts {
             environment: &from.name,
+            to: &to.name,
             since: seen.since,
             rollout,
             now: self.now,
+            smoked: self.smoked.as_deref(),
+            target_pins: self.pins(to, service),
+            despite: self.despite.as_deref(),
         };
         let order = Order {
             gates: gates::answers(&to.gates, &version, &facts),
@@ -140,6 +148,16 @@ impl Desk<'_> {
             version,
         };
         self.deliver(&order)
+    }
+
+    /// The version that is, or was, in an environment; by default the present one.
+    pub fn version(
+        &self,
+        at: &Environment,
+        service: &Service,
+        version: Option<&Version>,
+    ) -> Result<Version, Error> {
+        Ok(self.seen(at, service, version)?.version)
     }
 
     /// Puts back a version, by default the one before the present one.
@@ -163,6 +181,15 @@ impl Desk<'_> {
             gates: Vec::new(),
         };
         self.deliver(&order)
+    }
+
+    /// Whether an environment names digests, where that is asked for.
+    fn pins(&self, at: &Environment, service: &Service) -> Option<bool> {
+        if !at.gates.same_digest || at.follows().is_some() {
+            return Some(at.follows().is_some());
+        }
+        let present = self.present(at, service).ok()?;
+        Some(present.version.digest.is_some())
     }
 
     /// What an environment has of a service now.

@@ -91,11 +91,17 @@ impl Desk<'_> {
         let commit = there.and_then(|seen| seen.commit.as_ref());
         let facts = Facts {
             environment: &environment.name,
+            to: next.map_or("", |(next, _)| &next.name),
             since: there.map_or(Since::Over, |seen| seen.since),
             rollout: says
                 .and_then(|says| says.as_ref().ok())
                 .and_then(Option::as_ref),
             now: self.now,
+            smoked: None,
+            target_pins: next
+                .zip(other)
+                .map(|((next, _), other)| next.follows().is_some() || other.digest.is_some()),
+            despite: None,
         };
         let gates = match (next, version) {
             (Some((next, _)), Some(version)) if ahead => {

@@ -10,14 +10,15 @@
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
+use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::Client;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
-use super::crd::{REQUEST_PREFIX, Rollout, RolloutStatus};
+use super::crd::{PROMOTION_PREFIX, REQUEST_PREFIX, Rollout, RolloutStatus};
 use crate::clock::Clock;
 use crate::rollout::observation::Request;
 
@@ -198,6 +199,37 @@ pub async fn withdraw(
     annotate(client, rollout, id, None, manager).await
 }
 
+/// Lets a version (the revision) go on to an environment (the goal), in place of what the same person said of
+/// that environment before. The id's number is the time, in milliseconds.
+pub async fn let_on(
+    client: &Client,
+    rollout: &Rollout,
+    request: &Request,
+    manager: &str,
+) -> Result<(), kube::Error> {
+    let mut annotations = Map::new();
+    for (_, before) in let_on_already(rollout) {
+        if (&before.by, &before.goal) == (&request.by, &request.goal) {
+            annotations.insert(format!("{PROMOTION_PREFIX}{}", before.id), Value::Null);
+        }
+    }
+    let key = format!("{PROMOTION_PREFIX}{}", request.id);
+    annotations.insert(key, Value::String(written(request)));
+    patch(client, rollout, &Value::Object(annotations), manager).await
+}
+
+/// Who let which version go on, and when.
+pub fn let_on_already(rollout: &Rollout) -> Vec<(Timestamp, Request)> {
+    let annotations = rollout.annotations().iter();
+    let all = annotations.filter_map(|(key, value)| {
+        let id = key.strip_prefix(PROMOTION_PREFIX)?;
+        let millis = id.split('-').nth(1)?.parse().ok()?;
+        let at = Timestamp::from_millisecond(millis).ok()?;
+        Some((at, read(id, value)))
+    });
+    all.collect()
+}
+
 async fn annotate(
     client: &Client,
     rollout: &Rollout,
@@ -205,10 +237,19 @@ async fn annotate(
     value: Option<&str>,
     manager: &str,
 ) -> Result<(), kube::Error> {
+    let key = format!("{REQUEST_PREFIX}{id}");
+    patch(client, rollout, &json!({key: value}), manager).await
+}
+
+async fn patch(
+    client: &Client,
+    rollout: &Rollout,
+    annotations: &Value,
+    manager: &str,
+) -> Result<(), kube::Error> {
     let namespace = rollout.namespace().unwrap_or_default();
     let api: Api<Rollout> = Api::namespaced(client.clone(), &namespace);
-    let key = format!("{REQUEST_PREFIX}{id}");
-    let patch = json!({"metadata": {"uid": rollout.uid(), "annotations": {key: value}}});
+    let patch = json!({"metadata": {"uid": rollout.uid(), "annotations": annotations}});
     let parameters = PatchParams {
         field_manager: Some(manager.to_owned()),
         ..PatchParams::default()

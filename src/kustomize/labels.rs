@@ -7,9 +7,8 @@ use serde_json::{Value, json};
 use super::file::Kustomization;
 use super::{put, templates, text};
 
-/// Kinds that belong to no namespace, or name one.
-const CLUSTER: [&str; 8] = [
-    "Namespace",
+/// Kinds that belong to no namespace.
+const CLUSTER: [&str; 18] = [
     "CustomResourceDefinition",
     "ClusterRole",
     "ClusterRoleBinding",
@@ -17,6 +16,17 @@ const CLUSTER: [&str; 8] = [
     "PersistentVolume",
     "IngressClass",
     "PriorityClass",
+    "RuntimeClass",
+    "GatewayClass",
+    "APIService",
+    "Node",
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionPolicyBinding",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+    "MutatingWebhookConfiguration",
+    "ValidatingWebhookConfiguration",
+    "CSIDriver",
 ];
 
 /// All of it, in kustomize's order.
@@ -26,8 +36,8 @@ pub(super) fn all(this: &Kustomization, objects: &mut [Value]) {
         rename(objects, |name| format!("{prefix}{name}{suffix}"));
     }
     for object in objects {
-        if !this.namespace.is_empty() && !CLUSTER.contains(&text(object, &["kind"])) {
-            put(object, &["metadata"], "namespace", json!(this.namespace));
+        if !this.namespace.is_empty() {
+            place(object, &this.namespace);
         }
         label(object, &this.common_labels, true, true);
         for labels in &this.labels {
@@ -50,6 +60,15 @@ pub(super) fn all(this: &Kustomization, objects: &mut [Value]) {
                 put(object, &["spec"], "replicas", json!(replicas.count));
             }
         }
+    }
+}
+
+/// Puts an object into a namespace; a Namespace is that one.
+fn place(object: &mut Value, namespace: &str) {
+    match text(object, &["kind"]) {
+        "Namespace" => put(object, &["metadata"], "name", json!(namespace)),
+        kind if CLUSTER.contains(&kind) => {}
+        _ => put(object, &["metadata"], "namespace", json!(namespace)),
     }
 }
 

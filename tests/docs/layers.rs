@@ -20,7 +20,15 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     // From one environment's manifests to the next one's; what clusters say is given.
     (
         "environments",
-        &["git", "kustomize", "registry", "yaml", "causes"],
+        &[
+            "git",
+            "kustomize",
+            "registry",
+            "rollout",
+            "clock",
+            "yaml",
+            "causes",
+        ],
     ),
     ("registry", &["causes"]),
     ("rollout", &["stats", "clock", "yaml"]),

@@ -24,7 +24,8 @@ fn folders() -> Vec<String> {
     let each = environments
         .iter()
         .flat_map(|name| parts.map(|part| format!("clusters/{name}{part}")));
-    each.collect()
+    let shared = ["develop", "staging", "production"].map(|name| format!("clusters/shared/{name}"));
+    each.chain(shared).collect()
 }
 
 #[test]
@@ -84,9 +85,12 @@ fn the_examples_pass_our_own_validation() {
 
 #[test]
 fn the_example_pipeline_finds_its_services() {
-    let pipeline = Pipeline::load(&root().join("clusters/environments.yaml")).unwrap();
-    for environment in &pipeline.environments {
-        for service in &pipeline.services {
+    for file in ["environments.yaml", "environments-shared.yaml"] {
+        let pipeline = Pipeline::load(&root().join("clusters").join(file)).unwrap();
+        let services = pipeline.services.iter();
+        let ways =
+            services.flat_map(|service| pipeline.environments.iter().map(move |e| (service, e)));
+        for (service, environment) in ways {
             let files = Disk(root().to_owned());
             let pinned = Pinned::read(&files, environment.folder().unwrap(), service).unwrap();
             assert!(pinned.version.semantic().is_some(), "{}", environment.name);

@@ -1,9 +1,9 @@
-//! The whole way, told as it goes: one version from a commit through staging and an approval to
-//! production, and one that fails in staging and never leaves it.
+//! The whole way, told as it goes: one version from a commit in develop through staging and an approval to
+//! production, and one that fails in staging and never leaves it; two services, three environments.
 //!
-//! Two sandboxes are the clusters, each a process with its own daemon; a real Git server has the
-//! repository; `kubectl apply -k` of a checkout stands in for Flux. `make demo-environments` runs it: two
-//! to four minutes of wall time.
+//! Three sandboxes are the clusters, each a process with its own daemon; a real Git server has the
+//! repository; `kubectl apply -k` of a checkout stands in for Flux. `make demo-environments` runs it: some
+//! minutes of wall time.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -171,6 +171,7 @@ impl Cluster {
 struct Demo {
     team: Team,
     _http: Http,
+    develop: Cluster,
     staging: Cluster,
     production: Cluster,
     pipeline: PathBuf,
@@ -181,6 +182,7 @@ impl Demo {
         let team = Team::new();
         let http = Http::serve(&team.served()).await;
         let folder = team.folder.path().to_owned();
+        let develop = Cluster::start("develop", &folder);
         let staging = Cluster::start("staging", &folder);
         let production = Cluster::start("production", &folder);
         std::fs::write(folder.join("token"), "token\n").unwrap();
@@ -195,14 +197,16 @@ impl Demo {
             "repository: {{url: '{}/shop.git', username: bot, tokenFile: token}}
 services: [{{name: backend}}, {{name: frontend}}]
 environments:
-- {{name: staging, path: clusters/staging, deliver: push, cluster: {}}}
+- {{name: develop, path: clusters/develop, deliver: push, cluster: {}}}
+- {{name: staging, path: clusters/staging, deliver: push, cluster: {}, gates: {{promoted: true}}}}
 - name: production
   path: clusters/production
   deliver: pullRequest
   cluster: {}
-  gates: {{versions: '>=1.0.0', promoted: true}}
+  gates: {{versions: '>=1.0.0', promoted: true, approval: {{required: 1}}}}
 ",
             http.url,
+            cluster(&develop),
             cluster(&staging),
             cluster(&production)
         );
@@ -210,6 +214,7 @@ environments:
         Self {
             team,
             _http: http,
+            develop,
             staging,
             production,
             pipeline,
@@ -233,12 +238,20 @@ environments:
         (output.status.code().unwrap_or(-1), said)
     }
 
-    async fn commit(&self, summary: &str, tag: &str, bad: bool) {
+    fn commit(&self, summary: &str, folder: &str, text: &str) {
         println!("\n[commit] {summary}");
-        let file = "clusters/staging/kustomization.yaml";
-        self.team
-            .commit_on_top(summary, &[(file, &kustomization(tag, bad))]);
-        self.staging.sync(&self.team).await;
+        let file = format!("clusters/{folder}/kustomization.yaml");
+        self.team.commit_on_top(summary, &[(&file, text)]);
+    }
+
+    /// A version comes to develop by a commit, and is promoted there and to staging.
+    async fn up_to_staging(&self, tag: &str) {
+        let summary = format!("Release {tag}");
+        self.commit(&summary, "develop", &kustomization(tag, false));
+        self.develop.sync(&self.team).await;
+        self.develop.ended(tag, "Promoted").await;
+        let (code, said) = self.sluice("promote backend --from develop --to staging");
+        assert_eq!(code, 0, "{said}");
     }
 }
 
@@ -260,23 +273,29 @@ async fn demo() {
                 "resources: [all.yaml]\n",
             ),
             ("clusters/base/all.yaml", &both),
+            ("clusters/develop/kustomization.yaml", &first),
             ("clusters/staging/kustomization.yaml", &first),
             ("clusters/production/kustomization.yaml", &first),
         ],
     );
-    for cluster in [&demo.staging, &demo.production] {
+    for cluster in [&demo.develop, &demo.staging, &demo.production] {
         cluster.sync(&demo.team).await;
         cluster
             .until("v1.0.0 is adopted", |status| status["phase"] == "Idle")
             .await;
     }
 
-    demo.commit("Release v1.1.0", "v1.1.0", false).await;
+    demo.up_to_staging("v1.1.0").await;
+    demo.staging.sync(&demo.team).await;
     let promote = "promote backend --from staging --to production";
     let (code, said) = demo.sluice(promote);
     assert_eq!(code, 1, "it is not promoted in staging yet: {said}");
     demo.staging.ended("v1.1.0", "Promoted").await;
     demo.sluice("status backend");
+    let (code, said) = demo.sluice(promote);
+    assert!(code == 1 && said.contains("0 of 1 approved"), "{said}");
+    let (code, said) = demo.sluice("approve backend --from staging --to production");
+    assert_eq!(code, 0, "{said}");
     let (code, said) = demo.sluice(promote);
     assert_eq!(code, 0, "{said}");
     let branch = demo.team.says(&[
@@ -284,17 +303,18 @@ async fn demo() {
         "--format=%(refname:short)",
         "refs/heads/sluice",
     ]);
-    println!("[a person] approves: merges {branch}");
+    println!("[a person] merges {branch}");
     demo.team.merge(&branch);
     demo.production.sync(&demo.team).await;
     demo.production.ended("v1.1.0", "Promoted").await;
 
+    demo.up_to_staging("v1.2.0").await;
     demo.commit(
-        "Release v1.2.0, of which nobody knows yet that it fails",
-        "v1.2.0",
-        true,
-    )
-    .await;
+        "What v1.2.0 meets in staging only",
+        "staging",
+        &kustomization("v1.2.0", true),
+    );
+    demo.staging.sync(&demo.team).await;
     demo.staging.ended("v1.2.0", "RolledBack").await;
     let (code, said) = demo.sluice(promote);
     assert!(code == 1 && said.contains("ended RolledBack"), "{said}");

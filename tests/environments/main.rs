@@ -9,6 +9,10 @@
 #[path = "../servers/child.rs"]
 #[allow(dead_code)]
 mod child;
+#[path = "../remedy/forge.rs"]
+#[allow(dead_code)]
+mod forge;
+mod pulls;
 #[path = "../git/repository.rs"]
 #[allow(dead_code)]
 mod repository;
@@ -16,11 +20,16 @@ mod repository;
 #[allow(dead_code)]
 mod server;
 mod stand;
+#[path = "../servers/trip.rs"]
+#[allow(dead_code)]
+mod trip;
 
 mod chart;
 mod clusters;
 mod demo;
+mod gates;
 mod registry;
+mod shared;
 
 use serde_json::Value;
 use stand::{Stand, kustomization};
@@ -106,7 +115,7 @@ async fn a_shut_gate_writes_nothing_and_says_what_is_missing() {
     assert!(
         refused
             .stdout
-            .contains("shut  versions  v1.3.0 is not within <1.3.0"),
+            .contains("shut  versions   v1.3.0 is not within <1.3.0"),
         "{}",
         refused.stdout
     );

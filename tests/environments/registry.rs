@@ -335,10 +335,10 @@ async fn a_version_goes_from_git_to_the_registry_of_the_next_environment() {
 
 #[test]
 fn the_example_without_commits_follows_the_tags_of_its_providers() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("clusters/gitless");
-    let pipeline = Pipeline::load(&folder.join("environments.yaml")).unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("clusters");
+    let pipeline = Pipeline::load(&folder.join("environments-gitless.yaml")).unwrap();
     for environment in &pipeline.environments {
-        let file = folder.join(format!("{}.yaml", environment.name));
+        let file = folder.join(format!("gitless/{}.yaml", environment.name));
         let text = std::fs::read_to_string(file).unwrap();
         let documents = sluice::yaml::documents(&text).unwrap();
         let objects: Vec<Value> = documents.iter().map(sluice::yaml::Node::to_json).collect();

@@ -1,5 +1,6 @@
 //! The team's repository, the server, the pipeline, and a cluster that says what a Rollout says.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -170,17 +171,18 @@ environments:
         crds.create(&PostParams::default(), &Rollout::crd())
             .await
             .unwrap();
-        let namespace = json!({"metadata": {"name": "shop"}});
-        let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(client.clone());
-        let namespace = serde_json::from_value(namespace).unwrap();
-        namespaces
-            .create(&PostParams::default(), &namespace)
-            .await
-            .unwrap();
-        Cluster {
-            rollouts: Api::namespaced(client, "shop"),
+        let cluster = Cluster {
+            rollouts: Api::namespaced(client.clone(), "shop"),
+            client,
             _tasks: tasks,
-        }
+        };
+        cluster.namespace("shop").await;
+        cluster
+    }
+
+    /// Where the file is that says how to reach staging's cluster.
+    pub fn kubeconfig(&self) -> String {
+        self.kubeconfig.display().to_string()
     }
 }
 
@@ -188,6 +190,7 @@ type Definition =
     k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
 pub struct Cluster {
+    client: kube::Client,
     rollouts: Api<Rollout>,
     _tasks: JoinSet<()>,
 }
@@ -195,30 +198,61 @@ pub struct Cluster {
 impl Cluster {
     /// What the Rollout says: its phase, how its last run ended, and of which tag; or there is none.
     pub async fn says(&self, says: Option<(&str, &str, &str)>) {
-        let Some((phase, outcome, tag)) = says else {
-            let _ = self
-                .rollouts
-                .delete("backend", &DeleteParams::default())
-                .await;
-            return;
-        };
-        let rollout = json!({
-            "apiVersion": "sluice.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "backend"},
-            "spec": {"target": {"kind": "Deployment", "name": "backend"},
-                "route": {"ingressNginx": {"ingress": "backend"}}},
-        });
-        let rollout = serde_json::from_value(rollout).unwrap();
-        let _ = self.rollouts.create(&PostParams::default(), &rollout).await;
-        let status = json!({"status": {"phase": phase, "lastRun": {
-            "id": "backend-1", "revision": {"hash": "aaaaaaaaaa", "images": [format!("shop/backend:{tag}")]},
-            "outcome": outcome, "reason": "Worse", "message": "it is worse",
-            "started": "2026-01-01T00:00:00Z", "ended": "2026-01-01T00:01:00Z",
-        }}});
+        said(&self.rollouts, says).await;
+    }
+
+    /// What the Rollout of another namespace says.
+    pub async fn says_in(&self, namespace: &str, says: Option<(&str, &str, &str)>) {
+        self.namespace(namespace).await;
+        let rollouts = Api::namespaced(self.client.clone(), namespace);
+        said(&rollouts, says).await;
+    }
+
+    async fn namespace(&self, name: &str) {
+        let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.client.clone());
+        let namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+        // It may be there.
+        let _ = namespaces.create(&PostParams::default(), &namespace).await;
+    }
+
+    /// Writes annotations on the Rollout by hand.
+    pub async fn annotate(&self, annotations: &BTreeMap<&str, &str>) {
+        let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
         let parameters = PatchParams::default();
-        let status = Patch::Merge(status);
         self.rollouts
-            .patch_status("backend", &parameters, &status)
+            .patch_metadata("backend", &parameters, &patch)
             .await
             .unwrap();
     }
+
+    /// The Rollout's annotations.
+    pub async fn annotations(&self) -> BTreeMap<String, String> {
+        let rollout = self.rollouts.get("backend").await.unwrap();
+        rollout.metadata.annotations.unwrap_or_default()
+    }
+}
+
+async fn said(rollouts: &Api<Rollout>, says: Option<(&str, &str, &str)>) {
+    let Some((phase, outcome, tag)) = says else {
+        let _ = rollouts.delete("backend", &DeleteParams::default()).await;
+        return;
+    };
+    let rollout = json!({
+        "apiVersion": "sluice.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "backend"},
+        "spec": {"target": {"kind": "Deployment", "name": "backend"},
+            "route": {"ingressNginx": {"ingress": "backend"}}},
+    });
+    let rollout = serde_json::from_value(rollout).unwrap();
+    let _ = rollouts.create(&PostParams::default(), &rollout).await;
+    let status = json!({"status": {"phase": phase, "lastRun": {
+        "id": "backend-1", "revision": {"hash": "aaaaaaaaaa", "images": [format!("shop/backend:{tag}")]},
+        "outcome": outcome, "reason": "Worse", "message": "it is worse",
+        "started": "2026-01-01T00:00:00Z", "ended": "2026-01-01T00:01:00Z",
+    }}});
+    let parameters = PatchParams::default();
+    let status = Patch::Merge(status);
+    rollouts
+        .patch_status("backend", &parameters, &status)
+        .await
+        .unwrap();
 }

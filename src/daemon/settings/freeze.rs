@@ -1,15 +1,13 @@
 //! The settings of times in which no new run begins.
 
-use std::path::Path;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
 use super::reader::{Reader, Section};
+use crate::clock;
 use crate::rollout::freeze::{Moment, Until, Window};
 
-/// Where systems keep time zones.
-const ZONES: &str = "/usr/share/zoneinfo";
 /// No window is longer, so that a slip of the pen does not stop releases for good.
 const LONGEST: Duration = Duration::from_secs(60 * 24 * 3600);
 
@@ -75,23 +73,10 @@ fn zone(reader: &mut Reader, section: &Section) -> Option<TimeZone> {
     let Some(name) = reader.text(section, "zone") else {
         return (!section.has("zone")).then_some(TimeZone::UTC);
     };
-    let zone = named(&name);
+    let zone = clock::zone(&name);
     if zone.is_none() {
         let wanted = "UTC, a zone that this system knows such as Europe/Berlin, or a rule such as CET-1CEST,M3.5.0,M10.5.0/3";
         reader.wrong(section, "zone", &format!("{name:?}"), wanted);
     }
     zone
-}
-
-fn named(name: &str) -> Option<TimeZone> {
-    if name == "UTC" {
-        return Some(TimeZone::UTC);
-    }
-    let letter = |c: char| c.is_ascii_alphanumeric() || "/_+-".contains(c);
-    let is_path = name.chars().all(letter) && !name.starts_with('/');
-    let data = is_path.then(|| std::fs::read(Path::new(ZONES).join(name)).ok());
-    match data.flatten() {
-        Some(data) => TimeZone::tzif(name, &data).ok(),
-        None => TimeZone::posix(name).ok(),
-    }
 }

@@ -5,11 +5,16 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use super::super::pipeline::{Cluster, Deliver, Environment, Follows, Gates};
 use super::super::version::Version;
 use super::Reader;
 use super::section::Section;
+use crate::clock;
 use crate::kustomize::join;
+use crate::rollout::approval::Approvals;
+use crate::rollout::freeze::{Moment, Until, Window};
 
 impl Reader {
     pub(super) fn environments(&mut self, root: &Section, branch: &str) -> Vec<Environment> {
@@ -105,11 +110,12 @@ impl Reader {
 
     fn cluster(&mut self, section: &Section) -> Option<Cluster> {
         let section = self.below(section, "cluster", false)?;
-        self.known(&section, &["kubeconfig", "context", "namespace"]);
+        self.known(&section, &["kubeconfig", "context", "namespace", "daemon"]);
         Some(Cluster {
             kubeconfig: self.file(&section, "kubeconfig"),
             context: self.text(&section, "context"),
             namespace: self.text(&section, "namespace"),
+            daemon: self.text(&section, "daemon"),
         })
     }
 
@@ -117,25 +123,104 @@ impl Reader {
         let Some(section) = self.below(section, "gates", false) else {
             return Gates::default();
         };
-        self.known(&section, &["soak", "versions", "promoted"]);
-        let promoted = self.flag(&section, "promoted");
-        if promoted && !asked {
-            let wanted = "a `cluster` of the environment before, whose Rollout is asked";
-            self.wrong(&section, "promoted", "true", wanted);
+        let known = [
+            "soak",
+            "versions",
+            "promoted",
+            "runs",
+            "smoke",
+            "approval",
+            "freeze",
+            "sameDigest",
+        ];
+        self.known(&section, &known);
+        for key in ["promoted", "runs", "smoke", "approval"] {
+            if section.get(key).is_some() && !asked {
+                let wanted = "a `cluster` of the environment before, which is asked";
+                self.wrong(&section, key, &format!("{key:?}"), wanted);
+            }
         }
+        let time = "a duration such as 24h";
+        let range = "a range such as >=1.0.0, <2.0.0";
         Gates {
-            soak: self.parsed(&section, "soak", "a duration such as 24h", |text| {
-                humantime::parse_duration(text)
-                    .ok()
-                    .filter(|time| *time > Duration::ZERO)
+            soak: self.parsed(&section, "soak", time, duration),
+            versions: self.parsed(&section, "versions", range, |text| {
+                semver::VersionReq::from_str(text).ok()
             }),
-            versions: self.parsed(
-                &section,
-                "versions",
-                "a range such as >=1.0.0, <2.0.0",
-                |text| semver::VersionReq::from_str(text).ok(),
-            ),
-            promoted,
+            promoted: self.flag(&section, "promoted"),
+            runs: self.number(&section, "runs", 50),
+            smoke: self.texts(&section, "smoke"),
+            approval: self.approval(&section),
+            freeze: self.freeze(&section),
+            same_digest: self.flag(&section, "sameDigest"),
         }
     }
+
+    fn approval(&mut self, section: &Section) -> Option<Approvals> {
+        let section = self.below(section, "approval", false)?;
+        self.known(&section, &["required", "from", "expires"]);
+        let required = self.number(&section, "required", 20);
+        let from = self.texts(&section, "from");
+        Some(Approvals {
+            required: required
+                .and_then(|people| u8::try_from(people).ok())
+                .unwrap_or(1),
+            from: Some(from)
+                .filter(|from| !from.is_empty())
+                .into_iter()
+                .collect(),
+            expires: self.parsed(&section, "expires", "a duration such as 3d", duration),
+            not_author: false,
+        })
+    }
+
+    fn freeze(&mut self, section: &Section) -> Vec<Window> {
+        if section.get("freeze").is_none() {
+            return Vec::new();
+        }
+        let windows = self.items(section, "freeze");
+        windows
+            .iter()
+            .filter_map(|window| self.window(window))
+            .collect()
+    }
+
+    fn window(&mut self, section: &Section) -> Option<Window> {
+        self.known(section, &["name", "from", "to", "for", "zone"]);
+        let name = self.required(section, "name", "a name for people");
+        let moment = "a moment such as `Fri 16:00`, `22:00` or `2026-12-23 12:00`";
+        self.required(section, "from", moment);
+        let from = self.parsed(section, "from", moment, |text| text.parse::<Moment>().ok());
+        let to = self.parsed(section, "to", moment, |text| text.parse::<Moment>().ok());
+        let time = self.parsed(section, "for", "a duration such as 9h", duration);
+        let given = ["to", "for"].map(|key| section.get(key).is_some());
+        if given[0] == given[1] {
+            let found = if given[0] { "to and for" } else { "neither" };
+            self.wrong(section, "", found, "exactly one of: to, for");
+        }
+        if let (Some(from), Some(to)) = (from, to)
+            && (from == to || from.is_once() != to.is_once())
+        {
+            let wanted = "another moment of the same kind as `from`: both dated, or neither";
+            self.wrong(section, "to", "one that does not fit `from`", wanted);
+        }
+        let zone = if section.get("zone").is_some() {
+            let wanted = "UTC, a zone that this system knows such as Europe/Berlin, or a rule such as CET-1CEST,M3.5.0,M10.5.0/3";
+            self.parsed(section, "zone", wanted, clock::zone)
+        } else {
+            Some(TimeZone::UTC)
+        };
+        let until = to.map(Until::At).or(time.map(Until::After));
+        Some(Window {
+            name: name?,
+            from: from?,
+            until: until?,
+            zone: zone?,
+        })
+    }
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    let time = humantime::parse_duration(text).ok();
+    time.filter(|time| *time > Duration::ZERO)
 }

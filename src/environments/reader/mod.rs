@@ -38,7 +38,14 @@ impl Reader {
             place: root.place,
             path: String::new(),
         };
-        let known = ["repository", "registry", "git", "services", "environments"];
+        let known = [
+            "repository",
+            "registry",
+            "git",
+            "smoke",
+            "services",
+            "environments",
+        ];
         self.known(&root, &known);
         let repository = self.below(&root, "repository", false);
         let named = repository.is_some();
@@ -51,12 +58,25 @@ impl Reader {
         if by_git && !named {
             self.wrong(&root, "repository", "nothing", "a mapping");
         }
+        let tested = environments
+            .iter()
+            .position(|one| !one.gates.smoke.is_empty());
+        if let Some(at) = tested.filter(|_| root.get("smoke").is_none()) {
+            let key = format!("environments[{at}].gates.smoke");
+            self.wrong(
+                &root,
+                &key,
+                "names of tests",
+                "files with tests: `smoke` of the pipeline",
+            );
+        }
         if environments.iter().any(|one| one.follows().is_some()) {
             self.images(&root, &services);
         }
         Pipeline {
             repository,
             registry: self.registry(&root),
+            smoke: self.files(&root, "smoke"),
             committer,
             signing_key_file,
             forge,

@@ -147,6 +147,45 @@ impl Reader {
         self.text(section, key)
     }
 
+    /// A whole number from 1.
+    pub(super) fn number(&mut self, section: &Section, key: &str, most: u32) -> Option<u32> {
+        let (node, _) = section.get(key)?;
+        let number = match &node.kind {
+            Kind::Int(number) => u32::try_from(*number).ok(),
+            _ => None,
+        };
+        let number = number.filter(|number| (1..=most).contains(number));
+        if number.is_none() {
+            let wanted = format!("a number from 1 to {most}");
+            self.wrong(section, key, "something else", &wanted);
+        }
+        number
+    }
+
+    /// A list of texts; none is an empty one.
+    pub(super) fn texts(&mut self, section: &Section, key: &str) -> Vec<String> {
+        let items = match section.get(key).map(|(node, _)| &node.kind) {
+            None => return Vec::new(),
+            Some(Kind::List(items)) => items.as_slice(),
+            Some(_) => &[],
+        };
+        let texts: Option<Vec<String>> = items
+            .iter()
+            .map(|item| item.text().map(str::to_owned))
+            .collect();
+        let texts = texts.unwrap_or_default();
+        if texts.is_empty() {
+            self.wrong(section, key, "something else", "a list of texts");
+        }
+        texts
+    }
+
+    /// Files, relative to the pipeline's.
+    pub(super) fn files(&mut self, section: &Section, key: &str) -> Vec<PathBuf> {
+        let texts = self.texts(section, key);
+        texts.iter().map(|text| self.folder.join(text)).collect()
+    }
+
     pub(super) fn file(&mut self, section: &Section, key: &str) -> Option<PathBuf> {
         let text = self.text(section, key)?;
         Some(self.folder.join(text))

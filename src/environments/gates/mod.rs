@@ -3,7 +3,12 @@
 //! Pure: what Git and the cluster said comes in, one answer for each gate goes out. A gate whose
 //! facts are missing is shut.
 //!
+//! Here those of time and of the last run; `proof` has what was shown before, `people` what people say.
+//!
 //! Not here: where the facts come from (`past`, the command line).
+
+mod people;
+mod proof;
 
 use std::time::Duration;
 
@@ -13,6 +18,9 @@ use serde::Serialize;
 
 use super::pipeline::Gates;
 use super::version::Version;
+
+pub use people::Approved;
+pub use proof::Smoked;
 
 /// One gate and its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -30,12 +38,20 @@ pub struct Answer {
 pub struct Facts<'a> {
     /// That environment.
     pub environment: &'a str,
+    /// The environment that it is to go to.
+    pub to: &'a str,
     /// Since when it has the version.
     pub since: Since,
     /// What its Rollout says.
     pub rollout: Option<&'a Standing>,
     /// The present time.
     pub now: Timestamp,
+    /// The smoke tests that were made there, if any were.
+    pub smoked: Option<&'a [Smoked]>,
+    /// Whether the next environment names a digest, if that is known.
+    pub target_pins: Option<bool>,
+    /// Why it goes on in spite of a freeze.
+    pub despite: Option<&'a str>,
 }
 
 /// Since when an environment has a version.
@@ -68,6 +84,22 @@ pub struct Standing {
     pub phase: String,
     /// The run that ended last.
     pub last: Option<Ended>,
+    /// How the newest runs ended, the newest first; or why that is not known.
+    pub runs: Result<Vec<String>, String>,
+    /// Who lets which version go on from here.
+    pub approved: Vec<Approved>,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            phase: String::new(),
+            last: None,
+            runs: Err("nobody asked for them".to_owned()),
+            approved: Vec::new(),
+        }
+    }
 }
 
 /// A run that ended.
@@ -116,6 +148,19 @@ pub fn answers(gates: &Gates, version: &Version, facts: &Facts<'_>) -> Vec<Answe
             open,
             why,
         });
+    }
+    answers.extend(gates.runs.map(|wanted| proof::runs(wanted, facts)));
+    if !gates.smoke.is_empty() {
+        answers.push(proof::smoke(&gates.smoke, facts));
+    }
+    if let Some(asked) = &gates.approval {
+        answers.push(people::approval(asked, version, facts));
+    }
+    if !gates.freeze.is_empty() {
+        answers.push(people::freeze(&gates.freeze, facts));
+    }
+    if gates.same_digest {
+        answers.push(proof::same_digest(version, facts));
     }
     answers
 }
@@ -229,6 +274,7 @@ mod tests {
             soak: Some(Duration::from_secs(3600)),
             versions: Some(">=1.0.0, <2.0.0".parse().unwrap()),
             promoted: true,
+            ..Gates::default()
         }
     }
 
@@ -242,12 +288,17 @@ mod tests {
                 message: "it is worse".to_owned(),
                 at: at(0),
             }),
+            ..Standing::default()
         }
     }
 
     fn told(version: &str, since: Option<i64>, rollout: Option<&Standing>) -> Vec<(bool, String)> {
         let facts = Facts {
             environment: "staging",
+            to: "production",
+            smoked: None,
+            target_pins: None,
+            despite: None,
             since: since.map_or(Since::Over, |since| Since::At(at(since))),
             rollout,
             now: at(4000),
@@ -342,6 +393,10 @@ mod tests {
         let told = |rollout, promoted| {
             let facts = Facts {
                 environment: "staging",
+                to: "production",
+                smoked: None,
+                target_pins: None,
+                despite: None,
                 since: Since::Unknown,
                 rollout,
                 now: at(4000),

@@ -1,0 +1,225 @@
+//! The gates that ask what was shown in the environment before: runs without an error, smoke tests, and
+//! that the same bytes go on.
+//!
+//! Not here: making the tests and asking for the runs (the command line).
+
+use super::super::version::Version;
+use super::{Answer, Facts};
+
+/// A smoke test that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Smoked {
+    /// Its name.
+    pub test: String,
+    /// Whether it passed.
+    pub passed: bool,
+    /// What it came to, a sentence.
+    pub told: String,
+}
+
+/// Whether the newest runs were all promoted. Runs that were superseded or cancelled say nothing.
+pub(super) fn runs(wanted: u32, facts: &Facts<'_>) -> Answer {
+    let environment = facts.environment;
+    let (open, why) = match facts.rollout.map(|standing| &standing.runs) {
+        None => (false, format!("no Rollout was found in {environment}")),
+        Some(Err(why)) => (
+            false,
+            format!("the runs in {environment} are not known: {why}"),
+        ),
+        Some(Ok(outcomes)) => {
+            let counted = outcomes
+                .iter()
+                .filter(|outcome| matches!(outcome.as_str(), "Promoted" | "RolledBack"));
+            let good = counted.take_while(|outcome| *outcome == "Promoted").count();
+            let told = format!("the newest {good} runs in {environment} were promoted");
+            let told = if good == 1 {
+                format!("the newest run in {environment} was promoted, not the one before")
+            } else {
+                told
+            };
+            let open = u32::try_from(good).is_ok_and(|good| good >= wanted);
+            (open, format!("{told}, {wanted} are asked for"))
+        }
+    };
+    Answer {
+        gate: "runs",
+        open,
+        why,
+    }
+}
+
+/// Whether each test passed.
+pub(super) fn smoke(wanted: &[String], facts: &Facts<'_>) -> Answer {
+    let (open, why) = match facts.smoked {
+        None => {
+            let names = wanted.join(", ");
+            let why = format!("{names}: made by `sluice promote`");
+            (false, why)
+        }
+        Some(made) => {
+            let of = |name: &String| made.iter().find(|smoked| smoked.test == *name);
+            let told: Vec<String> = wanted
+                .iter()
+                .map(|name| {
+                    of(name).map_or_else(
+                        || format!("{name} was not made"),
+                        |smoked| smoked.told.clone(),
+                    )
+                })
+                .collect();
+            let passed = wanted
+                .iter()
+                .all(|name| of(name).is_some_and(|smoked| smoked.passed));
+            (passed, told.join("; "))
+        }
+    };
+    Answer {
+        gate: "smoke",
+        open,
+        why,
+    }
+}
+
+/// Whether the bytes that were tried are the bytes that go on: a digest is known, and will be pinned; and
+/// where a Rollout is asked, its last run was of it.
+pub(super) fn same_digest(version: &Version, facts: &Facts<'_>) -> Answer {
+    let (environment, to) = (facts.environment, facts.to);
+    let (open, why) = match (&version.digest, facts.target_pins) {
+        (None, _) => (
+            false,
+            format!("{environment} pins no digest of {}", version.short()),
+        ),
+        (_, None) => (false, format!("it is not known whether {to} pins a digest")),
+        (_, Some(false)) => (
+            false,
+            format!("{to} pins no digest, so its tag may lead elsewhere"),
+        ),
+        (Some(digest), Some(true)) => match tried_other(version, facts) {
+            Some(image) => (
+                false,
+                format!("{environment} has tried {image}, not {digest}"),
+            ),
+            None => (true, format!("{digest} in both")),
+        },
+    };
+    Answer {
+        gate: "sameDigest",
+        open,
+        why,
+    }
+}
+
+/// An image of the last run that has the version's tag and another digest, or none.
+fn tried_other(version: &Version, facts: &Facts<'_>) -> Option<String> {
+    let last = facts.rollout?.last.as_ref()?;
+    let same_tag = |image: &&String| Version::of_image(image).is_ok_and(|of| of.tag == version.tag);
+    let other = last.images.iter().find(same_tag)?;
+    (!Version::of_image(other).is_ok_and(|of| of.digest == version.digest)).then(|| other.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Ended, Since, Standing};
+    use super::*;
+
+    fn facts<'a>(rollout: Option<&'a Standing>, smoked: Option<&'a [Smoked]>) -> Facts<'a> {
+        Facts {
+            environment: "staging",
+            to: "production",
+            since: Since::Unknown,
+            rollout,
+            now: jiff::Timestamp::UNIX_EPOCH,
+            smoked,
+            target_pins: Some(true),
+            despite: None,
+        }
+    }
+
+    #[test]
+    fn runs_count_until_the_newest_that_failed() {
+        let (p, r, s) = ("Promoted", "RolledBack", "Superseded");
+        for (outcomes, open) in [
+            (&[p, p][..], true),
+            (&[p, s, p, r][..], true),
+            (&[r, p, p][..], false),
+            (&[p, r, p][..], false),
+            (&[p][..], false),
+            (&[][..], false),
+        ] {
+            let standing = Standing {
+                runs: Ok(outcomes.iter().map(ToString::to_string).collect()),
+                ..Standing::default()
+            };
+            let answer = runs(2, &facts(Some(&standing), None));
+            assert_eq!(answer.open, open, "{outcomes:?}: {}", answer.why);
+        }
+        let away = Standing {
+            runs: Err("it does not answer".to_owned()),
+            ..Standing::default()
+        };
+        let answer = runs(1, &facts(Some(&away), None));
+        let wanted = "the runs in staging are not known: it does not answer";
+        assert_eq!((answer.open, answer.why.as_str()), (false, wanted));
+        assert!(!runs(1, &facts(None, None)).open);
+    }
+
+    #[test]
+    fn tests_that_were_not_made_are_not_passed() {
+        let wanted = ["health".to_owned(), "login".to_owned()];
+        let made = |test: &str, passed| Smoked {
+            test: test.to_owned(),
+            passed,
+            told: format!("{test}: {passed}"),
+        };
+        for (smoked, open, why) in [
+            (None, false, "health, login: made by `sluice promote`"),
+            (
+                Some(vec![made("health", true)]),
+                false,
+                "health: true; login was not made",
+            ),
+            (
+                Some(vec![made("health", true), made("login", false)]),
+                false,
+                "health: true; login: false",
+            ),
+            (
+                Some(vec![made("health", true), made("login", true)]),
+                true,
+                "health: true; login: true",
+            ),
+        ] {
+            let answer = smoke(&wanted, &facts(None, smoked.as_deref()));
+            assert_eq!((answer.open, answer.why.as_str()), (open, why));
+        }
+    }
+
+    #[test]
+    fn the_bytes_that_were_tried_are_those_that_go_on() {
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        let pinned: Version = format!("v1@{digest}").parse().unwrap();
+        let plain: Version = "v1".parse().unwrap();
+        let tried = |image: String| Standing {
+            last: Some(Ended {
+                images: vec![image],
+                outcome: "Promoted".to_owned(),
+                message: String::new(),
+                at: jiff::Timestamp::UNIX_EPOCH,
+            }),
+            ..Standing::default()
+        };
+        let same = tried(format!("shop:v1@{digest}"));
+        let other = tried("shop:v1".to_owned());
+        assert!(same_digest(&pinned, &facts(Some(&same), None)).open);
+        assert!(same_digest(&pinned, &facts(None, None)).open);
+        assert!(!same_digest(&pinned, &facts(Some(&other), None)).open);
+        assert!(!same_digest(&plain, &facts(Some(&same), None)).open);
+        for pins in [None, Some(false)] {
+            let facts = Facts {
+                target_pins: pins,
+                ..facts(Some(&same), None)
+            };
+            assert!(!same_digest(&pinned, &facts).open);
+        }
+    }
+}
