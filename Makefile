@@ -185,6 +185,8 @@ chart:
 	for name in git-revert git-revert-argo-cd page-access smoke-after-sync smoke-jobs; do \
 		cp clusters/components/$$name/rbac.yaml $(CHART)/$$name.yaml || exit 1; done
 	cp clusters/components/approvals/policy.yaml $(CHART)/approvals.yaml
+	cp clusters/components/webhook-gate/webhook.yaml $(CHART)/webhook.yaml
+	cp clusters/components/webhook-gate/rbac.yaml $(CHART)/webhook-rights.yaml
 	cp rules/prometheus/sluice.yaml $(CHART)/alerts.yaml
 	cp dashboards/*.json $(CHART)/dashboards
 

@@ -12,7 +12,7 @@ use sluice::daemon::settings::Settings;
 use sluice::kustomize::{Disk, build};
 
 /// Files that the chart has as copies, since a chart that Flux or a registry brings has no links.
-const COPIES: [(&str, &str); 14] = [
+const COPIES: [(&str, &str); 16] = [
     ("crd.yaml", "clusters/base/sluice/crd.yaml"),
     ("gate.yaml", "clusters/base/sluice/gate.yaml"),
     ("rbac.yaml", "clusters/base/sluice/rbac.yaml"),
@@ -20,6 +20,14 @@ const COPIES: [(&str, &str); 14] = [
     (
         "approvals.yaml",
         "clusters/components/approvals/policy.yaml",
+    ),
+    (
+        "webhook.yaml",
+        "clusters/components/webhook-gate/webhook.yaml",
+    ),
+    (
+        "webhook-rights.yaml",
+        "clusters/components/webhook-gate/rbac.yaml",
     ),
     (
         "git-revert.yaml",
@@ -145,8 +153,31 @@ fn plain(objects: Vec<Value>) -> BTreeMap<String, Value> {
 #[test]
 fn with_its_defaults_the_chart_is_the_overlay_of_production() {
     let Some(helm) = helm() else { return };
-    let chart = plain(rendered(&helm, "").unwrap());
-    let mut overlay = plain(build(&Disk(root().to_owned()), "clusters/production").unwrap());
+    let overlay = build(&Disk(root().to_owned()), "clusters/production").unwrap();
+    is_the_same(&helm, "", overlay);
+}
+
+#[test]
+fn with_the_webhook_the_chart_is_the_overlay_with_its_component() {
+    let Some(helm) = helm() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut copy = Command::new("cp");
+    copy.arg("-r")
+        .arg(root().join("clusters"))
+        .arg(folder.path());
+    assert!(copy.status().unwrap().success());
+    let file = folder.path().join("clusters/production/kustomization.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let component = "components:\n- ../components/webhook-gate\n";
+    std::fs::write(&file, text + component).unwrap();
+    let overlay = build(&Disk(folder.path().to_owned()), "clusters/production").unwrap();
+    is_the_same(&helm, "gate: {mode: webhook}\n", overlay);
+}
+
+/// Whether the chart with these values has the objects of an overlay.
+fn is_the_same(helm: &Path, values: &str, overlay: Vec<Value>) {
+    let chart = plain(rendered(helm, values).unwrap());
+    let mut overlay = plain(overlay);
     overlay.retain(|key, _| !key.starts_with("\"Namespace\""));
     let names = |objects: &BTreeMap<String, Value>| objects.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&chart), names(&overlay));
