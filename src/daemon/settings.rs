@@ -321,6 +321,7 @@ const KEYS: &[(&str, bool)] = &[
     ("history", false),
     ("historyKeep", false),
     ("historyPasswordFile", false),
+    ("historyCaFile", false),
     ("flux.secretFile", false),
     ("notify", true),
     ("notify[].name", false),
@@ -1048,7 +1049,7 @@ log: {format: json, level: 'info,sluice=debug'}
             (
                 &format!("{LEAST}gates: auto\n"),
                 &[],
-                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, webhook, account, leaderElection, evidence, git, alerts, access, history, historyKeep, historyPasswordFile, flux, notify, slack, approvals, freeze, pageUrl, rules, smoke, listen, telemetry, log",
+                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, webhook, account, leaderElection, evidence, git, alerts, access, history, historyKeep, historyPasswordFile, historyCaFile, flux, notify, slack, approvals, freeze, pageUrl, rules, smoke, listen, telemetry, log",
             ),
             (
                 "evidence: {prometheus: {url: 'http://a', token: x}}",

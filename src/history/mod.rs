@@ -14,6 +14,7 @@ mod record;
 mod recorder;
 mod sqlite;
 mod store;
+pub(crate) mod tls;
 
 pub use curve::{Curve, POINTS, Values};
 pub use keeper::{History, Keeper, Telling};

@@ -1,11 +1,9 @@
 //! Runs in `PostgreSQL`, for several daemons or environments with one history.
 //!
-//! The same rows and the same guarantees as in `SQLite`. The connection is encrypted unless the URL
-//! says `sslmode=disable` (or the server has no TLS and the URL does not ask for it), and the
-//! server's certificate is checked against the system's authorities. The password comes from a
-//! file, read anew at each connection.
+//! The same rows and the same guarantees as in `SQLite`. The password comes from a file, read anew at each
+//! connection, and so do the authorities by which the server's certificate is checked.
 //!
-//! Not here: when it is asked (`keeper`).
+//! Not here: when it is asked (`keeper`), and TLS (`tls`).
 
 use std::time::Duration;
 
@@ -13,11 +11,10 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Config, NoTls, Transaction};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::{Client, NoTls, Transaction};
 
 use super::store::{Cause, Error, Found, Server, Work, Write, decode, steps};
-use super::{Filter, Record, Summary, Which};
+use super::{Filter, Record, Summary, Which, tls};
 
 /// For the connection, and for each thing that is done.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -144,7 +141,7 @@ async fn connect(server: &Server) -> Result<Postgres, Error> {
         place: server.url.clone().into(),
         source,
     };
-    let config = server.url.parse::<Config>();
+    let config = tls::config(&server.url);
     let mut config = config.map_err(|error| failed(error.into()))?;
     if let Some(file) = &server.password_file {
         let password = std::fs::read_to_string(file).map_err(|error| failed(error.into()))?;
@@ -157,8 +154,7 @@ async fn connect(server: &Server) -> Result<Postgres, Error> {
         tasks.spawn(async move { drop(connection.await) });
         client
     } else {
-        let tls = MakeRustlsConnect::with_native_certs();
-        let (tls, _) = tls.map_err(|_| failed(Cause::Authorities))?;
+        let tls = tls::connector(server.ca_file.as_deref()).map_err(failed)?;
         let (client, connection) = config.connect(tls).await.map_err(|e| failed(e.into()))?;
         tasks.spawn(async move { drop(connection.await) });
         client

@@ -29,6 +29,8 @@ pub struct Server {
     pub url: String,
     /// The file with the password, if one is needed.
     pub password_file: Option<PathBuf>,
+    /// The authorities by which its certificate is checked (PEM), in the place of the system's.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Place {
@@ -198,9 +200,17 @@ pub enum Cause {
     File(#[from] std::io::Error),
     /// No certificate can be checked.
     #[error(
-        "the system has no certificate authorities: name them by SSL_CERT_FILE, or say sslmode=disable"
+        "the system has no certificate authorities: name them by historyCaFile, or say sslmode=disable"
     )]
     Authorities,
+    /// Those that are named cannot be used.
+    #[error("the certificate authorities in {}: {why}", path.display())]
+    Authority {
+        /// Their file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
 }
 
 /// Why a database did not do what it was asked for.

@@ -9,6 +9,7 @@ mod apps;
 #[path = "../servers/child.rs"]
 #[allow(dead_code)] // other tests use more of it
 mod child;
+mod encrypted;
 mod login;
 mod notices;
 mod page;

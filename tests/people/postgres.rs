@@ -17,7 +17,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Where the newest installed server is. If there is none, it is said aloud, and in CI it is a failure.
 #[allow(clippy::disallowed_methods)] // whether this is CI is known from the environment only
-fn programs() -> Option<PathBuf> {
+pub fn programs() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten();
@@ -32,15 +32,17 @@ fn programs() -> Option<PathBuf> {
 }
 
 /// A server of this test, which refuses to run as root.
-struct Postgres {
-    folder: tempfile::TempDir,
+pub struct Postgres {
+    pub folder: tempfile::TempDir,
     programs: PathBuf,
-    port: u16,
+    pub port: u16,
+    /// Settings of the next start.
+    pub more: Vec<String>,
     server: Option<Server>,
 }
 
 impl Postgres {
-    fn new(programs: PathBuf) -> Self {
+    pub fn new(programs: PathBuf) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("password"), "s3cret\n").unwrap();
         let [port] = free_ports();
@@ -48,6 +50,7 @@ impl Postgres {
             folder,
             programs,
             port,
+            more: Vec::new(),
             server: None,
         };
         if is_root() {
@@ -97,7 +100,7 @@ impl Postgres {
         words
     }
 
-    fn start(&mut self) {
+    pub fn start(&mut self) {
         let folder = self.folder.path().display();
         let mut words = self.command("postgres");
         words.extend([
@@ -108,11 +111,12 @@ impl Postgres {
             "-clisten_addresses=127.0.0.1".to_owned(),
             "-cfsync=off".to_owned(),
         ]);
+        words.extend(self.more.iter().cloned());
         let log = self.folder.path().join("log");
         self.server = Some(Server::start(&words[0], &words[1..], &log));
     }
 
-    fn stop(&mut self) {
+    pub fn stop(&mut self) {
         self.server = None;
     }
 
@@ -121,16 +125,17 @@ impl Postgres {
         Place::Postgres(Database {
             url: format!("postgres://sluice@127.0.0.1:{port}/postgres?sslmode=disable"),
             password_file: Some(self.folder.path().join("password")),
+            ca_file: None,
         })
     }
 }
 
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     let status = std::fs::metadata("/proc/self").unwrap();
     std::os::unix::fs::MetadataExt::uid(&status) == 0
 }
 
-fn run(program: impl AsRef<std::ffi::OsStr>, arguments: &[&std::ffi::OsStr]) {
+pub fn run(program: impl AsRef<std::ffi::OsStr>, arguments: &[&std::ffi::OsStr]) {
     let output = Command::new(program)
         .args(arguments)
         .current_dir(Path::new("/"))

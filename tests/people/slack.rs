@@ -17,9 +17,13 @@ const KEY: &str = "the-signing-secret-of-this-test";
 const TOKEN: &str = "the-token-of-the-alerts";
 
 fn daemon(world: &World, name: &str, channels: &Channels) -> Process {
+    daemon_with(world, name, channels, "")
+}
+
+fn daemon_with(world: &World, name: &str, channels: &Channels, more: &str) -> Process {
     let to = channels.address;
     let settings = format!(
-        "environment: test\npageUrl: http://page.test/\n\
+        "{more}environment: test\npageUrl: http://page.test/\n\
          notify: [{{name: deploys, slack: {{channel: '#deploys', tokenFile: '{}', api: 'http://{to}/api'}}}}]\n\
          slack: {{signingSecretFile: '{}', api: 'http://{to}/api', users: [{{id: U1, user: alice}}]}}\n\
          alerts: {{tokenFile: '{}', matchers: ['severity=\"critical\"']}}\nflux: {{secretFile: '{}'}}\n",
@@ -187,6 +191,47 @@ async fn a_button_acts_and_the_message_shows_it() {
     assert_eq!(channels.posted().len(), 1);
     let told = daemon.told();
     assert!(!told.contains(KEY) && !told.contains(BOT), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_follows_takes_a_button_and_the_one_that_leads_shows_what_it_did() {
+    let mut tasks = JoinSet::new();
+    let channels = Channels::open(&mut tasks).await;
+    let world = World::listening().await;
+    let elected = |identity: &str| {
+        format!("leaderElection: {{enabled: true, namespace: default, identity: {identity}}}\n")
+    };
+    let first = daemon_with(&world, "slack-one", &channels, &elected("one"));
+    let leads = || first.leads();
+    world.until("one leads", SECOND * 60, leads).await;
+    let second = daemon_with(&world, "slack-two", &channels, &elected("two"));
+    let follows = || second.follows();
+    world.until("the other follows", SECOND * 60, follows).await;
+    in_a_run(&world).await;
+    until_says(&world, &channels, "is tried at 5%").await;
+    press(&second, &channels, "hold").await;
+    until_says(&world, &channels, "stands still").await;
+    let answered = || async { !channels.of("reply").is_empty() };
+    world
+        .until("who pressed is answered", SECOND * 30, answered)
+        .await;
+    let status = world.rollout("shop").await.status.unwrap();
+    assert_eq!(status.answers.last().unwrap().by.as_deref(), Some("alice"));
+    // One message: the replica that follows posts and changes none.
+    assert_eq!(channels.posted().len(), 1);
+    let leader = first.page("metrics").await.unwrap_or_default();
+    let follower = second.page("metrics").await.unwrap_or_default();
+    let sent = |text: &str| {
+        let mut lines = text
+            .lines()
+            .filter(|line| line.starts_with("sluice_notices_total"));
+        lines.any(|line| line.contains("sent") && !line.ends_with(" 0"))
+    };
+    assert_eq!(
+        (sent(&leader), sent(&follower)),
+        (true, false),
+        "{follower}"
+    );
 }
 
 /// A header that shows who one is, the wrong ones of it, and what is sent.

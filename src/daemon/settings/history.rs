@@ -1,6 +1,5 @@
 //! The settings of the history of runs.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::reader::{Reader, Section};
@@ -27,18 +26,17 @@ impl Default for History {
 /// Reads `history` and `historyKeep`.
 pub fn history(reader: &mut Reader, root: &Section) -> History {
     let usual = History::default();
-    let password_file = reader.path(root, "historyPasswordFile");
     History {
-        place: place(reader, root, password_file).unwrap_or(usual.place),
+        place: place(reader, root).unwrap_or(usual.place),
         keep: keep(reader, root).unwrap_or(usual.keep),
     }
 }
 
-fn place(reader: &mut Reader, root: &Section, password_file: Option<PathBuf>) -> Option<Place> {
+fn place(reader: &mut Reader, root: &Section) -> Option<Place> {
     let text = reader.text(root, "history")?;
     let file = text.strip_prefix("sqlite:").filter(|path| !path.is_empty());
     if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-        return postgres(reader, root, text, password_file);
+        return postgres(reader, root, text);
     }
     match (text.as_str(), file) {
         ("off", _) => Some(Place::Off),
@@ -52,15 +50,14 @@ fn place(reader: &mut Reader, root: &Section, password_file: Option<PathBuf>) ->
     }
 }
 
-fn postgres(
-    reader: &mut Reader,
-    root: &Section,
-    url: String,
-    password_file: Option<PathBuf>,
-) -> Option<Place> {
-    let (found, wanted) = match url.parse::<tokio_postgres::Config>() {
+fn postgres(reader: &mut Reader, root: &Section, url: String) -> Option<Place> {
+    let (found, wanted) = match crate::history::tls::config(&url) {
         Ok(config) if config.get_password().is_none() => {
-            return Some(Place::Postgres(Server { url, password_file }));
+            return Some(Place::Postgres(Server {
+                url,
+                password_file: reader.path(root, "historyPasswordFile"),
+                ca_file: reader.path(root, "historyCaFile"),
+            }));
         }
         Ok(_) => (
             "a URL with a password".to_owned(),
