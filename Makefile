@@ -34,6 +34,13 @@ test-page: tools
 		echo "chromium is missing: apt-get install chromium" >&2; exit 1; }
 	$(CARGO) test --locked --test people -- --ignored --nocapture a_real_browser
 
+.PHONY: image
+# The image by docker where one can be built, else its steps one by one; either way it is tried.
+image: tools
+	@if docker info >/dev/null 2>&1; then docker build -t sluice:0.1.0 . && docker run --rm --read-only sluice:0.1.0 --version && \
+		docker image inspect -f '{{.Size}} bytes' sluice:0.1.0; \
+	else echo "no builder answers: the Dockerfile's steps are done one by one"; CARGO="$(CARGO)" tests/image/run; fi
+
 .PHONY: soak
 # The fault simulation for long: SEEDS schedules from FROM, or one of them (SEED) with its story.
 soak: tools

@@ -98,6 +98,7 @@ scenarios! {
     gate_28_a_network_policy: "gate/28-a-network-policy.yaml",
     gate_29_known_good_again: "gate/29-known-good-again.yaml",
     gateway_an_http_route_is_split_and_made_whole: "gateway/an-http-route-is-split-and-made-whole.yaml",
+    gateway_an_idle_rollout_goes_from_its_ingress_to_a_route: "gateway/an-idle-rollout-goes-from-its-ingress-to-a-route.yaml",
     limits_a_switch_without_a_baseline: "limits/a-switch-without-a-baseline.yaml",
     load_a_service_without_traffic: "load/a-service-without-traffic.yaml",
     rolling_a_daemon_set: "rolling/a-daemon-set.yaml",
