@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods)] // servers live in real time
 
 mod access;
+mod approvals;
 #[path = "../servers/apps.rs"]
 #[allow(dead_code)] // other tests use more of it
 mod apps;
