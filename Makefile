@@ -71,6 +71,12 @@ bench: tools
 	$(CARGO) bench --locked --bench budgets
 	$(CARGO) bench --locked --bench judge
 
+.PHONY: bench-scale
+# One daemon with 5,000 Rollouts at rest and 500 in a run, and a hub of ten environments, against the budgets: half
+# an hour on two cores; fails where a target is missed.
+bench-scale: tools
+	$(CARGO) bench --locked --bench budgets -- queries reaction scale hub --trials 30 --strict
+
 # Everything that reads what others wrote, TIME seconds each; a find is kept in fuzz/artifacts.
 TIME ?= 60
 fuzz: tools

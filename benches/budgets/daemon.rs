@@ -15,45 +15,92 @@ use super::Error;
 use super::fleet::Fleet;
 use super::pages::Pages;
 
-/// Time between two looks at the metrics: longer than any reaction should take, so that the
-/// look that led to a verdict is the last one before its effect.
-const EVERY: &str = "400ms";
+/// Time between two looks at the metrics where reactions are timed: longer than any reaction should
+/// take, so that the look that led to a verdict is the last one before its effect.
+pub const OFTEN: Duration = Duration::from_millis(400);
 /// The daemon must be ready within this time.
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_secs(120);
 
 /// A running daemon.
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
     listen: SocketAddr,
+    is_hub: bool,
+}
+
+/// An environment that it serves.
+#[derive(Debug)]
+pub struct Environment {
+    name: String,
+    kubeconfig: String,
+    metrics: SocketAddr,
+    every: Duration,
+}
+
+impl Environment {
+    /// One on this cluster, with a look at the metrics so often.
+    pub fn of(name: &str, fleet: &Fleet, pages: &Pages, every: Duration) -> Result<Self, Error> {
+        Ok(Self {
+            name: name.to_owned(),
+            kubeconfig: kubeconfig(fleet)?,
+            metrics: pages.address,
+            every,
+        })
+    }
+
+    fn settings(&self, listen: SocketAddr) -> String {
+        let (name, every) = (&self.name, humantime::format_duration(self.every));
+        format!(
+            "environment: {name}\ncluster: {{kubeconfig: {name}.kube}}\nlisten: {listen}\n\
+             evidence:\n  every: {every}\n  block: {every}\n  settle: 100ms\n  \
+             scrape: {{targets: [\"http://{}/metrics\"]}}\nlog: {{level: warn}}\n",
+            self.metrics
+        )
+    }
 }
 
 impl Daemon {
-    /// Starts it.
-    pub fn start(fleet: &Fleet, pages: &Pages) -> Result<Self, Error> {
+    /// Starts one for these environments; for several it is a hub.
+    pub fn start(environments: &[Environment]) -> Result<Self, Error> {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("budgets");
         fs::create_dir_all(&folder)?;
         let listen = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        fs::write(folder.join("kubeconfig"), kubeconfig(fleet)?)?;
-        fs::write(folder.join("sluice.yaml"), settings(listen, pages))?;
-        let child = Command::new(env!("CARGO_BIN_EXE_sluice"))
-            .args(["run", "--config"])
-            .arg(folder.join("sluice.yaml"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
+        command.arg("run");
+        for environment in environments {
+            let name = &environment.name;
+            let file = folder.join(format!("{name}.yaml"));
+            fs::write(folder.join(format!("{name}.kube")), &environment.kubeconfig)?;
+            fs::write(&file, environment.settings(listen))?;
+            command.arg("--config").arg(file);
+        }
+        let child = command
             .env_clear()
             .stdout(Stdio::null())
             .stderr(fs::File::create(folder.join("daemon.log"))?)
             .spawn()?;
-        Ok(Self { child, listen })
+        Ok(Self {
+            child,
+            listen,
+            is_hub: environments.len() > 1,
+        })
     }
 
-    /// Waits until it says that it is ready.
+    /// Waits until it says that it is ready, with all environments.
     pub async fn ready(&self) -> Result<(), Error> {
         let look = async {
-            while self.get("readyz").await.is_err() {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+            while !self.is_ready().await {
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
         Ok(tokio::time::timeout(READY, look).await?)
+    }
+
+    async fn is_ready(&self) -> bool {
+        let text = self.get("readyz").await.unwrap_or_default();
+        let all = !self.is_hub || text.lines().all(|line| line.starts_with("good"));
+        !text.is_empty() && all
     }
 
     /// A page of its own listener; an error unless the answer is a good one.
@@ -75,10 +122,20 @@ impl Daemon {
 
     /// Resident memory in bytes.
     pub fn resident(&self) -> Result<u64, Error> {
+        self.memory("VmRSS:")
+    }
+
+    /// Of that what is the daemon's own: the rest are pages of its executable, which the system can drop
+    /// and which all processes share.
+    pub fn own(&self) -> Result<u64, Error> {
+        self.memory("RssAnon:")
+    }
+
+    fn memory(&self, what: &str) -> Result<u64, Error> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(what));
         let kibibytes = line.and_then(|line| line.split_whitespace().next());
-        Ok(kibibytes.ok_or("no VmRSS")?.parse::<u64>()? * 1024)
+        Ok(kibibytes.ok_or("no such line")?.parse::<u64>()? * 1024)
     }
 
     /// Time on the processor so far.
@@ -108,13 +165,4 @@ fn kubeconfig(fleet: &Fleet) -> Result<String, Error> {
     let address = fleet.cluster.api_address.ok_or("the API does not listen")?;
     let text = fleet.cluster.api.kubeconfig(address);
     Ok(text.replace("user: {}", &format!("user: {{token: \"{ACCOUNT}\"}}")))
-}
-
-fn settings(listen: SocketAddr, pages: &Pages) -> String {
-    format!(
-        "environment: bench\ncluster: {{kubeconfig: kubeconfig}}\nlisten: {listen}\n\
-         evidence:\n  every: {EVERY}\n  block: {EVERY}\n  settle: 100ms\n  \
-         scrape: {{targets: [\"http://{}/metrics\"]}}\nlog: {{level: warn}}\n",
-        pages.address
-    )
 }

@@ -16,6 +16,12 @@ use sluice::sandbox::router::Router;
 
 use super::{Error, stopwatch};
 
+/// What is waited for comes within this time, or so long for each Rollout: on two cores the embedded cluster
+/// takes most of it.
+const PATIENCE: Duration = Duration::from_secs(120);
+const PER_ROLLOUT: Duration = Duration::from_millis(200);
+/// Time between two looks at all Rollouts, each of which costs the cluster something.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Requests a second of an application that is released.
 const RPS: u32 = 200;
 /// Applications that have a little load all the time, and how much.
@@ -28,6 +34,15 @@ pub struct Fleet {
     pub admin: kube::Client,
     namespaces: usize,
     size: usize,
+}
+
+/// What a version meets.
+#[derive(Debug, Clone, Copy)]
+pub struct Load<'a> {
+    /// Requests a second.
+    pub rps: u32,
+    /// The share of them that it answers with an error.
+    pub errors: &'a str,
 }
 
 /// One application of the fleet.
@@ -67,6 +82,11 @@ impl Fleet {
         Ok(fleet)
     }
 
+    /// How many applications there are.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
     /// The router.
     pub fn router(&self) -> Router {
         self.cluster.world.routers[0].clone()
@@ -90,7 +110,7 @@ impl Fleet {
             self.apply(app.ingress(load)).await?;
             self.apply(app.rollout("0s")).await?;
         }
-        self.size = size;
+        self.size = self.size.max(size);
         let idle = |status: &Value| status["phase"] == "Idle";
         self.until(size, "idle", idle).await
     }
@@ -102,7 +122,7 @@ impl Fleet {
         what: &str,
         holds: impl Fn(&Value) -> bool,
     ) -> Result<(), Error> {
-        let patience = Duration::from_secs(120);
+        let patience = PATIENCE.max(PER_ROLLOUT * u32::try_from(self.size)?);
         let rollouts = self.rollouts();
         let start = stopwatch::now();
         loop {
@@ -115,7 +135,7 @@ impl Fleet {
             if start.elapsed() > patience {
                 return Err(format!("only {count} of {many} Rollouts were {what} in time").into());
             }
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
@@ -125,11 +145,17 @@ impl Fleet {
         Api::all_with(self.admin.clone(), &ApiResource::from_gvk(&kind))
     }
 
-    /// Releases a version with this share of errors, under load.
+    /// Releases a version with this share of errors, under much load.
     pub async fn release(&self, app: &App, errors: &str, hold: &str) -> Result<(), Error> {
+        let load = Load { rps: RPS, errors };
+        self.release_under(app, load, hold).await
+    }
+
+    /// Releases a version that has this load.
+    pub async fn release_under(&self, app: &App, load: Load<'_>, hold: &str) -> Result<(), Error> {
         self.apply(app.rollout(hold)).await?;
-        self.apply(app.ingress(RPS)).await?;
-        let behaves = json!({"sandbox.sluice.dev/errors": errors});
+        self.apply(app.ingress(load.rps)).await?;
+        let behaves = json!({"sandbox.sluice.dev/errors": load.errors});
         self.apply(app.deployment("2", behaves)).await
     }
 
@@ -142,6 +168,11 @@ impl Fleet {
     pub fn requests(&self) -> u64 {
         let counted = self.cluster.api.requests();
         counted.total(|c| c.user == ACCOUNT && c.verb != "watch")
+    }
+
+    /// Writes of the daemon so far.
+    pub fn writes(&self) -> u64 {
+        self.cluster.api.requests().writes(ACCOUNT)
     }
 
     /// Stops the cluster.

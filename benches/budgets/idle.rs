@@ -32,7 +32,7 @@ pub async fn measure(fleet: &mut Fleet, daemon: &Daemon) -> Result<Vec<Row>, Err
             "< 1 s",
             started < Duration::from_secs(1),
         ),
-        memory(daemon, "no Rollout", 25.0)?,
+        memory(daemon, "no Rollout", 20.0)?,
     ];
     for size in [100, 1_000] {
         let began = stopwatch::now();

@@ -2,10 +2,11 @@
 //!
 //! Prints one table with the target beside each figure. Everything measured is the daemon's own
 //! code: the pure parts in this process, the rest in a `sluice run` of its own, over real HTTP,
-//! against the embedded cluster that this process serves. Nothing fails by a figure; the table
-//! says which targets were missed.
+//! against the embedded cluster that this process serves. Nothing fails by a figure, unless
+//! `--strict` is given; the table says which targets were missed.
 //!
-//! `cargo bench -- tick queries history idle reaction active` chooses parts; `--trials N` sets how many
+//! `cargo bench -- tick queries history idle reaction active` chooses parts; `scale` and `hub`, which take
+//! long, are measured only when they are named. `--trials N` sets how many
 //! bad releases are timed and `--namespaces N` over how many namespaces the fleet is spread.
 
 mod daemon;
@@ -15,6 +16,8 @@ mod idle;
 mod pages;
 mod queries;
 mod reaction;
+mod scale;
+mod several;
 mod stopwatch;
 mod table;
 mod tick;
@@ -29,6 +32,10 @@ struct Wanted {
     parts: Vec<String>,
     trials: usize,
     namespaces: usize,
+    /// Rollouts of `scale`: at rest, and in a run.
+    sizes: (usize, usize),
+    /// Whether a missed target is a failure.
+    strict: bool,
 }
 
 impl Wanted {
@@ -37,11 +44,16 @@ impl Wanted {
             parts: Vec::new(),
             trials: 100,
             namespaces: 50,
+            sizes: (scale::IDLE, scale::ACTIVE),
+            strict: false,
         };
         let mut arguments = arguments.skip(1);
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--trials" => wanted.trials = arguments.next().unwrap_or_default().parse()?,
+                "--idle" => wanted.sizes.0 = arguments.next().unwrap_or_default().parse()?,
+                "--active" => wanted.sizes.1 = arguments.next().unwrap_or_default().parse()?,
+                "--strict" => wanted.strict = true,
                 "--namespaces" => {
                     wanted.namespaces = arguments.next().unwrap_or_default().parse()?;
                 }
@@ -53,7 +65,11 @@ impl Wanted {
     }
 
     fn has(&self, part: &str) -> bool {
-        self.parts.is_empty() || self.parts.iter().any(|named| named == part)
+        self.parts.is_empty() || self.names(part)
+    }
+
+    fn names(&self, part: &str) -> bool {
+        self.parts.iter().any(|named| named == part)
     }
 }
 
@@ -76,7 +92,17 @@ async fn main() -> Result<(), Error> {
     {
         rows.extend(cluster(&wanted).await?);
     }
+    if wanted.names("scale") {
+        rows.extend(scale::measure(wanted.sizes.0, wanted.sizes.1).await?);
+    }
+    if wanted.names("hub") {
+        rows.extend(several::measure().await?);
+    }
     println!("{}", table::table(&rows));
+    let missed = rows.iter().filter(|row| row.is_missed()).count();
+    if wanted.strict && missed > 0 {
+        return Err(format!("{missed} targets were missed").into());
+    }
     Ok(())
 }
 
@@ -84,13 +110,25 @@ async fn main() -> Result<(), Error> {
 async fn cluster(wanted: &Wanted) -> Result<Vec<Row>, Error> {
     let mut fleet = fleet::Fleet::start(wanted.namespaces).await?;
     let pages = pages::Pages::start(fleet.router()).await?;
-    let daemon = daemon::Daemon::start(&fleet, &pages)?;
+    let start = |fleet: &fleet::Fleet| {
+        let place = daemon::Environment::of("bench", fleet, &pages, daemon::OFTEN)?;
+        daemon::Daemon::start(&[place])
+    };
+    let daemon = start(&fleet)?;
     let mut rows = idle::measure(&mut fleet, &daemon).await?;
     drop(daemon);
-    let daemon = daemon::Daemon::start(&fleet, &pages)?;
+    let daemon = start(&fleet)?;
     rows.push(idle::restarted(&daemon).await?);
     if wanted.has("reaction") {
-        rows.extend(reaction::measure(&mut fleet, &pages, &daemon, wanted.trials).await?);
+        rows.extend(
+            reaction::measure(
+                &mut fleet,
+                &pages,
+                &daemon,
+                (reaction::FIRST, wanted.trials),
+            )
+            .await?,
+        );
     }
     if wanted.has("active") {
         rows.extend(idle::active(&mut fleet).await?);

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::extract::State;
 use sluice::sandbox::router::Router;
@@ -48,6 +49,14 @@ impl Pages {
             served,
             _tasks: tasks,
         })
+    }
+
+    /// When the page was handed out in the last while, in order.
+    pub fn since(&self, last: Duration) -> Vec<Instant> {
+        let (now, served) = (stopwatch::now(), &self.served);
+        let times = served.times.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = |time: &&Instant| now.duration_since(**time) <= last;
+        times.iter().filter(new).copied().collect()
     }
 
     /// When the page was last handed out before `moment`.

@@ -40,7 +40,7 @@ pub async fn measure() -> Result<Vec<Row>, Error> {
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { axum::serve(listener, app).await });
     let mut rows = Vec::new();
-    for rollouts in [1, 10, 100] {
+    for rollouts in [1, 10, 100, 500] {
         let queries = queries(&server, &url, rollouts).await?;
         rows.push(Row::held(
             format!("Prometheus queries a tick, {rollouts} Rollouts in a run, two rules"),

@@ -28,7 +28,7 @@ const TARGET: Duration = Duration::from_millis(250);
 /// A trial that takes longer has failed.
 const TRIAL: Duration = Duration::from_secs(60);
 /// Applications before this have load of their own.
-const FIRST: usize = 100;
+pub const FIRST: usize = 100;
 
 /// A canary Ingress was seen with this weight.
 #[derive(Debug)]
@@ -44,13 +44,13 @@ pub async fn measure(
     fleet: &mut Fleet,
     pages: &Pages,
     daemon: &Daemon,
-    trials: usize,
+    (first, trials): (usize, usize),
 ) -> Result<Vec<Row>, Error> {
     let (sender, mut seen) = mpsc::unbounded_channel();
     let mut tasks = JoinSet::new();
     tasks.spawn(watch(fleet.admin.clone(), sender));
     let mut reactions = Vec::new();
-    for index in FIRST..FIRST + trials {
+    for index in first..first + trials {
         let app = fleet.app(index);
         let trial = trial(fleet, pages, &app, &mut seen);
         let reaction = tokio::time::timeout(TRIAL, trial).await;
@@ -62,14 +62,14 @@ pub async fn measure(
         .until(trials, "rolled back for being worse", worse)
         .await?;
     reactions.sort();
-    rows(daemon, &reactions).await
+    rows(daemon, fleet.size(), &reactions).await
 }
 
-async fn rows(daemon: &Daemon, reactions: &[Duration]) -> Result<Vec<Row>, Error> {
+async fn rows(daemon: &Daemon, size: usize, reactions: &[Duration]) -> Result<Vec<Row>, Error> {
     let milliseconds = |took: Duration| format!("{:.1} ms", took.as_secs_f64() * 1e3);
     let (half, most) = (quantile(reactions, 0.5), quantile(reactions, 0.99));
     let name = format!(
-        "page read to weight 0 seen, 1,000 Rollouts, {} trials",
+        "page read to weight 0 seen, {size} Rollouts, {} trials",
         reactions.len()
     );
     let sum = daemon.counter("sluice_reaction_seconds_sum").await?;

@@ -64,9 +64,10 @@ pub async fn measure(idle: usize, active: usize) -> Result<Vec<Row>, Error> {
         format!("{:.2} s", began.elapsed().as_secs_f64()),
     ));
     tokio::time::sleep(SETTLE).await;
-    rows.push(memory(&daemon, &format!("{all}, after a restart"), MOST_MEMORY)?);
-    let first = active;
-    rows.extend(reaction::measure(&mut fleet, &pages, &daemon, (first, TRIALS)).await?);
+    let restarted = format!("{all}, after a restart");
+    rows.extend(memory(&daemon, &restarted, MOST_MEMORY)?);
+    let trials = (active, TRIALS.min(idle));
+    rows.extend(reaction::measure(&mut fleet, &pages, &daemon, trials).await?);
     drop(daemon);
     fleet.stop().await?;
     Ok(rows)
@@ -79,21 +80,23 @@ async fn empty(environments: &[Environment]) -> Result<Vec<Row>, Error> {
     daemon.ready().await?;
     let started = began.elapsed();
     tokio::time::sleep(SETTLE).await;
-    Ok(vec![
-        Row::held(
-            "start to ready, no Rollout",
-            format!("{:.2} s", started.as_secs_f64()),
-            "< 1 s",
-            started < Duration::from_secs(1),
-        ),
-        memory(&daemon, "no Rollout", 20.0)?,
-    ])
+    let mut rows = vec![Row::held(
+        "start to ready, no Rollout",
+        format!("{:.2} s", started.as_secs_f64()),
+        "< 1 s",
+        started < Duration::from_secs(1),
+    )];
+    rows.extend(memory(&daemon, "no Rollout", 20.0)?);
+    Ok(rows)
 }
 
 /// Brings the first so many applications to their first step.
 pub async fn begin_runs(fleet: &Fleet, active: usize, rps: u32) -> Result<(), Error> {
     for index in 0..active {
-        let load = Load { rps, errors: "0.001" };
+        let load = Load {
+            rps,
+            errors: "0.001",
+        };
         fleet.release_under(&fleet.app(index), load, "24h").await?;
     }
     let stands = |status: &serde_json::Value| status["run"]["weight"] == 5;
@@ -115,31 +118,39 @@ pub async fn cost(
     let used = daemon.processor()?.saturating_sub(processor);
     let share = used.as_secs_f64() / seconds * 100.0;
     let rate = |count: u64| format!("{:.2}", count as f64 / seconds);
-    Ok(vec![
+    let mut rows = vec![
         Row::held(
             format!("share of one core, {all}"),
             format!("{share:.1}%"),
             format!("< {MOST_PROCESSOR:.0}%"),
             share < MOST_PROCESSOR,
         ),
-        memory(daemon, all, MOST_MEMORY)?,
         Row::known(
             format!("API requests a second apart from watches, {all}"),
             rate(asked() - requests),
         ),
         Row::known(format!("of those writes, {all}"), rate(wrote() - writes)),
-    ])
+    ];
+    rows.extend(memory(daemon, all, MOST_MEMORY)?);
+    Ok(rows)
 }
 
-/// Resident memory against its target in megabytes.
-pub fn memory(daemon: &Daemon, with: &str, target: f64) -> Result<Row, Error> {
+/// Resident memory against its target in megabytes, and of that the daemon's own.
+fn memory(daemon: &Daemon, with: &str, target: f64) -> Result<[Row; 2], Error> {
     let resident = daemon.resident()? as f64 / MEGABYTE;
-    Ok(Row::held(
-        format!("resident memory, {with}"),
-        format!("{resident:.1} MB"),
-        format!("< {target:.0} MB"),
-        resident < target,
-    ))
+    let own = daemon.own()? as f64 / MEGABYTE;
+    Ok([
+        Row::held(
+            format!("resident memory, {with}"),
+            format!("{resident:.1} MB"),
+            format!("< {target:.0} MB"),
+            resident < target,
+        ),
+        Row::known(
+            format!("of that without pages of the executable, {with}"),
+            format!("{own:.1} MB"),
+        ),
+    ])
 }
 
 /// How much later than wanted a look comes after the one before, over the last while.
@@ -153,7 +164,10 @@ fn delays(pages: &Pages, last: Duration, all: &str) -> Vec<Row> {
     let row = |share: f64, name: &str| {
         let delay = quantile(&late, share).as_secs_f64() * 1e3;
         Row::known(
-            format!("delay of a look at the metrics, {all}, {name} of {}", late.len()),
+            format!(
+                "delay of a look at the metrics, {all}, {name} of {}",
+                late.len()
+            ),
             format!("{delay:.0} ms"),
         )
     };

@@ -47,7 +47,9 @@ pub async fn measure() -> Result<Vec<Row>, Error> {
         begin_runs(fleet, ACTIVE, RPS).await?;
     }
     tokio::time::sleep(SETTLE).await;
-    let all = format!("a hub of {ENVIRONMENTS} environments, each {IDLE} idle and {ACTIVE} active Rollouts");
+    let all = format!(
+        "a hub of {ENVIRONMENTS} environments, each {IDLE} idle and {ACTIVE} active Rollouts"
+    );
     let clusters: Vec<&Fleet> = fleets.iter().collect();
     rows.extend(cost(&daemon, &clusters, &all, MEASURED).await?);
     drop(daemon);

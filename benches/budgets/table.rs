@@ -15,6 +15,11 @@ pub struct Row {
 }
 
 impl Row {
+    /// Whether it has a target that was not met.
+    pub fn is_missed(&self) -> bool {
+        matches!(self.target, Some((_, false)))
+    }
+
     /// A figure without a target.
     pub fn known(what: impl Into<String>, measured: impl Into<String>) -> Self {
         Self {

@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::daemon::rules::{RuleSet, Rules};
 use crate::daemon::settings::{self, Scrape as ScrapeSettings, Settings};
 use crate::daemon::{self, Timing};
+use crate::kubernetes::entries::Beside;
 use crate::kubernetes::http_route::HttpRoute;
 use crate::kubernetes::preflight::{self, Gateway, Nginx, Seen, Way};
 use crate::kubernetes::{canary, conversion, crd, workload};
@@ -278,6 +279,7 @@ async fn names(cluster: &Cluster, plan: &Plan) -> Result<Names, Error> {
             })
         }
     };
+    let beside = Beside::of(&target);
     let seen = preflight::preflight(&Seen {
         rollout_uid: &plan.uid,
         kind: plan.kind,
@@ -285,7 +287,7 @@ async fn names(cluster: &Cluster, plan: &Plan) -> Result<Names, Error> {
         template: &target.spec.template,
         way,
         services: services.items.iter().collect(),
-        deployments: vec![&target],
+        deployments: vec![&beside],
         policies: Vec::new(),
         budgets: Vec::new(),
         claims: Vec::new(),

@@ -27,8 +27,8 @@ use tokio_util::sync::CancellationToken;
 use super::backoff;
 use super::crd::Rollout;
 use super::entries::{
-    Seen, Set, Templated, daemon_set, deployment, kept, owner, pod, replica_set, stateful_set,
-    value, whole, workload_of,
+    Seen, Set, Shelved, Templated, daemon_set, deployment, kept, owner, pod, replica_set,
+    stateful_set, value, whole, workload_of,
 };
 use super::http_route::HttpRoute;
 use super::pods::PodRow;
@@ -41,11 +41,11 @@ use crate::rollout::plan::WorkloadKind;
 #[derive(Debug, Default)]
 pub struct Cache {
     pub rollouts: Shelf<Rollout>,
-    pub deployments: Shelf<Templated<Deployment>>,
+    pub deployments: Shelf<Shelved>,
     /// As the Deployments that say the same.
-    pub stateful_sets: Shelf<Templated<Deployment>>,
+    pub stateful_sets: Shelf<Shelved>,
     /// As the Deployments that say the same.
-    pub daemon_sets: Shelf<Templated<Deployment>>,
+    pub daemon_sets: Shelf<Shelved>,
     /// Those that have or want pods.
     pub replica_sets: Shelf<Set>,
     /// Those of canaries, and of what has no `ReplicaSets`.
@@ -86,7 +86,7 @@ impl Cache {
             WorkloadKind::StatefulSet => &self.stateful_sets,
             WorkloadKind::DaemonSet => &self.daemon_sets,
         };
-        shelf.get(namespace, name)
+        shelf.get(namespace, name)?.whole().map(Arc::new)
     }
 
     /// What a Rollout guards.

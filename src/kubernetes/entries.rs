@@ -10,6 +10,7 @@ use k8s_openapi::api::apps::v1::{
     ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
 };
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt};
 
@@ -29,6 +30,65 @@ pub struct Templated<K> {
     pub revision: Revision,
     /// Why it cannot be guarded as it is.
     pub odd: Option<String>,
+}
+
+/// A workload as it is kept: as text, since its parts take five times as much, and thousands are at rest.
+#[derive(Debug)]
+pub struct Shelved {
+    /// What others of its namespace ask of it.
+    pub beside: Beside,
+    revision: Revision,
+    odd: Option<String>,
+    text: Box<str>,
+}
+
+/// What the others of its namespace ask of a Deployment.
+#[derive(Debug)]
+pub struct Beside {
+    /// Its name.
+    pub name: Box<str>,
+    /// What owns it, by uid.
+    owners: Box<[String]>,
+    /// Its selector.
+    pub selector: LabelSelector,
+}
+
+impl Beside {
+    /// What is asked of this one.
+    pub fn of(object: &Deployment) -> Self {
+        let owners = object.owner_references().iter();
+        Self {
+            name: object.name_any().into_boxed_str(),
+            owners: owners.map(|owner| owner.uid.clone()).collect(),
+            selector: object.spec.selector.clone(),
+        }
+    }
+
+    /// Whether the object with this uid owns it.
+    pub fn is_owned(&self, uid: &str) -> bool {
+        self.owners.iter().any(|owner| owner == uid)
+    }
+}
+
+impl Shelved {
+    fn of(object: Deployment, odd: Option<String>) -> Option<Self> {
+        let object = bare(object);
+        Some(Self {
+            beside: Beside::of(&object),
+            revision: identity(&object.spec.template),
+            odd,
+            text: serde_json::to_string(&object).ok()?.into_boxed_str(),
+        })
+    }
+
+    /// The whole workload.
+    pub fn whole(&self) -> Option<Templated<Deployment>> {
+        Some(Templated {
+            object: serde_json::from_str(&self.text).ok()?,
+            revision: self.revision.clone(),
+            odd: self.odd.clone(),
+        })
+    }
 }
 
 /// A `ReplicaSet` that has or wants pods.
@@ -107,27 +167,20 @@ pub fn value<K: Resource + serde::Serialize>(object: K) -> Option<serde_json::Va
 }
 
 /// The Deployment with its revision.
-pub fn deployment(object: Deployment) -> Option<Templated<Deployment>> {
-    let object = bare(object);
-    Some(Templated {
-        revision: identity(&object.spec.template),
-        object,
-        odd: None,
-    })
+pub fn deployment(object: Deployment) -> Option<Shelved> {
+    Shelved::of(object, None)
 }
 
 /// The `StatefulSet` as a Deployment, with its revision.
-pub fn stateful_set(object: StatefulSet) -> Option<Templated<Deployment>> {
+pub fn stateful_set(object: StatefulSet) -> Option<Shelved> {
     let odd = workload::odd_stateful_set(&object);
-    let seen = deployment(workload::of_stateful_set(object))?;
-    Some(Templated { odd, ..seen })
+    Shelved::of(workload::of_stateful_set(object), odd)
 }
 
 /// The `DaemonSet` as a Deployment, with its revision.
-pub fn daemon_set(object: DaemonSet) -> Option<Templated<Deployment>> {
+pub fn daemon_set(object: DaemonSet) -> Option<Shelved> {
     let odd = workload::odd_daemon_set(&object);
-    let seen = deployment(workload::of_daemon_set(object))?;
-    Some(Templated { odd, ..seen })
+    Shelved::of(workload::of_daemon_set(object), odd)
 }
 
 /// The `ReplicaSet`, if it has or wants pods.
@@ -206,4 +259,39 @@ pub fn owner(meta: &ObjectMeta) -> Key {
         meta.namespace.clone().unwrap_or_default(),
         controller.into_iter().next().unwrap_or_default(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_workload_comes_from_its_shelf_as_it_was_seen() {
+        let object: Deployment = serde_json::from_value(json!({
+            "metadata": {
+                "name": "shop", "namespace": "a", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z",
+                "labels": {"app": "shop"}, "annotations": {"a": "\"b\""},
+                "ownerReferences": [{"apiVersion": "sluice.dev/v1alpha1", "kind": "Rollout", "name": "shop", "uid": "r"}],
+            },
+            "spec": {
+                "replicas": 3, "paused": true, "selector": {"matchLabels": {"app": "shop"}},
+                "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
+                "template": {"metadata": {"labels": {"app": "shop"}}, "spec": {"containers": [{
+                    "name": "main", "image": "shop:1", "env": [], "args": ["--a", "b"],
+                    "resources": {"limits": {"cpu": "500m", "memory": "1Gi"}},
+                    "readinessProbe": {"httpGet": {"path": "/", "port": "http"}, "periodSeconds": 5},
+                }]}},
+            },
+            "status": {"replicas": 3, "readyReplicas": 2, "observedGeneration": 7},
+        }))
+        .unwrap();
+        let shelved = deployment(object.clone()).unwrap();
+        let whole = shelved.whole().unwrap();
+        assert_eq!(whole.object, object);
+        assert_eq!(whole.revision, identity(&object.spec.template));
+        assert!(shelved.beside.is_owned("r") && !shelved.beside.is_owned("u"));
+        assert_eq!(&*shelved.beside.name, "shop");
+    }
 }

@@ -18,7 +18,7 @@ use super::cache::Cache;
 use super::canary::http_route::{self, Arms};
 use super::canary::{self, ArmLabel, Trial};
 use super::crd::Rollout;
-use super::entries::{Seen as SeenPod, Set, Templated};
+use super::entries::{Seen as SeenPod, Set, Shelved, Templated};
 use super::http_route::HttpRoute;
 use super::labels;
 use super::members::{self, Known, Member};
@@ -60,7 +60,7 @@ pub struct Scene {
     pub claims: Vec<Arc<PersistentVolumeClaim>>,
     pub classes: Vec<Arc<IngressClass>>,
     /// Deployments of the namespace, for their selectors.
-    pub neighbours: Vec<Arc<Templated<Deployment>>>,
+    pub neighbours: Vec<Arc<Shelved>>,
     /// What the target's `ReplicaSets` hold, those without pods too; only where somebody asks.
     pub past: Vec<Past>,
     /// Templates that Sluice keeps for this Rollout.
@@ -140,9 +140,9 @@ impl Scene {
         let namespace = plan.namespace.as_str();
         let target = cache.workload(plan.kind, (namespace, &plan.target));
         let (members, known) = counted(cache, plan, target.as_ref());
+        let canary = canary::deployment_name(&plan.target);
         let canary = cache
-            .deployments
-            .get(namespace, &canary::deployment_name(&plan.target))
+            .workload(WorkloadKind::Deployment, (namespace, &canary))
             .filter(|canary| canary::is_owned(&canary.object.metadata, &plan.uid));
         let sets = cache.replica_sets.within(namespace);
         let canary_sets = owned(&sets, canary.as_ref());
@@ -240,7 +240,7 @@ impl Scene {
             template: &target.spec.template,
             way: self.way(plan),
             services: self.services.iter().map(|service| &**service).collect(),
-            deployments: self.neighbours.iter().map(|other| &other.object).collect(),
+            deployments: self.neighbours.iter().map(|other| &other.beside).collect(),
             policies: self.policies.iter().map(|policy| &**policy).collect(),
             budgets: self.budgets.iter().map(|budget| &**budget).collect(),
             claims: self.claims.iter().map(|claim| &**claim).collect(),

@@ -18,6 +18,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
 use super::canary;
+use super::entries::Beside;
 use super::http_route::HttpRoute;
 use super::labels::{self, ArmLabel, Labels};
 use crate::rollout::plan::{Match, WorkloadKind};
@@ -38,7 +39,7 @@ pub struct Seen<'a> {
     /// All Services.
     pub services: Vec<&'a Service>,
     /// All Deployments.
-    pub deployments: Vec<&'a Deployment>,
+    pub deployments: Vec<&'a Beside>,
     /// All network policies.
     pub policies: Vec<&'a NetworkPolicy>,
     /// All disruption budgets.
@@ -319,7 +320,15 @@ fn taken(seen: &Seen<'_>, found: &Found<'_>) -> Vec<Refusal> {
     let service = canary::service_name(name(&found.service.metadata));
     let deployment = canary::deployment_name(seen.target_name());
     let services = seen.taken(&seen.services, "Service", &service);
-    let deployments = seen.taken(&seen.deployments, "Deployment", &deployment);
+    let others = seen.deployments.iter();
+    let mut others = others.filter(|other| !other.is_owned(seen.rollout_uid));
+    let deployments =
+        others
+            .any(|other| *other.name == *deployment)
+            .then_some(Refusal::NameTaken {
+                kind: "Deployment",
+                name: deployment,
+            });
     services.into_iter().chain(deployments).collect()
 }
 
@@ -369,11 +378,11 @@ impl<'a> Seen<'a> {
     fn label_for(&self, selector: &Labels) -> Option<ArmLabel> {
         let labels = self.template_labels();
         let existing = self.deployments.iter().filter(|deployment| {
-            name(&deployment.metadata) == canary::deployment_name(self.target_name())
-                && self.is_own(&deployment.metadata)
+            *deployment.name == *canary::deployment_name(self.target_name())
+                && deployment.is_owned(self.rollout_uid)
         });
         let known = existing
-            .filter_map(|deployment| deployment.spec.selector.match_labels.as_ref())
+            .filter_map(|deployment| deployment.selector.match_labels.as_ref())
             .find_map(|canary| labels::recognise(selector, canary));
         known
             .filter(|_| labels::contains(&labels, selector))
@@ -405,14 +414,14 @@ impl<'a> Seen<'a> {
             .iter()
             .filter_map(|budget| budget.spec.as_ref()?.selector.clone());
         let target = self.target_name();
-        let foreign = |deployment: &&&Deployment| {
-            name(&deployment.metadata) != target && !self.is_own(&deployment.metadata)
+        let foreign = |deployment: &&&Beside| {
+            *deployment.name != *target && !deployment.is_owned(self.rollout_uid)
         };
         let deployments = self
             .deployments
             .iter()
             .filter(foreign)
-            .map(|other| other.spec.selector.clone());
+            .map(|other| other.selector.clone());
         services
             .chain(policies)
             .chain(budgets)

@@ -62,11 +62,9 @@ fn with<T>(change: &Value, named: Option<&str>, check: impl FnOnce(Preflight<'_>
     let mut shop = shop();
     json_patch::merge(&mut shop, change);
     let target: Deployment = serde_json::from_value(shop["target"].clone()).unwrap();
-    let (ingresses, services, deployments) = (
-        parts(&shop, "ingresses"),
-        parts(&shop, "services"),
-        parts(&shop, "deployments"),
-    );
+    let (ingresses, services) = (parts(&shop, "ingresses"), parts(&shop, "services"));
+    let deployments: Vec<Deployment> = parts(&shop, "deployments");
+    let deployments: Vec<Beside> = deployments.iter().map(Beside::of).collect();
     let (policies, budgets) = (parts(&shop, "policies"), parts(&shop, "budgets"));
     let (claims, classes) = (parts(&shop, "claims"), parts(&shop, "classes"));
     check(preflight(&Seen {
