@@ -1,5 +1,7 @@
 //! Flagger's Canary and `MetricTemplate`.
 
+mod route;
+
 use serde_json::{Value, json};
 
 use super::condition::{duration, filled};
@@ -24,7 +26,9 @@ fn one(canary: &Value, resources: &[Value], all: &mut Converted) {
     if kind != "Deployment" {
         all.note(
             &about,
-            &format!("spec.targetRef: a {kind} is not guarded, only Deployments"),
+            &format!(
+                "spec.targetRef: a {kind} has no canary; a DaemonSet or StatefulSet can be guarded with strategy.rolling (docs/concepts/rolling.md)"
+            ),
         );
         return;
     }
@@ -35,7 +39,7 @@ fn one(canary: &Value, resources: &[Value], all: &mut Converted) {
     };
     let mut spec = json!({
         "target": {"kind": "Deployment", "name": target},
-        "route": {"ingressNginx": {"ingress": ingress(canary, &about, all)}},
+        "route": route::of(canary, &about, all),
         "strategy": {"canary": strategy(analysis, &about, all)},
     });
     spec["analysis"] = json!({"rules": metrics(canary, analysis, resources, &about, all)});
@@ -53,25 +57,6 @@ fn one(canary: &Value, resources: &[Value], all: &mut Converted) {
         "spec": spec,
     }));
     switch(canary, target, all);
-}
-
-fn ingress(canary: &Value, about: &str, all: &mut Converted) -> String {
-    let provider = text(canary, "/spec/provider");
-    let named = text(canary, "/spec/ingressRef/name");
-    if !matches!(provider, "" | "nginx" | "traefik") {
-        let text =
-            format!("spec.provider: {provider} has no counterpart; traffic is split at an Ingress");
-        all.note(about, &text);
-    }
-    if named.is_empty() {
-        let target = text(canary, "/spec/targetRef/name");
-        let text = format!(
-            "spec.ingressRef: none is named; {target} is written, name the Ingress that leads to it"
-        );
-        all.note(about, &text);
-        return target.to_owned();
-    }
-    named.to_owned()
 }
 
 fn strategy(analysis: &Value, about: &str, all: &mut Converted) -> Value {
@@ -304,9 +289,10 @@ fn leftovers(canary: &Value, analysis: &Value, about: &str, all: &mut Converted)
         ),
     ];
     for (pointer, words) in said {
+        let kept = route::by_gateway(canary) && pointer == "/spec/service/gatewayRefs";
         if canary
             .pointer(pointer)
-            .is_some_and(|value| *value != false && !value.is_null())
+            .is_some_and(|value| *value != false && !value.is_null() && !kept)
         {
             all.note(about, words);
         }
@@ -364,6 +350,10 @@ fn leftovers(canary: &Value, analysis: &Value, about: &str, all: &mut Converted)
 fn switch(canary: &Value, target: &str, all: &mut Converted) {
     let (name, space) = (text(canary, "/metadata/name"), in_namespace(canary));
     let scaler = text(canary, "/spec/autoscalerRef/name");
+    if route::by_gateway(canary) {
+        let apex = route::apex(canary);
+        all.steps.push(format!("Apply the HTTPRoute {apex}-route. Flagger's own, {apex}, is older and so takes all requests until it goes."));
+    }
     all.steps.extend([
         format!("Wait until no release is under way: kubectl get canary {name}{space} says Succeeded or Initialized."),
         format!("kubectl patch canary {name}{space} --type merge -p '{{\"spec\":{{\"revertOnDeletion\":true}}}}'"),

@@ -234,6 +234,40 @@ spec:
 }
 
 #[test]
+fn a_canary_behind_a_gateway_gets_a_route_of_its_own() {
+    let behind = CANARY
+        .replace("provider: nginx", "provider: gatewayapi:v1")
+        .replace(
+            "service: {port: 80, targetPort: 9898}",
+            "service: {port: 80, hosts: [podinfo.test], gatewayRefs: [{name: public, namespace: infra}]}",
+        );
+    let all = convert_one(From::Flagger, &behind);
+    let [route, rollout] = all.objects.as_slice() else {
+        panic!("{:?}", all.objects);
+    };
+    assert_eq!(
+        route["spec"],
+        json!({
+            "parentRefs": [{"name": "public", "namespace": "infra"}],
+            "hostnames": ["podinfo.test"],
+            "rules": [{"backendRefs": [{"name": "podinfo", "port": 80}]}],
+        })
+    );
+    assert_eq!(
+        route["metadata"],
+        json!({"name": "podinfo-route", "namespace": "test"})
+    );
+    let wanted = json!({"gatewayApi": {"httpRoute": "podinfo-route"}});
+    assert_eq!(rollout["spec"]["route"], wanted);
+    has(&all.steps[..1], "Apply the HTTPRoute podinfo-route");
+    assert!(
+        !all.notes.iter().any(|note| note.contains("gatewayRefs")),
+        "{:?}",
+        all.notes
+    );
+}
+
+#[test]
 fn what_is_no_resource_of_theirs_is_said() {
     has(
         &convert_one(From::Flagger, "kind: Service\n").notes,
@@ -246,6 +280,6 @@ fn what_is_no_resource_of_theirs_is_said() {
     let other = CANARY.replace("kind: Deployment, name", "kind: DaemonSet, name");
     let all = convert_one(From::Flagger, &other);
     assert!(all.objects.is_empty());
-    has(&all.notes, "a DaemonSet is not guarded");
+    has(&all.notes, "a DaemonSet has no canary");
     assert_eq!(convert(From::Argo, &["a: [".to_owned()]).unwrap_err().0, 0);
 }
