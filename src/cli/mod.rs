@@ -24,6 +24,7 @@ mod input;
 pub mod judge;
 pub(crate) mod lint;
 mod migrate;
+mod online;
 mod plan;
 mod request;
 mod run;
@@ -240,7 +241,7 @@ async fn dispatch(arguments: Arguments) -> Result<(), Error> {
         Command::Approve(arguments) => consent::approve(global, screen, &arguments).await,
         Command::Status(arguments) => status::status(global, screen, &arguments).await,
         Command::Lint(arguments) => lint::lint(screen, &arguments),
-        Command::Validate(arguments) => validate::validate(screen, &arguments),
+        Command::Validate(arguments) => validate::validate(screen, &arguments).await,
         Command::Plan(arguments) => Box::pin(plan::plan(global, screen, &arguments)).await,
         Command::Backtest(arguments) => Box::pin(backtest::run(global, screen, &arguments)).await,
         Command::Judge(arguments) => judge::judge(screen, &arguments),

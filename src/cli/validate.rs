@@ -1,20 +1,25 @@
 //! `sluice validate [ENVIRONMENT|FOLDER]...`: what is wrong with manifests before they are deployed.
 //!
 //! A folder is built and looked at; Rollouts are linted as they come out of it. Findings are printed
-//! with file and line, as text, as JSON, or as SARIF for a code host. Nothing is asked of a cluster.
+//! with file and line, as text, as JSON, or as SARIF for a code host. Nothing is asked of a cluster, and
+//! of registries and hosts only what `online` does.
 //!
 //! Not here: the rules (`crate::environments::validate`) and the fields of Rollouts (`lint`).
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use kube::CustomResourceExt;
 use serde::Serialize;
 
 use super::way;
-use super::{Error, Format, Screen, lint, text};
+use super::{Error, Format, Screen, lint, online, text};
 use crate::environments::Pipeline;
 use crate::environments::validate::{Checked, Finding, Level, check, sarif};
+use crate::kubernetes::crd::Rollout;
 use crate::kustomize::Disk;
+use crate::registry::Access;
+use crate::sandbox::api::examine::Kinds;
 
 /// Arguments.
 #[derive(Debug, Args)]
@@ -30,6 +35,9 @@ pub struct Arguments {
         default_value = "clusters/environments.yaml"
     )]
     pipeline: PathBuf,
+    /// Ask registries whether images exist, and hosts whether they answer
+    #[arg(long)]
+    online: bool,
     /// Warnings are errors
     #[arg(long)]
     strict: bool,
@@ -46,11 +54,29 @@ struct Report {
     objects: usize,
 }
 
+impl Arguments {
+    /// How registries are reached, where they are asked: as the pipeline says, if there is one.
+    fn registries(&self) -> Result<Option<Access>, Error> {
+        match (self.online, self.pipeline.exists()) {
+            (false, _) => Ok(None),
+            (true, false) => Ok(Some(Access::default())),
+            (true, true) => {
+                let pipeline = Pipeline::load(&self.pipeline).map_err(way::told)?;
+                Ok(Some(pipeline.registry))
+            }
+        }
+    }
+}
+
 /// Checks the folders.
-pub fn validate(screen: &mut Screen, arguments: &Arguments) -> Result<(), Error> {
+pub async fn validate(screen: &mut Screen, arguments: &Arguments) -> Result<(), Error> {
     let mut report = Report::default();
+    let registries = arguments.registries()?;
     for (root, folder) in folders(arguments)? {
-        let checked = checked(&root, &folder);
+        let mut checked = checked(&root, &folder);
+        if let Some(access) = &registries {
+            online::ask(&mut checked, access).await;
+        }
         let shown = |path: &str| shown(&root, path);
         report.objects += checked.objects.len();
         report.folders.push(shown(&folder));
@@ -194,7 +220,9 @@ fn checked(root: &Path, folder: &str) -> Checked {
         object["kind"] == "Rollout" && version.starts_with("sluice.dev/")
     });
     let mut problems = Vec::new();
+    let mut linted = Vec::new();
     for (at, rollout) in rollouts {
+        linted.push(at);
         for message in lint::problems(&rollout.to_string()) {
             let path = message.split(": ").next().unwrap_or_default().to_owned();
             problems.push((at, path, message));
@@ -209,7 +237,26 @@ fn checked(root: &Path, folder: &str) -> Checked {
         };
         checked.add("rollout", level, (at, &path), message);
     }
+    schema(&mut checked, &linted);
     checked
+}
+
+/// Holds each object against its kind, except those that were linted: a lint says the same, and where to look.
+fn schema(checked: &mut Checked, linted: &[usize]) {
+    let own = serde_json::to_value(Rollout::crd()).unwrap_or_default();
+    let objects = checked.objects.iter();
+    let definitions = objects.filter(|object| object["kind"] == "CustomResourceDefinition");
+    let kinds = Kinds::with(definitions.chain(std::iter::once(&own)));
+    let mut flaws = Vec::new();
+    for (at, object) in checked.objects.iter().enumerate() {
+        let is_linted = linted.contains(&at);
+        let found = kinds.flaws(object).into_iter();
+        flaws.extend(found.filter(|_| !is_linted).map(|flaw| (at, flaw)));
+    }
+    for (at, flaw) in flaws {
+        let message = format!("{}: {}", flaw.path, flaw.message);
+        checked.add("schema", Level::Error, (at, &flaw.path), message);
+    }
 }
 
 fn line(finding: &Finding) -> String {

@@ -95,6 +95,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
             "import",
             "migrate",
             "kustomize",
+            "registry",
             "history",
             "sandbox",
             "kubernetes",

@@ -101,8 +101,7 @@ fn the_example_pipeline_finds_its_services() {
 #[test]
 fn a_finding_is_code_1_with_its_place_and_sarif_is_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    let manifest =
-        "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {selector: {app: a}}\n";
+    let manifest = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {selector: {app: a}, ports: [{port: 80}]}\n";
     std::fs::write(folder.path().join("a.yaml"), manifest).unwrap();
     let sluice = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
@@ -129,6 +128,22 @@ fn a_finding_is_code_1_with_its_place_and_sarif_is_the_same() {
         (&"a.yaml".into(), &4.into())
     );
     assert_eq!(sluice(&["validate", "gone"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_field_that_no_kind_has_is_found_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndta: {a: b}\n";
+    std::fs::write(folder.path().join("a.yaml"), manifest).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
+    let output = command
+        .current_dir(folder.path())
+        .args(["validate", "."])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let wanted = "a.yaml:4:1: error schema: ConfigMap a: dta: there is no such field\n";
+    assert!(said.starts_with(wanted), "{said}");
 }
 
 #[test]

@@ -333,6 +333,52 @@ async fn a_version_goes_from_git_to_the_registry_of_the_next_environment() {
     assert_eq!(shop.leads("production-latest").await, Some(old));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_is_not_in_the_registry_is_an_error_and_one_that_cannot_be_asked_for_a_warning()
+ {
+    let Some(shop) = Shop::open().await else {
+        return;
+    };
+    shop.push("old", &["v1.2.0"]).await;
+    let folder = shop.folder.path().join("applications");
+    std::fs::create_dir(&folder).unwrap();
+    let [nobody] = free_ports();
+    let image = format!("{}/{REPOSITORY}", shop.host);
+    let containers = [
+        format!("{image}:v1.2.0"),
+        format!("{image}:v9.9.9"),
+        format!("127.0.0.1:{nobody}/shop/backend:v1"),
+    ];
+    let containers: Vec<Value> = containers
+        .iter()
+        .enumerate()
+        .map(|(at, image)| json!({"name": format!("c{at}"), "image": image}))
+        .collect();
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"},
+        "spec": {"containers": containers}});
+    std::fs::write(folder.join("a.yaml"), pod.to_string()).unwrap();
+    let validated = shop
+        .sluice(&format!("validate {} --online", folder.display()))
+        .await;
+    assert_eq!(validated.code, 1, "{}", validated.stdout);
+    let found = validated
+        .stderr
+        .lines()
+        .filter(|line| line.contains(" image-exists: "));
+    let found: Vec<&str> = found.collect();
+    assert_eq!(found.len(), 2, "{}", validated.stderr);
+    let wanted = format!("error image-exists: Pod a: {image}:v9.9.9 is not in the registry");
+    assert!(
+        found.iter().any(|line| line.ends_with(&wanted)),
+        "{found:#?}"
+    );
+    let away = found.iter().find(|line| line.contains("warning"));
+    assert!(
+        away.is_some_and(|line| line.contains("cannot reach the registry")),
+        "{found:#?}"
+    );
+}
+
 #[test]
 fn the_example_without_commits_follows_the_tags_of_its_providers() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("clusters");

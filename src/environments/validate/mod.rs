@@ -45,10 +45,14 @@ pub struct Rule {
 }
 
 /// Every rule, in the order of the documentation.
-pub const RULES: [Rule; 11] = [
+pub const RULES: [Rule; 14] = [
     Rule {
         name: "builds",
         about: "The folder builds as kustomize builds it, with each object once.",
+    },
+    Rule {
+        name: "schema",
+        about: "Each object has the fields of its kind, of the right types, and what is required.",
     },
     Rule {
         name: "image-pinned",
@@ -85,6 +89,14 @@ pub const RULES: [Rule; 11] = [
     Rule {
         name: "selectors",
         about: "A PodDisruptionBudget or NetworkPolicy selects pods.",
+    },
+    Rule {
+        name: "image-exists",
+        about: "Each image is in its registry (--online).",
+    },
+    Rule {
+        name: "host",
+        about: "The hosts of Ingresses and HTTPRoutes answer (--online).",
     },
     Rule {
         name: "not-checked",
@@ -160,6 +172,20 @@ impl Tell<'_> {
             message,
         });
     }
+}
+
+/// Each container's image: the object's number, the path, the image.
+pub fn images(objects: &[Value]) -> Vec<(usize, String, String)> {
+    let mut all = Vec::new();
+    for (at, object) in objects.iter().enumerate() {
+        for pods in pods::pods(std::slice::from_ref(object)) {
+            for (path, container, _) in pods.containers() {
+                let image = text(container, "/image");
+                all.push((at, format!("{path}.image"), image.to_owned()));
+            }
+        }
+    }
+    all
 }
 
 /// Checks a folder.

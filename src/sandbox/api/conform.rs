@@ -16,6 +16,8 @@ pub struct Findings {
     pub unknown: Vec<String>,
     /// Values of a wrong type.
     pub wrong: Vec<String>,
+    /// Their paths.
+    pub wrong_at: Vec<String>,
     /// The first value of a wrong type, as server-side apply says it.
     pub untyped: String,
     /// Paths of fields that stand twice in the body.
@@ -101,7 +103,7 @@ impl Walk<'_> {
             return;
         }
         if name.ends_with(".Quantity") {
-            return self.quantity(value);
+            return self.quantity(value, path);
         }
         match value {
             Value::Object(map) => {
@@ -186,14 +188,16 @@ impl Walk<'_> {
         }
     }
 
-    fn quantity(&mut self, value: &mut Value) {
+    fn quantity(&mut self, value: &mut Value, path: &str) {
         let text = match &*value {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        match quantity::canonical(&text) {
-            Some(canonical) => *value = Value::String(canonical),
-            None => self.findings.wrong.push(QUANTITY.into()),
+        if let Some(canonical) = quantity::canonical(&text) {
+            *value = Value::String(canonical);
+        } else {
+            self.findings.wrong.push(QUANTITY.into());
+            self.findings.wrong_at.push(path.to_owned());
         }
     }
 
@@ -231,6 +235,7 @@ impl Walk<'_> {
             self.findings.untyped = format!(".{path}: expected {want}, got {found}");
         }
         let (owner, want) = (&self.owner, self.in_go(schema));
+        self.findings.wrong_at.push(path.to_owned());
         let path: String = without_indices(path);
         self.findings.wrong.push(format!(
             "json: cannot unmarshal {found} into Go struct field {owner}.{path} of type {want}"

@@ -29,6 +29,7 @@ mod defaults;
 mod delete;
 mod discovery;
 mod events;
+pub mod examine;
 mod faults;
 mod fields;
 mod hollow;

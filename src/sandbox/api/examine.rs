@@ -1,0 +1,182 @@
+//! What a server would say of an object's fields before anybody sends it one.
+//!
+//! The same steps as a write takes (`prepare`): fields that the kind does not have, values of a wrong type, what
+//! is missing or cannot be; for custom resources by the schema and the rules of their definition.
+//!
+//! Not here: what needs other objects, admission policies, and kinds of which nothing is known.
+
+use serde_json::Value;
+
+use super::conform::{Findings, conform};
+use super::kinds::{Kind, Registry};
+use super::library::{Library, METADATA};
+use super::{crd, defaults, structural, validate};
+
+/// The kinds that are known: Kubernetes' own and those of some definitions.
+#[derive(Debug)]
+pub struct Kinds(Registry);
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flaw {
+    /// The field's path, such as `spec.containers[0].image`.
+    pub path: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl Kinds {
+    /// Kubernetes' own kinds and those that these `CustomResourceDefinitions` make.
+    pub fn with<'a>(definitions: impl Iterator<Item = &'a Value>) -> Self {
+        let mut registry = Registry::built_in();
+        for definition in definitions {
+            crd::register(&mut registry, definition);
+        }
+        Self(registry)
+    }
+
+    /// What is wrong with an object; nothing where its kind is not known.
+    pub fn flaws(&self, object: &Value) -> Vec<Flaw> {
+        let version = object["apiVersion"].as_str().unwrap_or_default();
+        let (group, version) = version.split_once('/').unwrap_or(("", version));
+        let kind = object["kind"].as_str().unwrap_or_default();
+        let mut versions = self
+            .0
+            .all()
+            .filter(|one| one.group == group && one.kind == kind);
+        let Some(any) = versions.next() else {
+            return Vec::new();
+        };
+        match std::iter::once(any)
+            .chain(versions)
+            .find(|one| one.version == version)
+        {
+            Some(kind) => flaws(kind, object.clone()),
+            None => vec![Flaw {
+                path: "apiVersion".to_owned(),
+                message: format!(
+                    "{kind} has no version {version:?}, want {}",
+                    any.api_version()
+                ),
+            }],
+        }
+    }
+}
+
+fn flaws(kind: &Kind, mut object: Value) -> Vec<Flaw> {
+    let mut findings = Findings::default();
+    if let Some(map) = object.as_object_mut() {
+        map.remove("status");
+    }
+    match &kind.custom {
+        Some(custom) => {
+            conform(&mut object["metadata"], METADATA, &mut findings);
+            for path in &mut findings.unknown {
+                path.insert_str(0, "metadata.");
+            }
+            structural::prune(&custom.schema, &mut object, "", &mut findings.unknown);
+            structural::default(&custom.schema, &mut object);
+        }
+        None => {
+            if let Some(name) = Library::get().name_of(kind) {
+                conform(&mut object, name, &mut findings);
+            }
+        }
+    }
+    let mut all = told(&findings);
+    // What is of a wrong type cannot be looked at further.
+    if findings.wrong.is_empty() {
+        if kind.custom.is_none() {
+            defaults::fill(kind, &mut object, None);
+        }
+        let mut causes = validate::check(kind, &object, None);
+        if let Some(custom) = &kind.custom {
+            structural::validate(&custom.schema, &object, None, "", &mut causes);
+        }
+        all.extend(causes.into_iter().map(|cause| Flaw {
+            path: cause.field,
+            message: cause.message,
+        }));
+    }
+    all
+}
+
+fn told(findings: &Findings) -> Vec<Flaw> {
+    let unknown = findings.unknown.iter().map(|path| Flaw {
+        path: path.clone(),
+        message: "there is no such field".to_owned(),
+    });
+    let wrong = findings
+        .wrong
+        .iter()
+        .zip(&findings.wrong_at)
+        .map(|(why, path)| Flaw {
+            path: path.clone(),
+            message: why.trim_start_matches("json: ").to_owned(),
+        });
+    unknown.chain(wrong).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(object: &Value) -> Vec<String> {
+        let definition = json!({"spec": {"group": "shop.example", "names": {"plural": "carts", "kind": "Cart"},
+            "scope": "Namespaced", "versions": [{"name": "v1", "served": true, "storage": true, "schema":
+                {"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object",
+                    "required": ["size"], "properties": {"size": {"type": "integer", "maximum": 9}}}}}}}]}});
+        let kinds = Kinds::with(std::iter::once(&definition));
+        let flaws = kinds.flaws(object).into_iter();
+        flaws
+            .map(|flaw| format!("{}: {}", flaw.path, flaw.message))
+            .collect()
+    }
+
+    #[test]
+    fn a_kind_of_kubernetes_is_held_against_its_type() {
+        let object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "lables": {}},
+            "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": {
+                "metadata": {"labels": {"app": "other"}},
+                "spec": {"containers": [{"name": "app", "image": "a", "imagePullPolcy": "Always"}]}}}});
+        let found = told(&object);
+        assert_eq!(found[0], "metadata.lables: there is no such field");
+        assert_eq!(
+            found[1],
+            "spec.template.spec.containers[0].imagePullPolcy: there is no such field"
+        );
+        assert!(
+            found[2].starts_with("spec.template.metadata.labels: Invalid value"),
+            "{found:#?}"
+        );
+        assert_eq!(found.len(), 3, "{found:#?}");
+        let object =
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": "two"}});
+        let wanted = "spec.replicas: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32";
+        assert_eq!(told(&object), [wanted]);
+    }
+
+    #[test]
+    fn a_custom_resource_is_held_against_the_schema_of_its_definition() {
+        let cart = |spec: Value| json!({"apiVersion": "shop.example/v1", "kind": "Cart", "metadata": {"name": "a"}, "spec": spec});
+        assert_eq!(told(&cart(json!({"size": 3}))), Vec::<String>::new());
+        assert_eq!(
+            told(&cart(json!({"size": 3, "sise": 4}))),
+            ["spec.sise: there is no such field"]
+        );
+        assert!(told(&cart(json!({})))[0].starts_with("spec.size: Required value"));
+        assert!(told(&cart(json!({"size": 12})))[0].starts_with("spec.size: Invalid value"));
+    }
+
+    #[test]
+    fn of_a_kind_that_is_not_known_nothing_is_said_and_of_an_old_version_what_is_new() {
+        assert!(
+            told(&json!({"apiVersion": "else.example/v1", "kind": "Cart", "spec": 1})).is_empty()
+        );
+        let old = json!({"apiVersion": "networking.k8s.io/v1beta1", "kind": "Ingress"});
+        let wanted = "apiVersion: Ingress has no version \"v1beta1\", want networking.k8s.io/v1";
+        assert_eq!(told(&old), [wanted]);
+    }
+}
