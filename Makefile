@@ -23,6 +23,8 @@ test-kill: controlplane tools
 
 .PHONY: test-real
 # Every scenario on the real control plane, and the rights of the daemon against its audit log.
+# In another mode of the gate: make test-real GATE=webhook (or paused)
+test-real: export GATE ?= policy
 test-real: controlplane tools
 	$(CARGO) test --locked --test real_scenarios -- --ignored --nocapture
 

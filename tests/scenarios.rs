@@ -3,6 +3,9 @@
 //! The cluster, its applications and load, and the daemon live in one thread on tokio's paused
 //! clock, so minutes take seconds and a run is the same each time. Nothing listens; the daemon
 //! reads the routers' metrics as texts. A failure prints the whole story.
+//!
+//! `GATE=webhook` or `GATE=paused` plays them in another mode of the gate; what cannot hold there says why
+//! in its file. The gate's own are played in the mode `webhook` always.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
@@ -12,7 +15,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use sluice::cli::sandbox::embedded::{Addresses, Embedded};
 use sluice::clock::Clock;
-use sluice::sandbox::scenario::{self, Collected};
+use sluice::sandbox::scenario::{self, Collected, Mode};
 use tokio_util::sync::CancellationToken;
 
 /// A test for each file, and the list of them.
@@ -85,12 +88,14 @@ scenarios! {
     gate_20_an_approval_and_a_status_write_at_once: "gate/20-an-approval-and-a-status-write-at-once.yaml",
     gate_21_a_held_run_and_a_newer_revision: "gate/21-a-held-run-and-a-newer-revision.yaml",
     gate_21_a_held_run_and_a_rollback: "gate/21-a-held-run-and-a-rollback.yaml",
+    gate_22_nobody_answers_the_webhook: "gate/22-nobody-answers-the-webhook.yaml",
     gate_22_sluice_is_down: "gate/22-sluice-is-down.yaml",
     gate_23_waiting_for_a_held_deployment: "gate/23-waiting-for-a-held-deployment.yaml",
     gate_24_tracking_labels: "gate/24-tracking-labels.yaml",
     gate_25_broken_glass: "gate/25-broken-glass.yaml",
     gate_25_past_the_gate: "gate/25-past-the-gate.yaml",
     gate_26_the_gate_is_deleted: "gate/26-the-gate-is-deleted.yaml",
+    gate_26_the_webhook_is_deleted: "gate/26-the-webhook-is-deleted.yaml",
     gate_26_the_label_is_stripped: "gate/26-the-label-is-stripped.yaml",
     gate_27_a_restart_during_a_run: "gate/27-a-restart-during-a-run.yaml",
     gate_27_a_restart_in_mode_paused: "gate/27-a-restart-in-mode-paused.yaml",
@@ -107,6 +112,14 @@ scenarios! {
     rolling_overtaken_and_killed: "rolling/overtaken-and-killed.yaml",
     load_no_requests_and_no_load: "load/no-requests-and-no-load.yaml",
     traffic_two_ingresses_on_one_service: "traffic/two-ingresses-on-one-service.yaml",
+}
+
+/// Those of the gate go by webhook as by policy.
+#[test]
+fn the_gates_scenarios_go_by_webhook_as_by_policy() {
+    for file in LISTED.iter().filter(|file| file.starts_with("gate/0")) {
+        play_in(file, Mode::Webhook);
+    }
 }
 
 fn folder() -> PathBuf {
@@ -137,6 +150,17 @@ fn every_scenario_can_be_read() {
 
 /// Plays one file; panics with its story if anything is not as expected.
 fn play(file: &str) {
+    play_in(file, wanted());
+}
+
+/// The mode that is asked for.
+#[allow(clippy::disallowed_methods)] // so that all can be played in each mode
+fn wanted() -> Mode {
+    let mode = std::env::var("GATE").ok();
+    mode.map_or(Mode::Policy, |mode| mode.parse().unwrap())
+}
+
+fn play_in(file: &str, mode: Mode) {
     // Fails only when another test of this process was first.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -144,13 +168,20 @@ fn play(file: &str) {
         .start_paused(true)
         .build()
         .unwrap();
-    let (failures, story) = runtime.block_on(told(file));
+    let (failures, story) = runtime.block_on(told(file, mode));
     assert!(failures == 0, "\n{story}");
 }
 
-async fn told(file: &str) -> (usize, String) {
+async fn told(file: &str, mode: Mode) -> (usize, String) {
     let scenario =
         scenario::load(&folder().join(file)).unwrap_or_else(|problems| panic!("{problems}"));
+    let scenario = match scenario.in_mode(mode) {
+        Ok(scenario) => scenario,
+        Err(why) => {
+            println!("NOT PLAYED in mode {mode}: {file}: {why}");
+            return (0, String::new());
+        }
+    };
     let clock = Clock::scaled(Timestamp::from_second(1_700_000_000).unwrap(), 1.0);
     let cluster = Embedded::start(&scenario, clock, Addresses::default())
         .await

@@ -6,6 +6,8 @@
 //!
 //! Not here: the cluster (`sandbox`), the daemon in it (`embedded`), scenarios (`sandbox::scenario`).
 
+#[cfg(test)]
+mod agreement;
 pub mod applications;
 pub mod embedded;
 pub mod keeper;
@@ -20,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Error, Format, Global, Screen};
 use crate::clock::Clock;
-use crate::sandbox::scenario::{self, JsonLines, Scenario, Sink, Stage, Terminal, Way};
+use crate::sandbox::scenario::{self, JsonLines, Mode, Scenario, Sink, Stage, Terminal, Way};
 use crate::telemetry::log;
 use embedded::{Addresses, Embedded};
 
@@ -56,6 +58,9 @@ pub struct Arguments {
     /// Let the daemon read this Prometheus, which must scrape the router's metrics
     #[arg(long, value_name = "URL")]
     pub prometheus: Option<String>,
+    /// How the gate stands: policy, webhook (answered in this process) or paused
+    #[arg(long, value_name = "MODE", default_value_t = Mode::Policy)]
+    pub gate: Mode,
     /// How many times as fast time runs [default: 1, or as the scenario says]
     #[arg(long, value_name = "N")]
     pub speed: Option<f64>,
@@ -113,7 +118,15 @@ fn scenario(arguments: &Arguments) -> Result<Scenario, Error> {
         Some(file) => scenario::load(file),
         None => scenario::parse("sandbox", NOTHING, Path::new("")),
     };
-    let mut scenario = read.map_err(|problems| Error::Usage(problems.to_string()))?;
+    let scenario = read.map_err(|problems| Error::Usage(problems.to_string()))?;
+    if arguments.gate == Mode::Webhook && arguments.no_daemon {
+        let text = "--gate webhook needs the daemon in this process: the sandbox calls no other";
+        return Err(Error::Usage(text.to_owned()));
+    }
+    let mode = arguments.gate;
+    let mut scenario = scenario
+        .in_mode(mode)
+        .map_err(|why| Error::Usage(format!("it cannot be played with --gate {mode}: {why}")))?;
     scenario.speed = arguments.speed.unwrap_or(scenario.speed);
     scenario.seed = arguments.seed.unwrap_or(scenario.seed);
     scenario.with_daemon &= !arguments.no_daemon;

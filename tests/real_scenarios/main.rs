@@ -7,7 +7,7 @@
 //! share a lease for that, too (`handover`).
 //!
 //! `cargo test` plays [`CORE`]; `make test-real` plays all, and compares rights. `SCENARIOS=gate/12,demo`
-//! plays some only; `SPEED` and `AT_ONCE` change the pace.
+//! plays some only; `SPEED` and `AT_ONCE` change the pace; `GATE=webhook` or `paused` is another mode of the gate.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test fails by panicking
 #![allow(clippy::disallowed_methods)] // servers live in real time
@@ -27,13 +27,14 @@ mod installed;
 mod process;
 mod rights;
 mod stage;
+mod webhook;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sluice::kubernetes::crd::ACCOUNT;
-use sluice::sandbox::scenario::{self, Collected, Scenario};
+use sluice::sandbox::scenario::{self, Collected, Mode, Scenario};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -100,22 +101,38 @@ async fn played_on_a_real_control_plane(wanted: &[&str]) -> Option<ControlPlane>
     let accounts = Arc::new(Accounts::of(&plane).await);
     installed::install(&accounts).await;
     plane.start_controllers();
-    installed::gate(&accounts, true).await;
+    installed::gate(&accounts, webhook::mode() == Mode::Policy).await;
     let daemon = plane.config(ACCOUNT).await;
-    let (alone, together): (Vec<_>, Vec<_>) = chosen(wanted)
-        .into_iter()
-        .partition(|(file, scenario)| file == MEASURED || scenario.is_cluster_wide());
+    let chosen = chosen(wanted);
+    let scenarios: Vec<&Scenario> = chosen.iter().map(|chosen| &chosen.scenario).collect();
+    webhook::rights(&accounts, &scenarios).await;
+    let (alone, together): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|chosen| chosen.alone);
     let mut played = side_by_side(together, &accounts, &daemon).await;
-    for (file, scenario) in alone {
-        installed::gate(&accounts, scenario.cluster.gate).await;
-        played.push(play(file, scenario, accounts.clone(), daemon.clone()).await);
+    let mut damaged = true;
+    for chosen in alone {
+        let cluster = &chosen.scenario.cluster;
+        if cluster.webhook {
+            webhook::trouble(&accounts, damaged).await;
+            damaged = !damaged;
+        }
+        installed::gate(&accounts, cluster.gate && !cluster.webhook).await;
+        played.push(play(chosen, accounts.clone(), daemon.clone()).await);
+        installed::no_webhook(&accounts).await;
     }
     judge(&plane, &played);
     Some(plane)
 }
 
+/// A scenario that is to be played.
+struct Chosen {
+    file: String,
+    scenario: Scenario,
+    /// Nothing else is played meanwhile.
+    alone: bool,
+}
+
 /// The scenarios that are to be played, each in a namespace of its own.
-fn chosen(wanted: &[&str]) -> Vec<(String, Scenario)> {
+fn chosen(wanted: &[&str]) -> Vec<Chosen> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let files = scenario::files(&folder).unwrap();
     files
@@ -125,16 +142,27 @@ fn chosen(wanted: &[&str]) -> Vec<(String, Scenario)> {
             (short.display().to_string(), path)
         })
         .filter(|(file, _)| wanted.is_empty() || wanted.iter().any(|word| file.starts_with(word)))
-        .map(|(file, path)| {
+        .filter_map(|(file, path)| {
             let scenario = scenario::load(&path).unwrap_or_else(|problems| panic!("{problems}"));
             let namespace = file.replace(".yaml", "").replace('/', "-");
-            (file, scenario.in_namespace(&namespace))
+            let alone = file == MEASURED || scenario.is_cluster_wide();
+            match scenario.in_namespace(&namespace).in_mode(webhook::mode()) {
+                Ok(scenario) => Some(Chosen {
+                    file,
+                    scenario,
+                    alone,
+                }),
+                Err(why) => {
+                    println!("NOT PLAYED in mode {}: {file}: {why}", webhook::mode());
+                    None
+                }
+            }
         })
         .collect()
 }
 
 async fn side_by_side(
-    scenarios: Vec<(String, Scenario)>,
+    scenarios: Vec<Chosen>,
     accounts: &Arc<Accounts>,
     daemon: &kube::Config,
 ) -> Vec<Played> {
@@ -143,7 +171,7 @@ async fn side_by_side(
     ));
     let mut plays = JoinSet::new();
     let turn = Arc::new(Mutex::new(()));
-    for (file, scenario) in scenarios {
+    for chosen in scenarios {
         let turn = turn.clone();
         let (room, accounts, daemon) = (room.clone(), accounts.clone(), daemon.clone());
         plays.spawn(async move {
@@ -151,7 +179,7 @@ async fn side_by_side(
             let turn = turn.lock().await;
             calm(&accounts).await;
             drop(turn);
-            play(file, scenario, accounts, daemon).await
+            play(chosen, accounts, daemon).await
         });
     }
     plays.join_all().await
@@ -181,8 +209,11 @@ fn number(variable: &str) -> Option<f64> {
 }
 
 async fn play(
-    file: String,
-    scenario: Scenario,
+    Chosen {
+        file,
+        mut scenario,
+        alone,
+    }: Chosen,
     accounts: Arc<Accounts>,
     daemon: kube::Config,
 ) -> Played {
@@ -191,6 +222,7 @@ async fn play(
     if scenario.git.is_some() {
         installed::git_revert(&accounts, &scenario.namespace).await;
     }
+    webhook::install(&mut scenario, alone, &accounts).await;
     let speed = speed(&file);
     let stage = Real::start(&scenario, speed, accounts, daemon).await;
     let mut sink = Collected::default();

@@ -11,6 +11,7 @@ use sluice::kubernetes::crd::ACCOUNT;
 
 use crate::control_plane::ControlPlane;
 use crate::installed::base;
+use crate::webhook;
 
 /// API group, resource with subresource, verb.
 type Right = (String, String, String);
@@ -60,7 +61,7 @@ fn rights(event: &Value) -> Vec<Right> {
 /// What the roles of the manifest grant.
 fn granted() -> BTreeSet<Right> {
     let mut rights = BTreeSet::new();
-    let roles = base("rbac.yaml");
+    let roles = [base("rbac.yaml"), webhook::component()].concat();
     let roles = roles
         .iter()
         .filter(|role| role["kind"] == "ClusterRole" || role["kind"] == "Role");

@@ -61,7 +61,8 @@ impl Accounts {
         self.apply(&namespace).await;
     }
 
-    async fn apply(&self, object: &Value) {
+    /// Applies an object, or panics.
+    pub async fn apply(&self, object: &Value) {
         let applied = scenario::apply(self.client("admin"), Way::Flux, object).await;
         if let Err(error) = applied {
             panic!("{} {}: {error}", object["kind"], object["metadata"]["name"]);
@@ -126,6 +127,14 @@ pub async fn gate(accounts: &Accounts, wanted: bool) {
         }
     }
     wait_until_held(accounts, wanted).await;
+}
+
+/// Removes the webhook of the usual name.
+#[allow(dead_code)] // only scenarios leave one behind
+pub async fn no_webhook(accounts: &Accounts) {
+    let api = cluster_wide(accounts.client("admin"), "MutatingWebhookConfiguration");
+    let gone = kube::api::DeleteParams::default();
+    api.delete("sluice-gate", &gone).await.ok();
 }
 
 const POLICIES: [&str; 4] = [

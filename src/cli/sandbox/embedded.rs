@@ -19,10 +19,12 @@ use tokio::sync::Mutex;
 use super::applications;
 use super::keeper::{self, Keeper, With};
 use crate::clock::Clock;
-use crate::daemon::Clients;
 use crate::daemon::settings::{self, Settings};
+use crate::daemon::{Clients, Within};
 use crate::kubernetes::crd::{ACCOUNT, Rollout};
 use crate::kubernetes::gate;
+use crate::kubernetes::webhook::Reached;
+use crate::kubernetes::webhook::manifests::{self, Wanted};
 use crate::prometheus::Targets;
 use crate::sandbox::api::Api;
 use crate::sandbox::cluster::{self, Cluster, Options};
@@ -91,7 +93,8 @@ impl Embedded {
             metrics: at.metrics,
         })
         .await?;
-        apply(&cluster.api, scenario.cluster.gate).await?;
+        let within = Within::default();
+        apply(&cluster.api, scenario, &within).await?;
         let mut embedded = Self {
             at: Addresses {
                 api: cluster.api_address,
@@ -103,7 +106,7 @@ impl Embedded {
             api: cluster.api.clone(),
             world: cluster.world.clone(),
             metrics: cluster.metrics.clone(),
-            keeper: Keeper::new(daemon(scenario, &cluster, at.page)?),
+            keeper: Keeper::new(daemon(scenario, &cluster, (at.page, within))?),
             cluster: Mutex::new(Some(cluster)),
         };
         if scenario.with_daemon {
@@ -151,7 +154,7 @@ impl Embedded {
 fn daemon(
     scenario: &Scenario,
     cluster: &Cluster,
-    page: Option<SocketAddr>,
+    (page, within): (Option<SocketAddr>, Within),
 ) -> Result<With, settings::Error> {
     let settings = keeper::settings(&scenario.daemon, &cluster.metrics)?;
     Ok(With {
@@ -164,7 +167,7 @@ fn daemon(
         targets: targets(&settings, cluster),
         page,
         settings,
-        within: None,
+        within: Some(within),
         asker: applications::asker(
             cluster.client("system:sandbox:prober"),
             cluster.world.apps.clone(),
@@ -184,10 +187,15 @@ fn targets(settings: &Settings, cluster: &Cluster) -> Targets {
     Targets::Texts(Arc::new(move || world.metrics_texts()))
 }
 
-/// Applies the CRD and, if wanted, the gate.
-async fn apply(api: &Api, with_gate: bool) -> Result<(), Error> {
+/// Applies the CRD and, if wanted, the gate. The webhook is answered `within` the process.
+async fn apply(api: &Api, scenario: &Scenario, within: &Within) -> Result<(), Error> {
     let mut objects = vec![serde_json::to_value(Rollout::crd()).unwrap_or_default()];
-    if with_gate {
+    if scenario.cluster.webhook {
+        let answers = within.clone();
+        api.webhooks()
+            .answered_by(Arc::new(move |review: &Value| answers.answer(review)));
+        objects.extend(manifests::manifests(&webhook()));
+    } else if scenario.cluster.gate {
         objects.extend(gate::manifests(ACCOUNT));
     }
     for object in objects {
@@ -199,6 +207,12 @@ async fn apply(api: &Api, with_gate: bool) -> Result<(), Error> {
             })?;
     }
     Ok(())
+}
+
+/// The webhook's configuration, as the sandbox's daemon wants it.
+fn webhook() -> Wanted {
+    let namespace = "sluice-system".to_owned();
+    Wanted::usual(ACCOUNT, Reached::Service { namespace })
 }
 
 /// Lets the scenario's daemon read a Prometheus, of it only the series that match all of

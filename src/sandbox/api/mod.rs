@@ -60,6 +60,7 @@ mod validate;
 mod watch;
 mod write;
 
+pub use admission::{Answerer, Webhooks};
 pub use call::Target;
 pub use counters::{Counted, Requests};
 pub use faults::{Fault, Faults, Matching, Request as Asked};
@@ -82,6 +83,7 @@ struct Inner {
     kinds: RwLock<Arc<Registry>>,
     faults: Faults,
     requests: Requests,
+    webhooks: Webhooks,
 }
 
 /// Answers requests given as method, path, media type and body; whether all were granted.
@@ -115,6 +117,7 @@ impl Api {
             kinds: RwLock::new(Arc::new(Registry::built_in())),
             faults: Faults::default(),
             requests: Requests::default(),
+            webhooks: Webhooks::default(),
         }));
         for namespace in ["default", "kube-system", "sluice-system"] {
             api.seed(
@@ -161,6 +164,11 @@ impl Api {
     /// Bad days on demand.
     pub fn faults(&self) -> &Faults {
         &self.0.faults
+    }
+
+    /// Who answers mutating webhooks.
+    pub fn webhooks(&self) -> &Webhooks {
+        &self.0.webhooks
     }
 
     /// Tells `observer` of every change of an object from now on, in order and before anybody

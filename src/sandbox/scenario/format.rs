@@ -17,6 +17,7 @@ use super::bound::Bound;
 use super::breaks::Break;
 use super::checks::{Check, Expect};
 use super::fields::{admin, default_namespace, deployment, duration, fifteen, pattern};
+use super::mode::Mode;
 
 /// A timeline with expectations.
 #[derive(Debug, Clone)]
@@ -43,6 +44,8 @@ pub struct Scenario {
     pub git: Option<PathBuf>,
     /// The folder that `file` in `apply` is relative to.
     pub folder: PathBuf,
+    /// In which modes of the gate it cannot hold, and why.
+    pub not_with: BTreeMap<Mode, String>,
 }
 
 /// Settings of the sandbox's cluster.
@@ -56,6 +59,8 @@ pub struct ClusterSettings {
     pub routers: usize,
     /// Whether the gate's admission policies are applied. Default true.
     pub gate: bool,
+    /// Whether the gate is the daemon's webhook in place of its policies. Default false.
+    pub webhook: bool,
     /// Whether there are `HTTPRoutes`, and the router serves them. Default false.
     pub gateway_api: bool,
 }
@@ -66,6 +71,7 @@ impl Default for ClusterSettings {
             reload: Duration::from_millis(300),
             routers: 1,
             gate: true,
+            webhook: false,
             gateway_api: false,
         }
     }

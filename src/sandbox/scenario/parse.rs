@@ -4,6 +4,7 @@
 //! itself, so that one mistake does not hide the next. Manifest files are read here too:
 //! a scenario that was read cannot fail for want of a file later.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use serde_saphyr::Spanned;
 
 use super::format::{Apply, ClusterSettings, Scenario, Step};
+use super::mode::Mode;
 
 /// One mistake in a scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +62,8 @@ struct Header {
     daemon: Value,
     #[serde(default)]
     git: bool,
+    #[serde(default)]
+    not_with: BTreeMap<Mode, String>,
     #[allow(dead_code)] // read by `Body`
     steps: IgnoredAny,
 }
@@ -152,6 +156,7 @@ fn scenario(header: Header, steps: Vec<(u64, Step)>, folder: &Path) -> Scenario 
         steps,
         namespace: String::new(),
         folder: folder.to_owned(),
+        not_with: header.not_with,
     }
 }
 

@@ -25,6 +25,7 @@ impl Scenario {
     pub fn is_cluster_wide(&self) -> bool {
         let shared = |kind: &str| !kinds::namespaced(kind);
         !self.cluster.gate
+            || self.cluster.webhook
             || self.steps.iter().any(|(_, step)| match step {
                 Step::Apply(apply) => apply
                     .objects

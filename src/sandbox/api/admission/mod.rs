@@ -1,4 +1,4 @@
-//! Admission policies, evaluated as the real server evaluates them.
+//! Admission policies and mutating webhooks, evaluated as the real server evaluates them.
 //!
 //! A policy acts through its bindings: it is matched against the request (rules and selectors,
 //! here), then against its own conditions, then it mutates or validates. The gate is such a
@@ -15,9 +15,11 @@ use super::write::Write;
 
 mod mutating;
 mod validating;
+mod webhook;
 
 pub use mutating::mutate;
 pub use validating::validate;
+pub use webhook::{Answerer, Webhooks};
 
 /// A policy with one of its bindings.
 struct Bound {

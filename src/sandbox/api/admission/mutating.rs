@@ -1,7 +1,7 @@
-//! Mutating admission policies: what they apply or patch into an object before it is stored.
+//! Mutating admission: what policies and webhooks change in an object before it is stored.
 //!
-//! Policies run in the order of their names; those with `reinvocationPolicy: IfNeeded` run once
-//! more if another changed the object after them.
+//! Policies run in the order of their names, then webhooks; those with `reinvocationPolicy: IfNeeded` run
+//! once more if another changed the object after them.
 
 use serde_json::Value;
 
@@ -11,9 +11,9 @@ use super::super::prepare::Operation;
 use super::super::refusal::Refusal;
 use super::super::shape::Shape;
 use super::super::write::Write;
-use super::{About, Bound, bound, conditions_hold, evaluate};
+use super::{About, Bound, bound, conditions_hold, evaluate, webhook};
 
-/// Applies mutating policies; `None` when nothing changed.
+/// Applies mutating policies, then webhooks; `None` when nothing changed.
 pub fn mutate(
     write: &mut Write<'_>,
     object: &Value,
@@ -25,23 +25,56 @@ pub fn mutate(
         "mutatingadmissionpolicies",
         "mutatingadmissionpolicybindings",
     );
-    if policies.is_empty() {
+    let mut all: Vec<Mutator> = policies.into_iter().map(Mutator::Policy).collect();
+    all.extend(webhook::configured(write).into_iter().map(Mutator::Webhook));
+    if all.is_empty() {
         return Ok(None);
     }
     let mut current = object.clone();
     let mut left_as: Vec<Option<Value>> = Vec::new();
-    for policy in &policies {
-        let changed = one(write, policy, &current, old, operation)?;
+    for mutator in &all {
+        let changed = mutator.mutate(write, &current, old, operation)?;
+        let again = mutator.is_called_again(changed.is_some());
         current = changed.unwrap_or(current);
-        left_as.push((policy.spec()["reinvocationPolicy"] == "IfNeeded").then(|| current.clone()));
+        left_as.push(again.then(|| current.clone()));
     }
-    for (policy, left) in policies.iter().zip(left_as) {
+    for (mutator, left) in all.iter().zip(left_as) {
         if left.is_some_and(|left| left != current) {
-            let changed = one(write, policy, &current, old, operation)?;
+            let changed = mutator.mutate(write, &current, old, operation)?;
             current = changed.unwrap_or(current);
         }
     }
     Ok((current != *object).then_some(current))
+}
+
+/// What may change an object on its way.
+enum Mutator {
+    Policy(Bound),
+    Webhook(Value),
+}
+
+impl Mutator {
+    fn mutate(
+        &self,
+        write: &mut Write<'_>,
+        object: &Value,
+        old: Option<&Value>,
+        operation: Operation,
+    ) -> Result<Option<Value>, Refusal> {
+        match self {
+            Self::Policy(policy) => one(write, policy, object, old, operation),
+            Self::Webhook(hook) => webhook::one(write, hook, object, old, operation),
+        }
+    }
+
+    /// Whether it is called again if others change the object after it; a webhook only if it was
+    /// called.
+    fn is_called_again(&self, called: bool) -> bool {
+        match self {
+            Self::Policy(policy) => policy.spec()["reinvocationPolicy"] == "IfNeeded",
+            Self::Webhook(hook) => called && hook["reinvocationPolicy"] == "IfNeeded",
+        }
+    }
 }
 
 fn one(
