@@ -16,8 +16,8 @@ use super::history::{self, View};
 
 /// Commits that are looked at along the branch, and of one merge.
 const LOOKED_AT: usize = 50;
-/// People who are named.
-const NAMED: usize = 10;
+/// People who are named: none of them may approve, so as many as commits are looked at.
+const NAMED: usize = LOOKED_AT;
 /// Characters of a name or an address.
 const LONGEST: usize = 120;
 const TRAILER: &str = "co-authored-by:";

@@ -128,13 +128,24 @@ pub fn read(ingress: &Ingress, prefix: &str, notes: &mut Vec<String>) -> Shape {
         };
         if let Err(why) = take(&reader, (name, value.trim()), &mut shape) {
             refused.push(format!(
-                "Ingress {}: {key}: {value}: {why}",
-                ingress.name_any()
+                "Ingress {}: {key}: {}: {why}",
+                ingress.name_any(),
+                short(value)
             ));
         }
     }
     notes.extend(refused);
     shape
+}
+
+/// The first line of a value, which may be a snippet.
+fn short(value: &str) -> String {
+    let line = value.lines().next().unwrap_or_default();
+    if line.len() == value.len() {
+        line.to_owned()
+    } else {
+        format!("{line} ...")
+    }
 }
 
 /// Takes one annotation; why not, in words.

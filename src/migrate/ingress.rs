@@ -41,7 +41,7 @@ pub struct Path {
 #[derive(Debug, Default)]
 pub struct Read {
     pub hosts: BTreeMap<String, Vec<Path>>,
-    /// Hosts with TLS, and the Secrets of their certificates.
+    /// Hosts with TLS, and the Secrets of their certificates; empty for the controller's default.
     pub secrets: BTreeMap<String, String>,
 }
 
@@ -83,17 +83,7 @@ pub fn read(given: &Given, notes: &mut Vec<String>) -> Result<Read, Faults> {
     for canary in &given.others {
         reader.add_canary(canary, &mut read, notes, &mut faults);
     }
-    for tls in given
-        .ingress
-        .spec
-        .iter()
-        .flat_map(|spec| spec.tls.iter().flatten())
-    {
-        let secret = tls.secret_name.clone().unwrap_or_default();
-        let hosts = tls.hosts.iter().flatten().cloned();
-        read.secrets
-            .extend(hosts.map(|host| (host, secret.clone())));
-    }
+    read.secrets = secrets(&given.ingress, read.hosts.keys());
     if read.hosts.is_empty() && faults.is_empty() {
         faults.push(format!(
             "Ingress {}: it leads nowhere",
@@ -105,6 +95,41 @@ pub fn read(given: &Given, notes: &mut Vec<String>) -> Result<Read, Faults> {
     } else {
         Err(Faults(faults))
     }
+}
+
+/// With any `tls`, ingress-nginx serves every host of the Ingress with it: by the Secret that names the host, or a
+/// wildcard for it, or no host at all, else by its default certificate.
+fn secrets<'a>(
+    ingress: &Ingress,
+    hosts: impl Iterator<Item = &'a String>,
+) -> BTreeMap<String, String> {
+    let spec = ingress.spec.as_ref();
+    let all = spec
+        .and_then(|spec| spec.tls.as_deref())
+        .unwrap_or_default();
+    if all.is_empty() {
+        return BTreeMap::new();
+    }
+    let secret = |host: &String| {
+        let wild = host.split_once('.').map(|(_, rest)| format!("*.{rest}"));
+        let named = |wanted: Option<&String>| {
+            let mut all = all.iter();
+            wanted.and_then(|wanted| {
+                all.find(|tls| tls.hosts.iter().flatten().any(|one| one == wanted))
+            })
+        };
+        let open = || {
+            all.iter()
+                .find(|tls| tls.hosts.iter().flatten().count() == 0)
+        };
+        let found = named(Some(host))
+            .or_else(|| named(wild.as_ref()))
+            .or_else(open);
+        found
+            .and_then(|tls| tls.secret_name.clone())
+            .unwrap_or_default()
+    };
+    hosts.map(|host| (host.clone(), secret(host))).collect()
 }
 
 /// Host, path with its type, and Service of each rule; the default backend is every path of every host.

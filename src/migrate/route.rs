@@ -36,11 +36,7 @@ pub fn write(
         let secured = shape.to_tls && hosts.iter().any(|host| is_secured(read, host));
         writer.route(&hosts, paths, secured);
     }
-    let secured: Vec<String> = read
-        .hosts()
-        .into_iter()
-        .filter(|host| is_secured(read, host))
-        .collect();
+    let secured: Vec<String> = read.secrets.keys().cloned().collect();
     if shape.to_tls && !secured.is_empty() {
         writer.redirect(&secured);
     }
@@ -237,17 +233,21 @@ impl Writer<'_> {
 
     /// What differs though everything was taken.
     fn say(&mut self, read: &Read) {
-        let name = self.name.clone();
+        let (name, to_tls) = (self.name.clone(), self.shape.to_tls);
         let mut note = |text: String| self.notes.push(format!("Ingress {name}: {text}"));
         for (host, secret) in &read.secrets {
+            let host = if host.is_empty() { "every host" } else { host };
             let secret = if secret.is_empty() {
-                "the controller's default"
+                "none is named for it: ingress-nginx served its default"
             } else {
                 secret
             };
             note(format!(
                 "TLS of {host}: the Gateway's listener needs the certificate (certificateRefs: {secret})"
             ));
+        }
+        if to_tls && !read.secrets.is_empty() {
+            note("requests without TLS are redirected by 301, by ingress-nginx with 308: a POST becomes a GET on the way".to_owned());
         }
         let hosts: Vec<&str> = read.hosts.keys().map(String::as_str).collect();
         for host in hosts.iter().filter(|host| host.starts_with("*.")) {

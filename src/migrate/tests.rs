@@ -158,6 +158,32 @@ fn a_host_with_tls_is_served_with_it_and_redirected_to_it() {
 }
 
 #[test]
+fn every_host_of_an_ingress_with_tls_has_it() {
+    for (tls, secret) in [
+        (json!([{"secretName": "any"}]), "any"),
+        (json!([{"hosts": ["*.test"], "secretName": "wild"}]), "wild"),
+        (
+            json!([{"hosts": ["other.test"], "secretName": "other"}]),
+            "its default",
+        ),
+    ] {
+        let mut ingress = main(&[], whole());
+        ingress["spec"]["tls"] = tls.clone();
+        let migrated = to_gateway(&given(ingress, vec![]), &public()).unwrap();
+        assert_eq!(migrated.objects.len(), 2, "{tls}");
+        assert_eq!(
+            migrated.objects[0]["spec"]["parentRefs"][0]["sectionName"],
+            "https"
+        );
+        let note = &migrated.notes[0];
+        assert!(
+            note.contains("shop.test") && note.contains(secret),
+            "{note}"
+        );
+    }
+}
+
+#[test]
 fn hosts_that_lead_to_the_same_share_a_route_and_long_lists_are_parted() {
     let mut ingress = main(&[], whole());
     let paths = json!({"paths": whole()});

@@ -316,11 +316,31 @@ fn values_that_cannot_be_are_refused_by_their_names() {
             "settings.leaderElection.enabled: true",
         ),
         ("image: {digest: latest}\n", "at '/image/digest'"),
+        (
+            "gate: {mode: webhook}\nsettings: {webhook: {listen: '0.0.0.0:9443'}}\n",
+            "settings.webhook: the chart's",
+        ),
     ];
     for (values, wanted) in table {
         let said = rendered(&helm, values).unwrap_err();
         assert!(said.contains(wanted), "{values}{said}");
     }
+}
+
+#[test]
+fn with_namespaces_the_webhook_is_the_one_that_the_daemons_ask_for() {
+    let Some(helm) = helm() else { return };
+    let values = "gate: {mode: webhook}\nnamespaces: [shop, payment]\n";
+    let objects = rendered(&helm, values).unwrap();
+    let mut sluice = Command::new(env!("CARGO_BIN_EXE_sluice"));
+    sluice.args(["gate", "--webhook", "--only", "shop", "--only", "payment"]);
+    let printed = String::from_utf8(sluice.output().unwrap().stdout).unwrap();
+    let printed = sluice::yaml::documents(&printed).unwrap();
+    let wanted = printed[0].to_json();
+    let found = objects
+        .iter()
+        .find(|object| object["kind"] == wanted["kind"]);
+    assert_eq!(found.unwrap()["webhooks"], wanted["webhooks"]);
 }
 
 #[test]

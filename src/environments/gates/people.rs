@@ -12,6 +12,9 @@ use super::{Answer, Facts, between};
 use crate::rollout::approval::Approvals;
 use crate::rollout::freeze::{Window, frozen};
 
+/// How far two clocks may be apart.
+const AHEAD: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
+
 /// Somebody let a version go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Approved {
@@ -64,6 +67,13 @@ fn why_not(
 ) -> Option<String> {
     if !one.version.agrees(version) {
         return Some(format!("{} approved {}", one.by, one.version.short()));
+    }
+    // Who writes it says when: one of the future would never expire.
+    if one.at.duration_since(facts.now) > AHEAD {
+        return Some(format!(
+            "{} approved at {}, which is still to come",
+            one.by, one.at
+        ));
     }
     if let Some(expires) = asked.expires
         && between(one.at, facts.now) >= expires
@@ -144,8 +154,12 @@ mod tests {
             not_author: false,
         };
         let version: Version = "v1.3.0".parse().unwrap();
-        let cases: [(&[&str], &str); 7] = [
+        let cases: [(&[&str], &str); 8] = [
             (&[], "0 of 2 approved"),
+            (
+                &["ada v1.3.0 production -1", "bob/sre v1.3.0 production 2"],
+                "1 of 2 approved: bob; ada approved at 2026-01-03T13:00:00Z, which is still to come",
+            ),
             (
                 &["ada v1.3.0 production 1", "ada v1.3.0 production 2"],
                 "1 of 2 approved: ada",
