@@ -12,7 +12,7 @@ use git2::Oid;
 
 use super::access;
 use super::change::{Change, read};
-use super::error::Error;
+use super::error::{Error, LISTED};
 use super::message::Message;
 use super::past::{self, Stay};
 use super::pipeline::{Deliver, Environment};
@@ -51,24 +51,49 @@ impl Desk<'_> {
         service: &Service,
         version: Option<&Version>,
     ) -> Result<(Stay, bool), Error> {
-        let mut copy = self.copy(from)?;
+        self.stay_that(same, (from, service), version)
+    }
+
+    /// A version as it was there: by its digest where both say one, else by its tag.
+    pub(super) fn back_to_stay(
+        &self,
+        at: &Environment,
+        service: &Service,
+        version: &Version,
+    ) -> Result<Version, Error> {
+        let (stay, _) = self.stay_that(Version::agrees, (at, service), Some(version))?;
+        let there = stay.version;
+        Ok(Version {
+            tag: there.tag.or_else(|| version.tag.clone()),
+            digest: there.digest.or_else(|| version.digest.clone()),
+        })
+    }
+
+    fn stay_that(
+        &self,
+        is: impl Fn(&Version, &Version) -> bool,
+        (at, service): (&Environment, &Service),
+        version: Option<&Version>,
+    ) -> Result<(Stay, bool), Error> {
+        let mut copy = self.copy(at)?;
         let head = copy.fetch()?;
-        let present = read(&copy, head, from.folder()?, service)?.version;
+        let present = read(&copy, head, at.folder()?, service)?.version;
         let wanted = version.unwrap_or(&present);
-        let is = |stay: &Stay| same(wanted, &stay.version);
-        let stays = past::stays(&mut copy, (from.folder()?, service), |stays| {
+        let is = |stay: &Stay| is(wanted, &stay.version);
+        let stays = past::stays(&mut copy, (at.folder()?, service), |stays| {
             stays.iter().any(is)
         })?;
         let lasts = stays.first().is_some_and(is);
-        let found = stays.into_iter().find(is);
-        found
-            .map(|stay| (stay, lasts))
-            .ok_or_else(|| Error::NeverThere {
-                service: service.name.clone(),
-                version: wanted.to_string(),
-                environment: from.name.clone(),
-                present: present.to_string(),
-            })
+        if let Some(found) = stays.iter().find(|stay| is(stay)) {
+            return Ok((found.clone(), lasts));
+        }
+        Err(Error::NeverThere {
+            service: service.name.clone(),
+            version: wanted.to_string(),
+            environment: at.name.clone(),
+            present: present.to_string(),
+            were: others(&stays, &present),
+        })
     }
 
     pub(super) fn earlier_stay(
@@ -236,4 +261,17 @@ impl Desk<'_> {
         let copy = Copy::open(&self.folder, self.runtime.clone(), remote, limits);
         copy.map_err(Error::Git)
     }
+}
+
+/// The versions that were there beside the present one, the newest first, each once.
+fn others(stays: &[Stay], present: &Version) -> Vec<String> {
+    let mut others: Vec<String> = Vec::new();
+    for stay in stays.iter().filter(|stay| stay.version != *present) {
+        let name = stay.version.short();
+        if !others.contains(&name) {
+            others.push(name);
+        }
+    }
+    others.truncate(LISTED);
+    others
 }

@@ -6,6 +6,9 @@ use crate::kustomize;
 use crate::registry;
 use crate::yaml::scalar;
 
+/// The most versions that a message names.
+pub(super) const LISTED: usize = 10;
+
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -79,6 +82,20 @@ pub enum Error {
         /// The digest that it leads to.
         to: String,
     },
+    /// A version's tag leads to other bytes than those that were tried.
+    #[error(
+        "{image}:{tag} leads to {other} now, and {digest} was tried under this name: give those bytes a version of their own"
+    )]
+    OtherBytes {
+        /// The image.
+        image: String,
+        /// The tag.
+        tag: String,
+        /// What was tried.
+        digest: String,
+        /// Where the tag leads to.
+        other: String,
+    },
     /// The registry says no.
     #[error(transparent)]
     Registry(#[from] registry::Error),
@@ -133,7 +150,10 @@ pub enum Error {
         source: scalar::Fault,
     },
     /// A version was never in an environment.
-    #[error("{version} of {service} was not found in {environment}, which has {present}")]
+    #[error(
+        "{version} of {service} was not found in {environment}, which has {present}{}",
+        had(were)
+    )]
     NeverThere {
         /// The service.
         service: String,
@@ -143,6 +163,8 @@ pub enum Error {
         environment: String,
         /// What is there.
         present: String,
+        /// What was there before, the newest first, [`LISTED`] at most.
+        were: Vec<String>,
     },
     /// There is nothing to go back to.
     #[error("{environment} had no other version of {service} than {present}; give --to VERSION")]
@@ -166,6 +188,13 @@ pub enum Error {
     /// Git or the forge says no.
     #[error(transparent)]
     Git(#[from] git::Error),
+}
+
+fn had(were: &[String]) -> String {
+    if were.is_empty() {
+        return String::new();
+    }
+    format!(", and had {} before", were.join(", "))
 }
 
 fn lines(problems: &[Problem]) -> String {

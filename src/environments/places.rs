@@ -29,7 +29,8 @@ pub struct Service {
 }
 
 impl Service {
-    fn has(&self, image: &str) -> bool {
+    /// Whether an image, with a tag or without, is its own.
+    pub(super) fn has(&self, image: &str) -> bool {
         let name = image_name(image);
         match &self.image {
             Some(own) => name == own,

@@ -133,6 +133,7 @@ impl Desk<'_> {
         let facts = Facts {
             environment: &from.name,
             to: &to.name,
+            service,
             since: seen.since,
             rollout,
             now: self.now,
@@ -160,7 +161,18 @@ impl Desk<'_> {
         Ok(self.seen(at, service, version)?.version)
     }
 
-    /// Puts back a version, by default the one before the present one.
+    /// The same, if the environment has it still.
+    pub fn lasting(
+        &self,
+        at: &Environment,
+        service: &Service,
+        version: Option<&Version>,
+    ) -> Result<Option<Version>, Error> {
+        let seen = self.seen(at, service, version)?;
+        Ok((seen.since != Since::Over).then_some(seen.version))
+    }
+
+    /// Puts back a version that was there, by default the one before the present one.
     pub fn roll_back(
         &self,
         environment: &str,
@@ -170,7 +182,7 @@ impl Desk<'_> {
         let to = self.pipeline.environment(environment)?;
         let service = self.pipeline.service(service)?;
         let version = match version {
-            Some(version) => version.clone(),
+            Some(version) => self.back_to(to, service, version)?,
             None => self.earlier(to, service)?,
         };
         let order = Order {
@@ -221,6 +233,14 @@ impl Desk<'_> {
         match at.follows() {
             None => self.earlier_stay(at, service),
             Some(follows) => Shelf::new(self, at, follows, service)?.earlier(),
+        }
+    }
+
+    /// A version as it was there; an error if it never was.
+    fn back_to(&self, at: &Environment, of: &Service, version: &Version) -> Result<Version, Error> {
+        match at.follows() {
+            None => self.back_to_stay(at, of, version),
+            Some(follows) => Shelf::new(self, at, follows, of)?.back_to(version),
         }
     }
 

@@ -5,7 +5,9 @@
 //! compares nothing, so somebody who moves it between the last two is found out, not kept out. What was
 //! there is recorded first, so the way back is known whatever comes.
 //!
-//! Not here: how records are named (`record`), requests (`crate::registry`).
+//! Not here: what was there before (`back`), how records are named (`record`), requests (`crate::registry`).
+
+mod back;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -97,38 +99,18 @@ impl<'a> Shelf<'a> {
         let Some(wanted) = wanted else {
             return Ok(present);
         };
-        if same(wanted, &present.version) || wanted.digest == present.version.digest {
+        if same(wanted, &present.version)
+            || (wanted.digest.is_some() && wanted.digest == present.version.digest)
+        {
             return Ok(present);
         }
-        let never = || Error::NeverThere {
-            service: self.service.name.clone(),
-            version: wanted.to_string(),
-            environment: self.environment.name.clone(),
-            present: present.version.to_string(),
+        let Some(version) = self.past(wanted)? else {
+            return Err(self.never(wanted, &present.version)?);
         };
-        let version = self.past(wanted)?.ok_or_else(never)?;
         Ok(Seen {
             version,
             since: Since::Over,
             commit: None,
-        })
-    }
-
-    /// What was there before the present version.
-    pub fn earlier(&self) -> Result<Version, Error> {
-        let present = self.present()?.version;
-        let tags = self.tags()?;
-        for record in Record::all(&self.environment.name, &tags) {
-            let digest = self.digest(&record.tag)?;
-            if digest.is_some() && digest != present.digest {
-                let tag = record.name;
-                return Ok(Version { tag, digest });
-            }
-        }
-        Err(Error::NothingBefore {
-            service: self.service.name.clone(),
-            environment: self.environment.name.clone(),
-            present: present.to_string(),
         })
     }
 
@@ -176,7 +158,7 @@ impl<'a> Shelf<'a> {
             version,
             before: present,
             gates,
-            notes: Vec::new(),
+            notes: self.notes(),
             diff: self.diff(&wanted),
             outcome,
         })
@@ -257,19 +239,20 @@ impl<'a> Shelf<'a> {
         Ok(self.wait(put)?)
     }
 
-    /// The digest of a version: its own, which its tag must lead to if it is there, except on a way back.
+    /// The digest of a version: its own, which its tag must lead to if it is there, except on a way back; else
+    /// that of its tag.
     fn resolved(&self, version: &Version, way_back: bool) -> Result<String, Error> {
         let named = match &version.tag {
-            Some(tag) if version.digest.is_none() && way_back => {
-                // As it was then, whatever its tag leads to now.
-                self.past(version)?
-                    .and_then(|past| past.digest)
-                    .map_or_else(|| self.digest(tag), |digest| Ok(Some(digest)))?
-            }
-            Some(tag) => self.digest(tag)?,
-            None => None,
+            Some(tag) if !way_back => self.digest(tag)?,
+            _ => None,
         };
         match (&version.digest, named) {
+            (Some(digest), Some(other)) if *digest != other => Err(Error::OtherBytes {
+                image: self.image.to_string(),
+                tag: version.tag.clone().unwrap_or_default(),
+                digest: digest.clone(),
+                other,
+            }),
             (Some(digest), _) => Ok(digest.clone()),
             (None, Some(named)) => Ok(named),
             (None, None) => Err(Error::NoTag {
@@ -277,6 +260,18 @@ impl<'a> Shelf<'a> {
                 tag: version.to_string(),
             }),
         }
+    }
+
+    /// What a registry does not keep, and a commit would.
+    fn notes(&self) -> Vec<String> {
+        let by = self.desk.by.is_some().then_some("who did it (--by)");
+        let why = self.desk.despite.is_some();
+        let why = why.then_some("the reason of --despite-freeze");
+        [by, why]
+            .into_iter()
+            .flatten()
+            .map(|what| format!("a tag keeps no words: {what} is recorded nowhere"))
+            .collect()
     }
 
     /// The tag to be written.
@@ -311,33 +306,6 @@ impl<'a> Shelf<'a> {
             .map_or_else(|| format!("v{plain}"), str::to_owned);
         let is_there = tags.contains(&other) && !tags.contains(&plain);
         if is_there { other } else { plain }
-    }
-
-    /// A version that was there, by name or digest.
-    fn past(&self, wanted: &Version) -> Result<Option<Version>, Error> {
-        for record in Record::all(&self.environment.name, &self.tags()?) {
-            let by_name = record.name.is_some() && record.name == wanted.tag;
-            if !by_name && wanted.digest.is_none() {
-                continue;
-            }
-            let digest = self.digest(&record.tag)?;
-            if wanted.digest.is_none() || digest == wanted.digest {
-                let tag = record.name;
-                return Ok(Some(Version { tag, digest }));
-            }
-        }
-        let Follows::Newest(range) = self.follows else {
-            return Ok(None);
-        };
-        let Some(tag) = wanted.tag.as_ref().filter(|_| wanted.is_within(range)) else {
-            return Ok(None);
-        };
-        let digest = self.digest(tag)?;
-        let version = |digest| Version {
-            tag: Some(tag.clone()),
-            digest: Some(digest),
-        };
-        Ok(digest.map(version))
     }
 
     /// The tag that the environment runs, and its digest.

@@ -92,6 +92,7 @@ impl Desk<'_> {
         let facts = Facts {
             environment: &environment.name,
             to: next.map_or("", |(next, _)| &next.name),
+            service,
             since: there.map_or(Since::Over, |seen| seen.since),
             rollout: says
                 .and_then(|says| says.as_ref().ok())

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, LINK, WWW_AUTHENTICATE};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, WWW_AUTHENTICATE};
 use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -21,6 +21,7 @@ use super::challenge::Challenge;
 use super::error::Error;
 use super::login::{self, Login};
 use super::name::Image;
+use super::page;
 use crate::causes;
 
 /// For one request.
@@ -162,7 +163,8 @@ impl Registry {
             let answer = self
                 .good(answer, &format!("list the tags of {repository}"))
                 .await?;
-            let next = next(answer.headers(), &self.base);
+            let next = page::next(answer.headers(), answer.url());
+            let next = next.map_err(|why| self.answer(why))?;
             let bytes = self.body(answer).await?;
             let page: Result<Tags, _> = serde_json::from_slice(&bytes);
             let page = page.map_err(|_| self.answer("no list of tags".to_owned()))?;
@@ -372,14 +374,6 @@ fn client(host: &str, access: &Access, loopback: bool) -> Result<Client, Error> 
 fn said(headers: &HeaderMap) -> Option<String> {
     let digest = headers.get("docker-content-digest")?.to_str().ok()?;
     digest.starts_with("sha256:").then(|| digest.to_owned())
-}
-
-/// The path of the next page, on the same host.
-fn next(headers: &HeaderMap, base: &str) -> Option<String> {
-    let link = headers.get(LINK)?.to_str().ok()?;
-    let (target, rest) = link.strip_prefix('<')?.split_once('>')?;
-    let target = target.strip_prefix(base).unwrap_or(target);
-    (target.starts_with("/v2/") && rest.contains("next")).then(|| target.to_owned())
 }
 
 /// A status, with the registry's own words where it has some.

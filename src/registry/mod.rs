@@ -12,6 +12,7 @@ mod client;
 mod error;
 mod login;
 mod name;
+mod page;
 #[cfg(test)]
 mod tests;
 

@@ -142,6 +142,15 @@ async fn smoke_tests_are_made_when_a_version_is_to_go_on() {
         open.stdout,
         open.stderr
     );
+    // The test would ask v1.3.0.
+    let gone = stand.sluice(&format!("{PROMOTE} --version v1.2.0")).await;
+    assert_eq!(gone.code, 1, "{}", gone.stdout);
+    assert!(
+        gone.stdout
+            .contains("smoke      staging does not have v1.2.0 any more"),
+        "{}",
+        gone.stdout
+    );
     drop(listener);
     let shut = stand.sluice(PROMOTE).await;
     assert_eq!(shut.code, 1, "{}", shut.stdout);

@@ -155,6 +155,11 @@ async fn what_cannot_be_meant_is_said_before_anything_is_read() {
             1,
             "v9.9.9 of backend was not found in staging, which has v1.3.0",
         ),
+        (
+            "rollback production backend --to v1.3.0",
+            1,
+            "v1.3.0 of backend was not found in production, which has v1.2.0, and had v1.1.0 before",
+        ),
         ("rollback production cellar", 2, "there is no service"),
         (
             "rollback local backend",

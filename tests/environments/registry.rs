@@ -197,9 +197,11 @@ async fn a_tag_is_moved_to_the_same_bytes_and_back() {
         .await;
     let new = shop.push("new", &["v1.3.0-rc.1"]).await;
     let done = shop
-        .sluice("promote backend --from develop --to staging")
+        .sluice("promote backend --from develop --to staging --by Ada<ada@shop.example>")
         .await;
     assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
+    let note = "note  a tag keeps no words: who did it (--by) is recorded nowhere";
+    assert!(done.stdout.contains(note), "{}", done.stdout);
     assert_eq!(shop.leads("staging-latest").await.as_ref(), Some(&new));
 
     let promote = "promote backend --from staging --to production";
@@ -226,8 +228,23 @@ async fn a_tag_is_moved_to_the_same_bytes_and_back() {
     let back = shop.sluice("rollback production backend").await;
     assert_eq!(back.code, 0, "{}{}", back.stdout, back.stderr);
     assert_eq!(shop.leads("production-latest").await.as_ref(), Some(&old));
-    // The tag is another one since; the environment had what it was then.
-    shop.push("moved", &["v1.3.0-rc.1"]).await;
+    // The tag is another one since; the environment had what it was then, and the new bytes never.
+    let moved = shop.push("moved", &["v1.3.0-rc.1", "v1.4.0"]).await;
+    for never in ["v1.4.0", &moved] {
+        let refused = shop
+            .sluice(&format!("rollback production backend --to {never}"))
+            .await;
+        assert_eq!(refused.code, 1, "{}", refused.stdout);
+        let wanted = format!("{never} of backend was not found in production, which has v1.2.0");
+        let told = &refused.stderr;
+        assert!(told.contains(&wanted), "{told}");
+        assert!(told.contains(", and had v1.3.0-rc.1 before"), "{told}");
+    }
+    let refused = shop.sluice(promote).await;
+    assert_eq!(refused.code, 1, "{}", refused.stdout);
+    let wanted = format!("v1.3.0-rc.1 leads to {moved} now, and {new} was tried");
+    assert!(refused.stderr.contains(&wanted), "{}", refused.stderr);
+    assert_eq!(shop.leads("production-latest").await.as_ref(), Some(&old));
     let named = shop
         .sluice("rollback production backend --to v1.3.0-rc.1")
         .await;

@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::pipeline::Gates;
+use super::places::Service;
 use super::version::Version;
 
 pub use people::Approved;
@@ -40,6 +41,8 @@ pub struct Facts<'a> {
     pub environment: &'a str,
     /// The environment that it is to go to.
     pub to: &'a str,
+    /// Which service.
+    pub service: &'a Service,
     /// Since when it has the version.
     pub since: Since,
     /// What its Rollout says.
@@ -151,7 +154,7 @@ pub fn answers(gates: &Gates, version: &Version, facts: &Facts<'_>) -> Vec<Answe
     }
     answers.extend(gates.runs.map(|wanted| proof::runs(wanted, facts)));
     if !gates.smoke.is_empty() {
-        answers.push(proof::smoke(&gates.smoke, facts));
+        answers.push(proof::smoke(&gates.smoke, version, facts));
     }
     if let Some(asked) = &gates.approval {
         answers.push(people::approval(asked, version, facts));
@@ -184,10 +187,7 @@ fn soaked(soak: Duration, since: Since, version: &Version, facts: &Facts<'_>) ->
     let wanted = format_duration(soak);
     let environment = facts.environment;
     let (open, why) = match since {
-        Since::Over => (
-            false,
-            format!("{environment} does not have {version} any more"),
-        ),
+        Since::Over => (false, gone(version, facts)),
         Since::Unknown => (
             false,
             format!("nothing says since when {environment} has {version}"),
@@ -212,6 +212,10 @@ fn soaked(soak: Duration, since: Since, version: &Version, facts: &Facts<'_>) ->
         open,
         why,
     }
+}
+
+fn gone(version: &Version, facts: &Facts<'_>) -> String {
+    format!("{} does not have {version} any more", facts.environment)
 }
 
 /// When the Rollout promoted it, or why it did not.
@@ -296,6 +300,7 @@ mod tests {
         let facts = Facts {
             environment: "staging",
             to: "production",
+            service: &super::proof::tests::SERVICE,
             smoked: None,
             target_pins: None,
             despite: None,
@@ -394,6 +399,7 @@ mod tests {
             let facts = Facts {
                 environment: "staging",
                 to: "production",
+                service: &super::proof::tests::SERVICE,
                 smoked: None,
                 target_pins: None,
                 despite: None,

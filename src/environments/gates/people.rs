@@ -119,6 +119,7 @@ mod tests {
 
     fn facts<'a>(standing: Option<&'a Standing>, despite: Option<&'a str>) -> Facts<'a> {
         Facts {
+            service: &super::super::proof::tests::SERVICE,
             environment: "staging",
             to: "production",
             since: Since::Unknown,

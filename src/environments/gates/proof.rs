@@ -4,7 +4,7 @@
 //! Not here: making the tests and asking for the runs (the command line).
 
 use super::super::version::Version;
-use super::{Answer, Facts};
+use super::{Answer, Facts, Since, gone};
 
 /// A smoke test that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,9 +48,11 @@ pub(super) fn runs(wanted: u32, facts: &Facts<'_>) -> Answer {
     }
 }
 
-/// Whether each test passed.
-pub(super) fn smoke(wanted: &[String], facts: &Facts<'_>) -> Answer {
+/// Whether the version is there still, and each test passed.
+pub(super) fn smoke(wanted: &[String], version: &Version, facts: &Facts<'_>) -> Answer {
     let (open, why) = match facts.smoked {
+        // What would be tested is another version.
+        _ if facts.since == Since::Over => (false, gone(version, facts)),
         None => {
             let names = wanted.join(", ");
             let why = format!("{names}: made by `sluice promote`");
@@ -94,11 +96,8 @@ pub(super) fn same_digest(version: &Version, facts: &Facts<'_>) -> Answer {
             false,
             format!("{to} pins no digest, so its tag may lead elsewhere"),
         ),
-        (Some(digest), Some(true)) => match tried_other(version, facts) {
-            Some(image) => (
-                false,
-                format!("{environment} has tried {image}, not {digest}"),
-            ),
+        (Some(digest), Some(true)) => match tried_other(digest, facts) {
+            Some(why) => (false, why),
             None => (true, format!("{digest} in both")),
         },
     };
@@ -109,23 +108,46 @@ pub(super) fn same_digest(version: &Version, facts: &Facts<'_>) -> Answer {
     }
 }
 
-/// An image of the last run that has the version's tag and another digest, or none.
-fn tried_other(version: &Version, facts: &Facts<'_>) -> Option<String> {
-    let last = facts.rollout?.last.as_ref()?;
-    let same_tag = |image: &&String| Version::of_image(image).is_ok_and(|of| of.tag == version.tag);
-    let other = last.images.iter().find(same_tag)?;
-    (!Version::of_image(other).is_ok_and(|of| of.digest == version.digest)).then(|| other.clone())
+/// Why the bytes that were tried last are not these; `None` if they are, or if there is no Rollout to ask.
+fn tried_other(digest: &str, facts: &Facts<'_>) -> Option<String> {
+    let (environment, standing) = (facts.environment, facts.rollout?);
+    let Some(last) = &standing.last else {
+        return Some(format!("{} in {environment} has had no run", standing.name));
+    };
+    let mut own = last.images.iter().filter(|image| facts.service.has(image));
+    let has_it = |image: &&String| {
+        Version::of_image(image).is_ok_and(|of| of.digest.as_deref() == Some(digest))
+    };
+    let Some(first) = own.clone().next() else {
+        let (name, images) = (&facts.service.name, last.images.join(", "));
+        return Some(format!(
+            "{environment} has tried {images}, none of which is the image of {name}"
+        ));
+    };
+    let other = own.find(|image| !has_it(image));
+    other.map(|_| format!("{environment} has tried {first}, not {digest}"))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::{Ended, Since, Standing};
+pub(super) mod tests {
+    use std::sync::LazyLock;
+
+    use super::super::super::places::Service;
+    use super::super::{Ended, Standing};
     use super::*;
+
+    /// Any image `.../shop` is its own.
+    pub static SERVICE: LazyLock<Service> = LazyLock::new(|| Service {
+        name: "shop".to_owned(),
+        image: None,
+        rollout: None,
+    });
 
     fn facts<'a>(rollout: Option<&'a Standing>, smoked: Option<&'a [Smoked]>) -> Facts<'a> {
         Facts {
             environment: "staging",
             to: "production",
+            service: &SERVICE,
             since: Since::Unknown,
             rollout,
             now: jiff::Timestamp::UNIX_EPOCH,
@@ -189,9 +211,73 @@ mod tests {
                 "health: true; login: true",
             ),
         ] {
-            let answer = smoke(&wanted, &facts(None, smoked.as_deref()));
+            let answer = smoke(
+                &wanted,
+                &"v1".parse().unwrap(),
+                &facts(None, smoked.as_deref()),
+            );
             assert_eq!((answer.open, answer.why.as_str()), (open, why));
         }
+    }
+
+    #[test]
+    fn tests_say_nothing_of_a_version_that_is_there_no_more() {
+        let made = [Smoked {
+            test: "health".to_owned(),
+            passed: true,
+            told: "it is well".to_owned(),
+        }];
+        let over = Facts {
+            since: Since::Over,
+            ..facts(None, Some(&made))
+        };
+        let answer = smoke(&["health".to_owned()], &"v1.2.0".parse().unwrap(), &over);
+        let wanted = "staging does not have v1.2.0 any more";
+        assert_eq!((answer.open, answer.why.as_str()), (false, wanted));
+    }
+
+    #[test]
+    fn only_the_own_image_of_the_last_run_says_which_bytes_were_tried() {
+        let [ours, theirs] = ["ab", "cd"].map(|hex| format!("sha256:{}", hex.repeat(32)));
+        let pinned: Version = format!("v1@{ours}").parse().unwrap();
+        let bare: Version = ours.parse().unwrap();
+        for (images, open) in [
+            (
+                vec!["migrate:v1".to_owned(), format!("shop:v1@{ours}")],
+                true,
+            ),
+            (
+                vec![
+                    format!("migrate@{theirs}"),
+                    format!("r.example/shop@{ours}"),
+                ],
+                true,
+            ),
+            (
+                vec![format!("migrate@{ours}"), format!("shop@{theirs}")],
+                false,
+            ),
+            (vec![format!("shop:v2@{theirs}")], false),
+            (vec!["shop:v1".to_owned()], false),
+            (vec![format!("shop:v1@{ours}"), "shop:v1".to_owned()], false),
+            (vec![format!("migrate:v1@{ours}")], false),
+        ] {
+            let standing = Standing {
+                last: Some(Ended {
+                    images,
+                    outcome: "Promoted".to_owned(),
+                    message: String::new(),
+                    at: jiff::Timestamp::UNIX_EPOCH,
+                }),
+                ..Standing::default()
+            };
+            for version in [&pinned, &bare] {
+                let answer = same_digest(version, &facts(Some(&standing), None));
+                assert_eq!(answer.open, open, "{}", answer.why);
+            }
+        }
+        let none = Standing::default();
+        assert!(!same_digest(&pinned, &facts(Some(&none), None)).open);
     }
 
     #[test]
