@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's helpers may fail the test
 
 mod alertmanager;
+mod approve;
 #[path = "../servers/apps.rs"]
 #[allow(dead_code)] // other tests use more of it
 mod apps;
