@@ -35,7 +35,7 @@ const ALL: usize = 1024;
 /// Last checkpoints that are written at one time.
 const CHECKPOINTS: usize = 32;
 /// Checkpoints at shutdown must be written within this time: what is not is read again.
-const LAST_CHECKPOINTS: Duration = Duration::from_secs(1);
+pub const LAST_CHECKPOINTS: Duration = Duration::from_secs(1);
 
 /// What leads to passes.
 #[derive(Debug)]

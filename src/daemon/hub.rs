@@ -17,10 +17,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
+use super::conductor::LAST_CHECKPOINTS;
 use super::rules::Rules;
 use super::settings::{Environment, Settings};
 use super::smoke::Smoke;
-use super::{Error, Front};
+use super::{Error, Front, LAST_TASKS};
 use crate::causes;
 use crate::clock::{Clock, elapsed};
 use crate::smoke::Asker;
@@ -32,8 +33,11 @@ const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
 /// After a daemon that ran for so long the pauses begin anew.
 const STEADY: Duration = Duration::from_secs(300);
-/// For all daemons to write their last.
-const DRAIN: Duration = Duration::from_secs(2);
+/// For all daemons to write their last, at the same time: as much as each takes at most.
+const DRAIN: Duration = LAST_CHECKPOINTS
+    .saturating_add(LAST_TASKS)
+    .saturating_add(REST)
+    .saturating_add(Duration::from_millis(200));
 /// For what is left of a runtime whose daemon has ended.
 const REST: Duration = Duration::from_millis(100);
 /// For requests that are open when the daemons have ended.
@@ -187,4 +191,25 @@ fn runtime(span: &Span) -> Result<Runtime, std::io::Error> {
         // Left when the thread ends.
         .on_thread_start(move || std::mem::forget(span.clone().entered()))
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_environment_has_all_its_time_to_write_its_last() {
+        let (stop, wrote) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
+        let (mut daemons, last) = (JoinSet::new(), wrote.clone());
+        daemons.spawn(async move {
+            tokio::time::sleep(LAST_CHECKPOINTS + LAST_TASKS + REST).await;
+            last.store(true, Ordering::Relaxed);
+        });
+        stop.cancel();
+        watch(JoinSet::new(), daemons, &stop).await.unwrap();
+        assert!(wrote.load(Ordering::Relaxed));
+    }
 }

@@ -1,13 +1,13 @@
 //! Settings of several environments that one daemon serves: all files, and what they share.
 //!
 //! Guarantees: every mistake of every file is told at once; no two environments have one name, one
-//! history file, or Rollouts in common as far as the settings show it.
+//! history file, webhook's port, or Rollouts in common as far as the settings show it.
 //!
 //! Not here: one file's own keys (`settings`), and whether two kubeconfigs lead to one cluster.
 
 use std::path::{Path, PathBuf};
 
-use super::{Error, Problem, Settings};
+use super::{Error, Problem, Settings, Webhook};
 use crate::history::Place;
 
 /// One environment of several, and the file that its settings are from.
@@ -109,7 +109,30 @@ fn disagree(one: &Settings, other: &Settings) -> Vec<(&'static str, &'static str
     if one_cluster && one_lease && x.enabled && y.enabled {
         found.push(("leaderElection.name", "a lease of its own"));
     }
+    if let (Some(one), Some(other)) = (&one.webhook, &other.webhook) {
+        found.extend(hooks_disagree(one, other, one_cluster));
+    }
     found
+}
+
+/// The same of two webhooks. Environments of one namespace would have one Secret and one Service.
+fn hooks_disagree(
+    one: &Webhook,
+    other: &Webhook,
+    one_cluster: bool,
+) -> Vec<(&'static str, &'static str)> {
+    let (a, b) = (one.listen, other.listen);
+    let any = a.ip().is_unspecified() || b.ip().is_unspecified();
+    let one_place = a.port() == b.port() && a.port() != 0 && (any || a.ip() == b.ip());
+    let one_name = one_cluster && one.name == other.name;
+    let one_namespace = one_cluster && one.namespace == other.namespace;
+    let wanted = [
+        (one_place, "webhook.listen", "a port of its own"),
+        (one_name, "webhook.name", "a configuration of its own"),
+        (one_namespace, "webhook.namespace", "a namespace of its own"),
+    ];
+    let wrong = wanted.into_iter().filter(|(same, ..)| *same);
+    wrong.map(|(_, key, wanted)| (key, wanted)).collect()
 }
 
 fn is_plain(name: &str) -> bool {
@@ -214,6 +237,53 @@ mod tests {
         );
         let apart = two.replace("x.db", "y.db").replace("true", "true, name: b");
         assert_eq!(told(&[("a.yaml", one), ("b.yaml", &apart)]), "2 good");
+    }
+
+    #[test]
+    fn webhooks_have_ports_of_their_own_and_in_one_cluster_names_too() {
+        let one = "environment: a\ncluster: {kubeconfig: c, namespaces: [a]}\ngate: webhook";
+        let two = one.replace(" a\n", " b\n").replace("[a]", "[b]");
+        let apart = two.replace("kubeconfig: c", "kubeconfig: d");
+        let with = |text: &str, hook: &str| format!("{text}\nwebhook: {{{hook}}}");
+        let listen =
+            "b.yaml: webhook.listen: found what stands in a.yaml too, wanted a port of its own";
+        let name = "b.yaml: webhook.name: found what stands in a.yaml too, wanted a configuration";
+        let namespace =
+            "b.yaml: webhook.namespace: found what stands in a.yaml too, wanted a namespace";
+        let cases = [
+            (two.clone(), vec![listen, name, namespace]),
+            (apart.clone(), vec![listen]),
+            (with(&apart, "listen: '127.0.0.1:8443'"), vec![listen]),
+            (
+                apart.replace("gate: webhook", "webhook: {name: x}"),
+                vec![listen],
+            ),
+            (apart.replace("webhook", "policy"), vec![]),
+            (with(&apart, "listen: '0.0.0.0:8444'"), vec![]),
+            (
+                with(&two, "listen: '0.0.0.0:8444', name: b"),
+                vec![namespace],
+            ),
+            (
+                with(&two, "listen: '0.0.0.0:8444', namespace: b"),
+                vec![name],
+            ),
+            (
+                with(&two, "listen: '0.0.0.0:8444', namespace: b, name: b"),
+                vec![],
+            ),
+        ];
+        for (other, wanted) in cases {
+            let told = told(&[("a.yaml", one), ("b.yaml", &other)]);
+            assert_eq!(
+                told.matches(": found").count(),
+                wanted.len(),
+                "{other}\n{told}"
+            );
+            for wanted in wanted {
+                assert!(told.contains(wanted), "{other}\n{told}");
+            }
+        }
     }
 
     #[test]

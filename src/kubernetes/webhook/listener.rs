@@ -1,19 +1,22 @@
 //! The HTTPS endpoint: connections accepted, bounded in number and in time, drained at shutdown.
 //!
-//! Guarantees: a stranger who opens connections and says nothing holds none of them for long;
-//! what is served follows the keys without a restart; after `shutdown` nothing is accepted and what was
-//! begun is answered within [`DRAIN`]. A connection may idle for longer than the API server keeps one
-//! (90 s), so that it is never cut off under a request.
+//! Guarantees: a stranger who opens connections and says nothing, encrypted or not, holds none of them
+//! for longer than [`HANDSHAKE`] and [`HEAD`]; what is served follows the keys without a restart; after
+//! `shutdown` nothing is accepted and what was begun is answered within [`DRAIN`]. After a good review a
+//! connection may idle for longer than the API server keeps one (90 s), so that it is not cut off under a
+//! request; with any other answer it is closed.
 //!
-//! Not here: the answer (`review`).
+//! Not here: the memory that reviews may take (`bodies`), the answer (`review`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, HttpBody, to_bytes};
-use axum::extract::State;
+use axum::body::Body;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use axum::http::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use hyper::server::conn::http1;
@@ -27,6 +30,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use super::bodies::{self, Bodies};
 use super::{PATH, review};
 use crate::causes;
 
@@ -34,12 +38,16 @@ use crate::causes;
 pub const CONNECTIONS: usize = 512;
 /// The time in which a connection must be encrypted.
 pub const HANDSHAKE: Duration = Duration::from_secs(5);
-/// The time in which a request's head must come, also of one that follows another.
+/// The time in which the first request's head must come.
+pub const HEAD: Duration = Duration::from_secs(5);
+/// The time in which the head of a request must come that follows a good review.
 pub const IDLE: Duration = Duration::from_secs(120);
 /// The time in which a review must be there whole.
 pub const BODY: Duration = Duration::from_secs(5);
-/// The most bytes of a review: two objects of the size that etcd takes, and what is around them.
-pub const BYTES: usize = 8 * 1024 * 1024;
+/// The most bytes of a request's head.
+const HEAD_BYTES: usize = 16 * 1024;
+/// The most bytes of an answer, which repeats a few names of the review.
+const ANSWER_BYTES: usize = 16 * 1024;
 /// The time that open requests have after shutdown.
 pub const DRAIN: Duration = Duration::from_secs(1);
 
@@ -115,18 +123,53 @@ async fn connection(
         }
         Err(_) => return,
     };
+    let asked = CancellationToken::new();
+    let router = router.layer(middleware::from_fn_with_state(asked.clone(), goes_on));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
+        .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(%error, "a connection to the webhook ended early");
+    tokio::select! {
+        ended = watcher.watch(connection) => if let Err(error) = ended {
+            tracing::debug!(%error, "a connection to the webhook ended early");
+        },
+        () = silent(asked) => tracing::debug!("nothing was asked on a connection to the webhook"),
     }
 }
 
+/// Ends when the first request's head did not come in time; never once it came.
+async fn silent(asked: CancellationToken) {
+    let head = tokio::time::timeout(HEAD, asked.cancelled()).await;
+    if head.is_ok() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// A request came; unless it is answered with a review, it is the connection's last.
+async fn goes_on(State(asked): State<CancellationToken>, request: Request, next: Next) -> Response {
+    asked.cancel();
+    let mut response = next.run(request).await;
+    if response.status() != StatusCode::OK {
+        let headers = response.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// What answers reviews.
+#[derive(Clone)]
+struct Desk {
+    account: Arc<str>,
+    bodies: Bodies,
+}
+
 fn router(account: String) -> Router {
-    let account: Arc<str> = account.into();
-    Router::new().route(PATH, post(answer)).with_state(account)
+    let desk = Desk {
+        account: account.into(),
+        bodies: Bodies::new(bodies::ALL),
+    };
+    Router::new().route(PATH, post(answer)).with_state(desk)
 }
 
 /// Why a review is not answered.
@@ -138,24 +181,36 @@ impl IntoResponse for Refusal {
     }
 }
 
-async fn answer(State(account): State<Arc<str>>, body: Body) -> Result<Response, Refusal> {
-    if HttpBody::size_hint(&body).lower() > BYTES as u64 {
-        let text = format!("the review is over {BYTES} bytes\n");
-        return Err(Refusal(StatusCode::PAYLOAD_TOO_LARGE, text));
+impl From<bodies::Error> for Refusal {
+    fn from(error: bodies::Error) -> Self {
+        let status = match error {
+            bodies::Error::Large | bodies::Error::Dense => StatusCode::PAYLOAD_TOO_LARGE,
+            bodies::Error::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            bodies::Error::Read(_) => StatusCode::BAD_REQUEST,
+        };
+        let error = causes::told(&error);
+        tracing::warn!(error, "a review was not taken");
+        Self(status, error + "\n")
     }
-    let read = tokio::time::timeout(BODY, to_bytes(body, BYTES)).await;
-    let read = read.map_err(|_| {
+}
+
+async fn answer(State(desk): State<Desk>, body: Body) -> Result<Response, Refusal> {
+    let read = tokio::time::timeout(BODY, desk.bodies.read(body)).await;
+    let held = read.map_err(|_| {
         let text = format!("the review was not there within {BODY:?}\n");
         Refusal(StatusCode::REQUEST_TIMEOUT, text)
-    })?;
-    let bytes = read.map_err(|error| {
-        let text = format!("the review cannot be read, or is over {BYTES} bytes: {error}\n");
-        Refusal(StatusCode::PAYLOAD_TOO_LARGE, text)
-    })?;
-    match review::answer(&bytes, &account) {
-        Ok(answer) => Ok(axum::Json(answer).into_response()),
+    })??;
+    let _turn = desk.bodies.turn(&held).await?;
+    let answer = review::answer(&held.bytes, &desk.account).map_err(|error| causes::told(&error));
+    let answer = answer.map(|answer| answer.to_string()).and_then(|answer| {
+        let short = answer.len() <= ANSWER_BYTES;
+        short
+            .then_some(answer)
+            .ok_or_else(|| "its names are too long".to_owned())
+    });
+    match answer {
+        Ok(answer) => Ok(([(CONTENT_TYPE, "application/json")], answer).into_response()),
         Err(error) => {
-            let error = causes::told(&error);
             tracing::warn!(error, "a review was not answered");
             Err(Refusal(StatusCode::BAD_REQUEST, error + "\n"))
         }
@@ -168,6 +223,7 @@ mod tests {
     use rustls::pki_types::ServerName;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio_rustls::TlsConnector;
+    use tokio_rustls::client::TlsStream;
 
     use super::*;
     use crate::kubernetes::crd::ACCOUNT;
@@ -202,18 +258,30 @@ mod tests {
         }
     }
 
-    async fn asked(served: &Served, keys: &Keys, request: &str) -> String {
+    async fn encrypted(served: &Served, keys: &Keys) -> TlsStream<TcpStream> {
         let connector = TlsConnector::from(Arc::new(reach::client(&keys.bundle()).unwrap()));
         let stream = TcpStream::connect(("127.0.0.1", served.port))
             .await
             .unwrap();
         let name = ServerName::try_from("127.0.0.1").unwrap();
-        let mut stream = connector.connect(name, stream).await.unwrap();
+        connector.connect(name, stream).await.unwrap()
+    }
+
+    async fn asked(served: &Served, keys: &Keys, request: &str) -> String {
+        let mut stream = encrypted(served, keys).await;
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         // The end may come without a farewell.
         let _ = stream.read_to_string(&mut answer).await;
         answer
+    }
+
+    fn review() -> serde_json::Value {
+        serde_json::json!({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": {"uid": "u-1", "kind": {"group": "apps", "kind": "Deployment"},
+                "operation": "UPDATE", "userInfo": {"username": "jane"}, "object": {}, "oldObject": {}},
+        })
     }
 
     fn posted(path: &str, body: &str) -> String {
@@ -227,16 +295,17 @@ mod tests {
     async fn reviews_are_answered_and_everything_else_is_refused() {
         let keys = keys();
         let mut served = served(Some(&keys)).await;
-        let review = serde_json::json!({
-            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-            "request": {"uid": "u-1", "kind": {"group": "apps", "kind": "Deployment"},
-                "operation": "UPDATE", "userInfo": {"username": "jane"}, "object": {}, "oldObject": {}},
-        });
+        let review = review();
         let huge = format!(
             "POST {PATH} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{{",
-            BYTES + 1
+            bodies::ONE + 1
         );
+        let dense = format!("[{}0]", "0,".repeat(bodies::ONE / 4));
+        let mut named = review.clone();
+        named["request"]["uid"] = "u".repeat(ANSWER_BYTES).into();
         let table = [
+            (posted(PATH, &dense), "413"),
+            (posted(PATH, &named.to_string()), "400"),
             (posted(PATH, &review.to_string()), "200"),
             (posted(PATH, "{}"), "400"),
             (posted(PATH, "\u{1}"), "400"),
@@ -300,5 +369,33 @@ mod tests {
             while reach::look(place.clone(), &keys.bundle()).await.is_err() {}
         });
         looked.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_says_nothing_once_encrypted_keeps_no_place_either() {
+        let keys = keys();
+        let served = served(Some(&keys)).await;
+        let half = format!("POST {PATH} HTTP/1.1\r\nhost:");
+        for said in ["", half.as_str()] {
+            let closed = tokio::time::timeout(HEAD * 6, asked(&served, &keys, said)).await;
+            assert_eq!(closed.unwrap(), "");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_goes_on_after_good_reviews_only() {
+        let keys = keys();
+        let served = served(Some(&keys)).await;
+        let good = posted(PATH, &review().to_string()).replace("connection: close\r\n", "");
+        let bad = posted(PATH, "{}").replace("connection: close\r\n", "");
+        let all = format!("{good}{good}{bad}{good}");
+        let answered = tokio::time::timeout(IDLE / 2, asked(&served, &keys, &all)).await;
+        let answered = answered.unwrap();
+        let count = |text: &str| answered.matches(text).count();
+        assert_eq!(
+            (count("HTTP/1.1 200"), count("HTTP/1.1 ")),
+            (2, 3),
+            "{answered}"
+        );
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! Not here: when keys are looked at and what is said of the gate (`daemon::webhook`).
 
+pub mod bodies;
 pub mod keys;
 pub mod listener;
 pub mod manifests;
