@@ -163,7 +163,7 @@ pub enum Error {
         environment: String,
         /// What is there.
         present: String,
-        /// What was there before, the newest first, [`LISTED`] at most.
+        /// What was there before, the newest first, `LISTED` at most.
         were: Vec<String>,
     },
     /// There is nothing to go back to.

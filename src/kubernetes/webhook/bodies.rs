@@ -19,7 +19,7 @@ use tokio::sync::{Mutex, MutexGuard, OwnedSemaphorePermit, Semaphore};
 pub const ONE: usize = 4 * 1024 * 1024;
 /// The most bytes of all reviews that are there at one time.
 pub const ALL: usize = 24 * 1024 * 1024;
-/// The most bytes that a review may take when it is parsed, as [`price`] reckons.
+/// The most bytes that a review may take when it is parsed, as `price` reckons.
 pub const PARSED: usize = 64 * 1024 * 1024;
 /// For a map that is not empty: the first leaf of its tree.
 const MAP: usize = 640;
