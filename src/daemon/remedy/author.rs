@@ -13,8 +13,7 @@ use std::time::Duration;
 
 use git2::Oid;
 use jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
-use kube::{Api, Client, ResourceExt};
+use kube::{Client, ResourceExt};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -22,13 +21,13 @@ use super::due::wanted;
 use super::source::{By, Sources, release};
 use super::undo::{Means, remote};
 use super::view::{Naming, Release, Template};
-use super::{DEADLINE, Error};
+use super::{Error, patch_status};
 use crate::causes;
 use crate::daemon::context::Context;
 use crate::daemon::leader::Role;
 use crate::daemon::queue::Key;
 use crate::git::{Author, Copy, Limits, View, authors};
-use crate::kubernetes::crd::{GitAuthor, GitPoint, MANAGER, Rollout};
+use crate::kubernetes::crd::{GitAuthor, GitPoint, Rollout};
 
 /// Time between two looks at whose authors are not known.
 const EVERY: Duration = Duration::from_secs(1);
@@ -180,24 +179,12 @@ impl Authors {
         bad: &GitPoint,
         found: &[GitAuthor],
     ) -> Result<(), Error> {
-        let namespace = rollout.namespace().unwrap_or_default();
-        let rollouts: Api<Rollout> = Api::namespaced(self.writes.clone(), &namespace);
-        let params = PatchParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
         let operations = json!([
             {"op": "test", "path": "/metadata/uid", "value": rollout.uid()},
             {"op": "test", "path": "/status/git/bad", "value": bad},
             {"op": "add", "path": "/status/git/bad/authors", "value": found},
         ]);
-        let operations = serde_json::from_value(operations).map_err(Error::Encode)?;
-        let (name, patch) = (rollout.name_any(), Patch::<()>::Json(operations));
-        let request = rollouts.patch_status(&name, &params, &patch);
-        match tokio::time::timeout(DEADLINE, request).await {
-            Ok(answer) => answer.map(|_| ()).map_err(Error::Write),
-            Err(_) => Err(Error::Silent),
-        }
+        patch_status(&self.writes, rollout, operations).await
     }
 }
 

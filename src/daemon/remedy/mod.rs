@@ -29,7 +29,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 pub use author::Authors;
@@ -377,23 +377,28 @@ impl Remedies {
     }
 
     async fn write(&self, rollout: &Rollout, git: &GitStatus) -> Result<(), Error> {
-        let namespace = rollout.namespace().unwrap_or_default();
-        let rollouts: Api<Rollout> = Api::namespaced(self.writes.clone(), &namespace);
-        let params = PatchParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
         let operations = json!([
             {"op": "test", "path": "/metadata/uid", "value": rollout.uid()},
             {"op": "add", "path": "/status/git", "value": git},
         ]);
-        let operations = serde_json::from_value(operations).map_err(Error::Encode)?;
-        let (name, patch) = (rollout.name_any(), Patch::<()>::Json(operations));
-        let request = rollouts.patch_status(&name, &params, &patch);
-        match tokio::time::timeout(DEADLINE, request).await {
-            Ok(answer) => answer.map(|_| ()).map_err(Error::Write),
-            Err(_) => Err(Error::Silent),
-        }
+        patch_status(&self.writes, rollout, operations).await
+    }
+}
+
+/// Changes a Rollout's status by a JSON patch, whose tests say for which one it is meant.
+async fn patch_status(writes: &Client, rollout: &Rollout, operations: Value) -> Result<(), Error> {
+    let namespace = rollout.namespace().unwrap_or_default();
+    let rollouts: Api<Rollout> = Api::namespaced(writes.clone(), &namespace);
+    let params = PatchParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let operations = serde_json::from_value(operations).map_err(Error::Encode)?;
+    let (name, patch) = (rollout.name_any(), Patch::<()>::Json(operations));
+    let request = rollouts.patch_status(&name, &params, &patch);
+    match tokio::time::timeout(DEADLINE, request).await {
+        Ok(answer) => answer.map(|_| ()).map_err(Error::Write),
+        Err(_) => Err(Error::Silent),
     }
 }
 
