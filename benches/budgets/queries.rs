@@ -94,6 +94,8 @@ fn subject(index: usize, rules: &[Arc<sluice::rollout::rule::Rule>]) -> Subject 
         other_ingresses: Vec::new(),
         port: "80".to_owned(),
         other_ports: Vec::new(),
+        workload: String::new(),
+        canary_workload: String::new(),
         canary_pods: "canary-.*".into(),
         stable_pods: "stable-.*".into(),
         name,

@@ -324,6 +324,8 @@ impl Chosen {
             other_ingresses: names.other_ingresses.clone(),
             port: names.ports.first().cloned().unwrap_or_default(),
             other_ports: names.ports.iter().skip(1).cloned().collect(),
+            workload: plan.target.clone(),
+            canary_workload: canary::deployment_name(&plan.target),
             canary_pods: canary::pods(&canary::deployment_name(&plan.target)),
             stable_pods: canary::pods(&plan.target),
             rules: named

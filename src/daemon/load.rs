@@ -230,6 +230,8 @@ mod tests {
             canary_service: "api-canary".into(),
             port: "80".into(),
             other_ports: Vec::new(),
+            workload: "api".into(),
+            canary_workload: "api-canary".into(),
             canary_pods: String::new(),
             stable_pods: String::new(),
             rules: rules.into_iter().map(Arc::new).collect(),

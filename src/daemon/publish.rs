@@ -154,6 +154,8 @@ fn subject(context: &Context, scene: &Scene, terms: &Terms, state: &State) -> Op
         canary_service: names.canary_service,
         port: names.port,
         other_ports: names.other_ports,
+        workload: terms.plan.target.clone(),
+        canary_workload: canary::deployment_name(&terms.plan.target),
         canary_pods: canary::pods(&canary::deployment_name(&terms.plan.target)),
         stable_pods: canary::pods(&terms.plan.target),
         rules: named

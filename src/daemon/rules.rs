@@ -14,7 +14,12 @@ use std::sync::Arc;
 use crate::rollout::rule::{Problem, Rule, lint};
 
 /// The shipped rules: file name and text.
-pub const SHIPPED: [(&str, &str); 7] = [
+pub const SHIPPED: [(&str, &str); 10] = [
+    ("rules/cilium.yaml", include_str!("../../rules/cilium.yaml")),
+    (
+        "rules/envoy-gateway.yaml",
+        include_str!("../../rules/envoy-gateway.yaml"),
+    ),
     (
         "rules/ingress-nginx.yaml",
         include_str!("../../rules/ingress-nginx.yaml"),
@@ -26,6 +31,10 @@ pub const SHIPPED: [(&str, &str); 7] = [
     (
         "rules/http-server.yaml",
         include_str!("../../rules/http-server.yaml"),
+    ),
+    (
+        "rules/nginx-gateway-fabric.yaml",
+        include_str!("../../rules/nginx-gateway-fabric.yaml"),
     ),
     ("rules/istio.yaml", include_str!("../../rules/istio.yaml")),
     (
@@ -258,15 +267,21 @@ mod tests {
         assert_eq!(
             names(&rules),
             [
+                "cilium-error-rate",
+                "cilium-latency-p99",
                 "cpu-throttling",
+                "envoy-gateway-error-rate",
+                "envoy-gateway-latency-p99",
                 "error-limit",
                 "error-rate",
                 "http-error-rate",
                 "http-error-rate-status",
                 "http-latency-p99",
                 "istio-error-rate",
+                "istio-latency-p99",
                 "latency-limit",
                 "latency-p99",
+                "nginx-gateway-fabric-error-rate",
                 "no-restarts",
                 "oom-kills",
                 "restarts",

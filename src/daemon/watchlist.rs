@@ -133,6 +133,8 @@ mod tests {
             other_ingresses: Vec::new(),
             port: "80".into(),
             other_ports: Vec::new(),
+            workload: "api".into(),
+            canary_workload: "api-canary".into(),
             canary_pods: "api-canary-.*".into(),
             stable_pods: "api-.*".into(),
             rules: Vec::new(),

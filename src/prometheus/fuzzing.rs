@@ -194,6 +194,8 @@ fn asks(rules: &[Arc<Rule>]) -> Vec<Ask> {
         other_ingresses: Vec::new(),
         port: "80".to_owned(),
         other_ports: Vec::new(),
+        workload: name.to_owned(),
+        canary_workload: format!("{name}-canary"),
         canary_pods: format!("{name}-canary-.*"),
         stable_pods: format!("{name}-.*"),
         rules: Vec::new(),

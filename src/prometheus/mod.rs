@@ -74,6 +74,10 @@ pub struct Subject {
     pub port: String,
     /// Its other ports that the Ingress leads to: where an arm is told by `{{port}}`, by any of them.
     pub other_ports: Vec<String>,
+    /// The stable workload.
+    pub workload: String,
+    /// The canary's Deployment.
+    pub canary_workload: String,
     /// The names of the canary's pods, as a regular expression.
     pub canary_pods: String,
     /// The names of stable's pods, as a regular expression.
@@ -105,6 +109,8 @@ impl Subject {
             Variable::CanaryService => &self.canary_service,
             Variable::Port => &self.port,
             Variable::Name => &self.name,
+            Variable::Workload => &self.workload,
+            Variable::CanaryWorkload => &self.canary_workload,
             Variable::CanaryPods => &self.canary_pods,
             Variable::StablePods => &self.stable_pods,
             Variable::Pods | Variable::Arm => "",

@@ -214,8 +214,13 @@ impl Ask {
                 le: f64::INFINITY,
                 of: 0,
             }),
-            Kind::Latency(_) => {
+            Kind::Latency(latency) => {
                 let le: f64 = label(labels, "le").parse().ok()?;
+                let le = if latency.milliseconds {
+                    le / 1000.0
+                } else {
+                    le
+                };
                 (!le.is_nan()).then(|| Class::UpTo {
                     le,
                     of: fingerprint(labels, &["le"]),
@@ -334,6 +339,8 @@ pub(super) mod tests {
             other_ingresses: Vec::new(),
             port: "80".into(),
             other_ports: Vec::new(),
+            workload: name.into(),
+            canary_workload: format!("{name}-canary"),
             canary_pods: format!("{name}-canary-[a-z0-9]+-[a-z0-9]+"),
             stable_pods: format!("{name}-[a-z0-9]+-[a-z0-9]+"),
             rules: rules.to_vec(),

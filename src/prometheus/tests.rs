@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::sorting::tests::{shipped, subject};
+use super::tally::Class;
 use super::*;
 use crate::rollout::evidence::ArmCounts;
 
@@ -917,6 +918,16 @@ async fn shipped_rules_read_the_pages_that_they_are_for() {
         counted(istio, "istio-error-rate", page).await,
         (10.0, 0.0, 100.0, 1.0)
     );
+    let page = r#"
+        istio_request_duration_milliseconds_bucket{reporter="source",destination_service_name="api",destination_service_namespace="shop",response_code="200",le="250"} 0 90
+        istio_request_duration_milliseconds_bucket{reporter="source",destination_service_name="api",destination_service_namespace="shop",response_code="200",le="+Inf"} 0 100
+        istio_request_duration_milliseconds_bucket{reporter="source",destination_service_name="api-canary",destination_service_namespace="shop",response_code="200",le="250"} 0 5
+        istio_request_duration_milliseconds_bucket{reporter="source",destination_service_name="api-canary",destination_service_namespace="shop",response_code="200",le="+Inf"} 0 10
+    "#;
+    assert_eq!(
+        counted(istio, "istio-latency-p99", page).await,
+        (10.0, 5.0, 100.0, 10.0)
+    );
     let server = include_str!("../../rules/http-server.yaml");
     for (name, label) in [
         ("http-error-rate", "code"),
@@ -932,6 +943,104 @@ async fn shipped_rules_read_the_pages_that_they_are_for() {
         let page = page.replace("code=", &format!("{label}="));
         assert_eq!(counted(server, name, &page).await, (10.0, 1.0, 100.0, 1.0));
     }
+}
+
+/// The metrics of implementations of the Gateway API, in the shapes that their documentation and source give.
+#[tokio::test]
+async fn shipped_rules_for_gateways_tell_two_services_apart() {
+    let cilium = include_str!("../../rules/cilium.yaml");
+    let page = r#"
+        hubble_http_requests_total{destination_namespace="shop",destination_workload="api",method="GET",protocol="HTTP/1.1",reporter="server",status="200"} 5 104
+        hubble_http_requests_total{destination_namespace="shop",destination_workload="api",method="GET",protocol="HTTP/1.1",reporter="server",status="503"} 0 1
+        hubble_http_requests_total{destination_namespace="shop",destination_workload="api",method="GET",protocol="HTTP/1.1",reporter="client",status="200"} 5 104
+        hubble_http_requests_total{destination_namespace="shop",destination_workload="api-canary",method="GET",protocol="HTTP/1.1",reporter="server",status="200"} 0 8
+        hubble_http_requests_total{destination_namespace="shop",destination_workload="api-canary",method="GET",protocol="HTTP/1.1",reporter="server",status="500"} 0 2
+        hubble_http_requests_total{destination_namespace="bank",destination_workload="api",method="GET",protocol="HTTP/1.1",reporter="server",status="500"} 0 50
+    "#;
+    assert_eq!(
+        counted(cilium, "cilium-error-rate", page).await,
+        (10.0, 2.0, 100.0, 1.0)
+    );
+    let page = r#"
+        hubble_http_request_duration_seconds_bucket{destination_namespace="shop",destination_workload="api",method="GET",reporter="server",le="0.25"} 0 90
+        hubble_http_request_duration_seconds_bucket{destination_namespace="shop",destination_workload="api",method="GET",reporter="server",le="+Inf"} 0 100
+        hubble_http_request_duration_seconds_bucket{destination_namespace="shop",destination_workload="api-canary",method="GET",reporter="server",le="0.25"} 0 5
+        hubble_http_request_duration_seconds_bucket{destination_namespace="shop",destination_workload="api-canary",method="GET",reporter="server",le="+Inf"} 0 10
+    "#;
+    assert_eq!(
+        counted(cilium, "cilium-latency-p99", page).await,
+        (10.0, 5.0, 100.0, 10.0)
+    );
+    let envoy = include_str!("../../rules/envoy-gateway.yaml");
+    for name in [
+        |service: &str| format!("service/shop/{service}/http/http"),
+        |service: &str| format!("backend/service/shop/{service}/http"),
+    ] {
+        let (api, canary) = (name("api"), name("api-canary"));
+        let page = format!(
+            r#"
+            envoy_cluster_upstream_rq{{envoy_response_code="200",envoy_cluster_name="{api}"}} 5 104
+            envoy_cluster_upstream_rq{{envoy_response_code="503",envoy_cluster_name="{api}"}} 0 1
+            envoy_cluster_upstream_rq{{envoy_response_code="200",envoy_cluster_name="{canary}"}} 0 8
+            envoy_cluster_upstream_rq{{envoy_response_code="500",envoy_cluster_name="{canary}"}} 0 2
+            envoy_cluster_upstream_rq{{envoy_response_code="500",envoy_cluster_name="httproute/shop/api/rule/0"}} 0 50
+        "#
+        );
+        assert_eq!(
+            counted(envoy, "envoy-gateway-error-rate", &page).await,
+            (10.0, 2.0, 100.0, 1.0)
+        );
+        let page = format!(
+            r#"
+            envoy_cluster_upstream_rq_time_bucket{{envoy_cluster_name="{api}",le="250"}} 0 90
+            envoy_cluster_upstream_rq_time_bucket{{envoy_cluster_name="{api}",le="+Inf"}} 0 100
+            envoy_cluster_upstream_rq_time_bucket{{envoy_cluster_name="{canary}",le="250"}} 0 5
+            envoy_cluster_upstream_rq_time_bucket{{envoy_cluster_name="{canary}",le="+Inf"}} 0 10
+        "#
+        );
+        assert_eq!(
+            counted(envoy, "envoy-gateway-latency-p99", &page).await,
+            (10.0, 5.0, 100.0, 10.0)
+        );
+    }
+    let nginx = include_str!("../../rules/nginx-gateway-fabric.yaml");
+    let page = r#"
+        nginx_http_upstream_peer_responses_total{nginx_peer_address="10.0.0.1:8080",nginx_peer_name="10.0.0.1:8080",nginx_status_range="2xx",nginx_upstream_name="shop_api_http",nginx_zone_name="shop_api_http"} 5 104
+        nginx_http_upstream_peer_responses_total{nginx_peer_address="10.0.0.1:8080",nginx_peer_name="10.0.0.1:8080",nginx_status_range="5xx",nginx_upstream_name="shop_api_http",nginx_zone_name="shop_api_http"} 0 1
+        nginx_http_upstream_peer_responses_total{nginx_peer_address="10.0.0.2:8080",nginx_peer_name="10.0.0.2:8080",nginx_status_range="2xx",nginx_upstream_name="shop_api-canary_http",nginx_zone_name="shop_api-canary_http"} 0 8
+        nginx_http_upstream_peer_responses_total{nginx_peer_address="10.0.0.2:8080",nginx_peer_name="10.0.0.2:8080",nginx_status_range="5xx",nginx_upstream_name="shop_api-canary_http",nginx_zone_name="shop_api-canary_http"} 0 2
+        nginx_http_upstream_peer_responses_total{nginx_peer_address="10.0.0.3:8080",nginx_peer_name="10.0.0.3:8080",nginx_status_range="5xx",nginx_upstream_name="shop_web_http",nginx_zone_name="shop_web_http"} 0 50
+    "#;
+    assert_eq!(
+        counted(nginx, "nginx-gateway-fabric-error-rate", page).await,
+        (10.0, 2.0, 100.0, 1.0)
+    );
+}
+
+/// Boundaries in milliseconds are seconds for all that reads them.
+#[test]
+fn boundaries_in_milliseconds_are_read_as_seconds() {
+    let text = include_str!("../../rules/istio.yaml");
+    let rule = crate::rollout::rule::lint(text, "r").unwrap();
+    let rule = rule
+        .into_iter()
+        .find(|rule| rule.name == "istio-latency-p99");
+    let rule = Arc::new(rule.unwrap());
+    let ask = super::sorting::tests::ask(&rule, &[subject("shop", "api", &[])]);
+    let labels: Vec<(std::borrow::Cow<'_, str>, std::borrow::Cow<'_, str>)> = [
+        ("reporter", "source"),
+        ("destination_service_namespace", "shop"),
+        ("destination_service_name", "api"),
+        ("response_code", "200"),
+        ("le", "250"),
+    ]
+    .map(|(name, value)| (name.into(), value.into()))
+    .to_vec();
+    let places = ask.places(&labels);
+    let Class::UpTo { le, .. } = places[0].class else {
+        panic!("no boundary: {places:?}")
+    };
+    assert!((le - 0.25).abs() < 1e-9, "{le}");
 }
 
 /// One Service behind two paths and two hosts of one Ingress, answered by two controllers.

@@ -120,8 +120,10 @@ pub struct Proportion {
 /// Durations by buckets.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Latency {
-    /// The histogram, named without `_bucket`; boundaries in the metric's own unit.
+    /// The histogram, named without `_bucket`.
     pub series: Series,
+    /// The boundaries are milliseconds.
+    pub milliseconds: bool,
     /// It is a native histogram: its series have this very name, and no boundaries as labels.
     pub native: bool,
     /// The quantile that is shown in words, between 0 and 1; all boundaries are tested.
@@ -345,7 +347,7 @@ mod tests {
             (
                 "{{namespace}}",
                 "{{pod}}",
-                "r.yaml:5:18: errors.proportion.select.ns: found `{{pod}}`; unknown name `pod` in a template; known are namespace, ingress, service, canaryService, port, name, canaryPods, stablePods, pods, arm",
+                "r.yaml:5:18: errors.proportion.select.ns: found `{{pod}}`; unknown name `pod` in a template; known are namespace, ingress, service, canaryService, port, name, workload, canaryWorkload, canaryPods, stablePods, pods, arm",
             ),
             (
                 "canary: nonempty",

@@ -9,7 +9,7 @@ pub mod cluster;
 pub mod controllers;
 mod drive;
 mod events;
-pub(crate) mod gateway;
+pub mod gateway;
 pub mod load;
 pub mod node;
 pub mod random;

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use serde_json::Value;
 use sluice::sandbox::api::{Change, Object};
 
+pub const ROUTES: &str = "httproutes.gateway.networking.k8s.io";
+
 /// Objects by resource and name; there is one namespace.
 #[derive(Default)]
 pub struct Mirror(BTreeMap<(String, String), Arc<Object>>);
@@ -55,8 +57,22 @@ impl Mirror {
 
     /// The weight that is in force for the canary.
     pub fn weight(&self) -> i64 {
-        self.get("ingresses.networking.k8s.io", "shop-canary")
-            .map_or(0, weight)
+        let ingress = self.get("ingresses.networking.k8s.io", "shop-canary");
+        let route = self.route().map_or(0, split);
+        ingress.map_or(0, weight).max(route)
+    }
+
+    /// The main `HTTPRoute`, if this cluster has one.
+    pub fn route(&self) -> Option<&Value> {
+        self.get(ROUTES, "shop")
+    }
+
+    /// The run whose canary there is.
+    pub fn run(&self) -> String {
+        let canary = self.get("deployments.apps", "shop-canary");
+        let run =
+            canary.and_then(|canary| canary["metadata"]["annotations"]["sluice.dev/run"].as_str());
+        run.unwrap_or_default().to_owned()
     }
 
     /// Ready pods of the ReplicaSets that the Deployment owns.
@@ -96,8 +112,38 @@ impl Mirror {
         let left = kinds
             .iter()
             .filter(|kind| self.get(kind, "shop-canary").is_some());
-        left.map(|kind| format!("{kind} shop-canary")).collect()
+        let mut all: Vec<String> = left.map(|kind| format!("{kind} shop-canary")).collect();
+        let mut rules = self.route().into_iter().flat_map(rules);
+        if rules.any(|rule| backends(rule).any(|to| to["name"] == "shop-canary")) {
+            all.push(format!("the canary in {ROUTES} shop"));
+        }
+        all
     }
+}
+
+/// The rules of an `HTTPRoute`.
+pub fn rules(route: &Value) -> impl Iterator<Item = &Value> {
+    route["spec"]["rules"].as_array().into_iter().flatten()
+}
+
+/// What a rule leads to.
+pub fn backends(rule: &Value) -> impl Iterator<Item = &Value> {
+    rule["backendRefs"].as_array().into_iter().flatten()
+}
+
+/// The canary's part of stable's requests by an `HTTPRoute`, in percent: the greatest of its rules.
+/// A rule for the canary alone is one for a header.
+fn split(route: &Value) -> i64 {
+    let part = |rule: &Value| {
+        let of = |name: &str| {
+            let found = backends(rule).find(|to| to["name"] == name)?;
+            Some(found["weight"].as_i64().unwrap_or(1))
+        };
+        let (stable, canary) = (of("shop")?, of("shop-canary").unwrap_or(0));
+        let sum = (stable + canary).max(1);
+        Some((canary * 100 + sum - 1) / sum)
+    };
+    rules(route).filter_map(part).max().unwrap_or(0)
 }
 
 pub fn name(object: &Value) -> &str {

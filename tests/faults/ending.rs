@@ -2,9 +2,9 @@
 //!
 //! Not here: what must hold on the way (`invariants`).
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::cluster::{Mirror, image, replicas};
+use crate::cluster::{Mirror, backends, image, replicas};
 use crate::invariants::never_ready;
 use crate::world::World;
 
@@ -33,6 +33,9 @@ pub fn problem(world: &World) -> Option<String> {
     let paused = target["spec"]["paused"] == true;
     let live = image(target);
     let state = state(status);
+    if let Some(problem) = route(mirror, &world.rules, status["phase"].as_str()) {
+        return Some(problem);
+    }
     match status["phase"].as_str().unwrap_or_default() {
         "Idle" => idle(&world.image, mirror, &state, &live, paused),
         "Failed" => failed(&state, &live, mirror.leftovers()),
@@ -40,6 +43,33 @@ pub fn problem(world: &World) -> Option<String> {
         "Held" => held(&state).or_else(|| waits(&state["phase"]["Held"], &live)),
         phase => Some(format!("phase {phase}: {}", status["message"])),
     }
+}
+
+/// An `HTTPRoute` is as people left it, but for the canary's part while there is a run.
+fn route(mirror: &Mirror, wanted: &Value, phase: Option<&str>) -> Option<String> {
+    let live = &mirror.route()?["spec"]["rules"];
+    let (found, wanted) = match phase {
+        Some("Idle" | "Failed") => (live.clone(), wanted.clone()),
+        _ => (without_weights(live), without_weights(wanted)),
+    };
+    (found != wanted).then(|| format!("the route is {found}, people left it as {wanted}"))
+}
+
+fn without_weights(rules: &Value) -> Value {
+    let rules = rules.as_array().into_iter().flatten().filter_map(|rule| {
+        let own = backends(rule).filter(|to| to["name"] != "shop-canary");
+        let own: Vec<Value> = own.map(unweighted).collect();
+        let mut rule = rule.clone();
+        rule["backendRefs"] = own.into();
+        (rule["backendRefs"] != json!([])).then_some(rule)
+    });
+    rules.collect()
+}
+
+fn unweighted(backend: &Value) -> Value {
+    let mut backend = backend.clone();
+    backend["weight"] = Value::Null;
+    backend
 }
 
 fn state(status: &Value) -> Value {

@@ -77,6 +77,9 @@ pub struct Invariants {
     pub jumped: Option<u64>,
     /// Images whose stable had no pods while they were tried: what users got then is its baseline.
     pub starved: BTreeSet<String>,
+    /// Somebody took pods or Service from a canary that an `HTTPRoute` leads to: a Gateway answers its
+    /// part of the requests with errors until it is back or the weight is 0.
+    pub bereft: bool,
     /// Requests that the canary's image answered.
     pub served: BTreeMap<String, u64>,
     phase: String,
@@ -112,6 +115,7 @@ impl Invariants {
             late_rise: None,
             jumped: None,
             starved: BTreeSet::new(),
+            bereft: false,
             served: BTreeMap::new(),
             phase: String::new(),
         }
@@ -145,7 +149,15 @@ impl Invariants {
             ("ingresses.networking.k8s.io", "shop-canary") => {
                 let after = if change.removed { 0 } else { weight(object) };
                 if by.is_some() && after > before {
-                    self.rose(object, before, after);
+                    let run = &object["metadata"]["annotations"]["sluice.dev/run"];
+                    let run = run.as_str().unwrap_or_default().to_owned();
+                    self.rose(run, before, after);
+                }
+            }
+            (cluster::ROUTES, "shop") => {
+                let after = self.mirror.weight();
+                if by.is_some() && after > before {
+                    self.rose(self.mirror.run(), before, after);
                 }
             }
             ("rollouts.sluice.dev", "shop") if by.is_some() && !change.removed => {
@@ -168,6 +180,7 @@ impl Invariants {
         if self.shuts && self.mirror.guarded() {
             self.open = false;
         }
+        self.bereft &= self.mirror.weight() > 0;
         if (resource, change.removed) == ("rollouts.sluice.dev", true) {
             self.let_go();
         }
@@ -179,6 +192,10 @@ impl Invariants {
         let weight = self.mirror.weight();
         if weight > 0 {
             self.broken("2 weight 0 before all is let go", format!("it is {weight}"));
+        }
+        let route = self.mirror.route().map(Value::to_string);
+        if let Some(route) = route.filter(|route| route.contains("shop-canary")) {
+            self.broken("9 what is let go is whole", route);
         }
         let paused = |target: &Value| target["spec"]["paused"] == true;
         if self.mirror.target().is_some_and(paused) {
@@ -223,6 +240,7 @@ impl Invariants {
                 object["status"]["readyReplicas"]
             ),
             "ingresses.networking.k8s.io" => format!("weight {}", weight(object)),
+            cluster::ROUTES => object["spec"]["rules"].to_string(),
             _ => String::new(),
         };
         let by = by.map_or_else(String::new, |daemon| format!("daemon {daemon} "));
@@ -257,7 +275,7 @@ impl Invariants {
     }
 
     /// A daemon raised the canary's weight.
-    fn rose(&mut self, ingress: &Value, before: i64, after: i64) {
+    fn rose(&mut self, run: String, before: i64, after: i64) {
         let now = self.journal.now();
         // A canary without a share has no series, so that nobody can miss them.
         let seen = self.canary_hidden && before == 0;
@@ -297,10 +315,7 @@ impl Invariants {
                 format!("{before} to {after}"),
             );
         }
-        let run = ingress["metadata"]["annotations"]["sluice.dev/run"]
-            .as_str()
-            .or(ingress["metadata"]["labels"]["sluice.dev/run"].as_str());
-        self.held(run.unwrap_or_default().to_owned(), after);
+        self.held(run, after);
     }
 
     /// A rise that is not what is saved: one that was sent while it was, and arrives late, is
@@ -618,6 +633,7 @@ impl Invariants {
                 && *bad > 0
                 && !self.unwanted
                 && !self.baseline_never_serves()
+                && !self.bereft
                 && self.journal.now().saturating_sub(self.wanted_since) > 15_000
             {
                 self.broken(

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use crate::invariants::{STABLE, STEPS};
 use crate::schedule::{Kind, Settings};
 
+/// Where the shop is at the beginning.
+pub const HOST: &str = "shop.example";
+
 /// Everything that is applied at the beginning.
 pub fn shop(settings: &Settings) -> Vec<Value> {
     vec![
@@ -16,9 +19,31 @@ pub fn shop(settings: &Settings) -> Vec<Value> {
             "apiVersion": "v1", "kind": "Service", "metadata": {"name": "shop", "namespace": "default"},
             "spec": {"selector": {"app": "shop"}, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]},
         }),
-        ingress("shop.example", "/"),
+        if settings.gateway {
+            http_route(HOST)
+        } else {
+            ingress(HOST, "/")
+        },
         rollout(settings),
     ]
+}
+
+/// The shop behind a Gateway, with a rule that leads elsewhere and fields that Sluice does not know.
+pub fn http_route(host: &str) -> Value {
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+        "metadata": {"name": "shop", "namespace": "default", "annotations": {"sandbox.sluice.dev/rps": "40"}},
+        "spec": {
+            "parentRefs": [{"name": "edge"}],
+            "hostnames": [host],
+            "rules": [
+                {"name": "shop", "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
+                 "backendRefs": [{"name": "shop", "port": 80}], "timeouts": {"request": "9s"}},
+                {"matches": [{"path": {"type": "PathPrefix", "value": "/static"}, "method": "POST"}],
+                 "backendRefs": [{"name": "assets", "port": 80, "weight": 7}]},
+            ],
+        },
+    })
 }
 
 /// The Deployment with this image, which behaves as the image's name says.
@@ -96,10 +121,26 @@ fn strategy(settings: &Settings) -> Value {
     if settings.blue_green {
         return json!({"blueGreen": {"hold": hold, "approval": settings.approval}});
     }
-    json!({"canary": {"steps": [
+    let mut canary = json!({"steps": [
         {"weight": STEPS[0], "hold": hold},
         {"weight": STEPS[1], "approval": settings.approval},
-    ]}})
+    ]});
+    if settings.gateway {
+        // Nobody sends it: what it adds to the route is to be taken out again.
+        canary["match"] = json!({"header": "X-Canary", "value": "yes"});
+    }
+    json!({"canary": canary})
+}
+
+fn route(settings: &Settings) -> (Value, &'static str) {
+    if settings.gateway {
+        (
+            json!({"gatewayApi": {"httpRoute": "shop"}}),
+            "istio-error-rate",
+        )
+    } else {
+        (json!({"ingressNginx": {"ingress": "shop"}}), "error-rate")
+    }
 }
 
 pub fn rollout(settings: &Settings) -> Value {
@@ -108,14 +149,15 @@ pub fn rollout(settings: &Settings) -> Value {
     } else {
         "hold"
     };
+    let (route, rule) = route(settings);
     let mut rollout = json!({
         "apiVersion": "sluice.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "shop", "namespace": "default"},
         "spec": {
             "target": {"kind": "Deployment", "name": "shop"},
-            "route": {"ingressNginx": {"ingress": "shop"}},
+            "route": route,
             "strategy": strategy(settings),
             "analysis": {
-                "rules": ["error-rate"], "within": "20s", "blast": "20%", "blastMax": "25%",
+                "rules": [rule], "within": "20s", "blast": "20%", "blastMax": "25%",
                 "undecided": {"after": "90s", "then": "hold"},
                 "noData": {"after": "25s", "then": no_data},
             },

@@ -389,7 +389,7 @@ fn is(class: Class, parts: &request::Parts) -> bool {
     match class {
         Class::Write => writes && !path.contains("/events"),
         Class::Status => writes && path.ends_with("/status"),
-        Class::Weight => writes && path.contains("/ingresses/"),
+        Class::Weight => writes && (path.contains("/ingresses/") || path.contains("/httproutes/")),
         Class::Target => path.ends_with("/deployments/shop"),
         Class::Lease => path.contains("/leases"),
         Class::List => !writes,

@@ -43,6 +43,8 @@ pub struct Settings {
     pub blue_green: bool,
     /// Whether there is no canary.
     pub rolling: bool,
+    /// Whether an `HTTPRoute` is split, in place of an Ingress for the canary.
+    pub gateway: bool,
 }
 
 /// Something happens.
@@ -139,8 +141,9 @@ pub enum Act {
     /// The template of the beginning again.
     Return,
     Scale(i64),
-    /// The path or the host of the main Ingress.
+    /// The path of the main Ingress; of an `HTTPRoute` in place, as it is at that moment.
     EditPath,
+    /// Its host, by applying it whole.
     EditHost,
     /// The canary's weight, by hand.
     EditWeight(u8),
@@ -175,6 +178,7 @@ pub enum Kind {
 pub enum Ours {
     Deployment,
     Service,
+    /// The canary's Ingress; of an `HTTPRoute` its part, since the original is applied again.
     Ingress,
     Kept,
 }
@@ -209,6 +213,11 @@ impl Draw {
     }
 }
 
+/// Whether a seed's cluster has an `HTTPRoute`: each fifth, and none that rolls.
+pub fn is_gateway(seed: u64) -> bool {
+    seed % 5 == 2
+}
+
 impl Schedule {
     /// The schedule of a seed.
     pub fn of(seed: u64) -> Self {
@@ -238,6 +247,7 @@ impl Schedule {
             bake,
             blue_green: seed.is_multiple_of(4),
             rolling,
+            gateway: is_gateway(seed),
             ..settings
         };
         Self {
@@ -271,6 +281,7 @@ fn settings(draw: &mut Draw) -> Settings {
         bake: false,
         blue_green: false,
         rolling: false,
+        gateway: false,
     }
 }
 

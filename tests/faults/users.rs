@@ -22,6 +22,7 @@ const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/default/deployments/shop";
 const CANARY: &str = "/apis/apps/v1/namespaces/default/deployments/shop-canary";
 const SERVICE: &str = "/api/v1/namespaces/default/services/shop-canary";
 const INGRESS: &str = "/apis/networking.k8s.io/v1/namespaces/default/ingresses/shop-canary";
+const ROUTE: &str = "/apis/gateway.networking.k8s.io/v1/namespaces/default/httproutes/shop";
 const KEPT: &str = "/apis/apps/v1/namespaces/default/controllerrevisions";
 const ROLLOUT: &str = "/apis/sluice.dev/v1alpha1/namespaces/default/rollouts/shop";
 const GATE: &str = "/apis/admissionregistration.k8s.io/v1";
@@ -37,8 +38,16 @@ impl World {
             }
             Act::Return => self.release(STABLE.to_owned()).await,
             Act::Scale(replicas) => self.scale(*replicas).await,
-            Act::EditPath => self.edit_ingress("shop.example", "/shop").await,
+            Act::EditPath if self.schedule.settings.gateway => self.edit_rule().await,
+            Act::EditPath => self.edit_ingress(manifests::HOST, "/shop").await,
+            Act::EditHost if self.schedule.settings.gateway => {
+                self.host = "store.example";
+                self.apply_route().await;
+            }
             Act::EditHost => self.edit_ingress("store.example", "/").await,
+            Act::EditWeight(weight) if self.schedule.settings.gateway => {
+                self.edit_split(i64::from(*weight)).await;
+            }
             Act::EditWeight(weight) => {
                 let key = "nginx.ingress.kubernetes.io/canary-weight";
                 let patch = json!({"metadata": {"annotations": {key: weight.to_string()}}});
@@ -136,10 +145,69 @@ impl World {
             .await;
     }
 
-    async fn delete_ours(&self, ours: Ours) {
+    /// The rules of the `HTTPRoute` as they are.
+    pub fn live_rules(&self) -> Value {
+        let checker = self.checker();
+        let route = checker.mirror.route();
+        route.map_or(Value::Null, |route| route["spec"]["rules"].clone())
+    }
+
+    /// Flux applies the route as it is in Git: the canary's part of it is gone, and so is what was edited by hand.
+    async fn apply_route(&mut self) {
+        let now = self.journal.now();
+        self.checker().wanted_since = now;
+        if self
+            .apply(Way::Flux, &manifests::http_route(self.host))
+            .await
+        {
+            self.rules = self.live_rules();
+        }
+    }
+
+    /// Somebody edits the rule that leads to the shop, as it is now, whether it is split or not.
+    async fn edit_rule(&mut self) {
+        let now = self.journal.now();
+        self.checker().wanted_since = now;
+        let timeout = json!(format!("{}s", now / 1000));
+        let mut live = self.live_rules();
+        edit(&mut live, |rule| {
+            rule["matches"][0]["path"]["value"] = json!("/shop");
+            rule["timeouts"]["request"] = timeout.clone();
+        });
+        if self.patch(ROUTE, &json!({"spec": {"rules": live}})).await < 300 {
+            edit(&mut self.rules, |rule| {
+                rule["matches"][0]["path"]["value"] = json!("/shop");
+                rule["timeouts"]["request"] = timeout.clone();
+            });
+        }
+    }
+
+    /// Somebody writes other weights into a route that is split.
+    async fn edit_split(&self, weight: i64) {
+        let mut live = self.live_rules();
+        edit(&mut live, |rule| {
+            let split = cluster::backends(rule).any(|to| to["name"] == "shop-canary");
+            for to in rule["backendRefs"].as_array_mut().into_iter().flatten() {
+                if split && to["name"] == "shop" {
+                    to["weight"] = json!(100 - weight);
+                } else if split {
+                    to["weight"] = json!(weight);
+                }
+            }
+        });
+        self.patch(ROUTE, &json!({"spec": {"rules": live}})).await;
+    }
+
+    async fn delete_ours(&mut self, ours: Ours) {
         let now = self.journal.now();
         // The router may still know the pods that go.
         self.checker().wanted_since = now;
+        if self.schedule.settings.gateway {
+            self.checker().bereft |= matches!(ours, Ours::Deployment | Ours::Service);
+            if ours == Ours::Ingress {
+                return self.apply_route().await;
+            }
+        }
         match ours {
             Ours::Deployment => self.send("DELETE", CANARY, None).await,
             Ours::Service => self.send("DELETE", SERVICE, None).await,
@@ -281,5 +349,14 @@ impl World {
                 .say(&format!("{method} {path} was answered {code}"));
         }
         code
+    }
+}
+
+/// Edits the rule that leads to the shop; one for a header leads to the canary alone.
+fn edit(rules: &mut Value, change: impl Fn(&mut Value)) {
+    for rule in rules.as_array_mut().into_iter().flatten() {
+        if cluster::backends(rule).any(|to| to["name"] == "shop") {
+            change(rule);
+        }
     }
 }

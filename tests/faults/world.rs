@@ -21,6 +21,7 @@ use sluice::kubernetes::crd::{ACCOUNT, Rollout};
 use sluice::kubernetes::gate;
 use sluice::prometheus::Scrape;
 use sluice::sandbox::cluster::{Cluster, Options};
+use sluice::sandbox::gateway;
 use sluice::sandbox::router::{Exposed, Router};
 use sluice::sandbox::scenario::{self, Way};
 use sluice::smoke::Asker;
@@ -101,6 +102,9 @@ pub struct World {
     /// What the users' manifests say now.
     pub image: String,
     pub replicas: i64,
+    pub host: &'static str,
+    /// The rules of the `HTTPRoute` as people left them.
+    pub rules: Value,
     pub releases: u32,
     pub asked: u32,
     /// Daemons that were started.
@@ -130,7 +134,7 @@ impl World {
         let clock = Clock::scaled(Timestamp::from_second(1_700_000_000).unwrap(), 1.0);
         let options = Options {
             routers: schedule.settings.routers,
-            gateway: false,
+            gateway: schedule.settings.gateway,
             ..Options::in_process(clock, schedule.seed)
         };
         let cluster = Cluster::start(options).await.unwrap();
@@ -152,6 +156,8 @@ impl World {
             ends: Vec::new(),
             image: STABLE.to_owned(),
             replicas: schedule.settings.replicas,
+            host: manifests::HOST,
+            rules: Value::Null,
             releases: 1,
             asked: 0,
             lives: 0,
@@ -178,9 +184,13 @@ impl World {
         for object in gate::manifests(ACCOUNT) {
             self.apply(Way::ServerSide, &object).await;
         }
+        if self.schedule.settings.gateway {
+            self.apply(Way::ServerSide, &gateway::definition()).await;
+        }
         for object in manifests::shop(&self.schedule.settings) {
             self.apply(Way::ServerSide, &object).await;
         }
+        self.rules = self.live_rules();
         for index in 0..self.schedule.settings.daemons {
             let jumps: &'static Jumps = Box::leak(Box::default());
             self.daemons.push(Daemon {

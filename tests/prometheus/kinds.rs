@@ -135,6 +135,8 @@ fn subject(name: &str, rules: &[Arc<Rule>], since: Timestamp) -> Subject {
         other_ingresses: Vec::new(),
         port: "80".into(),
         other_ports: Vec::new(),
+        workload: name.into(),
+        canary_workload: format!("{name}-canary"),
         canary_pods: format!("{name}-canary-[a-z0-9]+-[a-z0-9]+"),
         stable_pods: format!("{name}-[a-z0-9]+-[a-z0-9]+"),
         rules: rules.to_vec(),

@@ -83,6 +83,8 @@ fn subject() -> Subject {
         other_ingresses: Vec::new(),
         port: "80".into(),
         other_ports: Vec::new(),
+        workload: String::new(),
+        canary_workload: String::new(),
         canary_pods: "canary-.*".into(),
         stable_pods: "stable-.*".into(),
         rules: vec![rules.all()["error-rate"].clone()],

@@ -198,6 +198,8 @@ async fn native_histograms_of_any_resolution_come_to_their_verdicts() {
         other_ingresses: Vec::new(),
         port: "80".into(),
         other_ports: Vec::new(),
+        workload: String::new(),
+        canary_workload: String::new(),
         canary_pods: String::new(),
         stable_pods: String::new(),
         rules: rules.clone(),

@@ -16,8 +16,9 @@ use crate::kubernetes::canary;
 use crate::kubernetes::canary::ingress::{LEGACY_CLASS, is_canary};
 
 const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
-/// Controllers that are known to honour the canary annotations.
-const CONTROLLERS: [&str; 2] = ["k8s.io/ingress-nginx", "traefik.io/ingress-controller"];
+/// The controller that is known to honour the canary annotations. Traefik's provider for them serves the same; of
+/// `traefik.io/ingress-controller`, which Traefik's own classes name, a canary would be an ordinary second Ingress.
+const CONTROLLER: &str = "k8s.io/ingress-nginx";
 
 /// Ingress, stable Service, label and ports, or why they cannot be told.
 pub(super) fn traffic<'a>(seen: &Seen<'a>, nginx: &Nginx<'a>) -> Result<Traffic<'a>, Vec<Refusal>> {
@@ -240,7 +241,7 @@ fn controller(nginx: &Nginx<'_>, ingress: &Ingress) -> Option<String> {
         .iter()
         .find(|class| name(&class.metadata) == wanted)?;
     let controller = class.spec.as_ref()?.controller.as_deref()?;
-    (!CONTROLLERS.contains(&controller)).then(|| {
+    (controller != CONTROLLER).then(|| {
         format!("IngressClass {wanted} is served by {controller}, which is not known to honour canary annotations")
     })
 }

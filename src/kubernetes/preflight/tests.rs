@@ -293,6 +293,10 @@ fn what_is_unexpected_is_said() {
             "IngressClass nginx is served by nginx.org/ingress-controller",
         ),
         (
+            json!({"classes": {"nginx": {"spec": {"controller": "traefik.io/ingress-controller"}}}}),
+            "IngressClass nginx is served by traefik.io/ingress-controller",
+        ),
+        (
             json!({"budgets": {"b": {"metadata": {"name": "b"}, "spec": {"selector": labels("shop")}}}}),
             "PodDisruptionBudget b names app=shop",
         ),

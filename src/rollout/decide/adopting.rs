@@ -1,7 +1,7 @@
 //! Adopting: waiting until a Deployment can be guarded, and healing one that nothing serves.
 
 use super::guard::{detached, forget_overtaken, forget_target, held_by_us};
-use super::idle::{bring_up, keep_stable};
+use super::idle::{bring_up, is_kept_paused, keep_stable};
 use super::known;
 use super::pass::Pass;
 use super::rolling_back::clear_leftovers;
@@ -13,6 +13,9 @@ use crate::rollout::state::Phase;
 
 /// Said while the label is on its way; until it was seen, a release goes out ungated.
 pub(super) const BEING_GUARDED: &str = "the gate's label is being put on the Deployment";
+
+/// Said in mode `paused` until the Deployment was seen paused; a release goes out ungated before.
+const BEING_PAUSED: &str = "the Deployment is being paused, which is how it is held in this mode";
 
 /// Waits until the Deployment can be guarded; heals one that nothing serves.
 pub(super) fn adopting(pass: &mut Pass<'_>, told: &str) -> Phase {
@@ -106,6 +109,12 @@ fn adopt(pass: &mut Pass<'_>, stable: Revision) -> Phase {
     if !target.guarded || !held_by_us(pass, target) {
         pass.act(Action::Guard);
         let why = BEING_GUARDED.to_owned();
+        return Phase::Adopting { why };
+    }
+    if is_kept_paused(pass, target) && !target.paused {
+        let expect = target.revision.clone();
+        pass.act(Action::Pause { expect });
+        let why = BEING_PAUSED.to_owned();
         return Phase::Adopting { why };
     }
     pass.state.config = Some(target.config.clone());

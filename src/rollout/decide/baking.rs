@@ -10,13 +10,13 @@
 
 use jiff::Timestamp;
 
-use super::idle::keep_desired;
+use super::idle::{is_kept_paused, keep_desired};
 use super::pass::Pass;
 use super::promoting;
 use super::smoke::{self, Look};
 use crate::rollout::action::Action;
 use crate::rollout::evidence::{Evidence, GoalReport, Limit, Verdict};
-use crate::rollout::observation::{GateMode, Target};
+use crate::rollout::observation::Target;
 use crate::rollout::reason::{Cause, Reason};
 use crate::rollout::state::{Phase, Run, Trigger};
 
@@ -135,9 +135,8 @@ fn waits(pass: &mut Pass<'_>, target: &Target, run: &mut Run) {
     });
 }
 
-/// In mode `paused` only a paused Deployment holds what is applied.
 fn keep_shut(pass: &mut Pass<'_>, target: &Target) {
-    if pass.seen.gate.mode == GateMode::Paused && !target.paused && target.complete {
+    if is_kept_paused(pass, target) && !target.paused && target.complete {
         let expect = target.revision.clone();
         pass.act(Action::Pause { expect });
     }

@@ -107,21 +107,31 @@ fn restart(pass: &mut Pass<'_>, target: &Target) {
     }
 }
 
-/// Between runs a Deployment is open in mode `policy` and paused in mode `paused`. One that has
-/// another template than stable's stays as it is.
-pub(super) fn settle_pause(pass: &mut Pass<'_>, target: &Target) {
+/// Between runs a Deployment is open in mode `policy` and paused in mode `paused`, unless somebody opened
+/// the gate. One that has another template than stable's stays as it is. Whether it is being paused:
+/// until that is seen, what is applied goes out.
+pub(super) fn settle_pause(pass: &mut Pass<'_>, target: &Target) -> bool {
     let stable = pass.state.stable.as_ref();
     if !stable.is_some_and(|stable| stable.same(&target.revision)) {
-        return;
+        return false;
     }
     let expect = target.revision.clone();
-    match pass.seen.gate.mode {
-        GateMode::Policy | GateMode::Webhook if target.paused => {
-            pass.act(Action::Unpause { expect });
-        }
-        GateMode::Paused if !target.paused && target.complete => pass.act(Action::Pause { expect }),
-        GateMode::Policy | GateMode::Webhook | GateMode::Paused => {}
+    let shut = is_kept_paused(pass, target);
+    if target.paused && !shut {
+        pass.act(Action::Unpause { expect });
     }
+    let pauses = shut && !target.paused && target.complete;
+    if pauses {
+        pass.act(Action::Pause {
+            expect: target.revision.clone(),
+        });
+    }
+    pauses
+}
+
+/// In mode `paused` only a paused Deployment holds what is applied.
+pub(super) fn is_kept_paused(pass: &Pass<'_>, target: &Target) -> bool {
+    pass.seen.gate.mode == GateMode::Paused && target.open.is_none()
 }
 
 fn config_changed(pass: &mut Pass<'_>, target: &Target, stable: Revision) -> Phase {

@@ -228,7 +228,8 @@ pub(super) fn take_place(pass: &mut Pass<'_>, run: &Run) {
 fn clearing(pass: &mut Pass<'_>, target: &Target, mut run: Run) -> Phase {
     let since = run.weight_since;
     run.weight_since = take_away(pass, since);
-    if !canary_gone(pass) {
+    let pauses = settle_pause(pass, target);
+    if pauses || !canary_gone(pass) {
         return Phase::Promoting {
             run,
             stage: Promotion::Removing,
@@ -237,7 +238,6 @@ fn clearing(pass: &mut Pass<'_>, target: &Target, mut run: Run) -> Phase {
     if run.bakes {
         return baking::begin(pass, run);
     }
-    settle_pause(pass, target);
     conclude(pass, &run);
     Phase::Idle
 }

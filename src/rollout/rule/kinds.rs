@@ -99,11 +99,22 @@ impl Reader<'_> {
             None => Some(false),
             Some(node) => self.flag(node, &fields.path("native")),
         };
+        let milliseconds = match fields.take("unit") {
+            None => Some(false),
+            Some(node) => self.unit(node, &fields.path("unit")),
+        };
         let ignore = fields
             .take("ignore")
             .map(|node| self.patterns(node, &fields.path("ignore")));
         self.leftovers(&fields);
         let series = series?;
+        if native == Some(true) && milliseconds == Some(true) {
+            self.tell(
+                node.place,
+                &join(path, "unit"),
+                "found `milliseconds` for a native histogram; those are read as seconds",
+            );
+        }
         if series.metric.ends_with("_bucket") {
             self.tell(
                 node.place,
@@ -113,6 +124,7 @@ impl Reader<'_> {
         }
         Some(Kind::Latency(Latency {
             series,
+            milliseconds: milliseconds?,
             native: native?,
             quantile: quantile?,
             ignore: ignore.unwrap_or_default(),
@@ -130,6 +142,18 @@ impl Reader<'_> {
             series: series?,
             ignore: ignore.unwrap_or_default(),
         }))
+    }
+
+    /// Whether the boundaries are milliseconds.
+    fn unit(&mut self, node: &Node, key: &str) -> Option<bool> {
+        match self.text(node, key)?.as_str() {
+            "seconds" => Some(false),
+            "milliseconds" => Some(true),
+            _ => {
+                self.wrong(node, key, "`seconds` or `milliseconds` is right");
+                None
+            }
+        }
     }
 
     fn flag(&mut self, node: &Node, key: &str) -> Option<bool> {

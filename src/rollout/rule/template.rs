@@ -31,6 +31,10 @@ pub enum Variable {
     Port,
     /// The Rollout's name.
     Name,
+    /// The stable workload.
+    Workload,
+    /// The canary's Deployment.
+    CanaryWorkload,
     /// The canary's pods, as a regular expression.
     CanaryPods,
     /// Stable's pods, as a regular expression.
@@ -49,19 +53,21 @@ pub enum TemplateError {
     Open,
     /// A name that does not exist.
     #[error(
-        "unknown name `{0}` in a template; known are namespace, ingress, service, canaryService, port, name, canaryPods, stablePods, pods, arm"
+        "unknown name `{0}` in a template; known are namespace, ingress, service, canaryService, port, name, workload, canaryWorkload, canaryPods, stablePods, pods, arm"
     )]
     Unknown(String),
 }
 
 impl Variable {
-    const ALL: [(&'static str, Self); 10] = [
+    const ALL: [(&'static str, Self); 12] = [
         ("namespace", Self::Namespace),
         ("ingress", Self::Ingress),
         ("service", Self::Service),
         ("canaryService", Self::CanaryService),
         ("port", Self::Port),
         ("name", Self::Name),
+        ("workload", Self::Workload),
+        ("canaryWorkload", Self::CanaryWorkload),
         ("canaryPods", Self::CanaryPods),
         ("stablePods", Self::StablePods),
         ("pods", Self::Pods),
@@ -177,6 +183,8 @@ mod tests {
             | Variable::Service
             | Variable::Port
             | Variable::Name
+            | Variable::Workload
+            | Variable::CanaryWorkload
             | Variable::StablePods
             | Variable::Pods
             | Variable::Arm => "x",

@@ -14,6 +14,7 @@ use regex::Regex;
 
 use super::Request;
 use super::choose::Choice;
+use super::metrics::is_canarys;
 use super::table::{Endpoints, Labels, Table, Upstream, upstream_name};
 use crate::sandbox::gateway::{Backend, HttpRoute, Match, Matcher};
 
@@ -113,7 +114,7 @@ pub fn choose<'t>(
         // As Gateways do: the part of a Service without endpoints is answered with an error.
         return (!upstream.endpoints.is_empty()).then(|| Choice {
             upstream,
-            canary: upstream.service.ends_with("-canary"),
+            canary: is_canarys(&upstream.service),
             share: f64::from(*weight) / f64::from(total),
         });
     }

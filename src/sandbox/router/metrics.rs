@@ -57,6 +57,19 @@ pub struct Sent {
     pub status: u16,
 }
 
+/// Which series are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    All,
+    /// All but the canary's.
+    Stable,
+}
+
+/// Whether a Service is a canary's, by its name.
+pub fn is_canarys(service: &str) -> bool {
+    service.ends_with("-canary")
+}
+
 impl Metrics {
     pub fn new(pod: &str, class: &str, started: Timestamp) -> Self {
         Self {
@@ -83,14 +96,15 @@ impl Metrics {
     }
 
     /// A Gateway's counters, with those of Istio's labels that rules ask for.
-    fn write_sent(&self, out: &mut String) -> std::fmt::Result {
+    fn write_sent(&self, out: &mut String, shown: Shown) -> std::fmt::Result {
         if self.sent.is_empty() {
             return Ok(());
         }
         let counter = "istio_requests_total";
         writeln!(out, "# HELP {counter} requests")?;
         writeln!(out, "# TYPE {counter} counter")?;
-        for (sent, count) in &self.sent {
+        let kept = |sent: &&Sent| shown == Shown::All || !is_canarys(&sent.service);
+        for (sent, count) in self.sent.iter().filter(|(sent, _)| kept(sent)) {
             writeln!(
                 out,
                 "{counter}{{reporter=\"source\",destination_service_namespace=\"{}\",\
@@ -101,16 +115,16 @@ impl Metrics {
         Ok(())
     }
 
-    /// The exposition text; `keep` chooses the series.
-    pub fn text(&self, keep: impl Fn(&Series) -> bool) -> String {
+    /// The exposition text.
+    pub fn text(&self, shown: Shown) -> String {
         let mut out = String::with_capacity(512 + self.series.len() * 4096);
         let kept: Vec<_> = self
             .series
             .iter()
-            .filter(|(series, _)| keep(series))
+            .filter(|(series, _)| shown == Shown::All || series.canary.is_empty())
             .collect();
         self.write(&mut out, &kept).unwrap_or_default();
-        self.write_sent(&mut out).unwrap_or_default();
+        self.write_sent(&mut out, shown).unwrap_or_default();
         out
     }
 
@@ -217,7 +231,7 @@ mod tests {
         for milliseconds in [5, 30, 20_000] {
             metrics.count(series.clone(), Duration::from_millis(milliseconds));
         }
-        let text = metrics.text(|_| true);
+        let text = metrics.text(Shown::All);
         let labels = "canary=\"shop-front-canary-80\",controller_class=\"k8s.io/ingress-nginx\",\
             controller_namespace=\"ingress-nginx\",controller_pod=\"nginx-0\",host=\"shop.test\",ingress=\"web\",\
             method=\"GET\",namespace=\"shop\",path=\"/\",service=\"front\",status=\"200\"";
@@ -243,5 +257,25 @@ mod tests {
                 "{line}\nnot in\n{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_page_without_the_canarys_series_has_all_others() {
+        let start = Timestamp::from_second(100).unwrap();
+        let mut metrics = Metrics::new("nginx-0", "k8s.io/ingress-nginx", start);
+        for service in ["front", "front-canary"] {
+            metrics.count_sent(Sent {
+                namespace: "shop".into(),
+                service: service.into(),
+                status: 200,
+            });
+        }
+        let services = |shown| {
+            let text = metrics.text(shown);
+            let sent = text.lines().filter(|line| line.contains("name=\"front"));
+            sent.map(|line| line.contains("front-canary")).collect()
+        };
+        let (all, stable): (Vec<bool>, Vec<bool>) = (services(Shown::All), services(Shown::Stable));
+        assert_eq!((all, stable), (vec![false, true], vec![false]));
     }
 }

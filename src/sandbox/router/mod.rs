@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::choose::{Choice, choose, peers};
 use self::gateway::Way;
-use self::metrics::{Metrics, Sent, Series};
+use self::metrics::{Metrics, Sent, Series, Shown};
 use self::table::{Labels, Location, Table};
 use self::tallies::Tallies;
 use crate::clock::{Clock, elapsed};
@@ -287,9 +287,9 @@ impl Router {
     pub fn metrics_text(&self) -> Option<String> {
         let metrics = lock(&self.0.metrics);
         match self.exposed() {
-            Exposed::Fine => Some(metrics.text(|_| true)),
-            Exposed::Partial => Some(metrics.text(|series| series.canary.is_empty())),
-            Exposed::Nan => Some(http::without_values(&metrics.text(|_| true))),
+            Exposed::Fine => Some(metrics.text(Shown::All)),
+            Exposed::Partial => Some(metrics.text(Shown::Stable)),
+            Exposed::Nan => Some(http::without_values(&metrics.text(Shown::All))),
             Exposed::Html => Some(http::PAGE.into()),
             Exposed::Down | Exposed::Fails | Exposed::Hangs => None,
         }

@@ -391,6 +391,57 @@ fn between_runs_a_complete_deployment_is_paused_in_mode_paused_only() {
 }
 
 #[test]
+fn who_opens_the_gate_opens_what_is_kept_paused() {
+    let mut model = Model::idle();
+    model.gate.mode = GateMode::Paused;
+    model.pass();
+    assert!(model.target.paused);
+    model.target.open = Some("a fire".to_owned());
+    model.pass();
+    model.pass();
+    assert!(!model.target.paused);
+    model.target.open = None;
+    model.pass();
+    assert!(model.target.paused);
+}
+
+#[test]
+fn in_mode_paused_a_deployment_is_guarded_once_it_is_paused() {
+    for (paused, opened, guarded) in [
+        (false, false, false),
+        (true, false, true),
+        (false, true, true),
+    ] {
+        let decision = decided(&Model::new(), |seen| {
+            seen.gate.mode = GateMode::Paused;
+            let target = seen.target.as_mut().unwrap();
+            (target.guarded, target.held_by) = (true, Some("shop".to_owned()));
+            target.paused = paused;
+            target.open = opened.then(|| "a fire".to_owned());
+        });
+        let pauses = |action: &Action| matches!(action, Action::Pause { .. });
+        assert_eq!(decision.actions.iter().any(pauses), !guarded);
+        assert_eq!(
+            decision.next.phase == Phase::Idle,
+            guarded,
+            "{paused} {opened}"
+        );
+    }
+}
+
+#[test]
+fn in_mode_paused_a_promotion_is_over_when_the_deployment_is_paused_again() {
+    let mut model = Model::idle();
+    model.gate.mode = GateMode::Paused;
+    model.apply("v2");
+    let promoted = |model: &Model| model.state.phase == Phase::Idle;
+    assert!(model.until(600, |model| !promoted(model)));
+    assert!(model.until(600, promoted));
+    assert_eq!(model.state.stable, Some(revision("v2")));
+    assert!(model.target.paused);
+}
+
+#[test]
 fn a_template_that_went_out_is_stable_once_it_is_complete() {
     let model = Model::idle();
     for complete in [false, true] {
