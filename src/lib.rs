@@ -13,6 +13,7 @@ pub mod environments;
 pub mod fuzzing;
 pub mod git;
 pub mod history;
+pub mod http_client;
 pub mod import;
 pub mod kubernetes;
 pub mod kustomize;

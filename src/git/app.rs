@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::{Certificate, Client, StatusCode};
+use reqwest::StatusCode;
 use ring::rand::SystemRandom;
 use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use rustls::pki_types::PrivateKeyDer;
@@ -22,6 +22,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::error::Error;
+use crate::causes;
+use crate::http_client;
 
 /// GitHub's own API, where nothing else is said.
 pub const GITHUB: &str = "https://api.github.com";
@@ -109,8 +111,12 @@ impl App {
 
     async fn ask(&self, authority: Option<&[u8]>, now: Timestamp) -> Result<Given, Error> {
         let assertion = self.assertion(now.as_second())?;
-        let request = client(authority)
-            .map_err(|error| self.refused(crate::causes::told(&error)))?
+        let client = http_client::builder().timeout(DEADLINE);
+        let client = http_client::trusting(client, authority).map_err(Error::authority)?;
+        let failed = |error: reqwest::Error| self.refused(causes::told(&error.without_url()));
+        let request = client
+            .build()
+            .map_err(failed)?
             .post(format!(
                 "{}/app/installations/{}/access_tokens",
                 self.api, self.installation
@@ -118,8 +124,6 @@ impl App {
             .bearer_auth(assertion.expose_secret())
             .header("accept", "application/vnd.github+json")
             .header("x-github-api-version", "2022-11-28");
-        let failed =
-            |error: reqwest::Error| self.refused(crate::causes::told(&error.without_url()));
         let mut answer = request.send().await.map_err(failed)?;
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(failed)? {
@@ -168,19 +172,6 @@ impl App {
             why,
         }
     }
-}
-
-fn client(authority: Option<&[u8]>) -> Result<Client, reqwest::Error> {
-    // Fails when a provider is installed already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut client = Client::builder()
-        .timeout(DEADLINE)
-        .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")));
-    if let Some(pem) = authority {
-        client = client.tls_certs_merge(Certificate::from_pem_bundle(pem)?);
-    }
-    client.build()
 }
 
 fn given(status: StatusCode, body: &[u8]) -> Result<Given, String> {

@@ -7,6 +7,8 @@ use std::fmt;
 
 use super::history::Change;
 use super::remote::Address;
+use crate::causes;
+use crate::http_client::Unusable;
 
 /// What went wrong, by what was being done.
 #[derive(Debug, thiserror::Error)]
@@ -146,6 +148,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// The authorities of the credentials cannot be used.
+    pub(super) fn authority(error: Unusable) -> Self {
+        Self::Credentials {
+            key: "ca.crt",
+            why: causes::told(&error),
+        }
+    }
+
     /// Whether trying again later may help. A refusal may: credentials are mended and rotated.
     pub fn may_pass(&self) -> bool {
         match self {

@@ -19,6 +19,7 @@ use super::slack::Slack;
 use super::slack::api::{self, Call, Place, Wrong};
 use super::teams::{self, Teams};
 use super::webhook::{self, Alarm, Webhook};
+use crate::http_client;
 use crate::retry_after::retry_after;
 
 /// A request that takes longer has failed.
@@ -112,13 +113,7 @@ pub struct Sender(Client);
 impl Sender {
     /// Fails where the system's certificates cannot be used.
     pub fn new() -> Result<Self, reqwest::Error> {
-        // Fails when a provider is installed already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .timeout(DEADLINE)
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")));
+        let client = http_client::builder().timeout(DEADLINE).no_proxy();
         Ok(Self(client.build()?))
     }
 

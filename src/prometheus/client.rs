@@ -23,6 +23,7 @@ use super::reply::{self, Fetched};
 use super::skew;
 use super::sorting::Ask;
 use crate::clock::Clock;
+use crate::http_client;
 
 /// The largest reply that is read.
 const BODY_LIMIT: usize = 32 << 20;
@@ -37,14 +38,10 @@ const RANGE_LIMIT: Duration = Duration::from_secs(3600);
 
 /// Makes an HTTP client that gives up after `timeout`. May be called any number of times.
 pub fn http_client(timeout: Duration) -> Result<reqwest::Client, Error> {
-    // Fails when a provider is installed already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
+    http_client::builder()
         .timeout(timeout)
         .connect_timeout(timeout.min(Duration::from_secs(3)))
         .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(|error| Error::Client(innermost(&error)))
 }

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::Metrics;
 use super::traces::Span;
 use crate::clock::Clock;
+use crate::http_client;
 
 /// Spans of one request.
 const BATCH: usize = 512;
@@ -75,13 +76,7 @@ impl Exporter {
         metrics: Metrics,
         clock: Clock,
     ) -> Result<Self, reqwest::Error> {
-        // Fails when a provider is installed already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .timeout(DEADLINE)
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+        let client = http_client::builder().timeout(DEADLINE).build()?;
         Ok(Self {
             collector,
             client,

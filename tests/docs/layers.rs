@@ -1,7 +1,7 @@
 //! The layers of the design: arrows point down, pure folders stay pure, files say what they are.
 //!
 //! Read from the source as text: comments and the tests at a file's end are left out. `causes`,
-//! `clock`, `retry_after` and `yaml` are below everything. Not here: lints that clippy has.
+//! `clock`, `http_client`, `retry_after` and `yaml` are below everything. Not here: lints that clippy has.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use super::{files, none, root, text};
 /// What each folder may use of the crate besides itself.
 const MAY_USE: [(&str, &[&str]); 20] = [
     ("stats", &[]),
-    ("git", &["causes", "retry_after"]),
+    ("git", &["causes", "http_client", "retry_after"]),
     ("yaml", &[]),
     ("kustomize", &["yaml"]),
     ("import", &["yaml"]),
@@ -30,13 +30,16 @@ const MAY_USE: [(&str, &[&str]); 20] = [
             "causes",
         ],
     ),
-    ("registry", &["causes"]),
+    ("registry", &["causes", "http_client"]),
     ("rollout", &["stats", "clock", "yaml"]),
     (
         "kubernetes",
         &["rollout", "stats", "clock", "yaml", "causes"],
     ),
-    ("prometheus", &["rollout", "stats", "clock", "yaml"]),
+    (
+        "prometheus",
+        &["rollout", "stats", "clock", "yaml", "http_client"],
+    ),
     // The page shows a run in the words of the resource's status: its types, nothing that acts.
     (
         "people",
@@ -44,11 +47,15 @@ const MAY_USE: [(&str, &[&str]); 20] = [
             "rollout",
             "clock",
             "causes",
+            "http_client",
             "retry_after",
             "kubernetes::crd",
         ],
     ),
-    ("smoke", &["rollout", "clock", "yaml", "causes"]),
+    (
+        "smoke",
+        &["rollout", "clock", "yaml", "causes", "http_client"],
+    ),
     // Runs that ended it asks of the history.
     (
         "web",
@@ -66,7 +73,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
         "history",
         &["rollout", "clock", "causes", "kubernetes::crd"],
     ),
-    ("telemetry", &["clock"]),
+    ("telemetry", &["clock", "http_client"]),
     ("sandbox", &["clock", "yaml"]),
     (
         "daemon",

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
-use reqwest::{Certificate, Client, RequestBuilder, StatusCode};
+use reqwest::{Client, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
@@ -19,6 +19,7 @@ use super::ask::Ask;
 use super::error::Error;
 use super::{Account, Kind, Place, Proposal, Pull, Token};
 use crate::git::app::{App, Tokens};
+use crate::http_client;
 
 /// A request that takes longer has failed.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -49,19 +50,11 @@ impl Forge {
         authority: Option<&[u8]>,
         (tokens, now): (&Tokens, Timestamp),
     ) -> Result<Self, Error> {
-        // Fails when a provider is installed already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut client = Client::builder()
-            .timeout(DEADLINE)
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")));
-        let failed = |error: &reqwest::Error| unreachable_at(&place, error);
-        if let Some(pem) = authority {
-            let trusted = Certificate::from_pem_bundle(pem).map_err(|error| failed(&error))?;
-            client = client.tls_certs_merge(trusted);
-        }
-        let client = client.build().map_err(|error| failed(&error))?;
+        let client = http_client::builder().timeout(DEADLINE).no_proxy();
+        let client = http_client::trusting(client, authority);
+        let client = client.map_err(|error| unreachable_at(&place, &error))?;
+        let client = client.build();
+        let client = client.map_err(|error| unreachable_at(&place, &error))?;
         Ok(Self {
             client,
             token: account.token.clone(),
@@ -202,8 +195,8 @@ fn no_token(path: &Path, source: std::io::Error) -> Error {
     Error::Token { path, source }
 }
 
-fn unreachable_at(place: &Place, error: &reqwest::Error) -> Error {
-    let mut innermost: &dyn std::error::Error = error;
+fn unreachable_at(place: &Place, error: &dyn std::error::Error) -> Error {
+    let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;
     }

@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use git2::transport::Service;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Certificate, Client, RequestBuilder, Response, StatusCode};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use secrecy::ExposeSecret;
 
 use super::{Failure, Line};
 use crate::git::credentials::Credentials;
 use crate::git::error::Error;
 use crate::git::remote::Remote;
+use crate::http_client;
 
 /// How much of a refusal is quoted, in bytes.
 const QUOTED: usize = 300;
@@ -25,22 +26,17 @@ const REDIRECTS: usize = 4;
 
 /// A client that trusts the public authorities and the remote's own.
 pub(super) fn client(remote: &Remote) -> Result<Client, Error> {
-    // Fails when a provider is installed already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut client = Client::builder()
+    let client = http_client::builder()
         .redirect(reqwest::redirect::Policy::custom(on_one_host))
         .user_agent(concat!("git/2.0 (sluice ", env!("CARGO_PKG_VERSION"), ")"));
-    if let Some(pem) = &remote.authority {
-        let trusted = Certificate::from_pem_bundle(pem).map_err(|error| Error::Credentials {
-            key: "ca.crt",
-            why: format!("want certificates in PEM: {error}"),
-        })?;
-        client = client.tls_certs_merge(trusted);
-    }
-    client.build().map_err(|error| Error::Unreachable {
-        at: remote.at.clone(),
-        why: crate::causes::told(&error),
-    })
+    let client = http_client::trusting(client, remote.authority.as_deref());
+    client
+        .map_err(Error::authority)?
+        .build()
+        .map_err(|error| Error::Unreachable {
+            at: remote.at.clone(),
+            why: crate::causes::told(&error),
+        })
 }
 
 fn on_one_host(attempt: reqwest::redirect::Attempt<'_>) -> reqwest::redirect::Action {

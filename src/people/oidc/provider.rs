@@ -7,13 +7,14 @@
 //!
 //! Not here: whether the token is good (`token`).
 
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
-use reqwest::{Certificate, Client, RequestBuilder, Url};
+use reqwest::{Client, RequestBuilder, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
@@ -22,6 +23,7 @@ use sha2::{Digest, Sha256};
 use super::token::{self, Flaw, Wanted};
 use super::{Error, Keys, Oidc};
 use crate::causes;
+use crate::http_client;
 use crate::people::bearer;
 use crate::people::person::Person;
 
@@ -272,22 +274,12 @@ async fn asked(
 }
 
 fn client(oidc: &Oidc) -> Result<Client, Error> {
-    // Fails when a provider is installed already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut client = Client::builder()
-        .timeout(DEADLINE)
-        .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")));
-    if let Some(file) = &oidc.ca_file {
-        let failed = |why: String| Error::File {
-            path: file.display().to_string(),
-            why,
-        };
-        let pem = std::fs::read(file).map_err(|error| failed(error.to_string()))?;
-        let authorities = Certificate::from_pem_bundle(&pem);
-        let authorities = authorities.map_err(|_| failed("no certificates in PEM".to_owned()))?;
-        client = client.tls_certs_merge(authorities);
-    }
+    let client = http_client::builder().timeout(DEADLINE);
+    let file = oidc.ca_file.as_deref();
+    let client = http_client::trusting_file(client, file).map_err(|error| Error::File {
+        path: file.unwrap_or(Path::new("")).display().to_string(),
+        why: causes::told(&error),
+    })?;
     client
         .build()
         .map_err(|error| Error::Other(causes::told(&error)))
