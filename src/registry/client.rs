@@ -7,12 +7,12 @@
 //! Source: OCI Distribution Specification 1.1. Not here: who we are (`login`).
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, WWW_AUTHENTICATE};
-use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -23,6 +23,7 @@ use super::login::{self, Login};
 use super::name::Image;
 use super::page;
 use crate::causes;
+use crate::http_client;
 
 /// For one request.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -209,13 +210,13 @@ impl Registry {
         let challenge = challenges.next();
         let second = match challenge {
             None => return Ok(answer),
-            Some(Challenge::Basic) => self.by_password(request())?,
+            Some(Challenge::Basic) => self.by_password(repository, request())?,
             Some(Challenge::Bearer {
                 realm,
                 service,
                 scope,
             }) => {
-                let token = self.token(&realm, service, scope).await?;
+                let token = self.token(repository, (&realm, service, scope)).await?;
                 let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
                 tokens.insert(repository.to_owned(), token.clone());
                 request().bearer_auth(token.expose_secret())
@@ -229,18 +230,22 @@ impl Registry {
         tokens.get(repository).cloned()
     }
 
-    fn login(&self) -> Result<Option<Login>, Error> {
+    fn login(&self, repository: &str) -> Result<Option<Login>, Error> {
         let Some(file) = &self.access.config_file else {
             return Ok(None);
         };
-        login::of_host(file, &self.host).map_err(|why| Error::File {
+        login::of_repository(file, &self.host, repository).map_err(|why| Error::File {
             path: file.display().to_string(),
             why,
         })
     }
 
-    fn by_password(&self, request: RequestBuilder) -> Result<RequestBuilder, Error> {
-        match self.login()? {
+    fn by_password(
+        &self,
+        repository: &str,
+        request: RequestBuilder,
+    ) -> Result<RequestBuilder, Error> {
+        match self.login(repository)? {
             Some(Login::Basic(name, password)) => {
                 Ok(request.basic_auth(name, Some(password.expose_secret())))
             }
@@ -261,9 +266,8 @@ impl Registry {
     /// Asks the server of tokens that the registry names.
     async fn token(
         &self,
-        realm: &str,
-        service: Option<String>,
-        scope: Option<String>,
+        repository: &str,
+        (realm, service, scope): (&str, Option<String>, Option<String>),
     ) -> Result<SecretString, Error> {
         let url = Url::parse(realm).map_err(|_| self.answer(format!("{realm:?} is no URL")))?;
         if url.scheme() != "https" && !self.base.starts_with("http://") {
@@ -274,7 +278,7 @@ impl Registry {
             .into_iter()
             .filter_map(|(key, value)| Some((key, value?)))
             .collect();
-        let request = match self.login()? {
+        let request = match self.login(repository)? {
             Some(Login::Identity(token)) => {
                 asked.push(("grant_type", "refresh_token".to_owned()));
                 asked.push(("client_id", "sluice".to_owned()));
@@ -344,26 +348,17 @@ impl Registry {
 }
 
 fn client(host: &str, access: &Access, loopback: bool) -> Result<Client, Error> {
-    // Fails when a provider is installed already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut client = Client::builder()
+    let mut client = http_client::builder()
         .timeout(DEADLINE)
-        .connect_timeout(Duration::from_secs(5))
-        .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")));
+        .connect_timeout(Duration::from_secs(5));
     if loopback {
         client = client.no_proxy();
     }
-    if let Some(file) = &access.authority_file {
-        let failed = |why: String| Error::File {
-            path: file.display().to_string(),
-            why,
-        };
-        let pem = std::fs::read(file).map_err(|error| failed(error.to_string()))?;
-        let authorities = Certificate::from_pem_bundle(&pem);
-        let authorities = authorities.map_err(|_| failed("no certificates in PEM".to_owned()))?;
-        client = client.tls_certs_merge(authorities);
-    }
+    let file = access.authority_file.as_deref();
+    let client = http_client::trusting_file(client, file).map_err(|error| Error::File {
+        path: file.unwrap_or(Path::new("")).display().to_string(),
+        why: causes::told(&error),
+    })?;
     client.build().map_err(|error| Error::Client {
         host: host.to_owned(),
         why: causes::told(&error),
