@@ -159,8 +159,7 @@ impl Order {
             filled.map_err(|why| format!("smoke test {name}: {why}"))
         };
         let probes = [filled(canary)?, filled(stable)?];
-        let same = format!("{:?}", probes[0]) == format!("{:?}", probes[1]);
-        if same {
+        if probes[0] == probes[1] {
             return Err(format!(
                 "smoke test {name} asks the same of both arms; {{{{service}}}} is the arm's own Service"
             ));
@@ -304,6 +303,7 @@ mod tests {
     async fn what_cannot_be_asked_is_told_and_counts_nothing() {
         let clock = Clock::scaled(Timestamp::UNIX_EPOCH, 1.0);
         let same = "- {name: health, tcp: {address: 'api:80'}}\n";
+        let alike = "- {name: health, http: {url: 'http://api', matches: up, json: [{path: '$.a', is: 1}]}}\n";
         let word = "- {name: health, tcp: {address: '{{host}}:80'}}\n";
         for (text, wanted) in [
             (
@@ -312,6 +312,10 @@ mod tests {
             ),
             (
                 same,
+                "probe: smoke test health asks the same of both arms; {{service}} is the arm's own Service",
+            ),
+            (
+                alike,
                 "probe: smoke test health asks the same of both arms; {{service}} is the arm's own Service",
             ),
             (

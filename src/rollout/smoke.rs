@@ -61,7 +61,7 @@ impl fmt::Display for Synced {
 }
 
 /// What is asked, with `{{words}}` to be filled in.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Probe {
     /// An HTTP request and what its answer must be.
     Http(Http),
@@ -91,7 +91,7 @@ pub struct FromCronJob {
 }
 
 /// An HTTP request and what its answer must be.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Http {
     /// The method.
     pub method: String,
@@ -104,15 +104,25 @@ pub struct Http {
     /// The statuses that are good.
     pub status: Vec<u16>,
     /// What the answer's body must match somewhere.
-    pub matches: Option<Regex>,
+    pub matches: Option<Pattern>,
     /// What the answer's body must hold as JSON.
     pub json: Vec<JsonCheck>,
     /// The longest time that a good answer may take.
     pub within: Option<Duration>,
 }
 
-/// What a JSON document must hold at a path (RFC 9535).
+/// What a text must match; two that are written alike are the same.
 #[derive(Debug, Clone)]
+pub struct Pattern(pub Regex);
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+/// What a JSON document must hold at a path (RFC 9535).
+#[derive(Debug, Clone, PartialEq)]
 pub struct JsonCheck {
     /// The path, as it was written.
     pub path: String,

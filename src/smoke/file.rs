@@ -9,7 +9,9 @@ use jsonpath_rust::parser::parse_json_path;
 use regex::Regex;
 use serde::Deserialize;
 
-use crate::rollout::smoke::{FromCronJob, Http, JsonCheck, Probe, Synced, SyncedKind, Test};
+use crate::rollout::smoke::{
+    FromCronJob, Http, JsonCheck, Pattern, Probe, Synced, SyncedKind, Test,
+};
 use crate::yaml;
 
 /// Tries at most, of all tests.
@@ -239,6 +241,7 @@ impl Reader<'_> {
                     self.wrong("http.matches", &found, "a regular expression");
                 })
                 .ok()
+                .map(Pattern)
         });
         let json = http.json.into_iter();
         let json = json.filter_map(|check| self.json(check)).collect();

@@ -4,13 +4,13 @@
 
 use jsonpath_rust::query::js_path_process;
 use reqwest::Method;
-use reqwest::redirect::Policy;
 use serde_json::Value;
 
 use super::{Failure, excerpt, is_link_local};
 use crate::causes;
 use crate::clock::{Clock, elapsed};
-use crate::rollout::smoke::{Http, JsonCheck};
+use crate::http_client;
+use crate::rollout::smoke::{Http, JsonCheck, Pattern};
 
 /// What is read of an answer, in bytes.
 const BYTES: usize = 1 << 20;
@@ -54,8 +54,7 @@ pub async fn ask(http: &Http, clock: Clock) -> Result<(), Failure> {
 }
 
 fn client() -> Result<reqwest::Client, reqwest::Error> {
-    reqwest::Client::builder()
-        .redirect(Policy::none())
+    http_client::builder()
         .pool_max_idle_per_host(0)
         .no_proxy()
         .build()
@@ -87,7 +86,7 @@ fn compare(http: &Http, status: u16, body: &[u8]) -> Result<(), Failure> {
             excerpt(body)
         ));
     }
-    if let Some(pattern) = &http.matches
+    if let Some(Pattern(pattern)) = &http.matches
         && !pattern.is_match(&String::from_utf8_lossy(body))
     {
         let said = excerpt(body);
@@ -233,7 +232,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_compared_with_what_is_wanted() {
         let (base, _tasks) = server().await;
-        let pattern = |text: &str| Some(regex::Regex::new(text).unwrap());
+        let pattern = |text: &str| Some(Pattern(regex::Regex::new(text).unwrap()));
         let cases = [
             (http(format!("{base}/")), None),
             (

@@ -13,7 +13,7 @@ use kube::Client;
 use kube::api::{Api, ListParams};
 
 use crate::clock::{Clock, elapsed};
-use crate::rollout::smoke::{Http, Probe};
+use crate::rollout::smoke::{Http, Pattern, Probe};
 use crate::sandbox::node::Apps;
 use crate::smoke::Asker;
 
@@ -75,7 +75,7 @@ fn compare(http: &Http, status: u16, took: std::time::Duration) -> Result<(), St
         ));
     }
     match &http.matches {
-        Some(pattern) if !pattern.is_match("") => {
+        Some(Pattern(pattern)) if !pattern.is_match("") => {
             Err(format!("answered {status} without {pattern}"))
         }
         _ => Ok(()),
