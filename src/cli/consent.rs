@@ -9,6 +9,7 @@
 use clap::Args;
 use serde::Serialize;
 
+use super::between::Between;
 use super::way::{self, Where};
 use super::{Error, Global, Screen, request};
 use crate::clock::Clock;
@@ -24,15 +25,8 @@ const MANAGER: &str = "sluice-cli";
 pub struct Approve {
     #[command(flatten)]
     request: request::Arguments,
-    /// Between environments: where the version is
-    #[arg(long, value_name = "ENVIRONMENT", requires = "to", conflicts_with_all = ["revision", "no_wait"])]
-    from: Option<String>,
-    /// Between environments: where it may go
-    #[arg(long, value_name = "ENVIRONMENT", requires = "from")]
-    to: Option<String>,
-    /// Between environments: which version [default: the one that `--from` has]
-    #[arg(long, value_name = "VERSION", requires = "from")]
-    version: Option<Version>,
+    #[command(flatten)]
+    between: Between,
     #[command(flatten)]
     place: Where,
 }
@@ -53,7 +47,7 @@ pub async fn approve(
     screen: &mut Screen,
     arguments: &Approve,
 ) -> Result<(), Error> {
-    let (Some(from), Some(to)) = (&arguments.from, &arguments.to) else {
+    let Some((from, to)) = arguments.between.ends() else {
         return request::ask(global, screen, Act::Approve, &arguments.request).await;
     };
     let pipeline = arguments.place.load()?;
@@ -65,7 +59,7 @@ pub async fn approve(
     }
     let service = pipeline.service(name).map_err(way::told)?;
     let desk = arguments.place.desk(&pipeline);
-    let version = arguments.version.as_ref();
+    let version = arguments.between.version();
     let version = way::blocking(|| desk.version(below, service, version))?;
     let (cluster, rollout) = way::rollout(global, below, service).await?;
     let (by, groups) = ask::who(&cluster.client).await;
@@ -77,7 +71,7 @@ pub async fn approve(
         id: ask::id(Act::Approve, Clock::machine()),
         act: Act::Approve.to_string(),
         revision: Some(version.to_string()),
-        goal: Some(to.clone()),
+        goal: Some(to.to_owned()),
         by: Some(by.clone()),
         groups,
         why: None,
@@ -90,7 +84,7 @@ pub async fn approve(
     let consent = Consent {
         service: name.to_owned(),
         version,
-        to: to.clone(),
+        to: to.to_owned(),
         by,
     };
     screen.value(&consent, |consent| {

@@ -8,6 +8,7 @@
 //! answer in time, 4 cluster not reachable.
 
 mod backtest;
+mod between;
 mod commented;
 mod connect;
 mod consent;

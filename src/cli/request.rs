@@ -11,10 +11,10 @@
 
 use std::time::Duration;
 
+use super::between::Between;
 use super::connect::Cluster;
 use super::{Error, Format, Global, Screen, text, way};
 use crate::clock::Clock;
-use crate::environments::Version;
 use crate::kubernetes::ask;
 pub use crate::kubernetes::ask::Act;
 use crate::kubernetes::crd::Answer;
@@ -53,15 +53,8 @@ impl Arguments {
 pub struct Promote {
     #[command(flatten)]
     request: Arguments,
-    /// Between environments: where the version is, which has passed its gates there
-    #[arg(long, value_name = "ENVIRONMENT", requires = "to", conflicts_with_all = ["revision", "no_wait"])]
-    from: Option<String>,
-    /// Between environments: where it goes
-    #[arg(long, value_name = "ENVIRONMENT", requires = "from")]
-    to: Option<String>,
-    /// Between environments: which version [default: the one that `--from` has]
-    #[arg(long, value_name = "VERSION", requires = "from")]
-    version: Option<Version>,
+    #[command(flatten)]
+    between: Between,
     /// Between environments: go on in spite of a freeze; the commit keeps the reason
     #[arg(long, value_name = "REASON", requires = "from", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     despite_freeze: Option<String>,
@@ -76,12 +69,12 @@ pub async fn promote(
     arguments: &Promote,
 ) -> Result<(), Error> {
     let name = &arguments.request.name;
-    let (Some(from), Some(to)) = (&arguments.from, &arguments.to) else {
+    let Some((from, to)) = arguments.between.ends() else {
         arguments.how.unused("--from and --to")?;
         return ask_for(global, screen, Act::Promote, &arguments.request, None).await;
     };
-    let version = arguments.version.as_ref();
-    let what = (version, arguments.despite_freeze.as_deref());
+    let despite = arguments.despite_freeze.as_deref();
+    let what = (arguments.between.version(), despite);
     way::promote(global, screen, (name, from, to), what, &arguments.how).await
 }
 

@@ -52,7 +52,7 @@ impl Page<'_> {
                 main #main tabindex="-1" { (main) }
             }
         };
-        document(base, &title, &live, &body)
+        served(base, &title, &live, &body)
     }
 }
 
@@ -65,33 +65,33 @@ pub fn several(main: &Markup) -> Markup {
             main #main tabindex="-1" { (main) }
         }
     };
-    document("", "Environments", &again(), &body)
+    served("", "Environments", &again(), &body)
 }
 
 fn again() -> Markup {
     html! { meta http-equiv="refresh" content="10"; }
 }
 
-fn document(base: &str, title: &str, more: &Markup, body: &Markup) -> Markup {
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (title) " · Sluice" }
-                link rel="icon" href={ (base) "/icon.svg" } type="image/svg+xml";
-                link rel="stylesheet" href={ (base) "/style.css" };
-                (more)
-            }
-            (body)
-        }
-    }
+/// A page at the daemon, with what it loads from there.
+fn served(base: &str, title: &str, more: &Markup, body: &Markup) -> Markup {
+    let more = html! {
+        link rel="icon" href={ (base) "/icon.svg" } type="image/svg+xml";
+        link rel="stylesheet" href={ (base) "/style.css" };
+        (more)
+    };
+    document(&format!("{title} · Sluice"), &more, body)
 }
 
 /// A document that needs nothing but itself.
 pub fn alone(title: &str, main: &Markup) -> Markup {
+    let more = html! {
+        meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'";
+        style { (PreEscaped(STYLE)) }
+    };
+    document(title, &more, &html! { body { main { (main) } } })
+}
+
+fn document(title: &str, more: &Markup, body: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -99,11 +99,10 @@ pub fn alone(title: &str, main: &Markup) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'";
                 title { (title) }
-                style { (PreEscaped(STYLE)) }
+                (more)
             }
-            body { main { (main) } }
+            (body)
         }
     }
 }
