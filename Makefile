@@ -3,14 +3,14 @@
 CARGO ?= cargo
 SLUICE = target/release/sluice
 
-.PHONY: build chart helm registry test test-kill crashes lint demo bench bench-evidence bench-git fuzz tools kubectl controlplane prometheus test-prometheus
+.PHONY: build chart helm dex registry test test-kill crashes lint demo bench bench-evidence bench-git fuzz tools kubectl controlplane prometheus test-prometheus
 
 # A release binary.
 build: tools
 	$(CARGO) build --release --locked
 
 # Everything that must hold: format, lints, tests, documentation.
-test: kubectl controlplane helm prometheus sshd postgres registry lint
+test: kubectl controlplane helm dex prometheus sshd postgres registry lint
 	$(CARGO) test --locked
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
@@ -192,6 +192,16 @@ helm:
 
 target/helm: $(wildcard tests/helm/*)
 	cd tests/helm && go build -trimpath -ldflags "-s -w" -o ../../target/helm helm.sh/helm/v4/cmd/helm
+
+# Dex, an identity provider, for the tests of signing in (some 1 minute).
+dex:
+	@if command -v go >/dev/null; then $(MAKE) target/dex; else \
+		echo "go is missing: the tests of signing in at Dex are NOT run." >&2; \
+		echo "Install it from https://go.dev/dl." >&2; \
+		test "$$CI" != true; fi
+
+target/dex: $(wildcard tests/dex/*)
+	cd tests/dex && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o ../../target/dex .
 
 # The chart's copies of what lies elsewhere; a test says when they are old.
 CHART = charts/sluice/files

@@ -22,19 +22,11 @@ async fn apply(stand: &Stand, object: &Value) {
         .unwrap();
 }
 
-/// The daemon's rights, two accounts, and who may patch Rollouts: Alice's, and the group `dev`.
-async fn prepare(stand: &Stand) {
+/// The daemon's rights to ask who may what, and those who may patch Rollouts.
+pub async fn rights(stand: &Stand, subjects: &Value) {
     let rights = include_str!("../../clusters/components/page-access/rbac.yaml");
     for part in rights.split("\n---\n") {
         apply(stand, &serde_saphyr::from_str(part).unwrap()).await;
-    }
-    for name in ["alice", "bob"] {
-        let meta = json!({"namespace": "default", "name": name});
-        apply(
-            stand,
-            &json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta}),
-        )
-        .await;
     }
     let meta = json!({"namespace": "default", "name": "releases"});
     let rule = json!({"apiGroups": ["sluice.dev"], "resources": ["rollouts"], "verbs": ["patch"]});
@@ -50,13 +42,38 @@ async fn prepare(stand: &Stand) {
         &json!({
             "apiVersion": api, "kind": "RoleBinding", "metadata": meta,
             "roleRef": {"apiGroup": group, "kind": "Role", "name": "releases"},
-            "subjects": [
-                {"kind": "ServiceAccount", "namespace": "default", "name": "alice"},
-                {"kind": "Group", "apiGroup": group, "name": "dev"},
-            ],
+            "subjects": subjects,
         }),
     )
     .await;
+}
+
+/// Two accounts, of which Alice's may patch Rollouts, and so may the group `dev`.
+async fn prepare(stand: &Stand) {
+    for name in ["alice", "bob"] {
+        let meta = json!({"namespace": "default", "name": name});
+        apply(
+            stand,
+            &json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta}),
+        )
+        .await;
+    }
+    let subjects = json!([
+        {"kind": "ServiceAccount", "namespace": "default", "name": "alice"},
+        {"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": "dev"},
+    ]);
+    rights(stand, &subjects).await;
+}
+
+/// The application `shop` whose new version gets its first share, and stays there.
+pub async fn in_a_run(stand: &Stand, daemon: &Process) {
+    let told = || daemon.told();
+    stand.apps.app("shop", 50, "3600s").await;
+    let guarded = || stand.apps.guarded("shop");
+    until("shop is guarded", SECOND * 60, guarded, told).await;
+    stand.apps.release("shop", "2", "0").await;
+    let weight = || async { stand.apps.weight("shop").await == 5 };
+    until("the canary gets traffic", SECOND * 60, weight, told).await;
 }
 
 async fn token(stand: &Stand, name: &str) -> String {
@@ -93,13 +110,7 @@ async fn who_may_patch_the_rollout_may_act_at_the_page_and_nobody_else() {
     };
     prepare(&stand).await;
     let daemon = stand.daemon("access", SETTINGS);
-    let told = || daemon.told();
-    stand.apps.app("shop", 50, "3600s").await;
-    let guarded = || stand.apps.guarded("shop");
-    until("shop is guarded", SECOND * 60, guarded, told).await;
-    stand.apps.release("shop", "2", "0").await;
-    let weight = || async { stand.apps.weight("shop").await == 5 };
-    until("the canary gets traffic", SECOND * 60, weight, told).await;
+    in_a_run(&stand, &daemon).await;
 
     let [alice, bob] = [token(&stand, "alice").await, token(&stand, "bob").await];
     let bearer = |token: &str| format!("Bearer {token}");

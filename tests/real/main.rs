@@ -31,6 +31,7 @@ mod jobs;
 mod kills;
 #[path = "../servers/kubectl.rs"]
 mod kubectl;
+mod login;
 mod manifests;
 #[path = "../servers/ordeal.rs"]
 mod ordeal;

@@ -5,9 +5,9 @@
 //! nonce are checked as section 3.1.3.7 of the specification says; nobody becomes a user or a group that
 //! Kubernetes has for itself (`system:`).
 //!
-//! Why no crate: `jsonwebtoken` has no backend on the `ring` that TLS has here, but brings a second cryptography
-//! (`aws-lc-rs`, or `rsa` and its kin); the claims that matter (`azp`, `nonce`, `iat`, groups) would be
-//! checked here all the same. Not here: fetching the token and the keys (`provider`).
+//! Why no crate: `jsonwebtoken` 11 brings 36 crates, a second generation of what russh has (`rsa`, `p256`, `sha2` and their
+//! kin), or `aws-lc-rs`; on *ring* it would call what `keys` calls, read a clock of its own, and leave `azp`, `nonce`, `iat` and
+//! groups to us. Not here: fetching the token and the keys (`provider`).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -23,6 +23,8 @@ use crate::people::person::Person;
 const SKEW: i64 = 60;
 /// The longest token; those with many groups are some ten thousand bytes.
 const BYTES: usize = 64 * 1024;
+
+/// Why a token is not good.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
     /// It cannot be read.
