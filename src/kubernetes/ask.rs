@@ -303,6 +303,18 @@ mod tests {
         }
     }
 
+    /// The policy that checks who asks reads the beginning only.
+    #[test]
+    fn who_names_two_askers_names_nobody() {
+        for twice in [
+            r#"approve 1.3.0 {"by":"alice","by":"bob"}"#,
+            r#"approve 1.3.0 {"by":"alice","groups":["dev"],"groups":["sre"]}"#,
+        ] {
+            let request = read("x", twice);
+            assert_eq!((request.by, request.groups), (None, Vec::new()), "{twice}");
+        }
+    }
+
     #[test]
     fn long_words_are_cut() {
         let request = Request {

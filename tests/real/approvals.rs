@@ -147,6 +147,7 @@ async fn nobody_asks_in_the_name_of_somebody_else() {
             (found, _) => panic!("{key}: {value}: {found:?}"),
         }
     }
+    nobody_lets_a_version_on_for_somebody_else(&stand, &alice, &flux).await;
     annotated(&flux, approved, "v2 bob").await.unwrap();
     // What stands there is no hindrance to others.
     annotated(&alice, "team", "front").await.unwrap();
@@ -161,4 +162,56 @@ async fn nobody_asks_in_the_name_of_somebody_else() {
     annotated(&daemon, "request.sluice.dev/three", forged)
         .await
         .unwrap();
+}
+
+/// What `sluice approve SERVICE --from --to` writes, as itself and forged.
+async fn nobody_lets_a_version_on_for_somebody_else(stand: &Stand, alice: &Client, flux: &Client) {
+    let words = "nobody asks in the name of somebody else";
+    let key = "promotion.sluice.dev/approve-1800000000000-00000a";
+    let own = r#"approve 1.3.0 to=production {"by":"alice"}"#;
+    let (bobs, sres) = (
+        r#"approve 1.3.0 to=production {"by":"bob"}"#,
+        r#"approve 1.3.0 to=production {"by":"alice","groups":["sre"]}"#,
+    );
+    for (who, value, allowed) in [
+        (alice, bobs, false),
+        (alice, sres, false),
+        (flux, own, false),
+        (alice, own, true),
+        // In the place of hers.
+        (flux, r#"approve 6.6.6 to=production {"by":"alice"}"#, false),
+        (alice, bobs, false),
+    ] {
+        match annotated(who, key, value).await {
+            Ok(()) => assert!(allowed, "{value}"),
+            Err(told) => assert!(!allowed && told.contains(words), "{value}: {told}"),
+        }
+    }
+    let (by, groups) = ask::who(alice).await;
+    let request = Request {
+        id: ask::id(Act::Approve, Clock::machine()),
+        act: "approve".to_owned(),
+        revision: Some("1.4.0".to_owned()),
+        by,
+        groups,
+        why: None,
+        goal: Some("production".to_owned()),
+    };
+    let before = stand.apps.rollout("shop").await;
+    let written = ask::let_on(alice, &before, &request, "sluice-cli").await;
+    written.unwrap();
+    let rollout = stand.apps.rollout("shop").await;
+    let said: Vec<_> = ask::let_on_already(&rollout).into_iter().collect();
+    // What she had said by hand went with it.
+    assert_eq!(said.len(), 1, "{said:?}");
+    let (_, said) = &said[0];
+    assert_eq!(said.by.as_deref(), Some("alice"));
+    assert_eq!(said.revision.as_deref(), Some("1.4.0"));
+    let forged = Request {
+        by: Some("bob".to_owned()),
+        groups: Vec::new(),
+        ..request
+    };
+    let refused = ask::let_on(alice, &rollout, &forged, "sluice-cli").await;
+    assert!(refused.unwrap_err().to_string().contains(words));
 }
