@@ -10,7 +10,8 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
-use super::{Acts, Back, Denial};
+use super::endpoints::Back;
+use super::{Acts, Denial};
 use crate::causes;
 use crate::people::oidc::{self, Door, Provider};
 use crate::people::person::Person;

@@ -1,72 +1,44 @@
 //! Who may act, and what is stored then: against a stand-in for the API server that knows Alice, who
 //! may patch, and Bob, who may not.
 
-use std::sync::Mutex;
-
 use axum::body::Body as Content;
-use axum::http::{Method, Request as Asked};
+use axum::http::{HeaderMap, Method, Request as Asked, header};
 use http_body_util::BodyExt;
-use kube::client::Body as KubeBody;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use super::standin::Shop;
 use super::*;
-use crate::people::oidc::standin::{self, StandIn};
+use crate::people::oidc::standin::{Signer, StandIn, settings};
 use crate::web::Place;
+use crate::web::session::Peer;
 
-/// What the API server was asked to store.
-type Stored = Arc<Mutex<Vec<Value>>>;
-
-/// Answers as the API server would, and answers each request that is stored.
-fn server(rollout: &Arc<Mutex<Rollout>>, stored: &Stored) -> Client {
-    let (rollout, stored) = (Arc::clone(rollout), Arc::clone(stored));
-    let service = tower::service_fn(move |request: Asked<KubeBody>| {
-        let (rollout, stored) = (Arc::clone(&rollout), Arc::clone(&stored));
-        async move {
-            let path = request.uri().path().to_owned();
-            let body = request.into_body().collect().await.unwrap().to_bytes();
-            let mut body: Value = serde_json::from_slice(&body).unwrap();
-            if path.ends_with("/tokenreviews") {
-                let user = match body["spec"]["token"].as_str() {
-                    Some("of-alice") => Some("alice"),
-                    Some("of-bob") => Some("bob"),
-                    _ => None,
-                };
-                body["status"] = json!({"authenticated": user.is_some(), "user": {"username": user, "groups": ["dev", "system:authenticated"]}});
-            } else if path.ends_with("/subjectaccessreviews") {
-                let spec = &body["spec"];
-                let attributes = &spec["resourceAttributes"];
-                assert_eq!(attributes["verb"], "patch");
-                assert_eq!(attributes["resource"], "rollouts");
-                assert_eq!(spec["groups"], json!(["dev", "system:authenticated"]));
-                let allowed = spec["user"] == "alice" && attributes["namespace"] == "shop";
-                body["status"] = json!({"allowed": allowed});
-            } else {
-                let annotations = body["metadata"]["annotations"].as_object().unwrap().clone();
-                stored
-                    .lock()
-                    .unwrap()
-                    .push(Value::Object(annotations.clone()));
-                let id = annotations.keys().next().unwrap();
-                let answer = json!({
-                    "id": id.strip_prefix("request.sluice.dev/").unwrap(),
-                    "act": "hold", "done": true, "message": "held at 5%", "at": "2026-01-01T00:00:00Z",
-                });
-                let mut rollout = rollout.lock().unwrap();
-                let status = rollout.status.get_or_insert_default();
-                status.answers.push(serde_json::from_value(answer).unwrap());
-                body = json!({"apiVersion": "sluice.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "backend"}});
-            }
-            let answer = axum::http::Response::new(KubeBody::from(body.to_string().into_bytes()));
-            Ok::<_, std::convert::Infallible>(answer)
-        }
-    });
-    Client::new(service, "default")
+/// Whose token it is, and that Alice may patch in the namespace `shop`.
+fn review(path: &str, spec: &Value) -> Option<Value> {
+    if path.ends_with("/tokenreviews") {
+        let user = match spec["token"].as_str() {
+            Some("of-alice") => Some("alice"),
+            Some("of-bob") => Some("bob"),
+            _ => None,
+        };
+        return Some(
+            json!({"authenticated": user.is_some(), "user": {"username": user, "groups": ["dev", "system:authenticated"]}}),
+        );
+    }
+    if !path.ends_with("/subjectaccessreviews") {
+        return None;
+    }
+    let attributes = &spec["resourceAttributes"];
+    assert_eq!(attributes["verb"], "patch");
+    assert_eq!(attributes["resource"], "rollouts");
+    assert_eq!(spec["groups"], json!(["dev", "system:authenticated"]));
+    let allowed = spec["user"] == "alice" && attributes["namespace"] == "shop";
+    Some(json!({"allowed": allowed}))
 }
 
 struct World {
     acts: Acts,
-    stored: Stored,
+    shop: Shop,
     _folder: tempfile::TempDir,
 }
 
@@ -87,16 +59,7 @@ impl World {
             std::fs::write(&path, token).unwrap();
             path
         });
-        let rollout = json!({
-            "apiVersion": "sluice.dev/v1alpha1", "kind": "Rollout",
-            "metadata": {"name": "backend", "namespace": "shop", "uid": "u"},
-            "spec": {"target": {"kind": "Deployment", "name": "backend"}},
-            "status": {"revision": "91bc03aa17"},
-        });
-        let rollout: Rollout = serde_json::from_value(rollout).unwrap();
-        let rollout = Arc::new(Mutex::new(rollout));
-        let stored = Stored::default();
-        let client = server(&rollout, &stored);
+        let shop = Shop::with(json!({"revision": "91bc03aa17"}));
         let access = Access {
             token_review,
             token_file,
@@ -104,14 +67,12 @@ impl World {
         };
         let page = Some("http://sluice:8095");
         let acts = Acts::new(access, place, page, Clock::machine()).unwrap();
-        let find = move |namespace: &str, name: &str| {
-            let found = (namespace, name) == ("shop", "backend");
-            found.then(|| Arc::new(rollout.lock().unwrap().clone()))
-        };
-        acts.begin(find, client);
+        let client = shop.server(review);
+        let known = shop.clone();
+        acts.begin(move |namespace, name| known.find(namespace, name), client);
         Self {
             acts,
-            stored,
+            shop,
             _folder: folder,
         }
     }
@@ -155,12 +116,6 @@ impl World {
         let (status, _, body) = self.send(path, &[("authorization", &bearer)], "").await;
         (status, body)
     }
-
-    fn stored(&self) -> Vec<String> {
-        let stored = self.stored.lock().unwrap();
-        let values = stored.iter().flat_map(|a| a.as_object().unwrap().values());
-        values.map(|v| v.as_str().unwrap().to_owned()).collect()
-    }
 }
 
 const HOLD: &str = "/api/rollouts/shop/backend/hold";
@@ -171,7 +126,7 @@ async fn who_may_patch_the_rollout_may_act_and_is_named() {
     let (status, body) = world.act(HOLD, "of-alice").await;
     assert_eq!(status, 200, "{body}");
     assert!(body.contains("held at 5%"), "{body}");
-    assert_eq!(world.stored(), [r#"hold 91bc03aa17 {"by":"alice"}"#]);
+    assert_eq!(world.shop.asked(), [r#"hold 91bc03aa17 {"by":"alice"}"#]);
 }
 
 #[tokio::test]
@@ -194,7 +149,7 @@ async fn others_may_not_and_nothing_is_stored() {
     let long = "x".repeat(TOKEN_BYTES + 1);
     assert_eq!(world.act(HOLD, &long).await.0, 401);
     assert_eq!(world.send(HOLD, &[], "").await.0, 401);
-    assert_eq!(world.stored(), Vec::<String>::new());
+    assert_eq!(world.shop.asked(), Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -212,7 +167,7 @@ async fn the_shared_token_may_act_on_all() {
     assert_eq!(world.act(HOLD, "of-alice").await.0, 401);
     assert_eq!(world.act(HOLD, "right").await.0, 200);
     assert_eq!(
-        world.stored(),
+        world.shop.asked(),
         [r#"hold 91bc03aa17 {"by":"the shared token"}"#]
     );
 }
@@ -256,7 +211,7 @@ async fn a_form_acts_for_who_has_signed_in() {
         .await;
     assert_eq!(status, 200, "{page}");
     assert!(page.contains("held at 5%"), "{page}");
-    assert_eq!(world.stored(), [r#"hold 77aa77aa77 {"by":"alice"}"#]);
+    assert_eq!(world.shop.asked(), [r#"hold 77aa77aa77 {"by":"alice"}"#]);
     let (status, ..) = world.send("/logout", &headers, &body).await;
     assert_eq!(status, 303);
     let (status, ..) = world
@@ -290,7 +245,7 @@ async fn a_form_of_another_site_does_nothing() {
         .send("/login", &[FORM, OURS[0], evil], "token=of-alice")
         .await;
     assert_eq!((status, headers.get(header::SET_COOKIE)), (403, None));
-    assert_eq!(world.stored(), Vec::<String>::new());
+    assert_eq!(world.shop.asked(), Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -357,7 +312,7 @@ async fn whom_a_listed_proxy_names_may_act_as_the_api_server_says() {
         let sent = world.send_from(peer, Method::POST, HOLD, headers, "");
         assert_eq!(sent.await.0, wanted, "{peer:?} {headers:?}");
     }
-    assert_eq!(world.stored(), [r#"hold 91bc03aa17 {"by":"alice"}"#]);
+    assert_eq!(world.shop.asked(), [r#"hold 91bc03aa17 {"by":"alice"}"#]);
 }
 
 #[tokio::test]
@@ -382,7 +337,7 @@ async fn a_page_of_another_site_does_nothing_for_whom_a_proxy_names() {
     let known = [FORM, OURS[0], OURS[1], ALICE[0], ALICE[1]];
     let guessed = world.send_from(PROXY, Method::POST, form, &known, "form=guess");
     assert_eq!(guessed.await.0, 403);
-    assert_eq!(world.stored(), Vec::<String>::new());
+    assert_eq!(world.shop.asked(), Vec::<String>::new());
     let mut headers = HeaderMap::new();
     headers.insert("x-user", "alice".parse().unwrap());
     let sessions = world.acts.sessions().unwrap();
@@ -398,7 +353,7 @@ async fn a_page_of_another_site_does_nothing_for_whom_a_proxy_names() {
 async fn with_provider() -> (World, StandIn) {
     let provider = StandIn::start().await;
     let access = Access {
-        oidc: Some(standin::settings(&provider.address)),
+        oidc: Some(settings(&provider.address)),
         ..Access::default()
     };
     (World::with(false, None, access), provider)
@@ -469,7 +424,7 @@ async fn who_signs_in_at_the_provider_may_act_as_the_api_server_says() {
         )
         .await;
     assert_eq!(status, 200);
-    assert_eq!(world.stored(), [r#"hold 91bc03aa17 {"by":"alice"}"#]);
+    assert_eq!(world.shop.asked(), [r#"hold 91bc03aa17 {"by":"alice"}"#]);
     let (status, _, page) = world
         .send("/logout", &headers, &format!("form={form}"))
         .await;
@@ -570,7 +525,7 @@ async fn a_provider_may_change_its_key_and_an_unknown_one_is_none() {
     provider.rotate(true);
     assert_eq!(login().await.0, 200);
     assert_eq!(provider.inner.lock().unwrap().reads, 2);
-    provider.inner.lock().unwrap().signer = standin::Signer::new("three");
+    provider.inner.lock().unwrap().signer = Signer::new("three");
     let (status, _, page) = login().await;
     assert!(
         status == 403 && page.contains("not one of the provider"),

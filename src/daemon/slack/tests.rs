@@ -8,17 +8,14 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Request as Sent;
 use hmac::{Hmac, KeyInit, Mac};
-use http_body_util::BodyExt;
-use kube::Client;
-use kube::client::Body as KubeBody;
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tower::ServiceExt;
 
 use super::*;
 use crate::daemon::acts::Acts;
+use crate::daemon::acts::standin::Shop;
 use crate::daemon::settings::{Access, Settings};
-use crate::kubernetes::crd::Rollout;
 use crate::web::Place;
 
 const KEY: &str = "signing-secret";
@@ -123,57 +120,21 @@ async fn what_cannot_be_done_soon_is_not_taken() {
     assert_eq!(answers, BTreeMap::from([(200, WAITING), (503, 3)]));
 }
 
-/// What was stored, and what Slack was answered.
-type Notes = Arc<Mutex<Vec<Value>>>;
-
-/// Answers as the API server would, and answers each request that is stored.
-fn server(rollout: &Arc<Mutex<Rollout>>, stored: &Notes) -> Client {
-    let (rollout, stored) = (Arc::clone(rollout), Arc::clone(stored));
-    let service = tower::service_fn(move |request: Sent<KubeBody>| {
-        let (rollout, stored) = (Arc::clone(&rollout), Arc::clone(&stored));
-        async move {
-            let path = request.uri().path().to_owned();
-            let body = request.into_body().collect().await.unwrap().to_bytes();
-            let mut body: Value = serde_json::from_slice(&body).unwrap();
-            if path.ends_with("/subjectaccessreviews") {
-                let spec = &body["spec"];
-                let groups = spec["groups"].as_array().unwrap();
-                let dev = groups.contains(&json!("dev"))
-                    && groups.contains(&json!("system:authenticated"));
-                let allowed = spec["user"] == "alice"
-                    && dev
-                    && spec["resourceAttributes"]["namespace"] == "shop";
-                body["status"] = json!({"allowed": allowed});
-            } else {
-                let annotations = body["metadata"]["annotations"].clone();
-                let id = annotations
-                    .as_object()
-                    .unwrap()
-                    .keys()
-                    .next()
-                    .unwrap()
-                    .clone();
-                stored.lock().unwrap().push(annotations);
-                let answer = json!({
-                    "id": id.strip_prefix("request.sluice.dev/").unwrap(),
-                    "act": "hold", "done": true, "message": "held at 5%", "at": "2026-01-01T00:00:00Z",
-                });
-                let mut rollout = rollout.lock().unwrap();
-                let status = rollout.status.get_or_insert_default();
-                status.answers.push(serde_json::from_value(answer).unwrap());
-                body = json!({"apiVersion": "sluice.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "backend"}});
-            }
-            let answer = axum::http::Response::new(KubeBody::from(body.to_string().into_bytes()));
-            Ok::<_, std::convert::Infallible>(answer)
-        }
-    });
-    Client::new(service, "default")
+/// Alice may patch in the namespace `shop`, as one of the group `dev`.
+fn review(path: &str, spec: &Value) -> Option<Value> {
+    if !path.ends_with("/subjectaccessreviews") {
+        return None;
+    }
+    let groups = spec["groups"].as_array().unwrap();
+    let dev = groups.contains(&json!("dev")) && groups.contains(&json!("system:authenticated"));
+    let here = spec["resourceAttributes"]["namespace"] == "shop";
+    Some(json!({"allowed": spec["user"] == "alice" && dev && here}))
 }
 
 /// A daemon's desk, whose clerk answers a Slack of the test.
 struct Office {
     desk: Desk,
-    stored: Notes,
+    shop: Shop,
     answers: mpsc::UnboundedReceiver<Value>,
     reply: String,
     _tasks: tokio::task::JoinSet<()>,
@@ -193,32 +154,23 @@ async fn office() -> Office {
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(async move { axum::serve(listener, routes).await.unwrap() });
 
-    let rollout = json!({
-        "apiVersion": "sluice.dev/v1alpha1", "kind": "Rollout",
-        "metadata": {"name": "backend", "namespace": "shop", "uid": "u"},
-        "spec": {"target": {"kind": "Deployment", "name": "backend"}},
-        "status": {"revision": "91bc03aa17", "phase": "Stepping", "message": "<!channel> is tried at 5%"},
-    });
-    let rollout: Rollout = serde_json::from_value(rollout).unwrap();
-    let rollout = Arc::new(Mutex::new(rollout));
-    let stored = Notes::default();
+    let shop = Shop::with(json!({
+        "revision": "91bc03aa17", "phase": "Stepping", "message": "<!channel> is tried at 5%",
+    }));
     let clock = Clock::machine();
     let acts = Acts::new(Access::default(), Place::root("production"), None, clock).unwrap();
-    let known = Arc::clone(&rollout);
-    let find = move |namespace: &str, name: &str| {
-        let found = (namespace, name) == ("shop", "backend");
-        found.then(|| Arc::new(known.lock().unwrap().clone()))
-    };
-    acts.begin(find, server(&rollout, &stored));
+    let (client, known) = (shop.server(review), shop.clone());
+    acts.begin(move |namespace, name| known.find(namespace, name), client);
     let text = "environment: production\nevidence: {prometheus: {url: 'http://x'}}";
     let mut settings = Settings::parse(text, std::path::Path::new("sluice.yaml"), &[]).unwrap();
     settings.slack = Some(app(folder.path(), &format!("{slack}/api")));
     let (desk, clerk) = Clerk::employ(&settings, clock, &acts).unwrap().unwrap();
-    let all = Arc::new(move || vec![Arc::new(rollout.lock().unwrap().clone())]);
+    let known = shop.clone();
+    let all = Arc::new(move || vec![known.rollout()]);
     tasks.spawn(clerk.keep_up(all));
     Office {
         desk,
-        stored,
+        shop,
         answers,
         reply: format!("{slack}/reply"),
         _tasks: tasks,
@@ -265,12 +217,6 @@ impl Office {
         let payload = payload.to_string();
         self.ask(&[("payload", &payload)]).await
     }
-
-    fn stored(&self) -> Vec<String> {
-        let stored = self.stored.lock().unwrap();
-        let values = stored.iter().flat_map(|a| a.as_object().unwrap().values());
-        values.map(|v| v.as_str().unwrap().to_owned()).collect()
-    }
 }
 
 #[tokio::test]
@@ -281,7 +227,7 @@ async fn who_may_patch_the_rollout_may_act_from_slack_and_is_named() {
     let answer = office.says("U1", "hold shop/backend").await;
     assert_eq!(answer, "hold shop/backend: held at 5%");
     assert_eq!(
-        office.stored(),
+        office.shop.asked(),
         [
             r#"hold 77aa {"by":"alice"}"#,
             r#"hold 91bc03aa17 {"by":"alice"}"#
@@ -325,7 +271,7 @@ async fn others_are_told_why_nothing_was_done() {
     assert!(answer.contains("`slack.users`"), "{answer}");
     let answer = office.presses("U1", "staging").await;
     assert!(answer.contains("an app of its own"), "{answer}");
-    assert_eq!(office.stored(), Vec::<String>::new());
+    assert_eq!(office.shop.asked(), Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -409,7 +355,7 @@ async fn what_comes_over_a_socket_is_acknowledged_and_done_and_the_socket_is_ope
     assert_eq!(hears(&mut far).await, json!({"envelope_id": "9a0b-1"}));
     let answer = office.answers.recv().await.unwrap();
     assert_eq!(answer["text"], "hold shop/backend: held at 5%");
-    let ids = || office.stored.lock().unwrap().clone();
+    let ids = || office.shop.stored();
     assert!(
         ids()[0]
             .get("request.sluice.dev/hold-slack-9a0b-1")
@@ -443,6 +389,6 @@ async fn what_comes_over_a_socket_is_acknowledged_and_done_and_the_socket_is_ope
     says(&mut far, button).await;
     assert_eq!(hears(&mut far).await["envelope_id"], "9a0b-3");
     office.answers.recv().await.unwrap();
-    assert_eq!(office.stored().len(), 2);
+    assert_eq!(office.shop.asked().len(), 2);
     assert_eq!(*opened.lock().unwrap(), 4);
 }
