@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::child::{Server, free_ports};
+use crate::page::in_a_run;
 use crate::process::{self, Process};
 use crate::way::Way;
 use crate::world::World;
@@ -101,17 +102,6 @@ fn daemon(world: &World, name: &str, api: SocketAddr) -> (Process, PathBuf) {
         file.display()
     );
     (world.process(name, api, &settings), file)
-}
-
-/// The application `shop` whose new version gets its first share, and stays there.
-async fn in_a_run(world: &World) {
-    world.app("shop", 50, "3600s").await;
-    let guarded = || world.guarded("shop");
-    world.until("shop is guarded", SECOND * 60, guarded).await;
-    world.release("shop", "2", "0").await;
-    let steps = || async { world.weight("shop").await == 5 };
-    let what = "the canary gets traffic";
-    world.until(what, SECOND * 60, steps).await;
 }
 
 /// How many alerts did this, by the daemon's own metrics.

@@ -15,6 +15,7 @@ use axum::routing::post;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use crate::page::in_a_run;
 use crate::process::{self, Process};
 use crate::world::World;
 
@@ -149,18 +150,6 @@ fn daemon(world: &World, name: &str, channels: &Channels) -> Process {
         secret(name, "url", &format!("http://{to}/teams")),
     );
     world.process(name, world.cluster.api_address.unwrap(), &settings)
-}
-
-/// The application `shop` whose new version gets its first share, and stays there.
-pub async fn in_a_run(world: &World) {
-    world.app("shop", 50, "3600s").await;
-    let guarded = || world.guarded("shop");
-    world.until("shop is guarded", SECOND * 60, guarded).await;
-    world.release("shop", "2", "0").await;
-    let steps = || async { world.weight("shop").await == 5 };
-    world
-        .until("the canary gets traffic", SECOND * 60, steps)
-        .await;
 }
 
 async fn ask(daemon: &Process, act: &str) {

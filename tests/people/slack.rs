@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::task::JoinSet;
 
-use crate::notices::{BOT, Channels, in_a_run, now, secret, until_says};
+use crate::notices::{BOT, Channels, now, secret, until_says};
+use crate::page::in_a_run;
 use crate::process::Process;
 use crate::world::World;
 

@@ -5,12 +5,13 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use serde_json::Value;
 use sluice::clock::Clock;
 use sluice::rollout::forecast::chance::Chance;
 
+use super::command::report;
 use super::server::{Kind, Server};
 
 /// Seconds between two scrapes.
@@ -73,19 +74,6 @@ fn lay(text: &str, data: &Path) {
     std::fs::remove_file(file).unwrap();
 }
 
-async fn sluice(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
-    command.args(arguments).env_remove("SLUICE_CONFIG");
-    let ended = tokio::task::spawn_blocking(move || command.output());
-    ended.await.unwrap().unwrap()
-}
-
-fn report(output: &Output) -> Value {
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn releases_are_played_on_a_day_of_history() {
     if !Kind::Prometheus.is_here() {
@@ -122,8 +110,8 @@ async fn releases_are_played_on_a_day_of_history() {
         "30",
     ];
 
-    let output = sluice(&[&["backtest", "--since", "23h"][..], &common].concat()).await;
-    let told = report(&output);
+    let played = [&["backtest", "--since", "23h"][..], &common].concat();
+    let told = report(None, &played).await;
     let rule = &told["rules"][0];
     let requests = rule["requests"].as_f64().unwrap();
     // What is missing is counted when the counter is there again; a little before `since` is
@@ -147,8 +135,8 @@ async fn releases_are_played_on_a_day_of_history() {
     assert!(found(1) > 0.8 && found(2) > 0.9, "{rule}");
 
     // The same traffic, as `plan` sees it.
-    let output = sluice(&[&["plan", "--window", "50m"][..], &common].concat()).await;
-    let planned = report(&output);
+    let asked = [&["plan", "--window", "50m"][..], &common].concat();
+    let planned = report(None, &asked).await;
     let seen = &planned["traffic"]["rules"][0];
     assert!(
         (seen["rps"].as_f64().unwrap() / RPS - 1.0).abs() < 0.02,

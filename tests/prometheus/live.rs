@@ -4,15 +4,14 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::{Command, Output};
 use std::time::Duration;
 
-use serde_json::Value;
 use sluice::cli::sandbox::embedded::{Addresses, Embedded};
 use sluice::clock::Clock;
 use sluice::sandbox::scenario::{self, Collected, Stage};
 use tokio_util::sync::CancellationToken;
 
+use crate::command::report;
 use crate::server::{Job, Kind, Server};
 
 const SHOP: &str = r"
@@ -24,22 +23,6 @@ steps:
 /// A backtest needs two minutes of history.
 const HISTORY: Duration = Duration::from_secs(80);
 const MINUTE: Duration = Duration::from_secs(60);
-
-async fn sluice(kubeconfig: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
-    command
-        .args(arguments)
-        .env_remove("SLUICE_CONFIG")
-        .env("KUBECONFIG", kubeconfig);
-    let ended = tokio::task::spawn_blocking(move || command.output());
-    ended.await.unwrap().unwrap()
-}
-
-fn report(output: &Output) -> Value {
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_cluster_is_planned_for_and_its_past_played_on() {
@@ -89,7 +72,7 @@ async fn a_running_cluster_is_planned_for_and_its_past_played_on() {
 
     let (url, common) = (server.url(), ["-o", "json", "--runs", "10", "--prometheus"]);
     let plan = [&["plan", "shop", "--window", "1m"][..], &common, &[&url]].concat();
-    let planned = report(&sluice(&kubeconfig, &plan).await);
+    let planned = report(Some(&kubeconfig), &plan).await;
     assert_eq!(
         (&planned["rollout"], &planned["namespace"]),
         (&"shop".into(), &"default".into())
@@ -100,7 +83,7 @@ async fn a_running_cluster_is_planned_for_and_its_past_played_on() {
     assert_eq!(planned["steps"].as_array().unwrap().len(), 3, "{planned}");
 
     let backtest = [&["backtest", "shop", "--since", "3m"][..], &common, &[&url]].concat();
-    let told = report(&sluice(&kubeconfig, &backtest).await);
+    let told = report(Some(&kubeconfig), &backtest).await;
     assert!(told["healthy"]["runs"].as_f64().unwrap() >= 1.0, "{told}");
     assert_eq!(told["healthy"]["rolledBack"], 0.0, "{told}");
     assert_eq!(told["rules"][0]["rule"], "error-rate", "{told}");

@@ -14,6 +14,7 @@ mod backtest;
 #[path = "../servers/child.rs"]
 #[allow(dead_code)] // other tests use more of it
 mod child;
+mod command;
 mod dashboards;
 mod every_scenario;
 mod kinds;

@@ -123,6 +123,23 @@ async fn release(stand: &Stand, image: &str) {
         .unwrap();
 }
 
+/// The application `shop`, guarded, with four pods by its autoscaler; what owns that.
+async fn scaled(stand: &Stand, hold: &str, told: impl Fn() -> String) -> String {
+    stand.apps.app("shop", 500, hold).await;
+    let owner = scaled_object(stand).await;
+    stand.apps.apply(autoscaler(&owner, 4)).await;
+    let four = || is_of(stand, 4);
+    until("the autoscaler scales", SECOND * 60, four, &told).await;
+    let guarded = || stand.apps.guarded("shop");
+    until("shop is guarded", SECOND * 60, guarded, &told).await;
+    owner
+}
+
+/// Whether so many are wanted, and as many are ready.
+async fn is_of(stand: &Stand, wanted: i32) -> bool {
+    size(stand, "shop").await == (wanted, wanted)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_canary_follows_an_autoscaler_and_stable_never_sinks() {
     let Some(stand) = Stand::with_sluice().await else {
@@ -130,16 +147,8 @@ async fn the_canary_follows_an_autoscaler_and_stable_never_sinks() {
     };
     let daemon = stand.daemon("autoscaler", "");
     let told = || daemon.told();
-    stand.apps.app("shop", 500, "10s").await;
-    let owner = scaled_object(&stand).await;
-    stand.apps.apply(autoscaler(&owner, 4)).await;
-    let is = |wanted: i32| {
-        let stand = &stand;
-        async move { size(stand, "shop").await == (wanted, wanted) }
-    };
-    until("the autoscaler scales", SECOND * 60, || is(4), told).await;
-    let guarded = || stand.apps.guarded("shop");
-    until("shop is guarded", SECOND * 60, guarded, told).await;
+    let owner = scaled(&stand, "10s", told).await;
+    let is = |wanted| is_of(&stand, wanted);
 
     release(&stand, "shop:2").await;
     let begun = || async {
@@ -172,16 +181,8 @@ async fn what_keda_pauses_or_scales_to_nothing_trips_no_run() {
     };
     let daemon = stand.daemon("keda", "");
     let told = || daemon.told();
-    stand.apps.app("shop", 500, "5s").await;
-    let owner = scaled_object(&stand).await;
-    stand.apps.apply(autoscaler(&owner, 4)).await;
-    let is = |wanted: i32| {
-        let stand = &stand;
-        async move { size(stand, "shop").await == (wanted, wanted) }
-    };
-    until("the autoscaler scales", SECOND * 60, || is(4), told).await;
-    let guarded = || stand.apps.guarded("shop");
-    until("shop is guarded", SECOND * 60, guarded, told).await;
+    let owner = scaled(&stand, "5s", told).await;
+    let is = |wanted| is_of(&stand, wanted);
 
     paused_at(&stand, 0).await;
     until("nothing is left", SECOND * 60, || is(0), told).await;
