@@ -200,14 +200,16 @@ async fn a_request_is_answered_and_a_refusal_is_code_1() {
     world.answer(true);
     let asked = world.sluice("hold backend").await;
     assert_eq!(asked.code, 0, "{}", asked.stderr);
-    assert_eq!(asked.stdout, "hold: heard \"hold aaaaaaaaaa\"\n");
+    let heard = r#"hold aaaaaaaaaa {"by":"kubernetes-admin"}"#;
+    assert_eq!(asked.stdout, format!("hold: heard {heard:?}\n"));
 
     let mut other = World::new("refuse").await;
     other.rollout(idle()).await;
     other.answer(false);
     let refused = other.sluice("promote backend --revision bbbbbbbbbb").await;
     assert_eq!(refused.code, 1);
-    let wanted = "error: promote was refused: heard \"promote bbbbbbbbbb\"\n";
+    let heard = r#"promote bbbbbbbbbb {"by":"kubernetes-admin"}"#;
+    let wanted = format!("error: promote was refused: heard {heard:?}\n");
     assert_eq!(refused.stderr, wanted);
 }
 
@@ -235,7 +237,7 @@ async fn a_request_that_nobody_answers_is_withdrawn() {
     assert_eq!(asked.code, 0, "{}", asked.stderr);
     let rollout = world.rollouts().get("backend").await.unwrap();
     let requests: Vec<&String> = rollout.annotations().values().collect();
-    assert_eq!(requests, ["abort aaaaaaaaaa"]);
+    assert_eq!(requests, [r#"abort aaaaaaaaaa {"by":"kubernetes-admin"}"#]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -87,6 +87,11 @@ impl Daemon {
         })
     }
 
+    /// Where its page is.
+    pub fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
     /// Waits until it says that it is ready, with all environments.
     pub async fn ready(&self) -> Result<(), Error> {
         let look = async {

@@ -25,7 +25,7 @@ const BEGAN: i64 = 1_700_000_000;
 /// Measures both.
 pub async fn measure() -> Result<Vec<Row>, Error> {
     let mut rows = runs()?;
-    rows.push(page().await?);
+    rows.extend(page().await?);
     Ok(rows)
 }
 
@@ -114,7 +114,7 @@ fn timed(store: &mut Sqlite, work: &Work) -> Result<Duration, Error> {
     Ok(slowest)
 }
 
-async fn page() -> Result<Row, Error> {
+async fn page() -> Result<Vec<Row>, Error> {
     let board = Board::default();
     for number in 0..ROLLOUTS {
         board.set(entry(number)?);
@@ -133,26 +133,39 @@ async fn page() -> Result<Row, Error> {
         acts: axum::Router::new(),
     };
     let router = router(web);
-    let (mut slowest, mut size) = (Duration::ZERO, 0);
+    let mut slowest = Duration::ZERO;
     for _ in 0..20 {
         let start = stopwatch::now();
-        let answer = router
-            .clone()
-            .oneshot(Request::get("/").body(Body::empty())?)
-            .await?;
-        let page = to_bytes(answer.into_body(), 1 << 24).await?;
+        read(&router, "/", "gzip").await?;
         slowest = slowest.max(start.elapsed());
-        size = page.len();
     }
-    Ok(Row::held(
-        format!(
-            "the page of {ROLLOUTS} Rollouts in a run, {} KiB",
-            size / 1024
-        ),
+    let name = format!("the page of {ROLLOUTS} Rollouts in a run");
+    let mut rows = vec![Row::held(
+        name.clone(),
         format!("{slowest:.1?}"),
         "< 200 ms",
         slowest < Duration::from_millis(200),
-    ))
+    )];
+    for (encoding, how) in [("gzip", "compressed"), ("identity", "plain")] {
+        let mut bytes = 0;
+        for path in ["/", "/style.css", "/live.js", "/icon.svg"] {
+            bytes += read(&router, path, encoding).await?;
+        }
+        rows.push(Row::held(
+            format!("{name}, with style and script, {how}"),
+            format!("{:.1} KB", bytes as f64 / 1000.0),
+            "< 100 KB",
+            bytes < 100_000,
+        ));
+    }
+    Ok(rows)
+}
+
+/// The bytes of an answer's body.
+async fn read(router: &axum::Router, path: &str, encoding: &str) -> Result<usize, Error> {
+    let asked = Request::get(path).header("accept-encoding", encoding);
+    let answer = router.clone().oneshot(asked.body(Body::empty())?).await?;
+    Ok(to_bytes(answer.into_body(), 1 << 24).await?.len())
 }
 
 fn entry(number: usize) -> Result<Entry, Error> {

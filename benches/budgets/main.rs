@@ -5,7 +5,7 @@
 //! against the embedded cluster that this process serves. Nothing fails by a figure, unless
 //! `--strict` is given; the table says which targets were missed.
 //!
-//! `cargo bench -- tick queries history idle reaction active` chooses parts; `scale` and `hub`, which take
+//! `cargo bench -- tick queries history idle reaction active streams` chooses parts; `scale` and `hub`, which take
 //! long, are measured only when they are named. `--trials N` sets how many
 //! bad releases are timed and `--namespaces N` over how many namespaces the fleet is spread.
 
@@ -19,6 +19,7 @@ mod reaction;
 mod scale;
 mod several;
 mod stopwatch;
+mod streams;
 mod table;
 mod tick;
 
@@ -91,6 +92,9 @@ async fn main() -> Result<(), Error> {
         .any(|part| wanted.has(part))
     {
         rows.extend(cluster(&wanted).await?);
+    }
+    if wanted.has("streams") {
+        rows.extend(streams::measure().await?);
     }
     if wanted.names("scale") {
         rows.extend(scale::measure(wanted.sizes.0, wanted.sizes.1).await?);

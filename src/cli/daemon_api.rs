@@ -59,9 +59,9 @@ impl Server {
 
     async fn direct(&self, path: &str) -> Result<String, Error> {
         let url = format!("{}{path}", self.server.trim_end_matches('/'));
-        let unreachable = |error: reqwest::Error| Error::Unreachable {
-            doing: DOING.to_owned(),
-            why: causes::told(&error),
+        let unreachable = |error: reqwest::Error| Error::NoDaemon {
+            at: self.server.clone(),
+            why: causes::told(&error.without_url()),
         };
         let client = reqwest::Client::builder()
             .timeout(std::time::Duration::from_secs(15))
@@ -89,18 +89,31 @@ impl Server {
         let request = request.map_err(|error| Error::Usage(format!("--server: {error}")))?;
         let answer = cluster.client.request_text(request).await;
         answer.map_err(|error| match &error {
-            kube::Error::Api(status) if status.code != 401 && status.code != 403 => {
-                refused(&status.message, status.code)
+            kube::Error::Api(status) if [401, 403].contains(&status.code) => {
+                Error::api(DOING, &error)
             }
+            // The API server's own words: it has found no daemon.
+            kube::Error::Api(status)
+                if [404, 503].contains(&status.code) && said(&status.message).is_none() =>
+            {
+                Error::NoDaemon {
+                    at: format!("the Service {}", self.server),
+                    why: status.message.clone(),
+                }
+            }
+            kube::Error::Api(status) => refused(&status.message, status.code),
             _ => Error::api(DOING, &error),
         })
     }
 }
 
 /// The daemon's own words, where there are some.
+fn said(text: &str) -> Option<String> {
+    let answer: Value = serde_json::from_str(text).ok()?;
+    Some(answer.get("error")?.as_str()?.to_owned())
+}
+
 fn refused(text: &str, code: u16) -> Error {
-    let answer: Option<Value> = serde_json::from_str(text).ok();
-    let words = answer.and_then(|answer| Some(answer.get("error")?.as_str()?.to_owned()));
-    let words = words.unwrap_or_else(|| text.trim().to_owned());
+    let words = said(text).unwrap_or_else(|| text.trim().to_owned());
     Error::Refused(format!("the daemon says {code}: {words}"))
 }

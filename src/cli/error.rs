@@ -58,6 +58,14 @@ pub enum Error {
         /// The HTTP status.
         code: u16,
     },
+    /// The daemon is not where it was asked for.
+    #[error("no daemon answers at {at}: {why}")]
+    NoDaemon {
+        /// Namespace and name of its Service, or a URL.
+        at: String,
+        /// The API server's words, or every cause.
+        why: String,
+    },
     /// A value cannot be written as JSON or YAML.
     #[error("cannot write the result: {0}")]
     Format(String),
@@ -121,7 +129,7 @@ impl Error {
             },
             Self::Usage(_) | Self::Settings(_) | Self::Log(_) | Self::Kubeconfig(_) => 2,
             Self::NoAnswer(_) | Self::Late { .. } => 3,
-            Self::Unreachable { .. } => 4,
+            Self::Unreachable { .. } | Self::NoDaemon { .. } => 4,
         }
     }
 
@@ -131,6 +139,10 @@ impl Error {
             Self::NoAnswer(_) => Some(
                 "is `sluice run` up and does it watch this namespace? The request was withdrawn; \
                  see its log, or leave requests standing with --no-wait",
+            ),
+            Self::NoDaemon { .. } => Some(
+                "name the daemon by --server or SLUICE_SERVER: its Service as NAMESPACE/NAME, or a URL such as \
+                 http://127.0.0.1:8095",
             ),
             Self::Late { .. } => Some("see `sluice explain`, or wait longer with --timeout"),
             Self::Kubeconfig(_)

@@ -9,6 +9,8 @@
 mod past;
 pub(crate) mod report;
 
+use std::time::Duration;
+
 use clap::Args;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
@@ -19,12 +21,14 @@ use serde_json::json;
 use super::connect::Cluster;
 use super::daemon_api::Server;
 use super::{Error, Global, Screen, history};
-use crate::clock::Clock;
+use crate::clock::{Clock, elapsed};
 use crate::history::Record;
 use crate::kubernetes::crd::Rollout;
 
 /// The most Events that are shown.
 const EVENTS: usize = 10;
+/// The Events of one reason are written within this time.
+const SAME: Duration = Duration::from_secs(5);
 
 /// Arguments.
 #[derive(Debug, Args)]
@@ -112,10 +116,28 @@ async fn happenings(cluster: &Cluster, rollout: &Rollout) -> Result<Vec<Happenin
         });
         happenings.extend(own.filter_map(happening));
     }
-    happenings.sort_by_key(|happening| happening.at);
+    let mut happenings = once(happenings);
     let surplus = happenings.len().saturating_sub(EVENTS);
     happenings.drain(..surplus);
     Ok(happenings)
+}
+
+/// In the order of time; what was told of the Rollout is not told of its workload again.
+fn once(mut happenings: Vec<Happening>) -> Vec<Happening> {
+    happenings.sort_by_key(|happening| happening.at);
+    let of_rollout: Vec<Happening> = happenings
+        .iter()
+        .filter(|happening| happening.kind == "Rollout")
+        .cloned()
+        .collect();
+    happenings.retain(|happening| {
+        let same = |other: &Happening| {
+            let words = (&other.reason, &other.message) == (&happening.reason, &happening.message);
+            words && elapsed(other.at.min(happening.at), other.at.max(happening.at)) <= SAME
+        };
+        happening.kind == "Rollout" || !of_rollout.iter().any(same)
+    });
+    happenings
 }
 
 fn happening(event: Event) -> Option<Happening> {
@@ -136,6 +158,29 @@ fn happening(event: Event) -> Option<Happening> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_told_of_the_rollout_is_not_told_of_its_workload_again() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let event = |second, kind: &str, message: &str| Happening {
+            at: at(second),
+            kind: kind.to_owned(),
+            reason: "Held".to_owned(),
+            message: message.to_owned(),
+        };
+        let found = once(vec![
+            event(3, "Rollout", "one"),
+            event(4, "Deployment", "one"),
+            event(2, "Deployment", "two"),
+            event(60, "Deployment", "one"),
+        ]);
+        let wanted = [
+            event(2, "Deployment", "two"),
+            event(3, "Rollout", "one"),
+            event(60, "Deployment", "one"),
+        ];
+        assert_eq!(found, wanted);
+    }
 
     /// A Rollout at its first step, for the tests of commands.
     pub(crate) fn stepping() -> Rollout {

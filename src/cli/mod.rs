@@ -5,7 +5,7 @@
 //! stderr; a closed pipe is not an error.
 //!
 //! Exit codes: 0 done, 1 refused, failed or problems found, 2 wrong usage or settings, 3 no
-//! answer in time, 4 cluster not reachable.
+//! answer in time, 4 cluster, or the daemon of `history`, not reachable.
 
 mod backtest;
 mod between;
@@ -26,6 +26,7 @@ pub mod judge;
 pub(crate) mod lint;
 mod migrate;
 mod online;
+mod open;
 mod plan;
 mod request;
 mod run;
@@ -148,6 +149,8 @@ enum Command {
     /// environment
     #[command(disable_version_flag = true)]
     Approve(consent::Approve),
+    /// Open the gate in an emergency: every change goes through, and what is held rolls out
+    Open(open::Arguments),
     /// Say which version is in which environment, and what stands between it and the next
     Status(status::Arguments),
     /// Check Rollouts and rule files, without a cluster
@@ -240,6 +243,7 @@ async fn dispatch(arguments: Arguments) -> Result<(), Error> {
         Command::Retry(arguments) => request::ask(global, screen, Act::Retry, &arguments).await,
         Command::Restart(arguments) => request::ask(global, screen, Act::Restart, &arguments).await,
         Command::Approve(arguments) => consent::approve(global, screen, &arguments).await,
+        Command::Open(arguments) => open::open(global, screen, &arguments).await,
         Command::Status(arguments) => status::status(global, screen, &arguments).await,
         Command::Lint(arguments) => lint::lint(screen, &arguments),
         Command::Validate(arguments) => validate::validate(screen, &arguments).await,

@@ -139,9 +139,12 @@ async fn ask_for(
     let status = rollout.status.clone().unwrap_or_default();
     let revision = arguments.revision.clone();
     let revision = revision.or_else(|| ask::meant(act, &status));
-    let (by, groups) = match act {
-        Act::Approve => ask::who(&cluster.client).await,
-        _ => (None, Vec::new()),
+    let (by, groups) = ask::who(&cluster.client).await;
+    // Groups matter to those who approve only.
+    let groups = if act == Act::Approve {
+        groups
+    } else {
+        Vec::new()
     };
     let request = Request {
         id: ask::id(act, clock),

@@ -177,12 +177,15 @@ fn greet(screen: &mut Screen, embedded: &Embedded, kubeconfig: &Path) -> Result<
             "metrics": url(at.metrics, "/metrics"), "page": url(at.page, "/"),
         }));
     }
+    let server = url(at.page, "").map_or_else(String::new, |page| {
+        format!("export SLUICE_SERVER={page}    # for sluice history and sluice dora\n  ")
+    });
     let or_none = |url: Option<String>| url.unwrap_or_else(|| "none".to_owned());
     screen.print(&format!(
         "A cluster in this process:\n  \
          api      {}\n  router   {}\n  metrics  {}\n  page     {}\n\
          Use it from another terminal:\n  \
-         export KUBECONFIG={place}\n  \
+         export KUBECONFIG={place}\n  {server}\
          kubectl get slr -w                                    # the Rollouts as they move\n  \
          kubectl describe slr shop\n  \
          kubectl get deploy,rs,pods,ingress\n  \

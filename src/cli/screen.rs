@@ -49,8 +49,10 @@ impl Screen {
             .map_err(Error::Output)
     }
 
-    /// Writes text in place of what was redrawn last.
+    /// Writes text in place of what was redrawn last, as much of it as the terminal has lines for.
     pub fn redraw(&mut self, text: &str) -> Result<(), Error> {
+        let height = terminal_size::terminal_size().map(|(_, height)| usize::from(height.0));
+        let text = &clipped(text, height.unwrap_or(usize::MAX));
         let up = match self.drawn {
             0 => String::new(),
             lines => format!("\x1b[{lines}A\x1b[J"),
@@ -83,8 +85,36 @@ impl Screen {
     }
 }
 
+/// The first lines, where there are more than fit above the cursor's.
+fn clipped(text: &str, height: usize) -> String {
+    let (count, room) = (text.lines().count(), height.saturating_sub(1).max(1));
+    if count <= room {
+        return text.to_owned();
+    }
+    let first: String = text.split_inclusive('\n').take(room - 1).collect();
+    let more = count - (room - 1);
+    format!("{first}... {more} more lines: see `sluice get`\n")
+}
+
 /// A value as a YAML document that ends with a line end.
 pub fn yaml<T: Serialize>(value: &T) -> Result<String, Error> {
     let text = serde_saphyr::to_string(value).map_err(|e| Error::Format(e.to_string()))?;
     Ok(format!("{}\n", text.trim_end()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_redrawn_fits_on_the_screen() {
+        let cases = [
+            ("a\nb\nc\n", 4, "a\nb\nc\n"),
+            ("a\nb\nc\n", 3, "a\n... 2 more lines: see `sluice get`\n"),
+            ("a\nb\n", 1, "... 2 more lines: see `sluice get`\n"),
+        ];
+        for (text, height, wanted) in cases {
+            assert_eq!(clipped(text, height), wanted, "{height}");
+        }
+    }
 }

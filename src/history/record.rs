@@ -67,6 +67,9 @@ pub struct Record {
     /// The guarded Deployment.
     #[serde(default)]
     pub target: String,
+    /// Who has made the change, as the workload said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authors: Vec<String>,
     /// What served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stable: Option<RevisionStatus>,
@@ -179,6 +182,7 @@ pub(crate) mod samples {
                 ended: Some(Timestamp::from_second(1_700_000_000 + ended).unwrap()),
             },
             target: "backend".to_owned(),
+            authors: Vec::new(),
             stable: None,
             saved: None,
             rules: run(id).rules,

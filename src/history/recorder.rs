@@ -164,6 +164,7 @@ impl Recorder {
                 ..goes_on.summary
             },
             saved: last.saved,
+            authors: last.authors.clone(),
             ..goes_on
         }
     }
@@ -197,6 +198,7 @@ impl Recorder {
                 ended: None,
             },
             target: seen.target.to_owned(),
+            authors: known.map_or_else(Vec::new, |run| run.authors.clone()),
             stable: draft.stable.clone(),
             saved: None,
             rules: known.map_or_else(Vec::new, |run| run.rules.clone()),

@@ -491,6 +491,9 @@ pub struct RunStatus {
     pub id: String,
     /// The revision under trial.
     pub revision: RevisionStatus,
+    /// Who has made the change, as the workload's annotation `sluice.dev/author` said when the run began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authors: Vec<String>,
     /// The step as `1/3`; absent before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
@@ -579,6 +582,9 @@ pub struct LastRun {
     pub id: String,
     /// Its revision.
     pub revision: RevisionStatus,
+    /// Who has made the change, as the workload's annotation `sluice.dev/author` said when the run began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authors: Vec<String>,
     /// `Promoted`, `RolledBack`, `Superseded` or `Cancelled`.
     pub outcome: String,
     /// The reason's name, e.g. `Worse`, `CrashLoop`.
@@ -651,13 +657,47 @@ impl GitPoint {
 pub struct GitAuthor {
     /// The name, as the commit says it.
     pub name: String,
-    /// The e-mail address, as the commit says it.
+    /// The e-mail address, as the commit says it; none of somebody whom only the workload names.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub email: String,
     /// The cluster's user for whom they are taken: whom the settings name for the address, else the address.
     pub user: String,
 }
 
+impl GitStatus {
+    /// The commit that a run tries.
+    pub fn tried(&self, run: &str) -> Option<&GitPoint> {
+        let bad = self.bad.as_ref();
+        bad.filter(|bad| bad.run.as_deref() == Some(run))
+    }
+}
+
+/// Those of the people named by the workload who do not stand in the commit, by name or address.
+pub fn besides(commit: Option<&GitPoint>, said: &[String]) -> Vec<String> {
+    let wrote = commit.and_then(|commit| commit.authors.as_deref());
+    let stands = |name: &&String| {
+        let mut wrote = wrote.into_iter().flatten();
+        wrote.any(|author| author.is(name))
+    };
+    said.iter().filter(|name| !stands(name)).cloned().collect()
+}
+
 impl GitAuthor {
+    /// Somebody whom the workload names.
+    pub fn said(name: String) -> Self {
+        Self {
+            user: name.clone(),
+            name,
+            email: String::new(),
+        }
+    }
+
+    /// Whether this means them.
+    fn is(&self, name: &str) -> bool {
+        let known = [&self.user, &self.email, &self.name];
+        known.iter().any(|known| known.eq_ignore_ascii_case(name))
+    }
+
     /// The name, or the address of somebody without one.
     pub fn called(&self) -> &str {
         if self.name.is_empty() {

@@ -67,17 +67,21 @@ fn custody(scene: &Scene, plan: &Plan) -> Custody {
             .get(APPROVED)
             .and_then(|text| Vouched::read(text)),
         authors: authors(scene),
+        said: said(scene).collect(),
     }
+}
+
+/// As the workload says itself.
+fn said(scene: &Scene) -> impl Iterator<Item = String> {
+    let target = scene.target.as_ref();
+    let said = target.and_then(|target| target.object.annotations().get(AUTHOR));
+    let said = said.into_iter().flat_map(|names| names.split(','));
+    said.map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
 }
 
 /// As the workload says, and the commit of the newest run.
 fn authors(scene: &Scene) -> Vec<String> {
-    let target = scene.target.as_ref();
-    let said = target.and_then(|target| target.object.annotations().get(AUTHOR));
-    let said = said.into_iter().flat_map(|names| names.split(','));
-    let said = said
-        .map(|name| name.trim().to_owned())
-        .filter(|name| !name.is_empty());
     let status = scene.rollout.status.as_ref();
     let run = status
         .and_then(|status| status.run.as_ref())
@@ -90,7 +94,8 @@ fn authors(scene: &Scene) -> Vec<String> {
         .and_then(|bad| bad.authors.as_ref())
         .into_iter()
         .flatten();
-    said.chain(wrote.map(|author| author.user.clone()))
+    said(scene)
+        .chain(wrote.map(|author| author.user.clone()))
         .collect()
 }
 

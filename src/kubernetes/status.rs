@@ -151,6 +151,7 @@ pub fn run_status(terms: &Terms, state: &State, run: &Run) -> RunStatus {
     RunStatus {
         id: run.id.clone(),
         revision: revision_status(&run.revision),
+        authors: run.authors.clone(),
         step: (run.peak > 0).then(|| format!("{}/{}", run.step + 1, terms.plan.steps.len())),
         weight: i32::from(run.weight),
         started: Time(run.started),
@@ -223,6 +224,7 @@ pub fn last_run(state: &State) -> Option<LastRun> {
     state.last_run.as_ref().map(|ended| LastRun {
         id: ended.id.clone(),
         revision: revision_status(&ended.revision),
+        authors: ended.authors.clone(),
         outcome: ended.outcome.to_string(),
         reason: ended.reason.clone(),
         message: ended.message.clone(),

@@ -89,6 +89,16 @@ pub fn hold(kind: WorkloadKind, spec: &Value, held: bool) -> Vec<Value> {
     vec![json!({"op": "add", "path": "/spec/updateStrategy", "value": strategy})]
 }
 
+/// Whether a workload of this spec is held.
+pub fn is_held(kind: WorkloadKind, spec: &Value) -> bool {
+    let strategy = &spec["updateStrategy"];
+    match kind {
+        WorkloadKind::Deployment => spec["paused"] == json!(true),
+        WorkloadKind::StatefulSet => strategy["rollingUpdate"]["partition"] == json!(PARTITION),
+        WorkloadKind::DaemonSet => strategy["type"] == json!(ON_DELETE),
+    }
+}
+
 /// A `StatefulSet` as the Deployment that says the same.
 pub fn of_stateful_set(set: StatefulSet) -> Deployment {
     let partition = partition(&set);
@@ -217,6 +227,7 @@ mod tests {
             );
             let before = serde_json::to_value(before).unwrap();
             let after = patched(WorkloadKind::StatefulSet, before, held);
+            assert_eq!(is_held(WorkloadKind::StatefulSet, &after["spec"]), held);
             let strategy = after["spec"]["updateStrategy"].clone();
             assert_eq!(strategy["rollingUpdate"]["maxUnavailable"], 2);
             let seen = of_stateful_set(serde_json::from_value(after).unwrap());
@@ -225,6 +236,7 @@ mod tests {
             let before = json!({"spec": {"selector": {}, "template": {},
                 "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}});
             let after = patched(WorkloadKind::DaemonSet, before, held);
+            assert_eq!(is_held(WorkloadKind::DaemonSet, &after["spec"]), held);
             let kept = &after["spec"]["updateStrategy"]["rollingUpdate"];
             assert_eq!(*kept, json!({"maxSurge": 1}));
             let seen = of_daemon_set(serde_json::from_value(after).unwrap());
@@ -232,6 +244,7 @@ mod tests {
 
             let bare = patched(WorkloadKind::Deployment, json!({"spec": {}}), held);
             assert_eq!(bare, json!({"spec": {"paused": held}}));
+            assert_eq!(is_held(WorkloadKind::Deployment, &bare["spec"]), held);
         }
     }
 

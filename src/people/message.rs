@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::kubernetes::crd::{
-    GitAuthor, GitStatus, LastRun, RevisionStatus, RuleStatus, RunStatus,
+    GitAuthor, GitStatus, LastRun, RevisionStatus, RuleStatus, RunStatus, besides,
 };
 
 /// Characters of a commit that are shown.
@@ -128,6 +128,15 @@ impl Stage {
     }
 }
 
+/// What a person can ask for in this phase.
+pub fn acts(phase: &str) -> &'static [&'static str] {
+    let stage = match phase {
+        "Failed" => Some(Stage::RolledBack),
+        _ => Stage::of_phase(phase),
+    };
+    stage.map_or(&[], Stage::acts)
+}
+
 /// What one rule has found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -205,7 +214,7 @@ pub struct Message {
     /// The commit that brought the revision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
-    /// Who wrote it.
+    /// Who made the change: as the commit says, and whom the workload names besides.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub authors: Vec<GitAuthor>,
     /// What was done in Git.
@@ -242,15 +251,14 @@ impl Message {
         format!("{}/{}", self.namespace, self.name)
     }
 
-    /// The commit in short, and who wrote it: `1f8bb6e by Ada, Bob`.
+    /// The commit in short, and who made the change, as far as either is known: `1f8bb6e by Ada, Bob`.
     pub fn change(&self) -> Option<String> {
-        let commit = self.commit.as_ref()?;
-        let short: String = commit.chars().take(SHORT).collect();
+        let short = |commit: &String| -> String { commit.chars().take(SHORT).collect() };
+        let commit = self.commit.as_ref().map(short);
         let names: Vec<&str> = self.authors.iter().map(GitAuthor::called).collect();
-        Some(match names.as_slice() {
-            [] => short,
-            names => format!("{short} by {}", names.join(", ")),
-        })
+        let by = (!names.is_empty()).then(|| format!("by {}", names.join(", ")));
+        let parts: Vec<String> = [commit, by].into_iter().flatten().collect();
+        (!parts.is_empty()).then(|| parts.join(" "))
     }
 
     /// The revision by the tags of its images, else by its hash.
@@ -330,13 +338,13 @@ fn running(seen: Seen<'_>, run: &RunStatus) -> Option<Message> {
         stable: seen.stable.cloned(),
         why: seen.message.to_owned(),
         at: run.since.0,
-        ..bare(seen, &run.id, &run.revision, stage)
+        ..bare(seen, (&run.id, &run.revision, &run.authors), stage)
     })
 }
 
 fn ended(seen: Seen<'_>, last: &LastRun) -> Option<Message> {
     let stage = Stage::of_outcome(&last.outcome)?;
-    let mut message = bare(seen, &last.id, &last.revision, stage);
+    let mut message = bare(seen, (&last.id, &last.revision, &last.authors), stage);
     message.why.clone_from(&last.message);
     if let Some(saved) = last.saved {
         message.why = format!(
@@ -352,10 +360,15 @@ fn ended(seen: Seen<'_>, last: &LastRun) -> Option<Message> {
     Some(message)
 }
 
-fn bare(seen: Seen<'_>, run: &str, revision: &RevisionStatus, stage: Stage) -> Message {
+fn bare(
+    seen: Seen<'_>,
+    (run, revision, said): (&str, &RevisionStatus, &[String]),
+    stage: Stage,
+) -> Message {
     let git = seen.git;
-    let bad = git.and_then(|git| git.bad.as_ref());
-    let bad = bad.filter(|bad| bad.run.as_deref() == Some(run));
+    let bad = git.and_then(|git| git.tried(run));
+    let mut authors = bad.and_then(|bad| bad.authors.clone()).unwrap_or_default();
+    authors.extend(besides(bad, said).into_iter().map(GitAuthor::said));
     let remedy = git.and_then(|git| git.remedy.as_ref());
     let remedy = remedy.filter(|remedy| remedy.run == run);
     let (namespace, name) = (seen.namespace, seen.name);
@@ -377,7 +390,7 @@ fn bare(seen: Seen<'_>, run: &str, revision: &RevisionStatus, stage: Stage) -> M
         step: None,
         findings: Vec::new(),
         commit: bad.map(|bad| bad.commit.clone()),
-        authors: bad.and_then(|bad| bad.authors.clone()).unwrap_or_default(),
+        authors,
         remedy: remedy.map(|remedy| Remedy {
             outcome: remedy.outcome.clone(),
             message: remedy.message.clone(),
@@ -592,6 +605,19 @@ mod tests {
         let change = told.change();
         assert_eq!(change.as_deref(), Some("abc by Ada, bob@example.com"));
         assert_eq!(told.mark(), "RolledBack Reverted");
+        let named = LastRun {
+            authors: vec!["ada".to_owned(), "eve".to_owned()],
+            ..one
+        };
+        let told = messages(Seen {
+            git: Some(&git),
+            ..seen("Failed", None, Some(&named))
+        })
+        .remove(0);
+        let change = told.change();
+        assert_eq!(change.as_deref(), Some("abc by Ada, bob@example.com, eve"));
+        let told = messages(seen("Failed", None, Some(&named))).remove(0);
+        assert_eq!(told.change().as_deref(), Some("by ada, eve"));
         let other = last("r-9", "RolledBack");
         let told = messages(Seen {
             git: Some(&git),

@@ -44,7 +44,7 @@ pub fn card(message: &Message) -> Value {
         fact("Environment", &message.environment),
         fact("Run", &message.run),
     ];
-    facts.extend(message.change().map(|change| fact("Commit", &change)));
+    facts.extend(message.change().map(|change| fact("Change", &change)));
     facts.extend(message.can.iter().map(|can| fact("You can", &can.command)));
     body.push(json!({"type": "FactSet", "facts": facts}));
     let remedy = message

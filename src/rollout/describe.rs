@@ -4,7 +4,7 @@
 
 use super::evidence::{Evidence, RuleReport, Verdict};
 use super::plan::Plan;
-use super::reason::HeldWhy;
+use super::reason::{HeldWhy, Outcome};
 use super::state::{Phase, Promotion, Run, Smoke, State};
 
 /// Why a Rollout stands where it stands.
@@ -94,6 +94,10 @@ fn suspended(state: &State) -> String {
 
 fn idle(state: &State) -> String {
     match (&state.stable, &state.last_run) {
+        // What it was promoted for stands with the last run.
+        (Some(stable), Some(run)) if run.outcome == Outcome::Promoted => {
+            format!("guards {stable}, which the last run promoted")
+        }
         (Some(stable), Some(run)) => format!(
             "guards {stable}; the last run ended {}: {}",
             run.outcome, run.message

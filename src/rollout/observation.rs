@@ -51,6 +51,8 @@ pub struct Custody {
     pub vouched: Option<Vouched>,
     /// Who has made the change that is on trial, as users of the cluster, as far as that is known.
     pub authors: Vec<String>,
+    /// Who has made the workload's newest change, as it says itself.
+    pub said: Vec<String>,
 }
 
 /// Something that a person asked for.

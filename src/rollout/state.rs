@@ -191,6 +191,9 @@ pub struct Run {
     pub revision: Revision,
     /// What began it.
     pub trigger: Trigger,
+    /// Who has made the change, as the workload said when it began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authors: Vec<String>,
     /// When it began.
     pub started: Timestamp,
     /// When the present phase or step began.
@@ -264,6 +267,7 @@ impl Run {
             id: format!("{}-{}", revision.hash, now.as_second()),
             revision,
             trigger,
+            authors: Vec::new(),
             started: now,
             since: now,
             step: 0,
@@ -424,6 +428,9 @@ pub struct Ended {
     pub id: String,
     /// Its revision.
     pub revision: Revision,
+    /// Who has made the change, as the workload said when the run began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authors: Vec<String>,
     /// How it ended.
     pub outcome: Outcome,
     /// The reason's name.

@@ -146,7 +146,7 @@ async fn found(web: &Web, which: Which) -> Result<Record, Response> {
     match web.history.one(which).await {
         Ok(Some(record)) => Ok(record),
         Ok(None) => {
-            let error = json!({"error": format!("no run {run} is known here")});
+            let error = json!({"error": format!("no run {run} is known here; `sluice history` lists them")});
             Err((StatusCode::NOT_FOUND, Json(error)).into_response())
         }
         Err(error) => Err(failed(&error)),

@@ -16,6 +16,8 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
 
 use super::events::{Streams, events};
 use super::session::Sessions;
@@ -63,12 +65,24 @@ pub fn router(web: Web) -> Router {
     let (hooks, acts) = (web.hooks.clone(), web.acts.clone());
     Router::new()
         .nest_service("/hooks", hooks)
-        .route("/", get(pages::overview))
+        .merge(compressed())
         .route("/rollouts/{namespace}/{name}", get(pages::rollout))
         .route("/events", get(events))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .fallback(|| async { (StatusCode::NOT_FOUND, "no such page\n") })
+        .with_state(web)
+        .merge(acts)
+        .layer(middleware::from_fn(bounded))
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+}
+
+/// What many rows make large, smaller on the way. A Rollout's page is not among it: with a session's secret in it,
+/// its length could tell of the secret (BREACH). Nor is the stream, which must not wait for more.
+fn compressed() -> Router<Web> {
+    Router::new()
+        .route("/", get(pages::overview))
         .route("/api/rollouts", get(rollouts))
         .route("/api/rollouts/{namespace}/{name}", get(rollout))
         .route("/api/history", get(archive::list))
@@ -85,11 +99,7 @@ pub fn router(web: Web) -> Router {
             "/live.js",
             get(|| async { file("text/javascript; charset=utf-8", SCRIPT) }),
         )
-        .fallback(|| async { (StatusCode::NOT_FOUND, "no such page\n") })
-        .with_state(web)
-        .merge(acts)
-        .layer(middleware::from_fn(bounded))
-        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
 }
 
 pub(super) async fn bounded(request: Request, next: Next) -> Response {
@@ -260,6 +270,37 @@ mod tests {
             assert!(type_found.starts_with(kind), "{path}: {type_found}");
             assert!(body.contains(part), "{path}: {body}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_may_be_large_is_compressed_but_no_page_with_a_secret_and_no_stream() {
+        let ask = |path: &'static str, encodings: &'static str| async move {
+            let request = Request::builder().uri(path);
+            let request = request.header(header::ACCEPT_ENCODING, encodings);
+            let request = request.body(axum::body::Body::empty()).unwrap();
+            router(web()).oneshot(request).await.unwrap()
+        };
+        let cases = [
+            ("/", "gzip, br", true),
+            ("/", "br", false),
+            ("/api/rollouts", "gzip", true),
+            ("/style.css", "gzip", true),
+            ("/rollouts/shop/backend", "gzip", false),
+            ("/events", "gzip", false),
+        ];
+        for (path, encodings, wanted) in cases {
+            let answer = ask(path, encodings).await;
+            let encoding = answer.headers().get(header::CONTENT_ENCODING);
+            let encoding = encoding.map(|value| value.to_str().unwrap().to_owned());
+            let wanted = wanted.then(|| "gzip".to_owned());
+            assert_eq!(encoding, wanted, "{path} for {encodings}");
+        }
+        let body = ask("/", "gzip").await.into_body().collect().await.unwrap();
+        let mut text = String::new();
+        let body = body.to_bytes();
+        std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&body[..]), &mut text)
+            .unwrap();
+        assert!(text.contains("shop/backend"), "{text}");
     }
 
     #[tokio::test]

@@ -106,6 +106,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
             "history",
             "sandbox",
             "kubernetes",
+            "people",
             "prometheus",
             "smoke",
             "web",

@@ -11,7 +11,7 @@ use crate::world::World;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The command line as this user.
-fn sluice(world: &World, user: &str, arguments: &[&str]) -> Output {
+pub fn sluice(world: &World, user: &str, arguments: &[&str]) -> Output {
     let kubeconfig = process::file(user, "kube");
     let to = world.cluster.api_address.unwrap();
     let token = format!("user: {{token: \"{user}\"}}");
@@ -25,7 +25,7 @@ fn sluice(world: &World, user: &str, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
     String::from_utf8_lossy(&text).into_owned()
 }

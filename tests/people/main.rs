@@ -13,6 +13,7 @@ mod child;
 mod encrypted;
 mod login;
 mod notices;
+mod open;
 mod page;
 mod postgres;
 #[path = "../servers/process.rs"]

@@ -7,7 +7,7 @@ use std::fmt::{self, Write as _};
 use crate::cli::text::{self, FAINT, STRONG, coloured, styled};
 use crate::clock::elapsed;
 use crate::history::Record;
-use crate::kubernetes::crd::RevisionStatus;
+use crate::kubernetes::crd::{RevisionStatus, besides};
 
 /// Whether a text looks like the id of a run: a template's hash and a second.
 pub fn is_run(text: &str) -> bool {
@@ -55,8 +55,13 @@ fn head(text: &mut String, record: &Record) -> fmt::Result {
     }
     line(text, "Weight", &format!("{}% at most", summary.peak))?;
     let git = record.git.as_ref();
-    if let Some(bad) = git.and_then(|git| git.bad.as_ref()) {
-        line(text, "Commit", &bad.told())?;
+    let tried = git.and_then(|git| git.bad.as_ref());
+    if let Some(tried) = tried {
+        line(text, "Commit", &tried.told())?;
+    }
+    let authors = besides(tried, &record.authors);
+    if !authors.is_empty() {
+        line(text, "Author", &authors.join(", "))?;
     }
     match git.and_then(|git| git.remedy.as_ref()) {
         Some(remedy) => line(
@@ -104,11 +109,14 @@ mod tests {
 
     #[test]
     fn a_run_is_told_with_its_numbers_and_decisions() {
-        let found = text(&record("backend", "91bc03aa17-1700000000", 60));
+        let mut record = record("backend", "91bc03aa17-1700000000", 60);
+        record.authors = vec!["eve".to_owned()];
+        let found = text(&record);
         let found = strip_str(&found).to_string();
         for wanted in [
             "shop/backend  RolledBack\n",
             "  Why       error-rate: 49 times worse\n",
+            "  Author    eve\n",
             "  error-rate: Undecided\n    canary 3 of 612",
             "22:13:20  RunStarted        holds it\n",
         ] {

@@ -15,8 +15,10 @@ use super::Happening;
 use crate::cli::text::{self, FAINT, STRONG, coloured, styled};
 use crate::clock::elapsed;
 use crate::kubernetes::crd::{
-    Answer, LastRun, RevisionStatus, Rollout, RolloutStatus, RuleStatus, RunStatus,
+    Answer, GitStatus, LastRun, RevisionStatus, Rollout, RolloutStatus, RuleStatus, RunStatus,
+    besides,
 };
+use crate::people::message::acts;
 
 /// Requests that are shown.
 const ANSWERS: usize = 3;
@@ -51,13 +53,14 @@ impl Report {
             return self.line("Why", "no daemon has looked at it yet: is `sluice run` up?");
         };
         self.place(status)?;
+        self.acts(rollout, status)?;
         if let Some(run) = &status.run {
             self.evidence(run)?;
         }
         self.conditions(status)?;
         self.answers(&status.answers)?;
         if let Some(last) = &status.last_run {
-            self.last(last)?;
+            self.last(last, status.git.as_ref())?;
         }
         self.events(events)
     }
@@ -99,9 +102,13 @@ impl Report {
         let canary = format!("{}, run {} for {age}", revision(&run.revision), run.id);
         self.line("Canary", &canary)?;
         let git = status.git.as_ref();
-        let bad = git.and_then(|git| git.bad.as_ref());
-        if let Some(bad) = bad.filter(|bad| bad.run.as_ref() == Some(&run.id)) {
-            self.line("Commit", &bad.told())?;
+        let tried = git.and_then(|git| git.tried(&run.id));
+        if let Some(tried) = tried {
+            self.line("Commit", &tried.told())?;
+        }
+        let authors = besides(tried, &run.authors);
+        if !authors.is_empty() {
+            self.line("Author", &authors.join(", "))?;
         }
         if let Some(next) = &run.next {
             self.line("Next", next)?;
@@ -112,10 +119,25 @@ impl Report {
         }
     }
 
+    /// Commands to choose from, each as it can be typed.
+    fn acts(&mut self, rollout: &Rollout, status: &RolloutStatus) -> fmt::Result {
+        let (name, namespace) = (rollout.name_any(), rollout.namespace().unwrap_or_default());
+        let acts = acts(status.phase.as_deref().unwrap_or_default());
+        for (index, act) in acts.iter().enumerate() {
+            let title = if index == 0 { "You can" } else { "" };
+            self.line(
+                title,
+                &format!("sluice {act} {name} --namespace {namespace}"),
+            )?;
+        }
+        Ok(())
+    }
+
     fn evidence(&mut self, run: &RunStatus) -> fmt::Result {
         let sampled = run.sampled.as_ref();
         let sampled = match sampled {
-            Some(at) => format!("newest sample {} ago", self.ago(at.0)),
+            // The status is written now and then, not at each sample.
+            Some(at) => format!("as it was {} ago", self.ago(at.0)),
             None => "no sample yet".to_owned(),
         };
         let verdict = coloured(&run.verdict);
@@ -193,22 +215,37 @@ impl Report {
             let done = if answer.done { "done" } else { "refused" };
             let ago = self.ago(answer.at.0);
             let (act, message) = (&answer.act, &answer.message);
-            writeln!(self.text, "  {ago:>5} ago  {act} {done}: {message}")?;
+            let by = answer.by.as_ref();
+            let by = by.map_or_else(String::new, |by| format!(" by {by}"));
+            writeln!(self.text, "  {ago:>5} ago  {act}{by} {done}: {message}")?;
         }
         Ok(())
     }
 
-    fn last(&mut self, last: &LastRun) -> fmt::Result {
+    fn last(&mut self, last: &LastRun, git: Option<&GitStatus>) -> fmt::Result {
         self.heading("Last run")?;
         let ago = self.ago(last.ended.0);
         let took = text::age(elapsed(last.started.0, last.ended.0));
-        let (outcome, reason) = (coloured(&last.outcome), &last.reason);
+        let mut outcome = coloured(&last.outcome);
+        if last.reason != last.outcome {
+            write!(outcome, " ({})", last.reason)?;
+        }
         let revision = revision(&last.revision);
-        writeln!(
-            self.text,
-            "  {revision}: {outcome} ({reason}) {ago} ago, after {took}"
-        )?;
-        writeln!(self.text, "  {}", last.message)
+        writeln!(self.text, "  {revision}: {outcome} {ago} ago, after {took}")?;
+        writeln!(self.text, "  {}", last.message)?;
+        let tried = git.and_then(|git| git.tried(&last.id));
+        if let Some(tried) = tried {
+            writeln!(self.text, "  commit {}", tried.told())?;
+        }
+        let authors = besides(tried, &last.authors);
+        if !authors.is_empty() {
+            writeln!(self.text, "  author {}", authors.join(", "))?;
+        }
+        let remedy = git.and_then(|git| git.remedy.as_ref());
+        match remedy.filter(|remedy| remedy.run == last.id) {
+            Some(remedy) => writeln!(self.text, "  in Git {}: {}", remedy.outcome, remedy.message),
+            None => Ok(()),
+        }
     }
 
     fn events(&mut self, events: &[Happening]) -> fmt::Result {
@@ -262,7 +299,16 @@ mod tests {
         let mut rollout = stepping();
         let status = rollout.status.as_mut().unwrap();
         let answer = json!({"id": "a", "act": "approve", "done": false,
-            "message": "no approval is awaited", "at": "2026-01-01T00:00:30Z"});
+            "by": "bob", "message": "no approval is awaited", "at": "2026-01-01T00:00:30Z"});
+        let run = status.run.as_mut().unwrap();
+        run.authors = vec!["ada@example.com".to_owned(), "eve".to_owned()];
+        let git = json!({
+            "bad": {"commit": "1f8bb6e", "revision": "91bc03aa17", "run": "backend-1",
+                "authors": [{"name": "Ada", "email": "ada@example.com", "user": "ada"}]},
+            "remedy": {"run": "backend-0", "outcome": "Reverted", "message": "reverted 77aa77a",
+                "at": "2025-12-31T22:02:00Z"},
+        });
+        status.git = Some(serde_json::from_value(git).unwrap());
         status.answers = vec![serde_json::from_value(answer).unwrap()];
         let event = Happening {
             at: "2026-01-01T00:00:48Z".parse().unwrap(),
@@ -276,11 +322,16 @@ Phase     Stepping, step 1/3, weight 5%, for 12s
 Why       collecting evidence
 Stable    4f2a11d0c9 (shop:v1)
 Canary    91bc03aa17 (shop:v2), run backend-1 for 50s
+Commit    1f8bb6e by Ada
+Author    eve
 Next      25%, when error-rate shows it is not worse, at 00:01:20 UTC at the earliest
 Patience  a release that harms 0.4% of all requests or more cannot be promoted
+You can   sluice promote backend --namespace shop
+          sluice hold backend --namespace shop
+          sluice rollback backend --namespace shop
 
 Evidence
-  Undecided, newest sample 1s ago
+  Undecided, as it was 1s ago
   error-rate: Undecided
     canary      3 of 612 bad (0.49%)
     stable      12 of 11,590 bad (0.10%)
@@ -293,11 +344,12 @@ Not fine
   Stalled is True, Unguarded: the gate is not there
 
 Requests
-    30s ago  approve refused: no approval is awaited
+    30s ago  approve by bob refused: no approval is awaited
 
 Last run
   77aa77aa77 (shop:v0): RolledBack (Worse) 2h ago, after 60s
   error-rate: 49 times worse
+  in Git Reverted: reverted 77aa77a
 
 Events
     12s ago  Rollout WeightRaised: 0% to 5%, step 1/3

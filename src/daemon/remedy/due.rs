@@ -339,6 +339,7 @@ mod tests {
             last_run: Some(LastRun {
                 id: "run".to_owned(),
                 revision: revision("failed"),
+                authors: Vec::new(),
                 outcome: outcome.to_owned(),
                 reason: "Worse".to_owned(),
                 message: "worse".to_owned(),

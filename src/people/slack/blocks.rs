@@ -165,7 +165,7 @@ fn context(message: &Message) -> String {
     parts.extend(
         message
             .change()
-            .map(|change| format!("commit {}", escaped(&change))),
+            .map(|change| format!("change {}", escaped(&change))),
     );
     parts.extend(message.next.as_ref().map(|next| escaped(next)));
     parts.extend(

@@ -312,7 +312,15 @@ pub(super) fn begun(pass: &mut Pass<'_>, revision: Revision, trigger: Trigger) -
     pass.state.evidence = Some(Evidence::begin(&pass.terms.evidence));
     pass.state.bookmark = None;
     pass.state.failed = None;
-    Run::begun(revision, trigger, now)
+    // What the workload says is of its template: not of a configuration, nor of what one goes back to.
+    let authors = match trigger {
+        Trigger::Template => pass.seen.rollout.said.clone(),
+        Trigger::Config { .. } | Trigger::Back { .. } => Vec::new(),
+    };
+    Run {
+        authors,
+        ..Run::begun(revision, trigger, now)
+    }
 }
 
 /// Held with a revision that failed, until the template changes or somebody retries.

@@ -15,7 +15,7 @@ use crate::rollout::action::Action;
 use crate::rollout::evidence::{Evidence, Verdict};
 use crate::rollout::observation::Request;
 use crate::rollout::reason::{Cause, HeldWhy, Reason};
-use crate::rollout::state::{Answer, Phase, Promotion, Run};
+use crate::rollout::state::{Answer, Failure, Phase, Promotion, Run};
 
 /// Answers that are kept in the status.
 const ANSWERS: usize = 8;
@@ -218,7 +218,16 @@ fn go_on(pass: &mut Pass<'_>, phase: Phase, run: Run) -> Result<(Phase, String),
 
 fn retry(pass: &mut Pass<'_>) -> Result<String, String> {
     match pass.state.failed.take() {
-        Some(failure) => Ok(format!("{} may be tried again", failure.revision)),
+        Some(Failure { revision, .. }) => {
+            let waits = pass
+                .target()
+                .is_some_and(|target| target.paused && target.revision.same(&revision));
+            Ok(if waits {
+                format!("{revision} is tried again")
+            } else {
+                format!("{revision} may be tried again: apply it anew, its template was put back")
+            })
+        }
         None => Err("no revision has failed".to_owned()),
     }
 }

@@ -289,6 +289,7 @@ pub(super) fn close(
     pass.state.last_run = Some(Ended {
         id: run.id.clone(),
         revision: run.revision.clone(),
+        authors: run.authors.clone(),
         outcome,
         reason: reason.to_owned(),
         message,

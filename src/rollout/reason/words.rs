@@ -52,7 +52,8 @@ impl fmt::Display for Reason {
             Self::SmokePassed { sentence } => write!(out, "smoke tests passed: {sentence}"),
             Self::SmokeHindered { why } => write!(out, "waits for its smoke tests: {why}"),
             Self::CanaryReady { replicas } => {
-                write!(out, "the canary is ready, {replicas} replicas")
+                let pods = if *replicas == 1 { "pod" } else { "pods" };
+                write!(out, "the canary is ready, {replicas} {pods}")
             }
             Self::WeightRaised {
                 from,

@@ -6,6 +6,7 @@
 
 use maud::{Markup, html};
 
+use super::words::sentence;
 use crate::web::session::Session;
 use crate::web::{Entry, Place};
 
@@ -169,7 +170,7 @@ pub fn answered(back: &str, done: bool, words: &str) -> Markup {
     html! {
         section class={ "banner " (if done { "calm" } else { "bad" }) } aria-label="Answer" {
             h1 { @if done { "Done" } @else { "Not done" } }
-            p { (words) }
+            p { (sentence(words)) }
         }
         p { a href=(back) { "Back" } }
     }

@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::words::{clock, spaced, span};
+use super::words::{clock, sentence, spaced, span};
 use crate::kubernetes::crd::{Answer, RunStatus};
 use crate::rollout::LEAST_STEP;
 use crate::rollout::plan::{Plan, Step, Strategy};
@@ -209,7 +209,7 @@ pub fn asked(answers: &[Answer], run: &RunStatus) -> Markup {
                         li.warns[!answer.done] {
                             time datetime=(answer.at.0) { (clock(answer.at.0)) }
                             strong { (spaced(&answer.act)) @if let Some(by) = &answer.by { " by " (by) } }
-                            span { @if !answer.done { "refused: " } (answer.message) }
+                            span { @if !answer.done { "refused: " } (sentence(&answer.message)) }
                         }
                     }
                 }

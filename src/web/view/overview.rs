@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::run::meter;
-use super::words::{Tone, spaced, span};
+use super::words::{Tone, sentence, spaced, span};
 use crate::kubernetes::crd::{RuleStatus, RunStatus};
 use crate::web::{Entry, Place};
 
@@ -64,7 +64,7 @@ fn row(entry: &Entry, place: &Place, now: Timestamp) -> Markup {
             td { span class={ "badge " (Tone::of(&entry.phase).class()) } { (spaced(&entry.phase)) } }
             td {
                 a href={ (place.base) "/rollouts/" (entry.namespace) "/" (entry.name) } { (entry.namespace) "/" (entry.name) }
-                span.why { (entry.message) }
+                span.why { (sentence(&entry.message)) }
             }
             td.number { @if let Some(run) = run { (run.weight) "%" } @else { span.faint { "–" } } }
             td.wide { @if let Some(rule) = run.and_then(worst) { (told(rule)) } }
@@ -93,6 +93,6 @@ fn since(entry: &Entry, now: Timestamp) -> Markup {
     let run = entry.run.as_ref().map(|run| run.since.0);
     let since = run.or(entry.last_run.as_ref().map(|last| last.ended.0));
     html! {
-        @if let Some(since) = since { time datetime=(since) { (span(since, now)) } } @else { span.faint { "–" } }
+        @if let Some(since) = since { (span(since, now)) } @else { span.faint { "–" } }
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::run;
-use super::words::{Tone, moment, spaced, span};
+use super::words::{Tone, moment, sentence, spaced, span};
 use crate::history::{Record, Summary};
 use crate::web::Place;
 
@@ -46,7 +46,7 @@ fn row(run: &Summary, place: &Place, now: Timestamp) -> Markup {
             td {
                 a href={ (place.base) "/runs/" (run.namespace) "/" (run.name) "/" (run.run) } { (run.namespace) "/" (run.name) }
                 @for image in &run.revision.images { " " code { (image) } }
-                span.why { (run.message) }
+                span.why { (sentence(&run.message)) }
             }
             td.number.wide { (run.peak) "%" }
             td.nowrap { time datetime=(ended) title={ (moment(ended)) " UTC" } { (span(ended, now)) " ago" } }

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::acts::{self, Viewer};
-use super::words::{Tone, spaced, span};
+use super::words::{Tone, sentence, spaced, span};
 use super::{around, past, run};
 use crate::history::{Record, Summary};
-use crate::kubernetes::crd::{LastRun, RunStatus};
+use crate::kubernetes::crd::{GitPoint, LastRun, RunStatus, besides};
 use crate::web::{Around, Entry, Place};
 
 /// What the page of a Rollout shows.
@@ -80,18 +80,25 @@ impl Shown<'_> {
                         " · for " (span(run.since.0, self.now))
                     }
                 }
-                p { (entry.message) }
+                p { (sentence(&entry.message)) }
                 @if let Some(next) = run.and_then(|run| run.next.as_ref()) {
-                    p { strong { "Next: " } (next) }
+                    p { strong { "Next: " } (sentence(next)) }
                 }
             }
         }
+    }
+
+    /// The commit of a run.
+    fn tried(&self, run: &str) -> Option<&GitPoint> {
+        let git = self.entry.git.as_ref();
+        git.and_then(|git| git.tried(run))
     }
 
     fn facts(&self, status: &RunStatus) -> Markup {
         html! {
             dl.facts {
                 dt { "Tried" } dd { (run::revision(&status.revision)) }
+                (run::author(self.tried(&status.id), &status.authors))
                 @if let Some(stable) = &self.entry.stable { dt { "Stable" } dd { (run::revision(stable)) } }
                 dt { "Run" } dd { code { (status.id) } ", for " (span(status.started.0, self.now)) }
                 @if let Some(patience) = &status.patience { dt { "Can show" } dd { (patience) } }
@@ -108,15 +115,19 @@ impl Shown<'_> {
 
     fn last(&self, last: &LastRun) -> Markup {
         let entry = self.entry;
+        let authors = besides(self.tried(&last.id), &last.authors);
         html! {
             section aria-labelledby="last" {
                 h2 #last { "Last run" }
                 p {
                     span class={ "badge " (Tone::of(&last.outcome).class()) } { (spaced(&last.outcome)) } " "
                     a href={ (self.place.base) "/runs/" (entry.namespace) "/" (entry.name) "/" (last.id) } { (span(last.ended.0, self.now)) " ago" }
-                    ", after " (span(last.started.0, last.ended.0)) ": " (last.message)
+                    ", after " (span(last.started.0, last.ended.0)) ": " (sentence(&last.message))
                 }
-                p { (run::revision(&last.revision)) }
+                p {
+                    (run::revision(&last.revision))
+                    @if !authors.is_empty() { " by " (authors.join(", ")) }
+                }
             }
         }
     }

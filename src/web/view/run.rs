@@ -8,9 +8,9 @@ use maud::{Markup, html};
 
 use super::chart::{Chart, Line, ceiling};
 use super::frame;
-use super::words::{Tone, clock, count, moment, percent, share, spaced, span};
+use super::words::{Tone, clock, count, moment, percent, sentence, share, spaced, span};
 use crate::history::{Curve, Record, Told};
-use crate::kubernetes::crd::{GitPoint, GitStatus, RevisionStatus, RuleStatus};
+use crate::kubernetes::crd::{GitPoint, GitStatus, RevisionStatus, RuleStatus, besides};
 
 /// Lines of rates have at most so many points: fewer would hide a burst, more would show chance.
 const RATES: usize = 60;
@@ -35,7 +35,7 @@ pub fn past(record: &Record) -> Markup {
         section class={ "banner " (tone) } aria-label="Outcome" {
             h1 { (summary.namespace) "/" (summary.name) }
             p.state { strong { (spaced(outcome)) } @if summary.reason != outcome && !summary.reason.is_empty() { " · " (spaced(&summary.reason)) } }
-            p { (summary.message) }
+            p { (sentence(&summary.message)) }
         }
         dl.facts {
             dt { "Environment" } dd { (summary.environment) }
@@ -45,6 +45,7 @@ pub fn past(record: &Record) -> Markup {
                 dt { "Ended" } dd { (moment(ended)) " UTC, after " (span(summary.started, ended)) }
             }
             dt { "Tried" } dd { (revision(&summary.revision)) }
+            (author(record.git.as_ref().and_then(|git| git.bad.as_ref()), &record.authors))
             @if let Some(stable) = &record.stable { dt { "Stable" } dd { (revision(stable)) } }
             dt { "Greatest weight" } dd { (summary.peak) "%" }
             @if let Some(saved) = record.saved { dt { "Saved" } dd { (saved) " bad answers, by stepping down early" } }
@@ -62,6 +63,12 @@ pub fn revision(revision: &RevisionStatus) -> Markup {
         @for image in &revision.images { code { (image) } " " }
         code.faint { (revision.hash) }
     }
+}
+
+/// Whom the workload names as those who made the change, and the commit does not.
+pub fn author(commit: Option<&GitPoint>, said: &[String]) -> Markup {
+    let authors = besides(commit, said);
+    html! { @if !authors.is_empty() { dt { "Author" } dd { (authors.join(", ")) } } }
 }
 
 /// The commits behind the templates, and what was done in Git.
@@ -101,7 +108,7 @@ pub fn rules(rules: &[RuleStatus]) -> Markup {
                         thead { tr {
                             th scope="col" { "Rule" } th scope="col" { "Verdict" }
                             th.number scope="col" { "Canary" } th.number scope="col" { "Stable" }
-                            th scope="col" { "Worse" } th scope="col" { "Not worse" }
+                            th.wide scope="col" { "Worse" } th.wide scope="col" { "Not worse" }
                         } }
                         tbody { @for rule in rules { (row(rule)) } }
                     }
@@ -127,8 +134,8 @@ fn row(rule: &RuleStatus) -> Markup {
             td { span class={ "badge " (tone) } { (spaced(&rule.verdict)) } }
             (arm(rule.canary_bad, rule.canary_total))
             (arm(rule.stable_bad, rule.stable_total))
-            td { (meter(rule.exact.min(rule.block), rule.bound, "worse")) }
-            td { (meter(rule.not_worse, rule.not_worse_bound, "notworse")) }
+            td.wide { (meter(rule.exact.min(rule.block), rule.bound, "worse")) }
+            td.wide { (meter(rule.not_worse, rule.not_worse_bound, "notworse")) }
         }
     }
 }
@@ -138,10 +145,7 @@ pub fn meter(value: f64, bound: f64, class: &str) -> Markup {
     let part = if bound > 0.0 { value / bound } else { 0.0 };
     let width = (part.clamp(0.0, 1.0) * 100.0).round();
     html! {
-        svg class={ "meter " (class) } viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true" {
-            rect.track width="100" height="8" {}
-            rect.full width=(width) height="8" {}
-        }
+        svg class={ "meter " (class) } aria-hidden="true" { rect width={ (width) "%" } height="8" {} }
         span.faint { (format!("{:.1} of {:.1}", value.max(0.0), bound)) }
     }
 }
@@ -318,7 +322,7 @@ pub fn decisions(decisions: &[Told]) -> Markup {
                         li.warns[told.warns] {
                             time datetime=(told.at) { (clock(told.at)) }
                             strong { (spaced(&told.reason)) }
-                            span { (told.message) }
+                            span { (sentence(&told.message)) }
                         }
                     }
                 }

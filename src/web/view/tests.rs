@@ -104,7 +104,8 @@ fn who_needs_somebody_comes_first() {
 #[test]
 fn a_rollout_tells_where_it_stands_why_and_what_comes_next() {
     let record = samples::record("backend", "one", 60);
-    let (entry, around) = (entry("backend", "Stepping"), around("alice"));
+    let (mut entry, around) = (entry("backend", "Stepping"), around("alice"));
+    entry.run.as_mut().unwrap().authors = vec!["eve@example.com".to_owned()];
     let shown = Shown {
         entry: &entry,
         live: Some(&record),
@@ -120,6 +121,7 @@ fn a_rollout_tells_where_it_stands_why_and_what_comes_next() {
         "Stepping",
         "step 1/3",
         "<strong>Next: </strong>25% at the earliest in 1m",
+        "<dt>Author</dt><dd>eve@example.com</dd>",
         "shop:v2",
         "canary 3 of 612",
         "aria-label=\"Weight: at most 5%\"",

@@ -3,6 +3,7 @@
 //! Not here: sentences; those come with the state.
 
 use jiff::Timestamp;
+use maud::{Markup, html};
 
 use crate::clock::elapsed;
 
@@ -53,6 +54,20 @@ pub fn spaced(word: &str) -> String {
         }
     }
     text
+}
+
+/// A sentence in which `` `commands` `` are set as such.
+pub fn sentence(text: &str) -> Markup {
+    let mut parts = text.split('`');
+    let first = parts.next().unwrap_or_default();
+    let rest: Vec<&str> = parts.collect();
+    // A backtick without another one is itself.
+    let (pairs, odd) = rest.split_at(rest.len() / 2 * 2);
+    html! {
+        (first)
+        @for pair in pairs.chunks(2) { code { (pair[0]) } (pair[1]) }
+        @for text in odd { "`" (text) }
+    }
 }
 
 /// The time between two moments: `42s`, `5m`, `3h`, `12d`.
@@ -112,6 +127,22 @@ pub fn share(bad: f64, total: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn commands_in_a_sentence_are_set_as_such_and_nothing_becomes_markup() {
+        let table = [
+            ("it waits", "it waits"),
+            (
+                "`a <b>` lets it go on, `c` ends it",
+                "<code>a &lt;b&gt;</code> lets it go on, <code>c</code> ends it",
+            ),
+            ("an odd ` one", "an odd ` one"),
+            ("`a` and ` one", "<code>a</code> and ` one"),
+        ];
+        for (text, wanted) in table {
+            assert_eq!(sentence(text).into_string(), wanted);
+        }
+    }
 
     #[test]
     fn names_are_read_as_words() {

@@ -168,6 +168,8 @@ fn the_author_does_not_count_and_an_environment_adds_what_it_asks_for() {
     assert!(told.contains("alice is the author"), "{told}");
     assert_eq!(answer(&mut model, Some("bob"), &[]), "approved");
     assert!(model.until(600, |model| ended(model, Outcome::Promoted)));
+    let last = model.state.last_run.as_ref();
+    assert_eq!(last.unwrap().authors, ["alice"], "whom the workload names");
 }
 
 #[test]

@@ -34,6 +34,7 @@ fn ended(model: &Model, name: &str) -> Ended {
     Ended {
         id: "run".to_owned(),
         revision: revision(name),
+        authors: Vec::new(),
         outcome: Outcome::RolledBack,
         reason: "Worse".to_owned(),
         message: "it was worse".to_owned(),

@@ -269,6 +269,7 @@ impl Model {
                 requests: self.requests.clone(),
                 vouched: self.vouched.clone(),
                 authors: self.authors.clone(),
+                said: self.authors.clone(),
             },
             target: Some(self.target.clone()),
             canary: self.canary.clone(),
