@@ -118,6 +118,14 @@ pub struct Ended {
     pub at: Timestamp,
 }
 
+impl Ended {
+    /// The images of the service itself, of all that the pods have.
+    fn of<'a>(&'a self, service: &'a Service) -> impl Iterator<Item = &'a str> + Clone {
+        let images = self.images.iter().map(String::as_str);
+        images.filter(|image| service.has(image))
+    }
+}
+
 /// Every gate's answer, in the order of the documentation.
 pub fn answers(gates: &Gates, version: &Version, facts: &Facts<'_>) -> Vec<Answer> {
     let mut answers = Vec::new();
@@ -231,10 +239,17 @@ fn promoted(version: &Version, facts: &Facts<'_>) -> Result<Timestamp, String> {
     let Some(last) = &standing.last else {
         return Err(format!("{name} in {environment} has had no run"));
     };
-    if !last.images.iter().any(|image| version.is_of(image)) {
-        let images = last.images.join(", ");
+    let own: Vec<&str> = last.of(facts.service).collect();
+    if own.is_empty() {
+        let (images, service) = (last.images.join(", "), &facts.service.name);
         return Err(format!(
-            "the last run of {name} in {environment} was of {images}"
+            "the last run of {name} in {environment} was of {images}, none of which is the image of {service}"
+        ));
+    }
+    if !own.iter().all(|image| version.is_of(image)) {
+        let own = own.join(", ");
+        return Err(format!(
+            "the last run of {name} in {environment} was of {own}"
         ));
     }
     if last.outcome != "Promoted" {
@@ -317,9 +332,10 @@ mod tests {
 
     #[test]
     fn every_gate_says_why_it_is_open_or_shut() {
-        let good = standing("Idle", "Promoted", "shop/backend:v1.2.0");
+        let good = standing("Idle", "Promoted", "example/shop:v1.2.0");
         let open = told("v1.2.0", Some(-100), Some(&good));
         assert!(open.iter().all(|(open, _)| *open), "{open:#?}");
+        let beside = standing("Idle", "Promoted", "proxy:v1.2.0");
         let cases = [
             (
                 "v2.0.0",
@@ -361,7 +377,15 @@ mod tests {
                 Some(0),
                 &good,
                 2,
-                "the last run of shop/backend in staging was of shop/backend:v1.2.0",
+                "the last run of shop/backend in staging was of example/shop:v1.2.0",
+            ),
+            // The same tag on what stands beside it in the pods says nothing.
+            (
+                "v1.2.0",
+                Some(0),
+                &beside,
+                2,
+                "the last run of shop/backend in staging was of proxy:v1.2.0, none of which is the image of shop",
             ),
         ];
         for (version, since, rollout, gate, why) in cases {
@@ -380,7 +404,7 @@ mod tests {
                 "shop/backend in staging ended RolledBack: it is worse",
             ),
         ] {
-            let rollout = standing(phase, outcome, "shop/backend:v1.2.0");
+            let rollout = standing(phase, outcome, "example/shop:v1.2.0");
             let told = told("v1.2.0", Some(0), Some(&rollout));
             assert_eq!(told[2], (false, why.to_owned()));
         }
@@ -393,7 +417,7 @@ mod tests {
 
     #[test]
     fn a_time_that_nobody_knows_is_that_of_the_promotion_or_none() {
-        let good = standing("Idle", "Promoted", "shop/backend:v1.2.0");
+        let good = standing("Idle", "Promoted", "example/shop:v1.2.0");
         let version = "v1.2.0".parse().unwrap();
         let told = |rollout, promoted| {
             let facts = Facts {
@@ -419,6 +443,42 @@ mod tests {
             (shut.open, shut.why.as_str()),
             (false, "nothing says since when staging has v1.2.0")
         );
+    }
+
+    #[test]
+    fn each_container_of_the_service_has_the_version_that_was_promoted() {
+        let [ours, theirs] = ["ab", "cd"].map(|hex| format!("sha256:{}", hex.repeat(32)));
+        let version = format!("v1.2.0@{ours}");
+        for (images, open) in [
+            (
+                vec![format!("shop:v1.2.0@{ours}"), "proxy:v1".to_owned()],
+                true,
+            ),
+            (
+                vec![format!("shop:v1.2.0@{theirs}"), format!("proxy@{ours}")],
+                false,
+            ),
+            (
+                vec!["shop:v1.1.0".to_owned(), "proxy:v1.2.0".to_owned()],
+                false,
+            ),
+            (
+                vec!["shop:v1.2.0".to_owned(), "shop:v1.1.0".to_owned()],
+                false,
+            ),
+        ] {
+            let good = standing("Idle", "Promoted", "");
+            let last = Ended {
+                images: images.clone(),
+                ..good.last.clone().unwrap()
+            };
+            let rollout = Standing {
+                last: Some(last),
+                ..good
+            };
+            let told = told(&version, Some(-100), Some(&rollout));
+            assert_eq!(told[2].0, open, "{images:?}: {}", told[2].1);
+        }
     }
 
     #[test]

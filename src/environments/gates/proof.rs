@@ -114,8 +114,8 @@ fn tried_other(digest: &str, facts: &Facts<'_>) -> Option<String> {
     let Some(last) = &standing.last else {
         return Some(format!("{} in {environment} has had no run", standing.name));
     };
-    let mut own = last.images.iter().filter(|image| facts.service.has(image));
-    let has_it = |image: &&String| {
+    let mut own = last.of(facts.service);
+    let has_it = |image: &&str| {
         Version::of_image(image).is_ok_and(|of| of.digest.as_deref() == Some(digest))
     };
     let Some(first) = own.clone().next() else {
