@@ -34,21 +34,16 @@ fn one(rollout: &Value, resources: &[Value], all: &mut Converted) {
         }
     };
     let strategy = &rollout["spec"]["strategy"];
-    let blue_green = strategy["blueGreen"].is_object();
-    let steps = if blue_green {
-        all.note(
-            &about,
-            "spec.strategy.blueGreen: steps of 5, 25 and 50% are written instead of one switch",
-        );
-        blue_green_steps(&strategy["blueGreen"])
+    let ours = if strategy["blueGreen"].is_object() {
+        json!({"blueGreen": blue_green(&strategy["blueGreen"], &about, all)})
     } else {
-        canary_steps(&strategy["canary"], &about, all)
+        json!({"canary": {"steps": canary_steps(&strategy["canary"], &about, all)}})
     };
     let rules = rules(rollout, resources, &about, all);
     let mut spec = json!({
         "target": {"kind": "Deployment", "name": target},
-        "route": {"ingressNginx": route(&strategy["canary"], target, &about, all)},
-        "strategy": {"canary": {"steps": steps}},
+        "route": {"ingressNginx": route(strategy, target, &about, all)},
+        "strategy": ours,
         "analysis": {"rules": rules},
     });
     if let Some(deadline) = duration(&rollout["spec"]["progressDeadlineSeconds"]) {
@@ -92,7 +87,8 @@ fn deployment(rollout: &Value) -> Value {
     json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata(rollout), "spec": spec})
 }
 
-fn route(canary: &Value, target: &str, about: &str, all: &mut Converted) -> Value {
+fn route(strategy: &Value, target: &str, about: &str, all: &mut Converted) -> Value {
+    let canary = &strategy["canary"];
     let nginx = &canary["trafficRouting"]["nginx"];
     let ingress = text(nginx, "/stableIngress");
     let others = canary["trafficRouting"].as_object().into_iter().flatten();
@@ -118,8 +114,7 @@ fn route(canary: &Value, target: &str, about: &str, all: &mut Converted) -> Valu
     }
     let name = if ingress.is_empty() { target } else { ingress };
     let mut route = json!({"ingress": name});
-    let service = text(canary, "/stableService");
-    if !service.is_empty() {
+    if let Some(service) = stable_service(strategy) {
         route["service"] = json!(service);
     }
     let prefix = text(nginx, "/annotationPrefix");
@@ -193,14 +188,43 @@ fn paused(steps: &mut [Value], pause: &Value, at: usize, about: &str, all: &mut 
     };
 }
 
-fn blue_green_steps(blue_green: &Value) -> Vec<Value> {
-    let mut steps = [5, 25, 50].map(|weight| json!({"weight": weight})).to_vec();
-    if blue_green["autoPromotionEnabled"] == false
-        && let Some(last) = steps.last_mut()
-    {
-        last["approval"] = json!(true);
+/// One switch, which a person approves where Argo waited for one.
+fn blue_green(blue_green: &Value, about: &str, all: &mut Converted) -> Value {
+    let said = [
+        (
+            "autoPromotionSeconds",
+            "who approves is asked for without an end; leave `approval` out where nobody is",
+        ),
+        (
+            "previewReplicaCount",
+            "the new pods are as many as stable's before the switch",
+        ),
+        (
+            "scaleDownDelaySeconds",
+            "stable's pods stay for `hold`, 10m unless it is given",
+        ),
+        (
+            "scaleDownDelayRevisionLimit",
+            "one revision is kept, the stable one",
+        ),
+    ];
+    for (key, words) in said {
+        if !blue_green[key].is_null() {
+            all.note(about, &format!("spec.strategy.blueGreen.{key}: {words}"));
+        }
     }
-    steps
+    if blue_green["autoPromotionEnabled"] == false {
+        json!({"approval": true})
+    } else {
+        json!({})
+    }
+}
+
+/// The Service whose selector Argo changes so that it leads to stable only.
+fn stable_service(strategy: &Value) -> Option<&str> {
+    let named = ["/canary/stableService", "/blueGreen/activeService"];
+    let mut named = named.into_iter().map(|pointer| text(strategy, pointer));
+    named.find(|service| !service.is_empty())
 }
 
 /// Every analysis that a Rollout names, wherever it names it.
@@ -361,15 +385,11 @@ fn leftovers(rollout: &Value, about: &str, all: &mut Converted) {
 
 fn switch(rollout: &Value, target: &str, all: &mut Converted) {
     let (name, space) = (text(rollout, "/metadata/name"), in_namespace(rollout));
-    let strategy = &rollout["spec"]["strategy"];
-    let service = [
-        text(strategy, "/canary/stableService"),
-        text(strategy, "/blueGreen/activeService"),
-    ];
-    let service = service
-        .into_iter()
-        .find(|service| !service.is_empty())
-        .unwrap_or(target);
+    let service = stable_service(&rollout["spec"]["strategy"]);
+    let service = service.map_or_else(
+        || "Services select both sets of pods by their labels: Argo has changed none of their selectors.".to_owned(),
+        |service| format!("kubectl patch service {service}{space} --type json -p '[{{\"op\":\"remove\",\"path\":\"/spec/selector/rollouts-pod-template-hash\"}}]': both sets of pods serve now."),
+    );
     let referred = !text(rollout, "/spec/workloadRef/name").is_empty();
     all.steps.extend([
         format!("Wait until no release is under way: kubectl argo rollouts status {name}{space} says Healthy."),
@@ -378,7 +398,7 @@ fn switch(rollout: &Value, target: &str, all: &mut Converted) {
         } else {
             format!("Apply the Deployment {target} with the image that serves, and wait: kubectl rollout status deploy/{target}{space}")
         },
-        format!("kubectl patch service {service}{space} --type json -p '[{{\"op\":\"remove\",\"path\":\"/spec/selector/rollouts-pod-template-hash\"}}]': both sets of pods serve now."),
+        service,
         format!("kubectl delete rollouts.argoproj.io {name}{space}: its pods go, those of the Deployment serve on."),
         "Let autoscalers and PodDisruptionBudgets name the Deployment instead of the Rollout.".to_owned(),
         format!("Check and apply the Rollout of sluice.dev; adopting {target} moves no pod: sluice lint FILE && kubectl apply -f FILE"),

@@ -40,7 +40,7 @@ fn one(canary: &Value, resources: &[Value], all: &mut Converted) {
     let mut spec = json!({
         "target": {"kind": "Deployment", "name": target},
         "route": route::of(canary, &about, all),
-        "strategy": {"canary": strategy(analysis, &about, all)},
+        "strategy": strategy(analysis, &about, all),
     });
     spec["analysis"] = json!({"rules": metrics(canary, analysis, resources, &about, all)});
     if let Some(deadline) = duration(&canary["spec"]["progressDeadlineSeconds"]) {
@@ -60,6 +60,20 @@ fn one(canary: &Value, resources: &[Value], all: &mut Converted) {
 }
 
 fn strategy(analysis: &Value, about: &str, all: &mut Converted) -> Value {
+    let by_weight = !analysis["stepWeight"].is_null() || !analysis["stepWeights"].is_null();
+    let told_apart = !list(analysis, "/match").is_empty();
+    if analysis["iterations"].is_number() && !by_weight && !told_apart {
+        all.note(
+            about,
+            "spec.analysis.iterations: blue/green; after the switch stable is kept for `hold`, 10m unless it is given",
+        );
+        let asked = asks(analysis, "confirm-promotion");
+        return json!({"blueGreen": if asked { json!({"approval": true}) } else { json!({}) }});
+    }
+    json!({"canary": canary_strategy(analysis, about, all)})
+}
+
+fn canary_strategy(analysis: &Value, about: &str, all: &mut Converted) -> Value {
     let interval = duration(&analysis["interval"]).unwrap_or_else(|| "1m".to_owned());
     let weights: Vec<i64> = match list(analysis, "/stepWeights") {
         [] => stepped(analysis),
@@ -70,7 +84,7 @@ fn strategy(analysis: &Value, about: &str, all: &mut Converted) -> Value {
         .map(|weight| json!({"weight": weight, "hold": interval}));
     let mut steps = rising(steps.collect());
     if steps.is_empty() {
-        let text = "spec.analysis: no weights (blue/green or A/B by iterations); steps of 5, 25 and 50% are written";
+        let text = "spec.analysis: no weights (A/B by iterations): testers reach the canary by match at any weight; steps of 5, 25 and 50% for the others are written";
         all.note(about, text);
         steps = [5, 25, 50]
             .map(|weight| json!({"weight": weight, "hold": interval}))
@@ -100,13 +114,16 @@ fn stepped(analysis: &Value) -> Vec<i64> {
     whole.collect()
 }
 
+/// Whether a webhook of this kind is asked.
+fn asks(analysis: &Value, kind: &str) -> bool {
+    let webhooks = list(analysis, "/webhooks");
+    webhooks
+        .iter()
+        .any(|webhook| text(webhook, "/type") == kind)
+}
+
 fn approvals(analysis: &Value, steps: &mut [Value]) {
-    let asks = |kind: &str| {
-        let webhooks = list(analysis, "/webhooks");
-        webhooks
-            .iter()
-            .any(|webhook| text(webhook, "/type") == kind)
-    };
+    let asks = |kind: &str| asks(analysis, kind);
     let last = steps.len().saturating_sub(1);
     for (at, step) in steps.iter_mut().enumerate() {
         if asks("confirm-traffic-increase") || (at == last && asks("confirm-promotion")) {
@@ -297,6 +314,7 @@ fn leftovers(canary: &Value, analysis: &Value, about: &str, all: &mut Converted)
             all.note(about, words);
         }
     }
+    served(canary, about, all);
     let said = [
         (
             "threshold",
@@ -344,6 +362,37 @@ fn leftovers(canary: &Value, analysis: &Value, about: &str, all: &mut Converted)
             _ => "is left out: load tests are yours to run",
         };
         all.note(about, &format!("spec.analysis.webhooks {name}: {words}"));
+    }
+}
+
+/// What Flagger writes into the route that it makes: that route goes with the Canary.
+fn served(canary: &Value, about: &str, all: &mut Converted) {
+    const OF_ROUTES: [&str; 12] = [
+        "gateways",
+        "hosts",
+        "match",
+        "rewrite",
+        "timeout",
+        "retries",
+        "headers",
+        "corsPolicy",
+        "mirror",
+        "trafficPolicy",
+        "backends",
+        "delegation",
+    ];
+    if route::by_gateway(canary) {
+        return;
+    }
+    let service = &canary["spec"]["service"];
+    let found = OF_ROUTES.into_iter().filter(|key| !service[key].is_null());
+    let found: Vec<&str> = found.collect();
+    if !found.is_empty() {
+        let text = format!(
+            "spec.service: {}: Flagger's route has them and goes with the Canary; write them into your own",
+            found.join(", ")
+        );
+        all.note(about, &text);
     }
 }
 

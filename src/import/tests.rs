@@ -211,7 +211,7 @@ fn a_rollout_of_argo_becomes_a_deployment_and_a_rollout() {
 }
 
 #[test]
-fn a_referred_deployment_stays_and_blue_green_becomes_steps() {
+fn a_referred_deployment_stays_and_blue_green_is_blue_green() {
     let text = "
 apiVersion: argoproj.io/v1alpha1
 kind: Rollout
@@ -225,12 +225,76 @@ spec:
     assert_eq!(all.objects.len(), 1);
     let spec = &all.objects[0]["spec"];
     assert_eq!(spec["target"]["name"], "site");
+    assert_eq!(spec["strategy"], json!({"blueGreen": {"approval": true}}));
     assert_eq!(
-        spec["strategy"]["canary"]["steps"][2],
-        json!({"weight": 50, "approval": true})
+        spec["route"]["ingressNginx"],
+        json!({"ingress": "site", "service": "web"})
     );
-    has(&all.notes, "blueGreen: steps of 5, 25 and 50% are written");
     has(&all.steps, "kubectl patch service web -n shop");
+    let by_itself = text.replace(
+        ", autoPromotionEnabled: false",
+        ", scaleDownDelaySeconds: 30",
+    );
+    let all = convert_one(From::Argo, &by_itself);
+    is_right(&all);
+    assert_eq!(all.objects[0]["spec"]["strategy"], json!({"blueGreen": {}}));
+    has(
+        &all.notes,
+        "blueGreen.scaleDownDelaySeconds: stable's pods stay",
+    );
+}
+
+#[test]
+fn a_selector_that_argo_never_changed_is_left_alone() {
+    let text = "
+apiVersion: argoproj.io/v1alpha1
+kind: Rollout
+metadata: {name: web}
+spec:
+  workloadRef: {apiVersion: apps/v1, kind: Deployment, name: web}
+  strategy: {canary: {steps: [{setWeight: 20}]}}
+";
+    let all = convert_one(From::Argo, text);
+    is_right(&all);
+    has(&all.steps, "Argo has changed none of their selectors");
+    assert!(
+        !all.steps.iter().any(|step| step.contains("patch service")),
+        "{:#?}",
+        all.steps
+    );
+}
+
+#[test]
+fn iterations_are_blue_green_unless_testers_are_told_apart() {
+    let weights = "    maxWeight: 50\n    stepWeight: 20\n";
+    let tested = CANARY.replace(weights, "    iterations: 10\n");
+    let all = convert_one(From::Flagger, &tested);
+    is_right(&all);
+    let canary = &all.objects[0]["spec"]["strategy"]["canary"];
+    assert_eq!(canary["steps"].as_array().unwrap().len(), 3, "{canary}");
+    assert_eq!(canary["match"]["header"], "x-canary");
+    let (before, after) = (
+        tested.find("    match:").unwrap(),
+        tested.find("    metrics:").unwrap(),
+    );
+    let alone = format!("{}{}", &tested[..before], &tested[after..]);
+    let all = convert_one(From::Flagger, &alone);
+    is_right(&all);
+    let wanted = json!({"blueGreen": {"approval": true}});
+    assert_eq!(all.objects[0]["spec"]["strategy"], wanted);
+}
+
+#[test]
+fn what_flaggers_own_route_says_is_not_lost_without_a_word() {
+    let meshed = CANARY.replace(
+        "service: {port: 80, targetPort: 9898}",
+        "service: {port: 80, gateways: [mesh], rewrite: {uri: /}, timeout: 30s}",
+    );
+    let all = convert_one(From::Flagger, &meshed);
+    has(
+        &all.notes,
+        "spec.service: gateways, rewrite, timeout: Flagger's route has them",
+    );
 }
 
 #[test]
