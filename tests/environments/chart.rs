@@ -317,8 +317,12 @@ fn values_that_cannot_be_are_refused_by_their_names() {
         ),
         ("image: {digest: latest}\n", "at '/image/digest'"),
         (
-            "gate: {mode: webhook}\nsettings: {webhook: {listen: '0.0.0.0:9443'}}\n",
-            "settings.webhook: the chart's",
+            "gate: {mode: webhook}\nsettings: {webhook: {listen: '0.0.0.0:9443', name: mine}}\n",
+            "settings.webhook.name: the chart's",
+        ),
+        (
+            "settings: {webhook: {listen: '0.0.0.0:9443'}}\n",
+            "settings.webhook: nothing asks it without gate.mode: webhook",
         ),
     ];
     for (values, wanted) in table {
@@ -341,6 +345,29 @@ fn with_namespaces_the_webhook_is_the_one_that_the_daemons_ask_for() {
         .iter()
         .find(|object| object["kind"] == wanted["kind"]);
     assert_eq!(found.unwrap()["webhooks"], wanted["webhooks"]);
+}
+
+#[test]
+fn another_port_of_the_webhook_is_the_pods_and_the_settings_at_once() {
+    let Some(helm) = helm() else { return };
+    let values = "gate: {mode: webhook}\nsettings: {webhook: {listen: '[::]:9443'}}\n";
+    let objects = rendered(&helm, values).unwrap();
+    let of = |kind: &str, name: &str| {
+        let mut all = objects.iter();
+        let found = all.find(|one| one["kind"] == kind && one["metadata"]["name"] == name);
+        found.unwrap()
+    };
+    let ports = &of("Deployment", "sluice")["spec"]["template"]["spec"]["containers"][0]["ports"];
+    assert_eq!(ports[1]["containerPort"], 9443, "{ports}");
+    let service = &of("Service", "sluice-webhook")["spec"]["ports"][0];
+    assert_eq!(service["targetPort"], "webhook");
+    let text = of("ConfigMap", "sluice-settings")["data"]["sluice.yaml"]
+        .as_str()
+        .unwrap();
+    let variable = ("SLUICE_GATE".to_owned(), "webhook".to_owned());
+    let settings = Settings::parse(text, Path::new("s.yaml"), &[variable]);
+    let listen = settings.unwrap().webhook.unwrap().listen;
+    assert_eq!(listen.port(), 9443);
 }
 
 #[test]
