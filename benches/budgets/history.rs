@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sluice::clock::Clock;
 use sluice::history::{Filter, Found, History, Place, Record, Sqlite, Which, Work, Write};
 use sluice::telemetry::Metrics;
-use sluice::web::{self, Board, Entry, Nearby, Readiness, Streams, Web, router};
+use sluice::web::{self, Board, Entry, Nearby, Readiness, Streams, Versions, Web, router};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -127,6 +127,7 @@ async fn page() -> Result<Vec<Row>, Error> {
         metrics: Metrics::new(),
         streams: Streams::until(CancellationToken::new()),
         clock: Clock::machine(),
+        versions: Versions::default(),
         nearby: Nearby::default(),
         hooks: axum::Router::new(),
         sessions: None,

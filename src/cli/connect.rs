@@ -7,12 +7,12 @@
 
 use std::time::Duration;
 
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::KubeConfigOptions;
 use kube::{Api, Client, Config};
 
 use super::{Error, Global};
 use crate::causes;
-use crate::kubernetes::client::client;
+use crate::kubernetes::client;
 use crate::kubernetes::crd::Rollout;
 
 const CONNECT: Duration = Duration::from_secs(5);
@@ -42,7 +42,7 @@ impl Cluster {
         config.default_retry = false;
         let given = global.namespace.clone();
         let namespace = given.unwrap_or_else(|| config.default_namespace.clone());
-        let client = client(config).map_err(|error| unknown(&error))?;
+        let client = client::client(config).map_err(|error| unknown(&error))?;
         Ok(Self {
             client,
             namespace,
@@ -77,14 +77,7 @@ async fn config(global: &Global) -> Result<Config, Error> {
         context: global.context.clone(),
         ..KubeConfigOptions::default()
     };
-    let config = match (&global.kubeconfig, &global.context) {
-        (Some(file), _) => match Kubeconfig::read_from(file) {
-            Ok(kubeconfig) => Config::from_custom_kubeconfig(kubeconfig, &options).await,
-            Err(error) => Err(error),
-        },
-        (None, Some(_)) => Config::from_kubeconfig(&options).await,
-        (None, None) => return Config::infer().await.map_err(|error| unknown(&error)),
-    };
+    let config = client::config(global.kubeconfig.as_deref(), &options).await;
     config.map_err(|error| unknown(&error))
 }
 

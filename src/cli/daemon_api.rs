@@ -1,18 +1,14 @@
 //! From a command to the daemon's own API, for what is not in the cluster's: the history.
 //!
-//! By default through the API server, which passes requests on to the Service of the daemon: no
-//! port has to be opened, and RBAC decides (`get` of `services/proxy`). Or at a URL.
-//!
-//! Not here: what is asked for.
+//! By default through the API server. Not here: the asking (`daemon::pipeline::api`), and what is asked for.
 
-use axum::http::Request;
 use clap::Args;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use super::connect::Cluster;
 use super::{Error, Global};
 use crate::causes;
+use crate::daemon::pipeline::api;
 use crate::web::Place;
 
 /// Where the daemon's API is.
@@ -34,86 +30,37 @@ pub struct Server {
 const DOING: &str = "ask the daemon for its history";
 
 impl Server {
-    /// A daemon, as `--server` names it.
-    pub fn at(server: &str) -> Self {
-        let server = server.to_owned();
-        Self {
-            server,
-            environment: None,
-        }
-    }
-
     /// The answer to a GET of this path, which begins with `/api/`.
     pub async fn get<T: DeserializeOwned>(&self, global: &Global, path: &str) -> Result<T, Error> {
         let place = self.environment.as_deref().map(Place::beneath);
         let path = &place.unwrap_or_default().path(path);
-        let text = if self.server.starts_with("http://") || self.server.starts_with("https://") {
-            self.direct(path).await?
+        let answer = if api::is_url(&self.server) {
+            api::at_url(&self.server, path).await
         } else {
-            self.proxied(global, path).await?
+            let cluster = Cluster::connect(global).await?;
+            api::through(&cluster.client, &self.server, path).await
         };
-        serde_json::from_str(&text).map_err(|error| {
-            Error::Refused(format!("the daemon's answer is not understood: {error}"))
-        })
+        let read = answer.and_then(|text| Ok(serde_json::from_str(&text)?));
+        read.map_err(|error| self.told(error))
     }
 
-    async fn direct(&self, path: &str) -> Result<String, Error> {
-        let url = format!("{}{path}", self.server.trim_end_matches('/'));
-        let unreachable = |error: reqwest::Error| Error::NoDaemon {
-            at: self.server.clone(),
-            why: causes::told(&error.without_url()),
-        };
-        let client = reqwest::Client::builder()
-            .timeout(std::time::Duration::from_secs(15))
-            .build()
-            .map_err(unreachable)?;
-        let response = client.get(url).send().await.map_err(unreachable)?;
-        let status = response.status();
-        let text = response.text().await.map_err(unreachable)?;
-        if status.is_success() {
-            Ok(text)
-        } else {
-            Err(refused(&text, status.as_u16()))
+    fn told(&self, error: api::Error) -> Error {
+        match error {
+            api::Error::Nowhere(_) | api::Error::Request { .. } => {
+                Error::Usage(format!("--server {}", causes::told(&error)))
+            }
+            api::Error::Unreachable(error) => Error::NoDaemon {
+                at: self.server.clone(),
+                why: causes::told(&error.without_url()),
+            },
+            api::Error::Missing(why) => Error::NoDaemon {
+                at: format!("the Service {}", self.server),
+                why,
+            },
+            api::Error::Api(error) => Error::api(DOING, &error),
+            api::Error::Refused { .. } | api::Error::Strange(_) => {
+                Error::Refused(causes::told(&error))
+            }
         }
     }
-
-    async fn proxied(&self, global: &Global, path: &str) -> Result<String, Error> {
-        let Some((namespace, service)) = self.server.split_once('/') else {
-            let server = &self.server;
-            let wanted = "NAMESPACE/NAME of the daemon's Service, or a URL";
-            return Err(Error::Usage(format!("--server {server}: wanted {wanted}")));
-        };
-        let cluster = Cluster::connect(global).await?;
-        let path = format!("/api/v1/namespaces/{namespace}/services/{service}:http/proxy{path}");
-        let request = Request::get(path).body(Vec::new());
-        let request = request.map_err(|error| Error::Usage(format!("--server: {error}")))?;
-        let answer = cluster.client.request_text(request).await;
-        answer.map_err(|error| match &error {
-            kube::Error::Api(status) if [401, 403].contains(&status.code) => {
-                Error::api(DOING, &error)
-            }
-            // The API server's own words: it has found no daemon.
-            kube::Error::Api(status)
-                if [404, 503].contains(&status.code) && said(&status.message).is_none() =>
-            {
-                Error::NoDaemon {
-                    at: format!("the Service {}", self.server),
-                    why: status.message.clone(),
-                }
-            }
-            kube::Error::Api(status) => refused(&status.message, status.code),
-            _ => Error::api(DOING, &error),
-        })
-    }
-}
-
-/// The daemon's own words, where there are some.
-fn said(text: &str) -> Option<String> {
-    let answer: Value = serde_json::from_str(text).ok()?;
-    Some(answer.get("error")?.as_str()?.to_owned())
-}
-
-fn refused(text: &str, code: u16) -> Error {
-    let words = said(text).unwrap_or_else(|| text.trim().to_owned());
-    Error::Refused(format!("the daemon says {code}: {words}"))
 }

@@ -12,9 +12,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::daemon_api::Server;
-use super::history::{Runs, path};
 use super::{Error, Format, Global, Screen, text};
 use crate::clock::{Clock, elapsed};
+use crate::daemon::pipeline::api::{Asked, Runs};
 use crate::history::Summary;
 
 /// The most runs that are asked for.
@@ -28,6 +28,9 @@ pub struct Arguments {
     /// The time that is looked back on
     #[arg(long, value_name = "DURATION", default_value = "90d", value_parser = humantime::parse_duration)]
     since: Duration,
+    /// Of all environments that share the daemon's database
+    #[arg(long)]
+    all_environments: bool,
     #[command(flatten)]
     server: Server,
 }
@@ -64,7 +67,14 @@ pub async fn dora(
 ) -> Result<(), Error> {
     let now = Clock::machine().now();
     let since = now.checked_sub(arguments.since).unwrap_or(Timestamp::MIN);
-    let path = path(global, arguments.name.as_deref(), Some(since), MOST);
+    let asked = Asked {
+        namespace: global.namespace.as_deref(),
+        name: arguments.name.as_deref(),
+        since: Some(since),
+        limit: MOST,
+        everywhere: arguments.all_environments,
+    };
+    let path = asked.path();
     let runs: Runs = arguments.server.get(global, &path).await?;
     if runs.runs.len() == MOST {
         let note = format!("only the newest {MOST} runs are counted; look back less far\n");
@@ -75,7 +85,8 @@ pub async fn dora(
         return screen.print("No run was found.\n");
     }
     let width = screen.width();
-    screen.value(&all, |all| table(all, width))
+    let everywhere = arguments.all_environments;
+    screen.value(&all, |all| table(all, everywhere, width))
 }
 
 /// The measures of each Rollout that was released in this time.
@@ -130,8 +141,10 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     })
 }
 
-fn table(all: &[Measures], width: Option<u16>) -> String {
+/// A row a Rollout; `everywhere` with its environment.
+fn table(all: &[Measures], everywhere: bool, width: Option<u16>) -> String {
     let columns = [
+        "ENVIRONMENT",
         "NAMESPACE",
         "NAME",
         "PROMOTED",
@@ -141,7 +154,8 @@ fn table(all: &[Measures], width: Option<u16>) -> String {
         "FAILED",
         "RESTORED IN",
     ];
-    let mut table = text::table(&columns, width);
+    let left_out = usize::from(!everywhere);
+    let mut table = text::table(&columns[left_out..], width);
     let time = |seconds: Option<f64>| {
         seconds.map_or_else(
             || "-".to_owned(),
@@ -150,7 +164,8 @@ fn table(all: &[Measures], width: Option<u16>) -> String {
     };
     for measures in all {
         let failed = measures.change_failure_rate;
-        table.add_row(vec![
+        let row = [
+            Cell::new(&measures.environment),
             Cell::new(&measures.namespace),
             Cell::new(&measures.name),
             Cell::new(measures.promoted),
@@ -161,7 +176,8 @@ fn table(all: &[Measures], width: Option<u16>) -> String {
                 failed.map_or_else(|| "-".to_owned(), |rate| format!("{:.1}%", rate * 100.0)),
             ),
             Cell::new(time(measures.time_to_restore_seconds)),
-        ]);
+        ];
+        table.add_row(row.into_iter().skip(left_out));
     }
     text::lines(&table)
 }
@@ -193,7 +209,7 @@ mod tests {
             run("front", "Superseded", "Superseded", 10),
         ];
         let day = Duration::from_secs(86_400);
-        let found = table(&measures(&runs, day * 2), None);
+        let found = table(&measures(&runs, day * 2), false, None);
         let wanted = "\
 NAMESPACE   NAME      PROMOTED   ROLLED BACK   A DAY   LEAD TIME   FAILED   RESTORED IN
 shop        backend   3          1             1.50    20m         25.0%    40s

@@ -20,8 +20,9 @@ use serde_json::json;
 
 use super::connect::Cluster;
 use super::daemon_api::Server;
-use super::{Error, Global, Screen, history};
+use super::{Error, Global, Screen};
 use crate::clock::{Clock, elapsed};
+use crate::daemon::pipeline::api::encoded;
 use crate::history::Record;
 use crate::kubernetes::crd::Rollout;
 
@@ -86,9 +87,9 @@ pub async fn explain(
 
 /// A run of the history.
 async fn run(global: &Global, screen: &mut Screen, arguments: &Arguments) -> Result<(), Error> {
-    let run = history::encoded(&arguments.name);
+    let run = encoded(&arguments.name);
     let path = match &global.namespace {
-        Some(namespace) => format!("/api/runs/{run}?namespace={}", history::encoded(namespace)),
+        Some(namespace) => format!("/api/runs/{run}?namespace={}", encoded(namespace)),
         None => format!("/api/runs/{run}"),
     };
     let record: Record = arguments.server.get(global, &path).await?;

@@ -7,11 +7,11 @@ use std::time::Duration;
 use clap::Args;
 use comfy_table::Cell;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::daemon_api::Server;
 use super::{Error, Format, Global, Screen, text};
 use crate::clock::{Clock, elapsed};
+use crate::daemon::pipeline::api::{Asked, Runs};
 use crate::history::Summary;
 
 /// Arguments.
@@ -25,17 +25,11 @@ pub struct Arguments {
     /// At most so many
     #[arg(long, value_name = "COUNT", default_value_t = 20)]
     limit: usize,
+    /// Of all environments that share the daemon's database
+    #[arg(long)]
+    all_environments: bool,
     #[command(flatten)]
     server: Server,
-}
-
-/// Runs, as the daemon's API tells them.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Runs {
-    /// The environment.
-    pub environment: String,
-    /// Newest first.
-    pub runs: Vec<Summary>,
 }
 
 /// Prints the runs.
@@ -48,45 +42,27 @@ pub async fn history(
     let since = arguments
         .since
         .and_then(|since| now.checked_sub(since).ok());
-    let name = arguments.name.as_deref();
-    let path = path(global, name, since, arguments.limit);
+    let asked = Asked {
+        namespace: global.namespace.as_deref(),
+        name: arguments.name.as_deref(),
+        since,
+        limit: arguments.limit,
+        everywhere: arguments.all_environments,
+    };
+    let path = asked.path();
     let runs: Runs = arguments.server.get(global, &path).await?;
     if runs.runs.is_empty() && screen.format() == Format::Text {
         return screen.print("No run was found.\n");
     }
     let width = screen.width();
-    screen.value(&runs, |runs| table(&runs.runs, now, width))
+    let everywhere = arguments.all_environments;
+    screen.value(&runs, |runs| table(&runs.runs, everywhere, now, width))
 }
 
-/// What is asked of the daemon; it knows all namespaces, and `-n` says which are meant.
-pub fn path(global: &Global, name: Option<&str>, since: Option<Timestamp>, limit: usize) -> String {
-    let namespace = global.namespace.as_deref().map(encoded);
-    let given = [
-        ("limit", Some(limit.to_string())),
-        ("namespace", namespace),
-        ("name", name.map(encoded)),
-        ("since", since.map(|since| since.to_string())),
-    ];
-    let given = given.into_iter();
-    let pairs: Vec<String> = given
-        .filter_map(|(key, value)| Some(format!("{key}={}", value?)))
-        .collect();
-    format!("/api/history?{}", pairs.join("&"))
-}
-
-/// A value as it may stand in a URL.
-pub fn encoded(value: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    let parts = value.bytes().map(|byte| match byte {
-        byte if plain(byte) => char::from(byte).to_string(),
-        byte => format!("%{byte:02X}"),
-    });
-    parts.collect()
-}
-
-/// A row a run.
-fn table(runs: &[Summary], now: Timestamp, width: Option<u16>) -> String {
+/// A row a run; `everywhere` with its environment.
+fn table(runs: &[Summary], everywhere: bool, now: Timestamp, width: Option<u16>) -> String {
     let columns = [
+        "ENVIRONMENT",
         "NAMESPACE",
         "NAME",
         "RUN",
@@ -97,10 +73,12 @@ fn table(runs: &[Summary], now: Timestamp, width: Option<u16>) -> String {
         "TOOK",
         "WHY",
     ];
-    let mut table = text::table(&columns, width);
+    let left_out = usize::from(!everywhere);
+    let mut table = text::table(&columns[left_out..], width);
     for run in runs {
         let ended = run.ended.unwrap_or(run.started);
-        table.add_row(vec![
+        let row = [
+            Cell::new(&run.environment),
             Cell::new(&run.namespace),
             Cell::new(&run.name),
             Cell::new(&run.run),
@@ -110,7 +88,8 @@ fn table(runs: &[Summary], now: Timestamp, width: Option<u16>) -> String {
             Cell::new(format!("{} ago", text::age(elapsed(ended, now)))),
             Cell::new(text::age(elapsed(run.started, ended))),
             Cell::new(&run.message),
-        ]);
+        ];
+        table.add_row(row.into_iter().skip(left_out));
     }
     text::lines(&table)
 }
@@ -125,16 +104,16 @@ mod tests {
     #[test]
     fn runs_are_read_at_a_glance() {
         let now = Timestamp::from_second(1_700_000_120).unwrap();
-        let found = table(&[record("backend", "one", 60).summary], now, None);
+        let runs = [record("backend", "one", 60).summary];
+        let found = table(&runs, false, now, None);
         let wanted = "\
 NAMESPACE   NAME      RUN   OUTCOME      REASON   WEIGHT   ENDED     TOOK   WHY
 shop        backend   one   RolledBack   Worse    5%       60s ago   60s    error-rate: 49 times worse
 ";
         assert_eq!(strip_str(&found).to_string(), wanted);
-    }
-
-    #[test]
-    fn values_are_encoded() {
-        assert_eq!(encoded("a-b_c.1/&ü"), "a-b_c.1%2F%26%C3%BC");
+        let everywhere = table(&runs, true, now, None);
+        let words: Vec<&str> = everywhere.split_whitespace().collect();
+        assert_eq!(words[..2], ["ENVIRONMENT", "NAMESPACE"]);
+        assert_eq!(words[10..12], ["test", "shop"], "{everywhere}");
     }
 }

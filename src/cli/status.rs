@@ -100,13 +100,8 @@ fn next(place: &Place) -> String {
     let Some(to) = &place.next else {
         return place.why.clone().unwrap_or_default();
     };
-    let shut: Vec<&str> = place
-        .gates
-        .iter()
-        .filter(|answer| !answer.open)
-        .map(|answer| answer.why.as_str())
-        .collect();
-    match (place.ahead, shut.is_empty()) {
+    let shut: Vec<&str> = place.shut().map(|answer| answer.why.as_str()).collect();
+    match (place.ahead, place.may_go()) {
         (false, _) => format!("{to} has it"),
         (true, true) => format!("{to}: may go"),
         (true, false) => format!("{to}: {}", shut.join("; ")),
@@ -131,14 +126,17 @@ fn table(rows: &[Row], width: Option<u16>) -> String {
             .map_or("-".to_owned(), crate::environments::Version::short);
         let phase = place.phase.as_deref().unwrap_or("-");
         let next = Cell::new(&row.next);
-        let open = place.ahead && place.gates.iter().all(|answer| answer.open);
         table.add_row(vec![
             Cell::new(&place.service),
             Cell::new(&place.environment),
             Cell::new(version),
             Cell::new(&row.since),
             text::cell(phase),
-            if open { next.fg(Color::Green) } else { next },
+            if place.may_go() {
+                next.fg(Color::Green)
+            } else {
+                next
+            },
         ]);
     }
     text::lines(&table)

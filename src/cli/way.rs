@@ -8,23 +8,15 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use jiff::Timestamp;
-
 use super::connect::Cluster;
-use super::daemon_api::Server;
 use super::tried::tried;
-use super::{Error, Global, Screen, history, text};
+use super::{Error, Global, Screen, text};
 use crate::causes;
 use crate::clock::Clock;
-use crate::environments::gates::{Approved, Ended, Standing};
+use crate::daemon::pipeline::{SERVER, api, standing};
 use crate::environments::pipeline::Environment;
-use crate::environments::{self, Desk, Outcome, Pipeline, Report, Service, Version};
-use crate::kubernetes::ask;
+use crate::environments::{self, Desk, Outcome, Pipeline, Report, Service, Standing, Version};
 use crate::kubernetes::crd::Rollout;
-use crate::rollout::observation::Request;
-
-/// Runs that are asked for, of which some say nothing.
-const RUNS: usize = 200;
 
 /// Where the pipeline is.
 #[derive(Debug, Args)]
@@ -76,16 +68,9 @@ impl Where {
     /// What commands on it work with; `dry_run` writes nothing.
     pub fn desk<'a>(&self, pipeline: &'a Pipeline) -> Desk<'a> {
         let copies = self.copies.clone();
-        Desk {
-            pipeline,
-            folder: copies.unwrap_or_else(|| std::env::temp_dir().join("sluice-git")),
-            runtime: tokio::runtime::Handle::current(),
-            now: Clock::machine().now(),
-            by: None,
-            dry_run: true,
-            smoked: None,
-            despite: None,
-        }
+        let copies = copies.unwrap_or_else(|| std::env::temp_dir().join("sluice-git"));
+        let (runtime, now) = (tokio::runtime::Handle::current(), Clock::machine().now());
+        Desk::reading(pipeline, copies, runtime, now)
     }
 }
 
@@ -188,71 +173,23 @@ pub async fn standing(
     let Some(at) = &environment.cluster else {
         return Ok(None);
     };
-    let there = there(global, environment);
-    let cluster = Cluster::connect(&there).await?;
+    let cluster = Cluster::connect(&there(global, environment)).await?;
     let name = service.rollout.as_deref().unwrap_or(&service.name);
-    let rollout = match cluster.rollouts().get_opt(name).await {
-        Ok(Some(rollout)) => rollout,
-        Ok(None) => return Ok(None),
-        Err(error) => {
-            let doing = format!("read the Rollout {name} of {}", environment.name);
-            return Err(Error::api(doing, &error));
-        }
+    let of = (cluster.namespace.as_str(), name);
+    let rollout = cluster.rollouts().get_opt(name).await;
+    let rollout = rollout.map_err(|error| {
+        let doing = format!("read the Rollout {name} of {}", environment.name);
+        Error::api(doing, &error)
+    })?;
+    let Some(rollout) = rollout else {
+        return Ok(None);
     };
-    let mut standing = stands(&rollout, &cluster.namespace, name);
+    let mut found = standing::standing(&rollout, of);
     if next.is_some_and(|next| next.gates.runs.is_some()) {
-        let there = Global {
-            namespace: Some(cluster.namespace.clone()),
-            ..there
-        };
-        let runs = ended(&there, at.daemon.as_deref(), name).await;
-        standing.runs = runs.map_err(|error| error.to_string());
+        let server = at.daemon.as_deref().unwrap_or(SERVER);
+        found.runs = api::ended(&cluster.client, server, of).await;
     }
-    Ok(Some(standing))
-}
-
-/// How the newest runs ended, as the environment's daemon remembers.
-async fn ended(global: &Global, daemon: Option<&str>, name: &str) -> Result<Vec<String>, Error> {
-    let server = Server::at(daemon.unwrap_or("sluice-system/sluice"));
-    let path = history::path(global, Some(name), None, RUNS);
-    let runs: history::Runs = server.get(global, &path).await?;
-    Ok(runs
-        .runs
-        .into_iter()
-        .filter_map(|run| run.outcome)
-        .collect())
-}
-
-fn stands(rollout: &Rollout, namespace: &str, name: &str) -> Standing {
-    let status = rollout.status.clone().unwrap_or_default();
-    Standing {
-        name: format!("{namespace}/{name}"),
-        phase: status
-            .phase
-            .unwrap_or_else(|| "not looked at yet".to_owned()),
-        last: status.last_run.map(|last| Ended {
-            images: last.revision.images,
-            outcome: last.outcome,
-            message: last.message,
-            at: last.ended.0,
-        }),
-        approved: ask::let_on_already(rollout)
-            .into_iter()
-            .filter_map(approved)
-            .collect(),
-        ..Standing::default()
-    }
-}
-
-/// An approval, where it says who, of what and where to.
-fn approved((at, request): (Timestamp, Request)) -> Option<Approved> {
-    Some(Approved {
-        version: request.revision?.parse().ok()?,
-        to: request.goal?,
-        by: request.by.filter(|by| !by.is_empty())?,
-        groups: request.groups,
-        at,
-    })
+    Ok(Some(found))
 }
 
 /// Work with Git blocks, on this thread: nothing else is done meanwhile.

@@ -13,8 +13,8 @@ use k8s_openapi::api::admissionregistration::v1::MutatingAdmissionPolicy;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
+use kube::config::KubeConfigOptions;
+use kube::{Api, Client};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +22,7 @@ use super::gate::Known;
 use super::settings::{self, Scrape as ScrapeSettings, Settings};
 use crate::causes;
 use crate::clock::Clock;
-use crate::kubernetes::client;
+use crate::kubernetes::client::{self, Unknown};
 use crate::kubernetes::crd::ACCOUNT;
 use crate::prometheus::{self, Prometheus, Scrape, Source, Targets};
 use crate::rollout::rule::Problem;
@@ -111,13 +111,12 @@ pub async fn clients(settings: &Settings) -> Result<Clients, Error> {
         context: settings.cluster.context.clone(),
         ..KubeConfigOptions::default()
     };
-    let mut config = match &settings.cluster.kubeconfig {
-        Some(path) => {
-            Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?
-        }
-        None if settings.cluster.context.is_some() => Config::from_kubeconfig(&options).await?,
-        None => Config::infer().await?,
-    };
+    let file = settings.cluster.kubeconfig.as_deref();
+    let config = client::config(file, &options).await;
+    let mut config = config.map_err(|error| match error {
+        Unknown::Kubeconfig(error) => Error::Kubeconfig(error),
+        Unknown::Infer(error) => Error::Infer(error),
+    })?;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.default_retry = false;
     let client = |read_timeout| {

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use kube::config::KubeConfigOptions;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
@@ -19,11 +20,12 @@ use tracing::Span;
 
 use super::conductor::LAST_CHECKPOINTS;
 use super::rules::Rules;
-use super::settings::{Environment, Settings};
+use super::settings::{Environment, Settings, conflicts};
 use super::smoke::Smoke;
 use super::{Error, Front, LAST_TASKS};
 use crate::causes;
 use crate::clock::{Clock, elapsed};
+use crate::kubernetes::client;
 use crate::smoke::Asker;
 use crate::web::{self, Seat, Streams};
 
@@ -45,7 +47,7 @@ const PAGES: Duration = Duration::from_millis(300);
 
 /// Serves several environments until `shutdown`.
 pub async fn run(all: Vec<Environment>, shutdown: CancellationToken) -> Result<(), Error> {
-    check(&all)?;
+    check(&all).await?;
     let clock = Clock::machine();
     let stop = shutdown.child_token();
     let _ends_all = stop.clone().drop_guard();
@@ -98,8 +100,11 @@ async fn watch(
 }
 
 /// Rules and smoke tests of all, before anything begins: a mistake in one ends all.
-fn check(all: &[Environment]) -> Result<(), Error> {
-    let mut mistakes = Vec::new();
+async fn check(all: &[Environment]) -> Result<(), Error> {
+    let mut mistakes: Vec<String> = conflicts(&placed(all).await)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     for Environment { file, settings } in all {
         let mut wrong = |error: Error| {
             mistakes.push(format!("{}: {}", file.display(), causes::told(&error)));
@@ -117,6 +122,30 @@ fn check(all: &[Environment]) -> Result<(), Error> {
     } else {
         Err(Error::Several(mistakes))
     }
+}
+
+/// The environments with the namespaces that are meant where none is named: one that is named may be the same.
+/// A cluster that cannot be found is left as it is: its daemon says so.
+async fn placed(all: &[Environment]) -> Vec<Environment> {
+    let mut placed = Vec::new();
+    for environment in all {
+        let mut environment = environment.clone();
+        let settings = &mut environment.settings;
+        let options = KubeConfigOptions {
+            context: settings.cluster.context.clone(),
+            ..KubeConfigOptions::default()
+        };
+        let file = settings.cluster.kubeconfig.as_deref();
+        if let Ok(config) = client::config(file, &options).await {
+            let usual = config.default_namespace;
+            settings.election.namespace.get_or_insert(usual.clone());
+            if let Some(webhook) = &mut settings.webhook {
+                webhook.namespace.get_or_insert(usual);
+            }
+        }
+        placed.push(environment);
+    }
+    placed
 }
 
 fn by_listener(all: Vec<Environment>) -> BTreeMap<SocketAddr, Vec<Settings>> {
@@ -199,6 +228,45 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_namespace_that_is_named_may_be_the_one_that_is_meant_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = "{apiVersion: v1, kind: Config, current-context: c, users: [], \
+            clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}], \
+            contexts: [{name: c, context: {cluster: c, user: '', namespace: sluice-system}}]}";
+        std::fs::write(folder.path().join("kube"), config).unwrap();
+        let environment = |name: &str, port: u16, more: &str, lease: &str| {
+            let text = format!(
+                "environment: {name}\ncluster: {{kubeconfig: kube, namespaces: [{name}]}}\ngate: webhook\n\
+                 webhook: {{listen: '127.0.0.1:{port}', name: {name}{more}}}\n\
+                 leaderElection: {{enabled: true{lease}}}\n\
+                 evidence: {{scrape: {{targets: ['http://127.0.0.1:1/metrics']}}}}\n"
+            );
+            let file = folder.path().join(format!("{name}.yaml"));
+            let settings = Settings::parse(&text, &file, &[]).unwrap();
+            Environment { file, settings }
+        };
+        let told = async |more: &str, lease: &str| {
+            let all = [
+                environment("a", 1, "", ""),
+                environment("b", 2, more, lease),
+            ];
+            let told = check(&all).await.err();
+            told.map_or(String::new(), |error| causes::told(&error))
+        };
+        let same = told(", namespace: sluice-system", ", namespace: sluice-system").await;
+        assert!(
+            same.contains("b.yaml: webhook.namespace: found what stands in"),
+            "{same}"
+        );
+        assert!(
+            same.contains("b.yaml: leaderElection.name: found what stands in"),
+            "{same}"
+        );
+        let apart = told(", namespace: other", ", name: b").await;
+        assert_eq!(apart, "");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn an_environment_has_all_its_time_to_write_its_last() {

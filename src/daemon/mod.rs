@@ -22,6 +22,7 @@ mod leader;
 mod load;
 mod notices;
 mod pass;
+pub mod pipeline;
 mod publish;
 mod queue;
 mod reach;
@@ -74,7 +75,7 @@ use crate::prometheus::Source;
 use crate::rollout::reason::ENDS;
 use crate::smoke::Asker;
 use crate::telemetry::{Metrics, otlp};
-use crate::web::{Board, Check, Nearby, Place, Readiness, Web};
+use crate::web::{Board, Check, Nearby, Place, Readiness, Versions, Web};
 
 #[allow(missing_debug_implementations)] // kube's Client has none
 /// What a daemon is made of. The sandbox makes it by hand; [`run`] from settings.
@@ -221,9 +222,13 @@ fn open(parts: &mut Parts, tree: &mut Tree) -> Result<Desk, Error> {
     let hooks = Hooks::new(&parts.settings, parts.metrics.clone(), poke.clone());
     let history = history(parts, tree);
     let front = std::mem::take(&mut parts.front);
-    let place = front.place(&parts.settings.environment);
+    let place = Place {
+        has_pipeline: parts.settings.pipeline.is_some(),
+        ..front.place(&parts.settings.environment)
+    };
     let (acts, doors, clerk) = doors(parts, &place, &hooks)?;
-    let nearby = Nearby::default();
+    let (nearby, versions) = (Nearby::default(), Versions::default());
+    show_pipeline(parts, &history, &versions, tree);
     let web = Web {
         place,
         board: parts.board.clone(),
@@ -233,6 +238,7 @@ fn open(parts: &mut Parts, tree: &mut Tree) -> Result<Desk, Error> {
         streams: front.streams(&tree.stop),
         clock: parts.clock,
         nearby: nearby.clone(),
+        versions,
         hooks: doors,
         sessions: acts.sessions(),
         acts: acts.router(),
@@ -246,6 +252,15 @@ fn open(parts: &mut Parts, tree: &mut Tree) -> Result<Desk, Error> {
         clerk,
         nearby,
     })
+}
+
+/// Reads the pipeline for those who look at the page.
+fn show_pipeline(parts: &Parts, history: &History, versions: &Versions, tree: &mut Tree) {
+    let means = (&parts.clients.writes, history);
+    let reader = pipeline::Reader::new(&parts.settings, means, parts.clock, versions);
+    if let Some(reader) = reader {
+        tree.until(reader.keep_up());
+    }
 }
 
 impl Desk {
@@ -377,6 +392,7 @@ async fn watched(parts: &Parts, tree: &mut Tree) -> Result<(Known, Watches), Err
         clock: parts.clock,
         ready: &tree.ready,
         cache: &watches.0,
+        metrics: &parts.metrics,
         within: parts.within.as_ref(),
         stop: &tree.stop,
         tasks: &mut tree.tasks,

@@ -35,7 +35,7 @@ pub use evidence::{Evidence, Scrape, Source};
 pub use git::Git;
 pub use history::History;
 use reader::{Reader, Section};
-pub use several::{Environment, files};
+pub use several::{Environment, conflicts, files};
 pub use slack::SlackApp;
 pub use webhook::Webhook;
 
@@ -80,6 +80,8 @@ pub struct Settings {
     pub approvals: Approvals,
     /// Times in which no new run begins. Default none.
     pub freeze: Vec<Window>,
+    /// The pipeline that is shown on the page; `None`: none is.
+    pub pipeline: Option<PathBuf>,
     /// Where people reach the page, without a slash at its end.
     pub page_url: Option<String>,
     /// Folders with smoke tests, relative to the settings file. Default none.
@@ -294,6 +296,7 @@ const KEYS: &[(&str, bool)] = &[
     ("freeze[].to", false),
     ("freeze[].for", false),
     ("freeze[].zone", false),
+    ("pipeline", false),
     ("pageUrl", false),
     ("rules", true),
     ("smoke", true),
@@ -323,6 +326,7 @@ fn settings(reader: &mut Reader, root: &Section) -> Option<Settings> {
     let notify = notify::notify(reader, root, slack.is_some());
     let approvals = approvals::approvals(reader, root);
     let freeze = freeze::freeze(reader, root);
+    let pipeline = reader.path(root, "pipeline");
     let page_url = reader.text(root, "pageUrl");
     let page_url = page_url.and_then(|url| reader.url(root, "pageUrl", &url));
     let rules = reader.paths(root, "rules");
@@ -347,6 +351,7 @@ fn settings(reader: &mut Reader, root: &Section) -> Option<Settings> {
         slack,
         approvals,
         freeze,
+        pipeline,
         page_url,
         rules,
         smoke,
@@ -493,6 +498,7 @@ mod tests {
             slack: None,
             approvals: Approvals::default(),
             freeze: Vec::new(),
+            pipeline: None,
             page_url: None,
             rules: Vec::new(),
             smoke: Vec::new(),
@@ -728,6 +734,7 @@ approvals: {required: 2, from: [sre], expires: 4h, notAuthor: true, everyRun: tr
 pageUrl: https://page/
 rules: [rules, /etc/rules]
 smoke: [smoke]
+pipeline: environments.yaml
 listen: '[::1]:80'
 telemetry: {otlp: {endpoint: 'http://collector:4318/', headersFile: h}}
 log: {format: json, level: 'info,sluice=debug'}
@@ -793,6 +800,7 @@ log: {format: json, level: 'info,sluice=debug'}
                 every_run: true,
             },
             freeze: freeze_in_full(),
+            pipeline: Some("etc/environments.yaml".into()),
             page_url: Some("https://page".to_owned()),
             rules: vec!["etc/rules".into(), "/etc/rules".into()],
             smoke: vec!["etc/smoke".into()],
@@ -878,7 +886,7 @@ log: {format: json, level: 'info,sluice=debug'}
             (
                 &format!("{LEAST}gates: auto\n"),
                 &[],
-                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, webhook, account, leaderElection, evidence, git, alerts, access, history, historyKeep, historyPasswordFile, historyCaFile, flux, notify, slack, approvals, freeze, pageUrl, rules, smoke, listen, telemetry, log",
+                "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, webhook, account, leaderElection, evidence, git, alerts, access, history, historyKeep, historyPasswordFile, historyCaFile, flux, notify, slack, approvals, freeze, pipeline, pageUrl, rules, smoke, listen, telemetry, log",
             ),
             (
                 "evidence: {prometheus: {url: 'http://a', token: x}}",

@@ -28,9 +28,11 @@ use crate::clock::Clock;
 use crate::kubernetes::cache::Cache;
 use crate::kubernetes::crd::MANAGER;
 use crate::kubernetes::webhook::keys::{self, Keys};
+use crate::kubernetes::webhook::listener::{Reviewed, Tell};
 use crate::kubernetes::webhook::manifests::{self, State, Wanted};
 use crate::kubernetes::webhook::secret::{self, Vault};
 use crate::kubernetes::webhook::{Reached, WEBHOOK, listener, reach, review};
+use crate::telemetry::Metrics;
 use crate::web::{Check, Readiness};
 
 /// Time between two looks at what is known already.
@@ -100,6 +102,7 @@ pub struct Around<'a> {
     pub clock: Clock,
     pub ready: &'a Readiness,
     pub cache: &'a Arc<Cache>,
+    pub metrics: &'a Metrics,
     pub within: Option<&'a Within>,
     pub stop: &'a CancellationToken,
     pub tasks: &'a mut JoinSet<()>,
@@ -151,8 +154,12 @@ pub async fn begin(around: Around<'_>, account: &str) -> Result<Option<Hook>, Er
     let listener = TcpListener::bind(address).await;
     let listener = listener.map_err(|source| Error::Listen { address, source })?;
     let (tls, served) = watch::channel(None);
-    let serve = listener::serve(listener, served, account.to_owned(), stop.clone());
-    around.tasks.spawn(serve);
+    let (metrics, clock) = (around.metrics.clone(), around.clock);
+    let (account, ending) = (account.to_owned(), stop.clone());
+    around.tasks.spawn(async move {
+        let tell: Tell = Arc::new(move |result, took| metrics.reviewed(named(result), took));
+        listener::serve(listener, served, (&account, clock, tell), ending).await;
+    });
     let keeper = Keeper {
         vault: Vault::new(client.clone(), &namespace, around.clock),
         configurations: Api::all(client.clone()),
@@ -161,6 +168,7 @@ pub async fn begin(around: Around<'_>, account: &str) -> Result<Option<Hook>, Er
         ready: around.ready.clone(),
         wanted,
         keys: None,
+        metrics: around.metrics.clone(),
         tls,
         told,
     };
@@ -168,6 +176,15 @@ pub async fn begin(around: Around<'_>, account: &str) -> Result<Option<Hook>, Er
         stop.run_until_cancelled(keeper.keep_up()).await;
     });
     Ok(Some(hook))
+}
+
+/// What metrics call it.
+fn named(result: Reviewed) -> &'static str {
+    match result {
+        Reviewed::Changed => "changed",
+        Reviewed::Unchanged => "unchanged",
+        Reviewed::Refused => "refused",
+    }
 }
 
 /// Whom the configuration in the cluster has the API server trust, as PEM; `None` where there is none.
@@ -201,6 +218,7 @@ struct Keeper {
     ready: Readiness,
     wanted: Wanted,
     keys: Option<Keys>,
+    metrics: Metrics,
     tls: watch::Sender<Option<Arc<ServerConfig>>>,
     told: watch::Sender<Standing>,
 }
@@ -270,6 +288,8 @@ impl Keeper {
         {
             let config = reach::server(&pair).map_err(|error| causes::told(&error))?;
             self.tls.send_replace(Some(Arc::new(config)));
+            let ends = pair.expires.as_second();
+            self.metrics.certificate_ends(&pair.host, ends);
         }
         self.keys = keys;
         Ok(())

@@ -32,16 +32,23 @@ const MOST: u64 = 512 << 20;
 impl Desk<'_> {
     /// The present stay of a service in an environment.
     pub(super) fn present_stay(&self, at: &Environment, service: &Service) -> Result<Stay, Error> {
-        let folder = at.folder()?;
         let mut copy = self.copy(at)?;
         let head = copy.fetch()?;
-        // Says why, where there is no version.
-        read(&copy, head, folder, service)?;
-        let stays = past::stays(&mut copy, (folder, service), |stays| !stays.is_empty())?;
-        stays.into_iter().next().ok_or_else(|| Error::NotThere {
-            service: service.name.clone(),
-            folder: folder.to_owned(),
-        })
+        present_at(&mut copy, head, at, service)
+    }
+
+    /// The present stays of several services, of which the branch is fetched once.
+    pub(super) fn present_stays(
+        &self,
+        at: &Environment,
+        services: &[&Service],
+    ) -> Result<Vec<Result<Stay, Error>>, Error> {
+        let mut copy = self.copy(at)?;
+        let head = copy.fetch()?;
+        let each = services.iter();
+        Ok(each
+            .map(|service| present_at(&mut copy, head, at, service))
+            .collect())
     }
 
     /// The newest stay of a version, and whether it lasts.
@@ -261,6 +268,22 @@ impl Desk<'_> {
         let copy = Copy::open(&self.folder, self.runtime.clone(), remote, limits);
         copy.map_err(Error::Git)
     }
+}
+
+fn present_at(
+    copy: &mut Copy,
+    head: Oid,
+    at: &Environment,
+    service: &Service,
+) -> Result<Stay, Error> {
+    let folder = at.folder()?;
+    // Says why, where there is no version.
+    read(copy, head, folder, service)?;
+    let stays = past::stays_at(copy, head, (folder, service), |stays| !stays.is_empty())?;
+    stays.into_iter().next().ok_or_else(|| Error::NotThere {
+        service: service.name.clone(),
+        folder: folder.to_owned(),
+    })
 }
 
 /// The versions that were there beside the present one, the newest first, each once.

@@ -27,7 +27,7 @@ mod promote;
 mod reader;
 mod record;
 mod shelf;
-mod survey;
+pub mod survey;
 pub mod validate;
 mod version;
 

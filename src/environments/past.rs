@@ -33,8 +33,18 @@ pub fn stays(
     (path, service): (&str, &Service),
     enough: impl Fn(&[Stay]) -> bool,
 ) -> Result<Vec<Stay>, Error> {
+    let head = copy.fetch()?;
+    stays_at(copy, head, (path, service), enough)
+}
+
+/// The same of a branch whose head was fetched just now.
+pub fn stays_at(
+    copy: &mut Copy,
+    mut head: Oid,
+    (path, service): (&str, &Service),
+    enough: impl Fn(&[Stay]) -> bool,
+) -> Result<Vec<Stay>, Error> {
     loop {
-        let head = copy.fetch()?;
         match walked(copy.repository(), head, (path, service), &enough)? {
             (stays, true) => return Ok(stays),
             (stays, false) => {
@@ -43,6 +53,7 @@ pub fn stays(
                 }
             }
         }
+        head = copy.fetch()?;
     }
 }
 

@@ -118,6 +118,27 @@ pub(super) struct Order<'a> {
     pub(super) gates: Vec<Answer>,
 }
 
+impl<'a> Desk<'a> {
+    /// A desk that writes nothing, with copies in `folder`.
+    pub fn reading(
+        pipeline: &'a Pipeline,
+        folder: PathBuf,
+        runtime: Handle,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            pipeline,
+            folder,
+            runtime,
+            now,
+            by: None,
+            dry_run: true,
+            smoked: None,
+            despite: None,
+        }
+    }
+}
+
 impl Desk<'_> {
     /// Promotes a service's version, by default the present one of `from`.
     pub fn promote(
@@ -210,6 +231,20 @@ impl Desk<'_> {
             None => self.present_stay(at, service).map(Seen::from),
             Some(follows) => Shelf::new(self, at, follows, service)?.present(),
         }
+    }
+
+    /// The same of several services, each by itself; an error concerns all of them.
+    pub(super) fn present_of_all(
+        &self,
+        at: &Environment,
+        services: &[&Service],
+    ) -> Result<Vec<Result<Seen, Error>>, Error> {
+        if at.follows().is_some() {
+            let each = services.iter();
+            return Ok(each.map(|service| self.present(at, service)).collect());
+        }
+        let stays = self.present_stays(at, services)?;
+        Ok(stays.into_iter().map(|stay| stay.map(Seen::from)).collect())
     }
 
     /// What it has, or had, of this version; by default of the present one.

@@ -42,6 +42,18 @@ pub struct Place {
     pub gates: Vec<Answer>,
 }
 
+impl Place {
+    /// The gates that are shut before the next environment.
+    pub fn shut(&self) -> impl Iterator<Item = &Answer> {
+        self.gates.iter().filter(|answer| !answer.open)
+    }
+
+    /// Whether its version may go on now.
+    pub fn may_go(&self) -> bool {
+        self.ahead && self.shut().next().is_none()
+    }
+}
+
 /// What clusters said, by environment and service; or why they did not.
 pub type Standings = BTreeMap<(String, String), Result<Option<Standing>, String>>;
 
@@ -52,24 +64,38 @@ impl Desk<'_> {
         is_meant: &dyn Fn(&str) -> bool,
         standings: &Standings,
     ) -> Result<Vec<Place>, Error> {
+        let services = self.pipeline.services.iter();
+        let services: Vec<&Service> = services.filter(|s| is_meant(&s.name)).collect();
+        let mut columns = Vec::new();
+        for environment in &self.pipeline.environments {
+            columns.push(self.column(environment, &services)?);
+        }
         let mut places = Vec::new();
-        for service in self.pipeline.services.iter().filter(|s| is_meant(&s.name)) {
-            let mut all = Vec::new();
-            for environment in &self.pipeline.environments {
-                all.push(match self.present(environment, service) {
-                    Ok(seen) => Ok(seen),
-                    Err(error @ (Error::Git(_) | Error::Credential { .. })) => return Err(error),
-                    Err(error) => Err(crate::causes::told(&error)),
-                });
-            }
-            let each = self.pipeline.environments.iter().zip(&all).enumerate();
-            places.extend(each.map(|(at, (environment, seen))| {
-                let next = self.pipeline.environments.get(at + 1);
-                let next = next.zip(all.get(at + 1));
-                self.place(service, (environment, seen), next, standings)
+        for (row, service) in services.into_iter().enumerate() {
+            let all = columns.iter().filter_map(|column| column.get(row));
+            let each: Vec<_> = self.pipeline.environments.iter().zip(all).collect();
+            places.extend(each.iter().enumerate().map(|(at, here)| {
+                let next = each.get(at + 1).copied();
+                self.place(service, *here, next, standings)
             }));
         }
         Ok(places)
+    }
+
+    /// What an environment has of each service, or why that is not known; what concerns all is an error.
+    fn column(
+        &self,
+        environment: &Environment,
+        services: &[&Service],
+    ) -> Result<Vec<Result<Seen, String>>, Error> {
+        let all = self.present_of_all(environment, services)?;
+        all.into_iter()
+            .map(|seen| match seen {
+                Ok(seen) => Ok(Ok(seen)),
+                Err(error @ (Error::Git(_) | Error::Credential { .. })) => Err(error),
+                Err(error) => Ok(Err(crate::causes::told(&error))),
+            })
+            .collect()
     }
 
     fn place(

@@ -47,6 +47,7 @@ pub struct History {
     recorder: Arc<Mutex<Recorder>>,
     asks: mpsc::Sender<Ask>,
     kept: bool,
+    shared: bool,
 }
 
 /// How the history stands, for those who tell it.
@@ -120,6 +121,7 @@ impl History {
             recorder: Arc::clone(&recorder),
             asks: sender,
             kept: place != Place::Off,
+            shared: matches!(place, Place::Postgres(_)),
         };
         let keeper = Keeper {
             place,
@@ -139,6 +141,11 @@ impl History {
     /// A history that keeps nothing.
     pub fn closed() -> Self {
         Self::new("", Place::Off, RETRY, Clock::machine(), drop).0
+    }
+
+    /// Whether other environments may keep theirs in the same place.
+    pub fn is_shared(&self) -> bool {
+        self.shared
     }
 
     fn recorder(&self) -> std::sync::MutexGuard<'_, Recorder> {

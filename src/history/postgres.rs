@@ -97,12 +97,19 @@ impl Postgres {
     async fn list(&self, filter: &Filter) -> Result<Vec<Summary>, Error> {
         let query = "SELECT summary FROM sluice_runs WHERE ended IS NOT NULL
             AND ($1::text IS NULL OR namespace = $1) AND ($2::text IS NULL OR name = $2)
-            AND ended >= $3 AND ended < $4 ORDER BY ended DESC, run LIMIT $5";
+            AND ended >= $3 AND ended < $4 AND ($5::text IS NULL OR environment = $5)
+            ORDER BY ended DESC, run LIMIT $6";
         let since = filter.since.map_or(i64::MIN, Timestamp::as_millisecond);
         let before = filter.before.map_or(i64::MAX, Timestamp::as_millisecond);
         let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
-        let given: [&(dyn ToSql + Sync); 5] =
-            [&filter.namespace, &filter.name, &since, &before, &limit];
+        let given: [&(dyn ToSql + Sync); 6] = [
+            &filter.namespace,
+            &filter.name,
+            &since,
+            &before,
+            &filter.environment,
+            &limit,
+        ];
         let rows = self.client.query(query, &given).await.map_err(read)?;
         let texts = rows.iter().map(|row| row.get::<_, String>(0));
         texts
@@ -113,8 +120,13 @@ impl Postgres {
     async fn one(&self, which: &Which) -> Result<Option<Record>, Error> {
         let query = "SELECT record FROM sluice_runs WHERE run = $1
             AND ($2::text IS NULL OR namespace = $2) AND ($3::text IS NULL OR name = $3)
-            ORDER BY started DESC LIMIT 1";
-        let given: [&(dyn ToSql + Sync); 3] = [&which.run, &which.namespace, &which.name];
+            ORDER BY coalesce(environment = $4, false) DESC, started DESC LIMIT 1";
+        let given: [&(dyn ToSql + Sync); 4] = [
+            &which.run,
+            &which.namespace,
+            &which.name,
+            &which.environment,
+        ];
         let row = self.client.query_opt(query, &given).await.map_err(read)?;
         row.map(|row| decode(row.get(0))).transpose()
     }

@@ -112,6 +112,8 @@ impl Record {
 /// Which runs are asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Filter {
+    /// Those of this environment; else of all that share the database.
+    pub environment: Option<String>,
     /// Those of this namespace.
     pub namespace: Option<String>,
     /// Those of this Rollout.
@@ -124,11 +126,14 @@ pub struct Filter {
     pub limit: usize,
 }
 
-/// Which run is asked for. Ids are unique within a Rollout; without one the newest is meant.
+/// Which run is asked for. Ids are unique within a Rollout; without one the newest is meant, of the
+/// environment that is named before those of others.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Which {
     /// Its id.
     pub run: String,
+    /// The environment that it is looked for in first.
+    pub environment: Option<String>,
     /// The Rollout's namespace.
     pub namespace: Option<String>,
     /// The Rollout's name.

@@ -71,12 +71,14 @@ impl Sqlite {
 
     fn list(&self, filter: &Filter) -> Result<Vec<Summary>, Error> {
         let query = "SELECT summary FROM sluice_runs WHERE ended IS NOT NULL
+            AND (:environment IS NULL OR environment = :environment)
             AND (:namespace IS NULL OR namespace = :namespace)
             AND (:name IS NULL OR name = :name)
             AND ended >= :since AND ended < :before
             ORDER BY ended DESC, run LIMIT :limit";
         let mut statement = self.0.prepare(query).map_err(read)?;
         let given = named_params! {
+            ":environment": filter.environment,
             ":namespace": filter.namespace,
             ":name": filter.name,
             ":since": filter.since.map_or(i64::MIN, Timestamp::as_millisecond),
@@ -96,9 +98,10 @@ impl Sqlite {
         let query = "SELECT record FROM sluice_runs WHERE run = :run
             AND (:namespace IS NULL OR namespace = :namespace)
             AND (:name IS NULL OR name = :name)
-            ORDER BY started DESC LIMIT 1";
+            ORDER BY environment = :environment DESC, started DESC LIMIT 1";
         let given = named_params! {
             ":run": which.run,
+            ":environment": which.environment,
             ":namespace": which.namespace,
             ":name": which.name,
         };
@@ -322,6 +325,46 @@ mod tests {
         assert_eq!(list(&mut store, all()), ["4", "3", "2"]);
         store.act(&forget(0, Some(1))).unwrap();
         assert_eq!(list(&mut store, all()), ["4"]);
+    }
+
+    #[test]
+    fn environments_with_one_database_are_listed_apart() {
+        let mut store = Sqlite::open(&Place::Memory).unwrap();
+        let of = |environment: &str, run: &str, end| {
+            let mut record = record("backend", run, end);
+            environment.clone_into(&mut record.summary.environment);
+            record
+        };
+        let all_runs = [
+            of("staging", "1", 10),
+            of("production", "2", 20),
+            of("staging", "same", 30),
+            of("production", "same", 40),
+        ];
+        put(&mut store, all_runs.into());
+        let only = |environment: &str| Filter {
+            environment: Some(environment.to_owned()),
+            ..all()
+        };
+        assert_eq!(list(&mut store, only("staging")), ["same", "1"]);
+        assert_eq!(list(&mut store, only("production")), ["same", "2"]);
+        assert_eq!(list(&mut store, only("nowhere")), [] as [&str; 0]);
+        assert_eq!(list(&mut store, all()).len(), 4);
+        let mut where_is = |environment: Option<&str>, run: &str| {
+            let which = Which {
+                run: run.to_owned(),
+                environment: environment.map(str::to_owned),
+                ..Which::default()
+            };
+            match store.act(&Work::One(which)).unwrap() {
+                Found::One(Some(record)) => record.summary.environment,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(where_is(Some("staging"), "same"), "staging");
+        assert_eq!(where_is(None, "same"), "production");
+        // One that only another environment had is found too.
+        assert_eq!(where_is(Some("staging"), "2"), "production");
     }
 
     #[test]

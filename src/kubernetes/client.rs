@@ -3,9 +3,12 @@
 //! The transport's own errors name neither the server nor its address; whoever reads a log with
 //! two clusters in it needs one. Answers of the server, also refusals, are left as they are.
 //!
-//! Not here: which cluster it is (`daemon::connect`, `cli::connect`).
+//! Not here: which cluster is wanted, and how long it may take (`daemon::connect`, `cli::connect`).
+
+use std::path::Path;
 
 use kube::client::ClientBuilder;
+use kube::config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use tower::BoxError;
 use tower::util::MapErrLayer;
@@ -16,6 +19,27 @@ use tower::util::MapErrLayer;
 struct Unanswered {
     address: String,
     source: BoxError,
+}
+
+/// Why it is not known which cluster is meant.
+#[derive(Debug, thiserror::Error)]
+pub enum Unknown {
+    /// The kubeconfig cannot be read, or lacks what is named.
+    #[error(transparent)]
+    Kubeconfig(#[from] KubeconfigError),
+    /// Neither in a cluster nor a kubeconfig.
+    #[error(transparent)]
+    Infer(#[from] InferConfigError),
+}
+
+/// The cluster of a kubeconfig file; without one that of a context where kubectl has them; without either the one
+/// that we are in, or kubectl's present one.
+pub async fn config(file: Option<&Path>, options: &KubeConfigOptions) -> Result<Config, Unknown> {
+    Ok(match file {
+        Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, options).await?,
+        None if options.context.is_some() => Config::from_kubeconfig(options).await?,
+        None => Config::infer().await?,
+    })
 }
 
 /// A client of the cluster that `config` names.

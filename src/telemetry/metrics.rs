@@ -48,6 +48,9 @@ pub struct Metrics {
     smoke: Counters,
     notices: Counters,
     spans: Counters,
+    reviews: Counters,
+    review_seconds: Histogram,
+    certificate: Family<Labels, Gauge>,
 }
 
 impl Default for Metrics {
@@ -107,6 +110,13 @@ impl Metrics {
                 "Messages to people, by destination and outcome",
             ),
             spans: counters(r, "spans", "Spans for a collector, by outcome"),
+            reviews: counters(
+                r,
+                "webhook_reviews",
+                "Reviews that the gate's webhook was asked for, by result",
+            ),
+            review_seconds: review_seconds(r),
+            certificate: certificate(r),
             registry: Arc::new(registry),
         }
     }
@@ -166,6 +176,20 @@ impl Metrics {
             .spans
             .get_or_create_owned(&labels(&[("outcome", outcome)]));
         spans.inc_by(count as u64);
+    }
+
+    /// The webhook was asked for a review: `changed`, `unchanged` or `refused`.
+    pub fn reviewed(&self, result: &str, took: Duration) {
+        count(&self.reviews, &[("result", result)]);
+        self.review_seconds.observe(took.as_secs_f64());
+    }
+
+    /// The certificate that the webhook serves for this name ends then, in seconds since 1970.
+    pub fn certificate_ends(&self, host: &str, second: i64) {
+        let ends = self
+            .certificate
+            .get_or_create_owned(&labels(&[("host", host)]));
+        ends.set(second);
     }
 
     /// Whether the gate stands.
@@ -264,6 +288,23 @@ fn query_seconds(registry: &mut Registry) -> Histograms {
     histograms
 }
 
+/// 0.25 ms to about 2 s.
+fn review_seconds(registry: &mut Registry) -> Histogram {
+    let histogram = Histogram::new(exponential_buckets(0.000_25, 2.0, 14));
+    let help = "Time from a review's arrival at the gate's webhook to its answer";
+    registry.register("sluice_webhook_review_seconds", help, histogram.clone());
+    histogram
+}
+
+/// Absent where no webhook is served: 0 would be a certificate that has ended.
+fn certificate(registry: &mut Registry) -> Family<Labels, Gauge> {
+    let gauge = Family::default();
+    let help = "End of the certificate that the gate's webhook serves";
+    let name = "sluice_webhook_certificate_expires_timestamp_seconds";
+    registry.register(name, help, gauge.clone());
+    gauge
+}
+
 /// 1 ms to about 16 s.
 fn reaction(registry: &mut Registry) -> Histogram {
     let histogram = Histogram::new(exponential_buckets(0.001, 2.0, 15));
@@ -322,8 +363,19 @@ mod tests {
         metrics.reacted(Duration::from_millis(20));
         metrics.detected(Duration::from_secs(7));
         metrics.rules_reloaded("refused");
+        let before = metrics.text().unwrap();
+        assert!(
+            !before
+                .lines()
+                .any(|line| line.starts_with("sluice_webhook_certificate"))
+        );
+        metrics.reviewed("changed", Duration::from_millis(1));
+        metrics.certificate_ends("a.svc", 1_800_000_000);
         let text = metrics.text().unwrap();
         for line in [
+            "sluice_webhook_reviews_total{result=\"changed\"} 1",
+            "sluice_webhook_review_seconds_count 1",
+            "sluice_webhook_certificate_expires_timestamp_seconds{host=\"a.svc\"} 1800000000",
             "sluice_phase{namespace=\"shop\",rollout=\"backend\",phase=\"Stepping\"} 1",
             "sluice_canary_weight_percent{namespace=\"shop\",rollout=\"backend\"} 25.0",
             "sluice_unguarded{namespace=\"shop\",rollout=\"backend\"} 0.0",

@@ -1,8 +1,9 @@
 //! Runs that ended: as JSON, as pages, and as a report that stands alone.
 //!
 //! `GET /api/history` takes `namespace`, `name`, `since` (RFC 3339) and `limit`; `GET
-//! /api/runs/{run}` takes `namespace` and `name` where a run's id alone is not enough. A history
-//! that does not answer is 503, and nothing else suffers from it.
+//! /api/runs/{run}` takes `namespace` and `name` where a run's id alone is not enough. Lists are of the daemon's
+//! own environment, unless `environment` names another that shares the database, or `everywhere=true` asks for all.
+//! A history that does not answer is 503, and nothing else suffers from it.
 //!
 //! Not here: how a run looks (`view`).
 
@@ -15,6 +16,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::routes::Web;
+use super::view::past::Listed;
 use super::view::{frame, past, run};
 use crate::causes;
 use crate::history::{Error, Filter, Record, Which};
@@ -27,6 +29,9 @@ const MOST: usize = 10_000;
 /// Which runs are asked for.
 #[derive(Debug, Default, Deserialize)]
 pub struct Asked {
+    environment: Option<String>,
+    #[serde(default)]
+    everywhere: bool,
     namespace: Option<String>,
     name: Option<String>,
     since: Option<Timestamp>,
@@ -34,8 +39,10 @@ pub struct Asked {
 }
 
 impl Asked {
-    fn filter(&self) -> Filter {
+    fn filter(&self, own: &str) -> Filter {
+        let named = self.environment.as_deref().unwrap_or(own);
         Filter {
+            environment: (!self.everywhere).then(|| named.to_owned()),
             namespace: self.namespace.clone(),
             name: self.name.clone(),
             since: self.since,
@@ -44,9 +51,10 @@ impl Asked {
         }
     }
 
-    fn which(&self, run: String) -> Which {
+    fn which(&self, run: String, own: &str) -> Which {
         Which {
             run,
+            environment: Some(self.environment.as_deref().unwrap_or(own).to_owned()),
             namespace: self.namespace.clone(),
             name: self.name.clone(),
         }
@@ -55,7 +63,7 @@ impl Asked {
 
 /// The runs that ended, as JSON.
 pub async fn list(State(web): State<Web>, Query(asked): Query<Asked>) -> Response {
-    match web.history.list(asked.filter()).await {
+    match web.history.list(asked.filter(&web.place.environment)).await {
         Ok(runs) => {
             Json(json!({"environment": web.place.environment, "runs": runs})).into_response()
         }
@@ -69,7 +77,8 @@ pub async fn one(
     Path(run): Path<String>,
     Query(asked): Query<Asked>,
 ) -> Response {
-    match found(&web, asked.which(run)).await {
+    let which = asked.which(run, &web.place.environment);
+    match found(&web, which).await {
         Ok(record) => Json(record).into_response(),
         Err(response) => response,
     }
@@ -81,7 +90,8 @@ pub async fn report(
     Path(run): Path<String>,
     Query(asked): Query<Asked>,
 ) -> Response {
-    let record = match found(&web, asked.which(run)).await {
+    let which = asked.which(run, &web.place.environment);
+    let record = match found(&web, which).await {
         Ok(record) => record,
         Err(response) => return response,
     };
@@ -109,9 +119,14 @@ pub async fn past_runs(State(web): State<Web>, Query(asked): Query<Asked>) -> Re
         title: "History",
         events: None,
     };
-    match web.history.list(asked.filter()).await {
+    let listed = match (asked.everywhere, web.history.is_shared()) {
+        (true, _) => Listed::All,
+        (false, true) => Listed::OneOfSeveral,
+        (false, false) => Listed::One,
+    };
+    match web.history.list(asked.filter(&web.place.environment)).await {
         Ok(runs) => {
-            let list = past::list(&runs, &web.place, web.clock.now());
+            let list = past::list(&runs, &web.place, listed, web.clock.now());
             Html(page.html(&list).into_string()).into_response()
         }
         Err(error) => failed(&error),
@@ -122,11 +137,12 @@ pub async fn past_runs(State(web): State<Web>, Query(asked): Query<Asked>) -> Re
 pub async fn past_run(
     State(web): State<Web>,
     Path((namespace, name, run)): Path<(String, String, String)>,
+    Query(asked): Query<Asked>,
 ) -> Response {
     let which = Which {
-        run,
         namespace: Some(namespace),
         name: Some(name),
+        ..asked.which(run, &web.place.environment)
     };
     let record = match found(&web, which).await {
         Ok(record) => record,

@@ -56,7 +56,7 @@ enum Now {
     /// Nobody yet.
     Starting,
     /// A daemon.
-    Open(Router, Readiness),
+    Open(Router, Readiness, Place),
     /// Nobody any more, and why.
     Away(String),
 }
@@ -76,6 +76,9 @@ pub struct Standing {
     pub rollouts: usize,
     /// The phase among them that needs somebody most.
     pub phase: Option<String>,
+    /// Where its pages show a pipeline, if they do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<String>,
 }
 
 impl Seat {
@@ -114,7 +117,8 @@ impl Seat {
     /// From now on a daemon answers.
     pub fn open(&self, web: Web) {
         let readiness = web.readiness.clone();
-        self.put(Now::Open(routes::router(web), readiness));
+        let place = web.place.clone();
+        self.put(Now::Open(routes::router(web), readiness, place));
     }
 
     /// From now on nobody answers, and nothing is told of Rollouts.
@@ -134,10 +138,14 @@ impl Seat {
 
     /// How it stands.
     pub fn standing(&self, at: Timestamp) -> Standing {
+        let mut pipeline = None;
         let (ready, says) = match &*self.0.now.read().unwrap_or_else(PoisonError::into_inner) {
             Now::Starting => (false, "starts".to_owned()),
             Now::Away(why) => (false, why.clone()),
-            Now::Open(_, readiness) => told(readiness.report(at)),
+            Now::Open(_, readiness, place) => {
+                pipeline = place.has_pipeline.then(|| place.path("/environments"));
+                told(readiness.report(at))
+            }
         };
         if ready {
             self.0.tried.store(true, Ordering::Relaxed);
@@ -151,13 +159,14 @@ impl Seat {
             says,
             rollouts: entries.len(),
             phase: worst.map(|entry| entry.phase.clone()),
+            pipeline,
         }
     }
 
     /// What its daemon answers.
     async fn answer(&self, request: Request) -> Response {
         let router = match &*self.0.now.read().unwrap_or_else(PoisonError::into_inner) {
-            Now::Open(router, _) => Ok(router.clone()),
+            Now::Open(router, ..) => Ok(router.clone()),
             Now::Starting => Err("starts".to_owned()),
             Now::Away(why) => Err(format!("is away: {why}")),
         };
@@ -298,7 +307,7 @@ mod tests {
     use http_body_util::BodyExt;
     use tokio_util::sync::CancellationToken;
 
-    use super::super::{Check, Entry, Nearby};
+    use super::super::{Check, Entry, Nearby, Versions};
     use super::*;
     use crate::history::History;
 
@@ -308,7 +317,10 @@ mod tests {
             readiness.set("cluster", Check::Good("filled".to_owned()));
         }
         Web {
-            place: seat.place().clone(),
+            place: Place {
+                has_pipeline: ready,
+                ..seat.place().clone()
+            },
             board: seat.board(),
             history: History::closed(),
             readiness,
@@ -316,6 +328,7 @@ mod tests {
             streams: seat.streams().clone(),
             clock: Clock::machine(),
             nearby: Nearby::default(),
+            versions: Versions::default(),
             hooks: Router::new(),
             sessions: None,
             acts: Router::new(),
@@ -364,6 +377,13 @@ mod tests {
             ("/", 200, "href=\"/environments/staging/\""),
             ("/", 200, "reading the kubeconfig"),
             ("/api/environments", 200, "\"phase\":\"Failed\""),
+            ("/", 200, "href=\"/environments/staging/environments\""),
+            (
+                "/environments/staging/environments",
+                200,
+                "href=\"/environments/staging/environments\"",
+            ),
+            ("/environments/production/environments", 404, "no pipeline"),
             ("/environments/staging", 200, "shop/failed"),
             (
                 "/environments/staging/",

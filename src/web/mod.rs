@@ -2,7 +2,8 @@
 //!
 //! `GET /healthz` (the process is up), `/readyz` (a line a check), `/metrics` (`OpenMetrics`),
 //! `/api/rollouts`, `/api/rollouts/{namespace}/{name}`, `/api/history`, `/api/runs/{run}`; `/`
-//! and `/rollouts/{namespace}/{name}` for people, kept live by `/events`, past runs and reports.
+//! and `/rollouts/{namespace}/{name}` for people, kept live by `/events`, past runs and reports, and the
+//! pipeline with `/environments` where one is configured.
 //! All of that only reads, so nothing asks who one is; the default address is loopback. What acts
 //! is handed in by the daemon as services, which ask.
 //!
@@ -20,6 +21,7 @@ mod readiness;
 mod routes;
 mod serve;
 pub mod session;
+mod versions;
 mod view;
 
 pub use board::{Board, Entry};
@@ -30,6 +32,7 @@ pub use place::Place;
 pub use readiness::{Check, Readiness};
 pub use routes::{Web, router};
 pub use serve::serve;
+pub use versions::{Known, Versions};
 pub use view::run::report;
 
 /// Pages for those who act.

@@ -44,6 +44,7 @@ pub async fn rollout(
         return (StatusCode::NOT_FOUND, words).into_response();
     };
     let past = web.history.list(Filter {
+        environment: Some(web.place.environment.clone()),
         namespace: Some(namespace.clone()),
         name: Some(name.clone()),
         limit: PAST,

@@ -10,6 +10,8 @@ pub struct Place {
     pub environment: String,
     /// The path before all of its own, without a slash at its end; empty at the root.
     pub base: String,
+    /// Whether its pages show a pipeline.
+    pub has_pipeline: bool,
 }
 
 impl Place {
@@ -17,7 +19,7 @@ impl Place {
     pub fn root(environment: &str) -> Self {
         Self {
             environment: environment.to_owned(),
-            base: String::new(),
+            ..Self::default()
         }
     }
 
@@ -26,6 +28,7 @@ impl Place {
         Self {
             environment: environment.to_owned(),
             base: format!("/environments/{environment}"),
+            ..Self::default()
         }
     }
 

@@ -22,7 +22,7 @@ use tower_http::compression::CompressionLayer;
 use super::events::{Streams, events};
 use super::session::Sessions;
 use super::view::frame::{ICON, SCRIPT, STYLE};
-use super::{Board, Entry, Nearby, Place, Readiness, archive, pages};
+use super::{Board, Entry, Nearby, Place, Readiness, Versions, archive, pages, versions};
 use crate::clock::Clock;
 use crate::history::History;
 use crate::telemetry::Metrics;
@@ -52,6 +52,8 @@ pub struct Web {
     pub clock: Clock,
     /// What is around a Rollout.
     pub nearby: Nearby,
+    /// Which version is where, as it was read last.
+    pub versions: Versions,
     /// What others send, below `/hooks`.
     pub hooks: Router,
     /// Who has signed in, where anybody may act.
@@ -67,6 +69,8 @@ pub fn router(web: Web) -> Router {
         .nest_service("/hooks", hooks)
         .merge(compressed())
         .route("/rollouts/{namespace}/{name}", get(pages::rollout))
+        .route("/environments", get(versions::page))
+        .route("/api/pipeline", get(versions::list))
         .route("/events", get(events))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
@@ -191,6 +195,7 @@ mod tests {
             streams: Streams::until(tokio_util::sync::CancellationToken::new()),
             clock: Clock::machine(),
             nearby: Nearby::default(),
+            versions: Versions::default(),
             hooks: Router::new(),
             sessions: None,
             acts: Router::new(),
@@ -261,6 +266,18 @@ mod tests {
                 404,
                 "application/json",
                 "no history is kept",
+            ),
+            (
+                "/environments",
+                404,
+                "text/plain",
+                "no pipeline is named in the settings",
+            ),
+            (
+                "/api/pipeline",
+                404,
+                "application/json",
+                "no pipeline is named in the settings",
             ),
             ("/nowhere", 404, "text/plain", "no such page"),
         ];

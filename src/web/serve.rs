@@ -135,6 +135,7 @@ mod tests {
             metrics: Metrics::new(),
             streams: super::super::Streams::until(CancellationToken::new()),
             clock: crate::clock::Clock::machine(),
+            versions: super::super::Versions::default(),
             nearby: super::super::Nearby::default(),
             hooks: axum::Router::new(),
             sessions: None,

@@ -67,6 +67,8 @@ const MAY_USE: [(&str, &[&str]); 20] = [
             "causes",
             "kubernetes::crd",
             "kubernetes::pods",
+            // Which version is where it shows in the words of the survey.
+            "environments::survey",
         ],
     ),
     (
@@ -78,6 +80,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     (
         "daemon",
         &[
+            "environments",
             "git",
             "history",
             "kustomize",

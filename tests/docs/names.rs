@@ -40,6 +40,8 @@ fn metrics() -> BTreeSet<String> {
     metrics.reacted(Duration::ZERO);
     metrics.detected(Duration::ZERO);
     metrics.rules_reloaded("loaded");
+    metrics.reviewed("changed", Duration::ZERO);
+    metrics.certificate_ends("host", 0);
     let name = Regex::new(r"(?m)^(?:# TYPE )?(sluice_[a-z_]+)").unwrap();
     let text = metrics.text().unwrap();
     name.captures_iter(&text)

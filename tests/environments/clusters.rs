@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use sluice::daemon::settings::Settings;
 use sluice::environments::{Pinned, Pipeline};
 use sluice::kustomize::{Disk, build};
 
@@ -25,7 +26,8 @@ fn folders() -> Vec<String> {
         .iter()
         .flat_map(|name| parts.map(|part| format!("clusters/{name}{part}")));
     let shared = ["develop", "staging", "production"].map(|name| format!("clusters/shared/{name}"));
-    each.chain(shared).collect()
+    let hub = ["clusters/hub", "clusters/hub/served"].map(str::to_owned);
+    each.chain(shared).chain(hub).collect()
 }
 
 #[test]
@@ -85,7 +87,11 @@ fn the_examples_pass_our_own_validation() {
 
 #[test]
 fn the_example_pipeline_finds_its_services() {
-    for file in ["environments.yaml", "environments-shared.yaml"] {
+    for file in [
+        "environments.yaml",
+        "environments-shared.yaml",
+        "hub/environments.yaml",
+    ] {
         let pipeline = Pipeline::load(&root().join("clusters").join(file)).unwrap();
         let services = pipeline.services.iter();
         let ways =
@@ -96,6 +102,103 @@ fn the_example_pipeline_finds_its_services() {
             assert!(pinned.version.semantic().is_some(), "{}", environment.name);
         }
     }
+}
+
+#[test]
+fn the_hub_is_told_of_environments_that_go_together_and_of_files_that_it_has() {
+    let hub = root().join("clusters/hub");
+    let names = ["staging", "production"];
+    let files = names.map(|name| hub.join(format!("{name}.yaml")));
+    let all = Settings::load_several(&files).unwrap();
+    let given = std::fs::read_to_string(hub.join("clusters.kubeconfig")).unwrap();
+    let config = sluice::yaml::documents(&given).unwrap()[0].to_json();
+    let pipeline = Pipeline::load(&hub.join("environments.yaml")).unwrap();
+    let contexts = config["contexts"].as_array().unwrap();
+    for (name, environment) in names.iter().zip(&all) {
+        let settings = &environment.settings;
+        assert_eq!(settings.environment, *name);
+        let context = settings.cluster.context.as_deref().unwrap();
+        assert!(
+            contexts.iter().any(|one| one["name"] == context),
+            "{context}"
+        );
+        for file in [&settings.cluster.kubeconfig, &settings.pipeline] {
+            assert!(file.as_ref().unwrap().exists(), "{file:?}");
+        }
+        let asked = pipeline.environment(name).unwrap().cluster.clone().unwrap();
+        assert_eq!(asked.context.as_deref(), Some(context));
+        assert_eq!(asked.kubeconfig, settings.cluster.kubeconfig);
+    }
+    // Files that the kubeconfig and the settings name are mounted.
+    let objects = build(&Disk(root().to_owned()), "clusters/hub").unwrap();
+    let deployment = objects
+        .iter()
+        .find(|one| one["kind"] == "Deployment")
+        .unwrap();
+    let mounts = &deployment["spec"]["template"]["spec"]["containers"][0]["volumeMounts"];
+    let mounts: Vec<&str> = mounts
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|one| one["mountPath"].as_str())
+        .collect();
+    let named = regex::Regex::new(r"/var/[a-z/-]+[a-z]").unwrap();
+    let text = names.iter().map(|name| hub.join(format!("{name}.yaml")));
+    let text: String = text
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    let pipeline = std::fs::read_to_string(hub.join("environments.yaml")).unwrap();
+    let all = given + &text + &pipeline;
+    let lines = all.lines().filter(|line| !line.starts_with('#'));
+    for line in lines {
+        for path in named.find_iter(line) {
+            let path = path.as_str();
+            assert!(
+                mounts.iter().any(|mount| path.starts_with(mount)),
+                "{path}: {mounts:?}"
+            );
+        }
+    }
+}
+
+/// What the document on secrets would have people commit has no secret in clear for `sluice validate`.
+#[test]
+fn the_examples_of_secrets_have_none_in_clear() {
+    let text = std::fs::read_to_string(root().join("docs/concepts/secrets.md")).unwrap();
+    let blocks = text.split("```yaml\n").skip(1);
+    let blocks = blocks.map(|rest| rest.split("```").next().unwrap());
+    let manifests: Vec<&str> = blocks.filter(|block| block.contains("\nkind: ")).collect();
+    assert!(manifests.len() >= 5, "{manifests:#?}");
+    let folder = tempfile::tempdir().unwrap();
+    for (at, manifest) in manifests.iter().enumerate() {
+        let own = folder.path().join(at.to_string());
+        std::fs::create_dir(&own).unwrap();
+        std::fs::write(own.join("all.yaml"), manifest).unwrap();
+    }
+    let findings = |name: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
+        let output = command
+            .current_dir(folder.path())
+            .args(["validate", name])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let about = said.lines().filter(|line| line.contains(" secrets: "));
+        about.map(str::to_owned).collect::<Vec<_>>()
+    };
+    for at in 0..manifests.len() {
+        assert_eq!(findings(&at.to_string()), [] as [String; 0]);
+    }
+    // The check can fail.
+    let clear = manifests
+        .iter()
+        .find(|manifest| manifest.contains("ENC["))
+        .unwrap();
+    let (clear, _) = clear.split_once("sops:").unwrap();
+    std::fs::create_dir(folder.path().join("clear")).unwrap();
+    let clear = clear.replace("ENC[AES256_GCM", "xoxb-");
+    std::fs::write(folder.path().join("clear/all.yaml"), clear).unwrap();
+    assert_eq!(findings("clear").len(), 1);
 }
 
 #[test]

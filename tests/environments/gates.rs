@@ -3,15 +3,22 @@
 //! Not here: what each says of every case (unit tests).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{RawQuery, State};
 use serde_json::{Value, json};
+use sluice::clock::Clock;
+use sluice::history::{History, Place as Kept, Seen};
+use sluice::web::{Nearby, Readiness, Seat, Streams, Versions, Web};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::stand::{Stand, kustomization};
 
+/// Runs of any age are kept.
+const ALWAYS: Duration = Duration::from_secs(100 * 365 * 86_400);
 const PROMOTE: &str = "promote backend --from staging --to production";
 const PRODUCTION: &str = "clusters/production/kustomization.yaml";
 
@@ -117,6 +124,92 @@ async fn runs_without_an_error_are_those_that_the_daemon_remembers() {
         cluster.says(Some(("Idle", "Promoted", "v1.3.0"))).await;
         let dry = stand.sluice(&format!("{PROMOTE} --dry-run")).await;
         assert!(dry.stdout.contains(wanted), "{}{}", dry.stdout, dry.stderr);
+    }
+}
+
+/// A hub whose staging remembers two promoted runs, and whose production one that was rolled back; both of the same
+/// namespace and Rollout.
+async fn hub(tasks: &mut JoinSet<()>) -> String {
+    let (clock, stop) = (Clock::machine(), CancellationToken::new());
+    let streams = Streams::until(stop.clone());
+    let mut seats = Vec::new();
+    for (environment, outcome) in [("staging", "Promoted"), ("production", "RolledBack")] {
+        let place = Kept::Memory;
+        let (history, keeper) = History::new(environment, place, ALWAYS, clock, drop);
+        tasks.spawn(keeper.keep_up(stop.clone()));
+        for run in ["backend-1", "backend-2"] {
+            let last = serde_json::from_value(json!({
+                "id": run, "revision": {"hash": "aaaaaaaaaa", "images": ["shop/backend:v1"]},
+                "outcome": outcome, "reason": outcome, "message": "in words",
+                "started": "2026-01-01T00:00:00Z", "ended": "2026-01-01T00:01:00Z",
+            }));
+            let seen = Seen {
+                namespace: "shop",
+                name: "backend",
+                target: "backend",
+                stable: None,
+                run: None,
+                last_run: Some(&last.unwrap()),
+                git: None,
+            };
+            history.seen(seen, clock.now());
+        }
+        let seat = Seat::new(environment, streams.clone());
+        seat.open(Web {
+            place: seat.place().clone(),
+            board: seat.board(),
+            history,
+            readiness: Readiness::waiting_for(&[]),
+            metrics: seat.metrics(),
+            streams: streams.clone(),
+            clock,
+            nearby: Nearby::default(),
+            versions: Versions::default(),
+            hooks: Router::new(),
+            sessions: None,
+            acts: Router::new(),
+        });
+        seats.push(seat);
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let app = sluice::web::hub(seats, clock);
+    tasks.spawn(async move { axum::serve(listener, app).await.unwrap() });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_hub_the_runs_count_of_the_environment_that_is_named() {
+    let mut tasks = JoinSet::new();
+    let url = hub(&mut tasks).await;
+    for (path, wanted) in [
+        (
+            "/environments/staging",
+            "open  runs       the newest 2 runs",
+        ),
+        (
+            "/environments/production",
+            "shut  runs       the newest 0 runs",
+        ),
+        (
+            "",
+            "several environments are served here, each beneath /environments/NAME",
+        ),
+    ] {
+        let stand = Stand::new("deliver: push", "gates: {runs: 2}").await;
+        stand.rewrite(
+            "namespace: shop}}",
+            &format!("namespace: shop, daemon: '{url}{path}'}}}}"),
+        );
+        let cluster = stand.cluster().await;
+        cluster.says(Some(("Idle", "Promoted", "v1.3.0"))).await;
+        let dry = stand.sluice(&format!("{PROMOTE} --dry-run")).await;
+        assert!(
+            dry.stdout.contains(wanted),
+            "{path}: {}{}",
+            dry.stdout,
+            dry.stderr
+        );
     }
 }
 

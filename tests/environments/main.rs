@@ -28,6 +28,7 @@ mod chart;
 mod clusters;
 mod demo;
 mod gates;
+mod page;
 mod registry;
 mod shared;
 

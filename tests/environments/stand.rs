@@ -1,7 +1,7 @@
 //! The team's repository, the server, the pipeline, and a cluster that says what a Rollout says.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use kube::CustomResourceExt;
@@ -178,6 +178,11 @@ environments:
         };
         cluster.namespace("shop").await;
         cluster
+    }
+
+    /// Where the pipeline's file is.
+    pub fn pipeline(&self) -> &Path {
+        &self.pipeline
     }
 
     /// Where the file is that says how to reach staging's cluster.

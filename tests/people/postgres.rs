@@ -153,11 +153,15 @@ struct Life {
 
 impl Life {
     fn begin(place: Place) -> Self {
+        Self::of("test", place)
+    }
+
+    fn of(environment: &str, place: Place) -> Self {
         let origin = "2026-01-01T00:02:00Z".parse().unwrap();
         // Ten times as fast: what failed is tried again after a second.
         let clock = Clock::scaled(origin, 10.0);
         let keep = SECOND * 86_400;
-        let (history, keeper) = History::new("test", place, keep, clock, drop);
+        let (history, keeper) = History::new(environment, place, keep, clock, drop);
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         tasks.spawn(keeper.keep_up(stop.clone()));
         Self {
@@ -226,8 +230,7 @@ impl Life {
     async fn one(&self, run: &str) -> Record {
         let which = Which {
             run: run.to_owned(),
-            namespace: None,
-            name: None,
+            ..Which::default()
         };
         self.history.one(which).await.unwrap().unwrap()
     }
@@ -266,6 +269,64 @@ async fn postgres_keeps_each_run_once_over_lives_and_outages() {
     server.start();
     assert_eq!(life.runs(3).await.len(), 3);
     life.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn environments_that_share_a_database_are_listed_apart() {
+    let Some(programs) = programs() else {
+        return;
+    };
+    let mut server = Postgres::new(programs);
+    server.start();
+    let (staging, production) = (
+        Life::of("staging", server.place()),
+        Life::of("production", server.place()),
+    );
+    staging.pass(None, Some("one"));
+    staging.runs(1).await;
+    production.pass(None, Some("one"));
+    production.runs(2).await;
+    production.pass(None, Some("two"));
+    assert_eq!(
+        staging.runs(3).await.len(),
+        3,
+        "all of them, unless one is named"
+    );
+    for (life, name, wanted) in [
+        (&staging, "staging", &["one"][..]),
+        (&staging, "production", &["one", "two"][..]),
+        (&production, "nowhere", &[][..]),
+    ] {
+        let only = Filter {
+            environment: Some(name.to_owned()),
+            limit: 100,
+            ..Filter::default()
+        };
+        let mut runs = life.history.list(only).await.unwrap();
+        assert!(runs.iter().all(|run| run.environment == name), "{runs:?}");
+        runs.sort_by(|a, b| a.run.cmp(&b.run));
+        let runs: Vec<&str> = runs.iter().map(|run| run.run.as_str()).collect();
+        assert_eq!(runs, wanted, "{name}");
+    }
+    for (run, environment, wanted) in [
+        ("one", Some("staging"), "staging"),
+        ("one", Some("production"), "production"),
+        ("two", Some("staging"), "production"),
+        ("two", None, "production"),
+    ] {
+        let which = Which {
+            run: run.to_owned(),
+            environment: environment.map(str::to_owned),
+            ..Which::default()
+        };
+        let found = staging.history.one(which).await.unwrap().unwrap();
+        assert_eq!(
+            found.summary.environment, wanted,
+            "{run} of {environment:?}"
+        );
+    }
+    staging.end().await;
+    production.end().await;
 }
 
 /// Ten thousand runs of 50 Rollouts, made of one that the history wrote.

@@ -102,7 +102,8 @@ fn folders() -> Vec<String> {
     let each = environments
         .iter()
         .flat_map(|name| parts.map(|part| format!("clusters/{name}{part}")));
-    each.collect()
+    let hub = ["clusters/hub", "clusters/hub/served"].map(str::to_owned);
+    each.chain(hub).collect()
 }
 
 /// Production with every component that there is.

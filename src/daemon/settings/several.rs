@@ -3,7 +3,8 @@
 //! Guarantees: every mistake of every file is told at once; no two environments have one name, one
 //! history file, webhook's port, or Rollouts in common as far as the settings show it.
 //!
-//! Not here: one file's own keys (`settings`), and whether two kubeconfigs lead to one cluster.
+//! Not here: one file's own keys (`settings`), which namespace a cluster's default is (`hub`), and whether two
+//! kubeconfigs lead to one cluster.
 
 use std::path::{Path, PathBuf};
 
@@ -53,7 +54,7 @@ impl Settings {
 }
 
 /// What each environment says that does not go together with those before it.
-fn conflicts(all: &[Environment]) -> Vec<Problem> {
+pub fn conflicts(all: &[Environment]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (index, one) in all.iter().enumerate() {
         let mut wrong = |key: &str, found: String, wanted: &str| {
@@ -89,7 +90,7 @@ fn disagree(one: &Settings, other: &Settings) -> Vec<(&'static str, &'static str
     if one.environment == other.environment {
         found.push(("environment", "a name of its own"));
     }
-    // A file is asked for runs without regard to the environment.
+    // Two that write one file would wait for each other.
     if let (Place::Sqlite(one), Place::Sqlite(other)) = (&one.history.place, &other.history.place)
         && one == other
     {

@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use super::bodies::{self, Bodies};
 use super::{PATH, review};
 use crate::causes;
+use crate::clock::Clock;
 
 /// The most connections at a time.
 pub const CONNECTIONS: usize = 512;
@@ -51,12 +52,31 @@ const ANSWER_BYTES: usize = 16 * 1024;
 /// The time that open requests have after shutdown.
 pub const DRAIN: Duration = Duration::from_secs(1);
 
+/// What became of a review.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reviewed {
+    /// What was asked for is let through otherwise than it was asked for.
+    Changed,
+    /// It is let through as it is.
+    Unchanged,
+    /// It was not answered with a review.
+    Refused,
+}
+
+/// Who is told what became of each review, and how long it took.
+pub type Tell = Arc<dyn Fn(Reviewed, Duration) + Send + Sync>;
+
 /// What is served with at present; nothing while there are no keys.
 pub type Tls = watch::Receiver<Option<Arc<ServerConfig>>>;
 
 /// Serves until `shutdown`; `account` passes the gate.
-pub async fn serve(listener: TcpListener, tls: Tls, account: String, shutdown: CancellationToken) {
-    let router = router(account);
+pub async fn serve(
+    listener: TcpListener,
+    tls: Tls,
+    (account, clock, tell): (&str, Clock, Tell),
+    shutdown: CancellationToken,
+) {
+    let router = router(account, clock, tell);
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
@@ -162,12 +182,16 @@ async fn goes_on(State(asked): State<CancellationToken>, request: Request, next:
 struct Desk {
     account: Arc<str>,
     bodies: Bodies,
+    clock: Clock,
+    tell: Tell,
 }
 
-fn router(account: String) -> Router {
+fn router(account: &str, clock: Clock, tell: Tell) -> Router {
     let desk = Desk {
         account: account.into(),
         bodies: Bodies::new(bodies::ALL),
+        clock,
+        tell,
     };
     Router::new().route(PATH, post(answer)).with_state(desk)
 }
@@ -195,6 +219,17 @@ impl From<bodies::Error> for Refusal {
 }
 
 async fn answer(State(desk): State<Desk>, body: Body) -> Result<Response, Refusal> {
+    let begun = desk.clock.ticks();
+    let answered = reviewed(&desk, body).await;
+    let took = desk.clock.ticks().saturating_sub(begun);
+    let result = answered
+        .as_ref()
+        .map_or(Reviewed::Refused, |(result, _)| *result);
+    (desk.tell)(result, took);
+    answered.map(|(_, response)| response)
+}
+
+async fn reviewed(desk: &Desk, body: Body) -> Result<(Reviewed, Response), Refusal> {
     let read = tokio::time::timeout(BODY, desk.bodies.read(body)).await;
     let held = read.map_err(|_| {
         let text = format!("the review was not there within {BODY:?}\n");
@@ -202,6 +237,10 @@ async fn answer(State(desk): State<Desk>, body: Body) -> Result<Response, Refusa
     })??;
     let _turn = desk.bodies.turn(&held).await?;
     let answer = review::answer(&held.bytes, &desk.account).map_err(|error| causes::told(&error));
+    let result = match &answer {
+        Ok(answer) if answer["response"].get("patch").is_some() => Reviewed::Changed,
+        Ok(_) | Err(_) => Reviewed::Unchanged,
+    };
     let answer = answer.map(|answer| answer.to_string()).and_then(|answer| {
         let short = answer.len() <= ANSWER_BYTES;
         short
@@ -209,7 +248,10 @@ async fn answer(State(desk): State<Desk>, body: Body) -> Result<Response, Refusa
             .ok_or_else(|| "its names are too long".to_owned())
     });
     match answer {
-        Ok(answer) => Ok(([(CONTENT_TYPE, "application/json")], answer).into_response()),
+        Ok(answer) => {
+            let response = ([(CONTENT_TYPE, "application/json")], answer).into_response();
+            Ok((result, response))
+        }
         Err(error) => {
             tracing::warn!(error, "a review was not answered");
             Err(Refusal(StatusCode::BAD_REQUEST, error + "\n"))
@@ -219,6 +261,8 @@ async fn answer(State(desk): State<Desk>, body: Body) -> Result<Response, Refusa
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use jiff::Timestamp;
     use rustls::pki_types::ServerName;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -226,7 +270,7 @@ mod tests {
     use tokio_rustls::client::TlsStream;
 
     use super::*;
-    use crate::kubernetes::crd::ACCOUNT;
+    use crate::kubernetes::crd::{ACCOUNT, GUARDED};
     use crate::kubernetes::webhook::keys::{self, Keys};
     use crate::kubernetes::webhook::reach;
 
@@ -238,6 +282,7 @@ mod tests {
 
     struct Served {
         port: u16,
+        told: Arc<Mutex<Vec<Reviewed>>>,
         tls: watch::Sender<Option<Arc<ServerConfig>>>,
         stop: CancellationToken,
         tasks: JoinSet<()>,
@@ -249,9 +294,17 @@ mod tests {
         let config = keys.map(|keys| Arc::new(reach::server(&keys.serving).unwrap()));
         let (tls, served) = watch::channel(config);
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
-        tasks.spawn(serve(listener, served, ACCOUNT.to_owned(), stop.clone()));
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let telling = Arc::clone(&told);
+        let tell: Tell = Arc::new(move |result, _| telling.lock().unwrap().push(result));
+        let ended = stop.clone();
+        tasks.spawn(async move {
+            let whom = (ACCOUNT, Clock::machine(), tell);
+            serve(listener, served, whom, ended).await;
+        });
         Served {
             port,
+            told,
             tls,
             stop,
             tasks,
@@ -303,10 +356,16 @@ mod tests {
         let dense = format!("[{}0]", "0,".repeat(bodies::ONE / 4));
         let mut named = review.clone();
         named["request"]["uid"] = "u".repeat(ANSWER_BYTES).into();
+        let mut held = review.clone();
+        for object in ["object", "oldObject"] {
+            held["request"][object]["metadata"]["labels"][GUARDED] = "true".into();
+        }
+        held["request"]["object"]["spec"]["template"]["spec"]["image"] = "shop:2".into();
         let table = [
             (posted(PATH, &dense), "413"),
             (posted(PATH, &named.to_string()), "400"),
             (posted(PATH, &review.to_string()), "200"),
+            (posted(PATH, &held.to_string()), "200"),
             (posted(PATH, "{}"), "400"),
             (posted(PATH, "\u{1}"), "400"),
             (posted("/", &review.to_string()), "404"),
@@ -323,6 +382,18 @@ mod tests {
                 "{answer}"
             );
         }
+        let (refused, told) = (Reviewed::Refused, served.told.lock().unwrap().clone());
+        // Neither another path nor another method is a review.
+        let wanted = [
+            refused,
+            refused,
+            Reviewed::Unchanged,
+            Reviewed::Changed,
+            refused,
+            refused,
+            refused,
+        ];
+        assert_eq!(told, wanted);
         served.stop.cancel();
         let ended = tokio::time::timeout(Duration::from_secs(5), served.tasks.join_next()).await;
         ended.unwrap().unwrap().unwrap();

@@ -28,7 +28,11 @@ pub struct Page<'a> {
 impl Page<'_> {
     /// The whole document.
     pub fn html(&self, main: &Markup) -> Markup {
-        let Place { environment, base } = self.place;
+        let Place {
+            environment,
+            base,
+            has_pipeline,
+        } = self.place;
         let events = self.events.map(|asked| format!("{base}/events?{asked}"));
         let title = format!("{} · {environment}", self.title);
         let live = html! {
@@ -46,6 +50,7 @@ impl Page<'_> {
                     nav aria-label="Pages" {
                         a href={ (base) "/" } { "Rollouts" }
                         a href={ (base) "/history" } { "History" }
+                        @if *has_pipeline { a href={ (base) "/environments" } { "Environments" } }
                     }
                     span #live role="status" {}
                 }

@@ -20,6 +20,9 @@ pub fn environments(all: &[Standing]) -> Markup {
             } }
             tbody { @for standing in all { (row(standing)) } }
         }
+        @for (standing, path) in all.iter().filter_map(|one| Some((one, one.pipeline.as_ref()?))) {
+            p { a href=(path) { "Which version is where" } " by the pipeline of " (standing.environment) }
+        }
     };
     frame::several(&main)
 }

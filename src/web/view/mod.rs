@@ -14,6 +14,7 @@ pub mod overview;
 pub mod past;
 pub mod rollout;
 pub mod run;
+pub mod versions;
 pub mod words;
 
 #[cfg(test)]

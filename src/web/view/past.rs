@@ -10,16 +10,38 @@ use super::words::{Tone, moment, sentence, spaced, span};
 use crate::history::{Record, Summary};
 use crate::web::Place;
 
+/// Whose runs are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listed {
+    /// The environment's own, which are all that there are.
+    One,
+    /// The environment's own, of several that share the database.
+    OneOfSeveral,
+    /// Those of all environments.
+    All,
+}
+
 /// The page of past runs.
-pub fn list(runs: &[Summary], place: &Place, now: Timestamp) -> Markup {
+pub fn list(runs: &[Summary], place: &Place, listed: Listed, now: Timestamp) -> Markup {
+    let page = place.path("/history");
     html! {
         h1 { "Past runs" }
-        (table(runs, place, now))
+        @match listed {
+            Listed::One => {}
+            Listed::OneOfSeveral => p { "Of " (place.environment) ". " a href={ (page) "?everywhere=true" } { "Of all environments" } }
+            Listed::All => p { "Of all environments. " a href=(page) { "Only of " (place.environment) } }
+        }
+        (rows(runs, place, listed, now))
     }
 }
 
-/// Past runs, a row each.
+/// Past runs of one environment, a row each.
 pub fn table(runs: &[Summary], place: &Place, now: Timestamp) -> Markup {
+    rows(runs, place, Listed::One, now)
+}
+
+fn rows(runs: &[Summary], place: &Place, listed: Listed, now: Timestamp) -> Markup {
+    let all = listed == Listed::All;
     html! {
         @if runs.is_empty() {
             p.none { "No run has ended yet." }
@@ -27,24 +49,27 @@ pub fn table(runs: &[Summary], place: &Place, now: Timestamp) -> Markup {
             div.scroll tabindex="0" role="region" aria-label="Past runs" {
                 table {
                     thead { tr {
-                        th scope="col" { "Outcome" } th scope="col" { "Rollout" }
+                        th scope="col" { "Outcome" }
+                        @if all { th scope="col" { "Environment" } }
+                        th scope="col" { "Rollout" }
                         th.number.wide scope="col" { "Weight" } th scope="col" { "Ended" } th.wide scope="col" { "Took" }
                     } }
-                    tbody { @for run in runs { (row(run, place, now)) } }
+                    tbody { @for run in runs { (row(run, place, all, now)) } }
                 }
             }
         }
     }
 }
 
-fn row(run: &Summary, place: &Place, now: Timestamp) -> Markup {
+fn row(run: &Summary, place: &Place, all: bool, now: Timestamp) -> Markup {
     let outcome = run.outcome.as_deref().unwrap_or_default();
     let ended = run.ended.unwrap_or(run.started);
     html! {
         tr {
             td { span class={ "badge " (Tone::of(outcome).class()) } { (spaced(outcome)) } }
+            @if all { td { (run.environment) } }
             td {
-                a href={ (place.base) "/runs/" (run.namespace) "/" (run.name) "/" (run.run) } { (run.namespace) "/" (run.name) }
+                a href=(address(run, place)) { (run.namespace) "/" (run.name) }
                 @for image in &run.revision.images { " " code { (image) } }
                 span.why { (sentence(&run.message)) }
             }
@@ -55,10 +80,30 @@ fn row(run: &Summary, place: &Place, now: Timestamp) -> Markup {
     }
 }
 
+/// Where a run's page is; one of another environment is named with it.
+fn address(run: &Summary, place: &Place) -> String {
+    let Summary {
+        environment,
+        namespace,
+        name,
+        run,
+        ..
+    } = run;
+    let page = place.path(&format!("/runs/{namespace}/{name}/{run}"));
+    if *environment == place.environment {
+        return page;
+    }
+    let mut query = form_urlencoded::Serializer::for_suffix(format!("{page}?"), page.len() + 1);
+    query.append_pair("environment", environment).finish()
+}
+
 /// The page of one run.
 pub fn one(record: &Record, place: &Place) -> Markup {
     let summary = &record.summary;
-    let query = format!("namespace={}&name={}", summary.namespace, summary.name);
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("environment", &summary.environment);
+    query.append_pair("namespace", &summary.namespace);
+    let query = query.append_pair("name", &summary.name).finish();
     html! {
         (run::past(record))
         p.actions {
