@@ -25,10 +25,11 @@ pub fn message(state: &State) -> String {
         ),
         Phase::AwaitingApproval(run) => {
             format!(
-                "{} passed {}% and waits for an approval{}",
+                "{} passed {}% and waits for an approval{}{}",
                 run.revision,
                 run.weight,
-                approved(run)
+                approved(run),
+                doubted(run)
             )
         }
         Phase::Held { run, why } => held(run, why),
@@ -50,6 +51,15 @@ fn approved(run: &Run) -> String {
     match names.as_slice() {
         [] => String::new(),
         names => format!("; approved by {}", names.join(", ")),
+    }
+}
+
+/// Why an approval would not do now.
+fn doubted(run: &Run) -> &'static str {
+    if run.verdict >= Verdict::Suspect {
+        "; it is suspected, and no approval lets it go on meanwhile"
+    } else {
+        ""
     }
 }
 

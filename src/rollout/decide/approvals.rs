@@ -1,12 +1,14 @@
 //! What an approval leads to: it counts or is refused, waits for the others, expires, or lets the run go on.
 //!
 //! Guarantees: at one step a person counts once; of those that wait for others none counts longer than the plan
-//! says; a step that was entered anew needs new ones, while a switch that was approved is not asked for twice. Not here: who must approve (`rollout::approval`).
+//! says; a step that was entered anew needs new ones, while a switch that was approved is not asked for twice;
+//! none lets a run go on that is suspected meanwhile. Not here: who must approve (`rollout::approval`).
 
 use super::pass::Pass;
 use super::stepping::onward;
 use super::switching;
 use crate::rollout::approval::{Approval, Approvals};
+use crate::rollout::evidence::Verdict;
 use crate::rollout::observation::Request;
 use crate::rollout::plan::{Plan, Step};
 use crate::rollout::reason::Reason;
@@ -56,6 +58,11 @@ pub(super) fn approve(
     if !matches!(phase, Phase::AwaitingApproval(_)) {
         return Err(format!("no approval is awaited in phase {}", phase.name()));
     }
+    if let Some(doubt) = doubt(pass) {
+        return Err(format!(
+            "it is suspected ({doubt}), and goes on by nobody's approval while it is; ask again when that is over, or `sluice abort` takes it back"
+        ));
+    }
     let asked = pass.plan.asked_at(&run).clone();
     let by = request.by.as_deref();
     // None that is over counts with this one; where this one does not, `look` takes them away.
@@ -72,6 +79,16 @@ pub(super) fn approve(
         return Err("the metrics are stale; the weight cannot rise now, ask again".to_owned());
     }
     Ok((go_on(pass, run), format!("approved{caveat}")))
+}
+
+/// Why nobody's approval lets it go on now: it was shown to be no worse, and looks worse since. At the first
+/// step's weight there is nowhere to step down to, so that a suspicion must not end here.
+fn doubt(pass: &Pass<'_>) -> Option<String> {
+    let reports = pass.reports();
+    let mut doubtful = reports.iter().filter(|it| it.verdict >= Verdict::Suspect);
+    doubtful
+        .next()
+        .map(|it| format!("{}: {}", it.rule, it.sentence()))
 }
 
 /// Said where it matters who wrote the change, and nobody knows.
@@ -106,7 +123,7 @@ pub(super) fn look(pass: &mut Pass<'_>, run: &mut Run) -> Option<Phase> {
             });
         }
     }
-    let enough = run.approvals_here() >= need && pass.fresh();
+    let enough = run.approvals_here() >= need && pass.fresh() && doubt(pass).is_none();
     enough.then(|| go_on(pass, run.clone()))
 }
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::model::{Model, ended, phase, revision};
+use super::model::{Health, Model, ended, phase, revision};
 use super::native::rolling;
 use crate::rollout::approval::{Approvals, Environment, Vouched};
 use crate::rollout::decide::decide;
 use crate::rollout::describe;
+use crate::rollout::evidence::Verdict;
 use crate::rollout::observation::Past;
 use crate::rollout::plan::UndecidedThen;
 use crate::rollout::reason::{Outcome, Reason};
@@ -210,6 +211,36 @@ fn what_stands_in_git_counts_for_its_revision_and_does_not_expire() {
     let mut model = waiting(Approvals::default());
     model.vouched = vouched("v2");
     assert!(model.until(600, |model| ended(model, Outcome::Promoted)));
+}
+
+/// One step, so that an approval is all that is between it and the promotion.
+fn suspected(model: &mut Model) {
+    model.terms.plan.steps.truncate(1);
+    model.terms.evidence.steps.truncate(1);
+    model.canary_health = Health::Bad;
+    let is_suspected = |model: &Model| {
+        let run = model.state.phase.run();
+        run.is_some_and(|run| run.verdict == Verdict::Suspect)
+    };
+    assert!(model.until(30, is_suspected));
+    assert_eq!(model.state.phase.name(), "AwaitingApproval");
+    let told = describe::message(&model.state);
+    assert!(told.contains("it is suspected"), "{told}");
+}
+
+#[test]
+fn a_suspected_release_goes_on_by_nobodys_approval() {
+    let mut model = waiting(Approvals::default());
+    suspected(&mut model);
+    let told = answer(&mut model, Some("alice"), &[]);
+    assert!(told.starts_with("it is suspected (error-rate: "), "{told}");
+    assert!(model.until(90, |model| ended(model, Outcome::RolledBack)));
+
+    let mut model = waiting(Approvals::default());
+    suspected(&mut model);
+    model.vouched = Vouched::read("v2");
+    assert!(model.until(90, |model| ended(model, Outcome::RolledBack)));
+    assert!(!model.approved.contains("v2"));
 }
 
 #[test]
