@@ -99,15 +99,18 @@ pub(super) fn baking(pass: &mut Pass<'_>, mut run: Run) -> Phase {
     Phase::Baking(run)
 }
 
-/// Whether the time is over, most of it was seen, and each rule is shown to stay below its limit.
+/// Whether the time is over, most of it was seen, and each rule that is asked is shown to stay below its
+/// limit: one that has none, or came or went while it bakes, is not waited for.
 fn is_over(pass: &mut Pass<'_>, run: &Run) -> bool {
     let wait = pass.plan.bake.unwrap_or_default();
-    let evidence = pass.state.evidence.as_ref();
-    let watched = evidence.and_then(Evidence::watched);
-    let seen = watched.is_none_or(|watched| watched >= wait.mul_f64(MOST));
     let reports = pass.reports();
-    let mut goals = reports.iter().filter_map(|report| report.goal.as_ref());
-    let shown = goals.all(GoalReport::is_below);
+    let (mut seen, mut shown) = (true, true);
+    if let Some(evidence) = &pass.state.evidence {
+        let watched = evidence.watched(&pass.terms.evidence);
+        seen = watched.is_none_or(|watched| watched >= wait.mul_f64(MOST));
+        let mut asked = reports.iter().filter(|it| evidence.asks(&it.rule));
+        shown = asked.all(|it| it.goal.as_ref().is_none_or(GoalReport::is_below));
+    }
     pass.over(run.since, wait) && seen && shown && pass.fresh_after()
 }
 

@@ -127,9 +127,10 @@ impl Evidence {
         self.observe(settings, &sample);
     }
 
-    /// The time that every rule has samples of; `None` where nothing is asked.
-    pub fn watched(&self) -> Option<Duration> {
-        let seconds = self.rules.iter().map(|rule| rule.seconds);
+    /// The time that every rule has samples of which is still asked; `None` where nothing is.
+    pub fn watched(&self, settings: &Settings) -> Option<Duration> {
+        let asked = |rule: &&Rule| settings.question(&rule.name).is_some();
+        let seconds = self.rules.iter().filter(asked).map(|rule| rule.seconds);
         let least = seconds.min_by(f64::total_cmp)?;
         Some(Duration::try_from_secs_f64(least).unwrap_or_default())
     }

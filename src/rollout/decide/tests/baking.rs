@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::model::{Health, Model, revision};
 use crate::rollout::decide::decide;
+use crate::rollout::evidence::{Kind, Max, Question};
 use crate::rollout::observation::{GateMode, Smoked};
 use crate::rollout::reason::{Outcome, Reason};
 use crate::rollout::state::Phase;
@@ -218,6 +219,51 @@ fn in_mode_paused_the_deployment_is_shut_while_it_bakes_and_opened_to_go_back() 
     assert!(model.until(30, |model| ended(model, "v2", Outcome::RolledBack)));
     assert_eq!(model.target.revision, revision("v1"));
     assert!(model.target.serving(&revision("v2")).is_none());
+}
+
+/// A question with a limit of its own.
+fn limited(name: &str, kind: Kind) -> Question {
+    let max = Max {
+        share: 0.5,
+        seconds: None,
+    };
+    Question {
+        name: name.to_owned(),
+        kind,
+        ratio: 1.2,
+        absolute: 0.001,
+        max: Some(max),
+    }
+}
+
+#[test]
+fn a_rule_that_cannot_be_asked_after_the_promotion_does_not_keep_the_watch_from_its_end() {
+    let mut model = Model::idle();
+    model.terms.plan.bake = Some(Duration::from_secs(120));
+    let every = Duration::from_secs(1);
+    let questions = &mut model.terms.evidence.questions;
+    questions.push(limited("probe", Kind::Load { every }));
+    model.apply("v2");
+    assert!(model.until(900, bakes));
+    assert!(model.until(130, |model| ended(model, "v2", Outcome::Promoted)));
+}
+
+#[test]
+fn rules_that_come_or_go_while_it_bakes_do_not_keep_the_watch_from_its_end() {
+    let mut model = baking();
+    let questions = &mut model.terms.evidence.questions;
+    questions.push(limited("late", Kind::Proportion));
+    assert!(model.until(130, |model| ended(model, "v2", Outcome::Promoted)));
+
+    let mut model = Model::idle();
+    model.terms.plan.bake = Some(Duration::from_secs(120));
+    let questions = &mut model.terms.evidence.questions;
+    questions.push(limited("early", Kind::Proportion));
+    model.apply("v2");
+    assert!(model.until(900, bakes));
+    assert!(!model.until(30, |model| !bakes(model)));
+    model.terms.evidence.questions.truncate(1);
+    assert!(model.until(100, |model| ended(model, "v2", Outcome::Promoted)));
 }
 
 /// A revision `v2` that serves and whose smoke tests after the promotion are being made.
