@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use super::cursor::RuleCursor;
 use super::process::{Added, Point, Process};
-use super::tally::Tally;
+use super::tally::{Arm, Class, Tally};
 use crate::rollout::evidence::{ArmCounts, Sample};
 
 /// Scrapes of several processes that are at most this far apart become one sample.
@@ -29,6 +29,21 @@ pub(super) struct Batch {
     pub points: Vec<Point>,
     /// Processes that answered, whether they had a series or not.
     pub scraped: Vec<(u64, i64)>,
+}
+
+impl Batch {
+    /// The arms of which no series has a label by which bad requests are told.
+    pub fn untold(&self) -> Vec<Arm> {
+        let of = |arm: Arm| self.points.iter().filter(move |point| point.arm == arm);
+        let untold = |arm: &Arm| {
+            let mut points = of(*arm).peekable();
+            points.peek().is_some() && points.all(|point| point.class == Class::Untold)
+        };
+        [Arm::Canary, Arm::Stable]
+            .into_iter()
+            .filter(untold)
+            .collect()
+    }
 }
 
 /// Counts one rule of one subject.
@@ -226,7 +241,6 @@ fn together(added: Vec<Added>) -> Vec<Vec<Added>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::prometheus::tally::{Arm, Class};
 
     /// One series: (series, process, arm, class).
     type Series = (u64, u64, Arm, Class);
@@ -358,6 +372,43 @@ mod tests {
             got,
             [(10, 20, 0.0, 0.0, 1.0, 0.0), (20, 30, 4.0, 0.0, 1.0, 0.0)]
         );
+    }
+
+    #[test]
+    fn a_series_that_was_removed_and_made_again_leaves_the_others_alone() {
+        let mut counters = Counters::start("r", 0);
+        let got = fold(
+            &mut counters,
+            &[
+                (STABLE, &[(10, 9000.0), (20, 9001.0), (30, 9003.0)]),
+                (CANARY, &[(10, 50.0), (30, 4.0)]),
+            ],
+        );
+        assert_eq!(
+            got,
+            [(10, 20, 0.0, 0.0, 1.0, 0.0), (20, 30, 4.0, 0.0, 2.0, 0.0)]
+        );
+    }
+
+    #[test]
+    fn a_process_that_answers_without_its_series_began_anew() {
+        let mut counters = Counters::start("r", 0);
+        let mut problems = Vec::new();
+        let before = batch(&[
+            (STABLE, &[(10, 100.0), (20, 150.0)]),
+            (STABLE_BAD, &[(20, 1.0)]),
+        ]);
+        counters.fold(before, &mut problems);
+        let quiet = Batch {
+            points: Vec::new(),
+            scraped: vec![(1, 30_000)],
+        };
+        counters.fold(quiet, &mut problems);
+        let got = fold(
+            &mut counters,
+            &[(STABLE, &[(40, 6.0)]), (STABLE_BAD, &[(40, 2.0)])],
+        );
+        assert_eq!(got, [(30, 40, 0.0, 0.0, 8.0, 2.0)]);
     }
 
     #[test]

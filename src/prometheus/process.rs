@@ -1,10 +1,13 @@
 //! The counters of one process (a router pod), for one rule and subject.
 //!
 //! Scrapes are folded in one by one, oldest first. What comes out is what was added since the
-//! scrape before. A counter that fell says that the process began anew: then all of its
-//! counters count from zero. A series that is new in a known process counts from zero too,
-//! since it did not exist at the scrape before; in an unknown one its first value is where
-//! counting starts, and so it is where all known series are gone and only new ones are there.
+//! scrape before. A counter that fell from one scrape to the next says that the process began anew:
+//! then all of its counters count from zero. One that was away in between, and is lower, was removed
+//! and made again by a process that lives on, as routers do with a Service's: then it alone counts
+//! from zero, unless nothing is left of what was there at the scrape before. A series that is new in a
+//! known process counts from zero too, since it did not exist at the scrape before; in an unknown one
+//! its first value is where counting starts, and so it is where all known series are gone and only new
+//! ones are there.
 //!
 //! Not here: several processes together and samples (`counters`).
 
@@ -159,12 +162,7 @@ impl Process {
 
     /// Takes over the scrape's values and says what each series added.
     fn advance(&mut self, at: i64, points: &[Point]) -> Vec<(Arm, Class, f64)> {
-        let fell = |point: &Point| {
-            self.series
-                .get(&point.series)
-                .is_some_and(|last| point.value < last.value)
-        };
-        if points.iter().any(fell) {
+        if self.began_anew(points) {
             self.series.clear();
         }
         // Nothing of what was there, and other series instead: another process, or another
@@ -181,10 +179,27 @@ impl Process {
             };
             let before = self.series.insert(point.series, last);
             let start = before.map_or(if known { 0.0 } else { point.value }, |last| last.value);
+            let removed = point.value < start;
+            let start = if removed { 0.0 } else { start };
             (point.arm, point.class, point.value - start)
         });
         let added = added.collect();
         self.seen = Some(at);
         added
+    }
+
+    /// Whether the whole process counts from zero since the scrape before.
+    fn began_anew(&self, points: &[Point]) -> bool {
+        let known = points
+            .iter()
+            .filter_map(|point| Some((point.value, self.series.get(&point.series)?)));
+        let (mut fell, mut fell_at_once, mut lives_on) = (false, false, false);
+        for (value, last) in known {
+            let was_there = Some(last.at) == self.seen;
+            lives_on |= was_there;
+            fell |= value < last.value;
+            fell_at_once |= was_there && value < last.value;
+        }
+        fell_at_once || (fell && !lives_on)
     }
 }

@@ -206,8 +206,17 @@ impl Ask {
     fn class(&self, labels: &Labels<'_>) -> Option<Class> {
         match &self.rule.kind {
             Kind::Proportion(proportion) => {
-                let bad = proportion.bad.iter().all(|pattern| holds(pattern, labels));
-                Some(if bad { Class::Bad } else { Class::Good })
+                let told = |pattern: &LabelPattern| {
+                    !pattern.needs_label() || !label(labels, &pattern.label).is_empty()
+                };
+                let bad = &proportion.bad;
+                Some(if bad.iter().all(|pattern| holds(pattern, labels)) {
+                    Class::Bad
+                } else if bad.iter().all(told) {
+                    Class::Good
+                } else {
+                    Class::Untold
+                })
             }
             // Its boundaries are in the values.
             Kind::Latency(latency) if latency.native => Some(Class::UpTo {

@@ -20,6 +20,7 @@ use super::reply::Fetched;
 use super::sampled::Sampled;
 use super::scrape::Scrape;
 use super::sorting::{Arms, Ask, Member};
+use super::tally::Arm;
 use super::{Key, Reading, Readings, Subject, sampled};
 use crate::rollout::rule::{Kind, Rule};
 
@@ -248,7 +249,11 @@ impl Source {
                 continue;
             }
             reading.problems.extend_from_slice(&problems);
-            follow.take(batches.next().unwrap_or_default(), sums, reading);
+            let batch = batches.next().unwrap_or_default();
+            for arm in batch.untold() {
+                reading.add_absent(untold(ask, arm));
+            }
+            follow.take(batch, sums, reading);
             if !follow.counters.has_series() {
                 reading.add_absent(missing(ask, subject));
             } else if let Some(doubt) = &doubt {
@@ -413,6 +418,27 @@ fn over(subject: &Subject) -> [Vec<String>; 2] {
 /// Whether a scrape was counted so far in the future that it is not waited for.
 fn is_ahead(counted: Option<i64>, now: Timestamp) -> bool {
     counted.is_some_and(|at| at.saturating_sub(now.as_millisecond()) > AHEAD_MS)
+}
+
+/// Says that bad requests cannot be told from good ones: an arm would look good whatever it answers.
+fn untold(ask: &Ask, arm: Arm) -> String {
+    let Kind::Proportion(proportion) = &ask.rule.kind else {
+        return format!("{}: its series lack a label", ask.rule.name);
+    };
+    let bad = proportion.bad.iter();
+    let labels = bad.filter(|pattern| pattern.needs_label());
+    let labels: Vec<String> = labels.map(|it| format!("`{}`", it.label)).collect();
+    let whose = match arm {
+        Arm::Canary => "the canary's",
+        Arm::Stable => "stable's",
+    };
+    format!(
+        "{}: no series of {} that is {whose} has the label {}, by which bad requests are told; \
+         where only bad ones have it, `.+` asks whether it is there",
+        ask.rule.name,
+        ask.metric,
+        labels.join(" and ")
+    )
 }
 
 /// Says what was looked for in vain.

@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::stats::quantile::coarser;
+
 /// Requests by arm and bucket, not cumulative.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Tally {
@@ -36,6 +38,8 @@ pub(super) enum Arm {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Class {
     Good,
+    /// Good, since the series lacks a label by which bad ones are told.
+    Untold,
     Bad,
     /// Requests up to `le`, cumulative, of the histogram `of`.
     UpTo {
@@ -83,7 +87,9 @@ impl Tally {
         let mut pods = BTreeSet::new();
         for (arm, class, count) in counts {
             match *class {
-                Class::Good => requests.get_or_insert_with(Self::requests).arm(*arm)[0] += count,
+                Class::Good | Class::Untold => {
+                    requests.get_or_insert_with(Self::requests).arm(*arm)[0] += count
+                }
                 Class::Bad => requests.get_or_insert_with(Self::requests).arm(*arm)[1] += count,
                 Class::UpTo { le, of } => Histogram::add(&mut histograms, *arm, of, le, *count),
                 Class::Event { pod } => {
@@ -132,15 +138,20 @@ impl Tally {
         self
     }
 
-    /// What was added since `earlier`; `None` when a count fell, so that the process began anew.
+    /// What was added since `earlier`; `None` when one of stable's counts fell, so that the process began
+    /// anew. Where the canary's alone fell, they were removed and made again, as with each run: they count
+    /// from zero, while stable's go on.
     pub fn since(mut self, mut earlier: Self) -> Result<Option<Self>, &'static str> {
         self.agree(&mut earlier)?;
         if self.events {
             return Ok(Some(self.events_since(&earlier)));
         }
         let fell = |now: &[f64], then: &[f64]| now.iter().zip(then).any(|(now, then)| now < then);
-        if fell(&self.canary, &earlier.canary) || fell(&self.stable, &earlier.stable) {
+        if fell(&self.stable, &earlier.stable) {
             return Ok(None);
+        }
+        if fell(&self.canary, &earlier.canary) {
+            earlier.canary.fill(0.0);
         }
         let negated = |counts: &[f64]| counts.iter().map(|count| -count).collect::<Vec<_>>();
         add(&mut self.canary, &negated(&earlier.canary));
@@ -175,16 +186,8 @@ impl Tally {
         if le.is_empty() || self.le.is_empty() {
             return Err("its histograms have no boundary in common");
         }
-        let fold = |counts: &[f64], old: &[f64]| {
-            let mut folded = vec![0.0; le.len() + 1];
-            for (at, count) in counts.iter().enumerate() {
-                let bound = old.get(at).copied().unwrap_or(f64::INFINITY);
-                folded[le.partition_point(|le| *le < bound)] += count;
-            }
-            folded
-        };
-        self.canary = fold(&self.canary, &self.le);
-        self.stable = fold(&self.stable, &self.le);
+        self.canary = coarser(&self.canary, &self.le, le);
+        self.stable = coarser(&self.stable, &self.le, le);
         self.le = le.to_vec();
         Ok(())
     }
@@ -335,15 +338,23 @@ mod tests {
     fn a_count_that_fell_says_that_the_process_began_anew() {
         let tally = |good, bad| Tally {
             le: vec![],
-            canary: vec![good, bad],
-            stable: vec![1.0, 1.0],
+            canary: vec![7.0, 2.0],
+            stable: vec![good, bad],
             events: false,
         };
         assert_eq!(tally(5.0, 3.0).since(tally(4.0, 4.0)), Ok(None));
         let added = tally(5.0, 3.0).since(tally(4.0, 1.0)).unwrap().unwrap();
         assert_eq!(
             (added.canary, added.stable),
-            (vec![1.0, 2.0], vec![0.0, 0.0])
+            (vec![0.0, 0.0], vec![1.0, 2.0])
+        );
+        let mut before = tally(4.0, 1.0);
+        before.canary = vec![40.0, 0.0];
+        let added = tally(5.0, 3.0).since(before).unwrap().unwrap();
+        assert_eq!(
+            (added.canary, added.stable),
+            (vec![7.0, 2.0], vec![1.0, 2.0]),
+            "the canary's series were made anew"
         );
     }
 }

@@ -1043,6 +1043,50 @@ fn boundaries_in_milliseconds_are_read_as_seconds() {
     assert!((le - 0.25).abs() < 1e-9, "{le}");
 }
 
+/// Why a rule could not be read from a page.
+async fn absence(file: &str, name: &str, page: &str) -> Option<String> {
+    let rules = crate::rollout::rule::lint(file, "r").unwrap();
+    let rule = rules.into_iter().find(|rule| rule.name == name).unwrap();
+    let asking = subject("shop", "api", &[Arc::new(rule)]);
+    let text = page.to_owned();
+    let texts = move || vec![("one".to_owned(), text.clone())];
+    let scrape = Scrape::new(Targets::Texts(Arc::new(texts)), Duration::from_secs(1)).unwrap();
+    let mut source = Source::from(scrape);
+    let mut readings = source.read(std::slice::from_ref(&asking), at(1_000)).await;
+    readings.remove(&asking.key()).unwrap().absent
+}
+
+/// Every answer is a 500, and the rule looks at a label that the server does not write.
+#[tokio::test]
+async fn an_arm_whose_bad_requests_cannot_be_told_is_absent_and_not_good() {
+    let server = include_str!("../../rules/http-server.yaml");
+    let line = |pod: &str, label: &str| {
+        format!("http_requests_total{{namespace=\"shop\",pod=\"{pod}\",{label}=\"500\"}} 7\n")
+    };
+    let stable = |label: &str| line("api-5d4c8-x2x4z", label);
+    let canary = |label: &str| line("api-canary-7b9f6-bcd2f", label);
+    let absent = |page: String| async move { absence(server, "http-error-rate", &page).await };
+    assert_eq!(absent(stable("code") + &canary("code")).await, None);
+    let told = absent(stable("status") + &canary("status")).await.unwrap();
+    assert!(
+        told.contains("that is the canary's has the label `code`")
+            && told.contains("that is stable's has the label `code`"),
+        "{told}"
+    );
+    // The release renames its label.
+    let told = absent(stable("code") + &canary("status")).await.unwrap();
+    assert!(
+        told.contains("the canary's") && !told.contains("stable's"),
+        "{told}"
+    );
+    // Only what failed has a label: it is asked for, whatever it says.
+    let text = server.replace("bad: {code: \"5..\"}", "bad: {code: .+}");
+    assert_eq!(
+        absence(&text, "http-error-rate", &stable("status")).await,
+        None
+    );
+}
+
 /// One Service behind two paths and two hosts of one Ingress, answered by two controllers.
 #[test]
 fn several_hosts_paths_and_methods_of_one_ingress_are_counted_together() {

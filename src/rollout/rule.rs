@@ -174,6 +174,9 @@ pub enum ArmValue {
     Like(Template),
 }
 
+/// The expression that asks whether a label is there at all.
+const ANY_VALUE: &str = ".+";
+
 /// A label and an anchored regular expression for its value.
 #[derive(Debug, Clone)]
 pub struct LabelPattern {
@@ -229,6 +232,12 @@ impl LabelPattern {
     /// Whether the whole `value` matches.
     pub fn matches(&self, value: &str) -> bool {
         self.pattern.is_match(value)
+    }
+
+    /// Whether a series without the label tells nothing: the value is looked at, and not whether there is
+    /// one. A server that names the label otherwise would have nothing that matches, ever.
+    pub fn needs_label(&self) -> bool {
+        self.source != ANY_VALUE && !self.matches("")
     }
 
     /// The expression as it was written.
@@ -304,6 +313,13 @@ mod tests {
         assert!(errors.bad[0].matches("503"));
         assert!(!errors.bad[0].matches("5030"));
         assert!(rules[0].ignore()[0].matches("499"));
+    }
+
+    #[test]
+    fn only_a_pattern_that_asks_for_presence_or_absence_does_without_the_label() {
+        let needs = |source| LabelPattern::new("code", source).unwrap().needs_label();
+        assert!(needs("5..") && needs("[^2].*") && needs("timeout|refused"));
+        assert!(!needs(".+") && !needs(".*") && !needs("") && !needs("5..|"));
     }
 
     #[test]

@@ -45,6 +45,16 @@ pub fn above(counts: &[f64], boundary: usize) -> f64 {
     counts.iter().skip(boundary + 1).sum()
 }
 
+/// The counts of the buckets between `fewer` boundaries, all of which are among `boundaries`.
+pub fn coarser(counts: &[f64], boundaries: &[f64], fewer: &[f64]) -> Vec<f64> {
+    let mut sums = vec![0.0; fewer.len() + 1];
+    for (at, count) in counts.iter().enumerate() {
+        let upper = boundaries.get(at).copied().unwrap_or(f64::INFINITY);
+        sums[fewer.partition_point(|le| *le < upper)] += count;
+    }
+    sums
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +81,15 @@ mod tests {
     fn nothing_has_no_quantile() {
         assert_eq!(quantile(&[0.1], &[0.0, 0.0], 0.5), None);
         assert_eq!(quantile(&[], &[5.0], 0.5), None);
+    }
+
+    #[test]
+    fn fewer_boundaries_keep_every_count() {
+        let counts = [50.0, 40.0, 8.0, 2.0];
+        let coarser = |fewer: &[f64]| coarser(&counts, &[0.1, 0.5, 1.0], fewer);
+        assert_eq!(coarser(&[0.1, 1.0]), [50.0, 48.0, 2.0]);
+        assert_eq!(coarser(&[0.5]), [90.0, 10.0]);
+        assert_eq!(coarser(&[]), [100.0]);
     }
 
     #[test]
