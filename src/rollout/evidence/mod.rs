@@ -131,7 +131,8 @@ impl Evidence {
             return;
         }
         if let Some(rule) = self.rule_for(sample) {
-            rule.note(settings, sample);
+            let sample = rule.meet(sample);
+            rule.note(settings, &sample);
         }
     }
 
@@ -204,6 +205,7 @@ impl Evidence {
         let Some(rule) = self.rule_for(sample) else {
             return;
         };
+        let sample = &*rule.meet(sample);
         let counts = |step: &Step| step.weight > 0 && sample.from >= settled(settings, step.at);
         let (Some(step), Some(question)) = (step.filter(counts), settings.question(&sample.rule))
         else {

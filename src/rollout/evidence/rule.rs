@@ -4,6 +4,7 @@
 //! present weight. Blocks are closed by sample time. The kinds of rule are `errors`, `times`,
 //! `events` and `numbers`.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -157,10 +158,31 @@ impl Rule {
                 Counts::Times(times),
                 ArmCounts::Buckets { boundaries: a, .. },
                 ArmCounts::Buckets { boundaries: b, .. },
-            ) => a == b && times.fits(a),
+            ) => a == b && times.meets(a),
             _ => false,
         };
         kind && self.is_new(sample) && sample.canary.is_sound() && sample.stable.is_sound()
+    }
+
+    /// Brings the sample, and what was counted, to the boundaries that both have.
+    pub(super) fn meet<'s>(&mut self, sample: &'s Sample) -> Cow<'s, Sample> {
+        let (Counts::Times(times), ArmCounts::Buckets { boundaries, .. }) =
+            (&mut self.counts, &sample.canary)
+        else {
+            return Cow::Borrowed(sample);
+        };
+        if times.fits(boundaries) {
+            return Cow::Borrowed(sample);
+        }
+        let cut = self.noise_cut.and_then(|cut| times.boundaries.get(cut));
+        let cut = cut.copied();
+        times.meet(boundaries);
+        self.noise_cut = times.boundaries.iter().position(|le| Some(*le) == cut);
+        if self.noise_cut.is_none() {
+            // What was learned of how long bad times last stands for a boundary near by.
+            self.noise.drop_block();
+        }
+        Cow::Owned(sample.at(&times.boundaries))
     }
 
     /// New: ends after the newest one. It may begin before that: the caller merges processes that

@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::stats::quantile::above;
+use crate::stats::quantile::{above, coarser};
 use crate::stats::{Arm, Margin};
 
 /// Increments of one rule over one scrape interval, both arms from the same scrapes.
@@ -29,6 +29,18 @@ pub struct Sample {
     pub stable: ArmCounts,
 }
 
+impl Sample {
+    /// The same at these boundaries, all of which its buckets must have.
+    pub(super) fn at(&self, boundaries: &[f64]) -> Self {
+        let boundaries: Arc<[f64]> = boundaries.into();
+        Self {
+            canary: self.canary.at(&boundaries),
+            stable: self.stable.at(&boundaries),
+            ..self.clone()
+        }
+    }
+}
+
 /// Increments of one arm.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ArmCounts {
@@ -41,7 +53,7 @@ pub enum ArmCounts {
     },
     /// Requests per bucket of their duration.
     Buckets {
-        /// Finite upper limits in seconds, rising; shared by both arms and all samples.
+        /// Finite upper limits in seconds, rising; shared by both arms, and some by all samples.
         boundaries: Arc<[f64]>,
         /// Requests per bucket, not cumulative: one more than `boundaries`, the last without limit.
         counts: Vec<f64>,
@@ -64,6 +76,16 @@ impl ArmCounts {
             Self::Proportion { total, .. } => *total,
             Self::Buckets { counts, .. } => counts.iter().sum(),
             Self::Events { .. } | Self::Numbers(_) => 0.0,
+        }
+    }
+
+    fn at(&self, fewer: &Arc<[f64]>) -> Self {
+        match self {
+            Self::Buckets { boundaries, counts } => Self::Buckets {
+                boundaries: Arc::clone(fewer),
+                counts: coarser(counts, boundaries, fewer),
+            },
+            Self::Proportion { .. } | Self::Events { .. } | Self::Numbers(_) => self.clone(),
         }
     }
 

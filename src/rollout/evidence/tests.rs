@@ -70,6 +70,8 @@ struct Traffic {
     slower: f64,
     /// ... and the slowest 5% of them by this too.
     tail: f64,
+    /// The boundaries that both arms have, where they do not have all.
+    common: Vec<f64>,
 }
 
 impl Traffic {
@@ -82,6 +84,7 @@ impl Traffic {
             rates: (stable, canary),
             slower: 1.0,
             tail: 1.0,
+            common: Vec::new(),
         }
     }
 
@@ -105,12 +108,17 @@ impl Traffic {
             boundaries: self.boundaries.clone(),
             counts,
         };
-        Sample {
+        let sample = Sample {
             rule: "latency-p99".into(),
             from: at(self.now - 1.0),
             to: at(self.now),
             canary: arm(canary),
             stable: arm(stable),
+        };
+        if self.common.is_empty() {
+            sample
+        } else {
+            sample.at(&self.common)
         }
     }
 }
@@ -317,6 +325,45 @@ fn twice_the_latency_is_found_and_the_same_latency_is_not() {
     }
     let mean = mean(&found);
     assert!(mean < 60.0, "mean {mean} s");
+}
+
+/// A release that writes other buckets: the boundaries that both arms have from the first step on.
+fn with_other_buckets(seed: u64, slower: f64) -> (Verdict, f64) {
+    let settings = settings(vec![latency()], &[10, 50]);
+    let mut traffic = Traffic::new(seed, 200.0, 0.0, 0.0);
+    traffic.slower = slower;
+    let mut evidence = warm_up(&settings, &mut traffic);
+    evidence.set_patience(&settings);
+    let begun = traffic.now;
+    for (weight, next) in [(10, 50), (50, 100)] {
+        evidence.weight_changed(&settings, weight, next, at(traffic.now));
+        traffic.common = vec![0.01, 0.05, 0.25, 1.0, 10.0];
+        let w = f64::from(weight) / 100.0;
+        loop {
+            let verdict = second(&mut evidence, &settings, &mut traffic, w);
+            let elapsed = traffic.now - begun;
+            match verdict {
+                Verdict::Worse => return (verdict, elapsed),
+                Verdict::NotWorse => break,
+                Verdict::Undecided | Verdict::Suspect if elapsed > 1200.0 => {
+                    return (verdict, elapsed);
+                }
+                Verdict::Undecided | Verdict::Suspect => {}
+            }
+        }
+    }
+    (Verdict::NotWorse, traffic.now - begun)
+}
+
+#[test]
+fn a_release_that_writes_other_buckets_is_judged_by_the_common_boundaries() {
+    for seed in 0..30 {
+        let (verdict, seconds) = with_other_buckets(seed, 1.0);
+        assert_eq!(verdict, Verdict::NotWorse, "{seed} after {seconds} s");
+        let (verdict, seconds) = with_other_buckets(seed, 3.0);
+        assert_eq!(verdict, Verdict::Worse, "{seed} after {seconds} s");
+        assert!(seconds < 120.0, "{seed}: {seconds} s");
+    }
 }
 
 /// Each of many seeds: a boundary below the changed tail must never be taken for the p99's.

@@ -3,7 +3,10 @@
 //! The stable's bucket probabilities are estimated from all that was seen of it *earlier*, frozen,
 //! and renewed when a quarter more has been seen; the kernel's bets are computed from the frozen
 //! ones. The block witness and the promotion test look at the tails above three boundaries,
-//! chosen when a step begins. While too little of stable is known nothing is tested.
+//! chosen when a step begins. While too little of stable is known nothing is tested. What follows where
+//! boundaries fall away is in `fewer`.
+
+mod fewer;
 
 use serde::{Deserialize, Serialize};
 
@@ -106,12 +109,12 @@ impl Times {
         }
     }
 
-    /// Whether counts with these boundaries can be added to what is there.
+    /// Whether counts with these boundaries can be added to what is there as they are.
     pub(super) fn fits(&self, boundaries: &[f64]) -> bool {
         self.boundaries.is_empty() || self.boundaries == boundaries
     }
 
-    /// The boundaries of the first counts stay those of the run.
+    /// The first counts bring the boundaries.
     pub(super) fn adopt(&mut self, boundaries: &[f64]) {
         if self.boundaries.is_empty() {
             self.boundaries = boundaries.to_vec();
