@@ -30,7 +30,7 @@ pub struct Where {
         default_value = "clusters/environments.yaml"
     )]
     pub pipeline: PathBuf,
-    /// Where copies of the repository are kept [default: sluice-git among the temporary files]
+    /// Where copies of the repository are kept [default: .cache/sluice/git in the home folder]
     #[arg(long, value_name = "FOLDER")]
     pub copies: Option<PathBuf>,
 }
@@ -68,9 +68,17 @@ impl Where {
     /// What commands on it work with; `dry_run` writes nothing.
     pub fn desk<'a>(&self, pipeline: &'a Pipeline) -> Desk<'a> {
         let copies = self.copies.clone();
-        let copies = copies.unwrap_or_else(|| std::env::temp_dir().join("sluice-git"));
+        let copies = copies.unwrap_or_else(own_folder);
         let (runtime, now) = (tokio::runtime::Handle::current(), Clock::machine().now());
         Desk::reading(pipeline, copies, runtime, now)
+    }
+}
+
+/// Where nobody else writes; without a home, as in a pipeline's container, among the temporary files.
+fn own_folder() -> PathBuf {
+    match std::env::home_dir() {
+        Some(home) if !home.as_os_str().is_empty() => home.join(".cache/sluice/git"),
+        _ => std::env::temp_dir().join("sluice-git"),
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! It begins with a few commits of the branch and is deepened until the last good one is reached,
 //! so that a large repository costs little. A copy that cannot be opened, after a crash or a full
-//! disk, is thrown away and made anew.
+//! disk, is thrown away and made anew. It goes to the address that was given: what a person's own
+//! configuration of Git puts in its place (`insteadOf`) is not followed.
 //!
-//! Not here: which commits matter (`history`).
+//! Not here: which commits matter (`history`), and whose folder it is (`folder`).
 
 use std::cell::RefCell;
 use std::fmt;
@@ -12,12 +13,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use git2::{FetchOptions, Oid, PushOptions, RemoteCallbacks, Repository};
+use git2::{ConfigLevel, FetchOptions, Oid, PushOptions, RemoteCallbacks, Repository};
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
 use super::credentials::Credentials;
 use super::error::{Doing, Error};
+use super::folder::{Held, held};
 use super::remote::Remote;
 use super::transport::{Limits, Line};
 
@@ -36,6 +38,7 @@ pub struct Copy {
     remote: Remote,
     /// Commits that are fetched of a branch.
     depth: usize,
+    _held: Held,
 }
 
 impl fmt::Debug for Copy {
@@ -63,9 +66,10 @@ impl Copy {
                 .take(8)
                 .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte))
         );
+        let held = held(folder, &name, &runtime, limits.time)?;
         let known_hosts = folder.join(format!("{name}.known_hosts"));
         let folder = folder.join(name);
-        let repository = open_or_make(&folder)?;
+        let repository = open_or_make(&folder, remote.at.url())?;
         if let Credentials::Ssh {
             known_hosts: lines, ..
         } = &remote.credentials
@@ -82,6 +86,7 @@ impl Copy {
             line,
             remote,
             depth: SHALLOW,
+            _held: held,
         })
     }
 
@@ -132,16 +137,16 @@ impl Copy {
         }
         self.depth = deeper;
         throw_away(&self.folder)?;
-        self.repository = open_or_make(&self.folder)?;
+        self.repository = open_or_make(&self.folder, self.remote.at.url())?;
         self.fetch().map(|_| true)
     }
 
     /// Pushes `commit` to `branch`, never forced.
     pub fn push(&self, commit: Oid, branch: &str) -> Result<Pushed, Error> {
-        let ours = "refs/sluice/push";
+        let ours = format!("refs/sluice/push/{commit}");
         let (repository, line) = (&self.repository, &self.line);
         repository
-            .reference(ours, commit, true, "to be pushed")
+            .reference(&ours, commit, true, "to be pushed")
             .doing("naming the commit")?;
         let (answer, said) = (RefCell::new(None), RefCell::new(Vec::new()));
         let pushed = line.over("pushing", || {
@@ -234,10 +239,16 @@ pub enum Pushed {
     Moved,
 }
 
-fn open_or_make(folder: &Path) -> Result<Repository, Error> {
-    if let Ok(repository) = Repository::open_bare(folder) {
-        return Ok(repository);
-    }
+fn open_or_make(folder: &Path, url: &str) -> Result<Repository, Error> {
+    let repository = match Repository::open_bare(folder) {
+        Ok(repository) => repository,
+        Err(_) => make(folder)?,
+    };
+    stay_at(&repository, url).doing("configuring the copy")?;
+    Ok(repository)
+}
+
+fn make(folder: &Path) -> Result<Repository, Error> {
     if folder.exists() {
         throw_away(folder)?;
     }
@@ -248,9 +259,47 @@ fn open_or_make(folder: &Path) -> Result<Repository, Error> {
     Repository::init_bare(folder).doing("making a copy")
 }
 
+/// Of all that an address may be put in place of, the longest counts: that is the whole of it, so it
+/// stays what it is.
+fn stay_at(repository: &Repository, url: &str) -> Result<(), git2::Error> {
+    let mut config = repository.config()?.open_level(ConfigLevel::Local)?;
+    for instead in ["insteadOf", "pushInsteadOf"] {
+        config.set_str(&format!("url.{url}.{instead}"), url)?;
+    }
+    Ok(())
+}
+
 fn throw_away(folder: &Path) -> Result<(), Error> {
     fs::remove_dir_all(folder).map_err(|source| Error::Local {
         doing: format!("throwing away {}", folder.display()),
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_not_replaced_by_what_git_is_configured_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = "https://git.example/team/shop.git";
+        let repository = Repository::init_bare(folder.path()).unwrap();
+        let mut config = repository.config().unwrap();
+        for instead in ["insteadOf", "pushInsteadOf"] {
+            let key = format!("url.http://elsewhere.example/.{instead}");
+            config.set_str(&key, "https://git.example/").unwrap();
+        }
+        let leads = |repository: &Repository| {
+            let remote = repository.remote_anonymous(url).unwrap();
+            let push = remote.pushurl().map(|it| it.map(str::to_owned));
+            let push = push.unwrap_or_default();
+            (remote.url().unwrap().to_owned(), push)
+        };
+        assert!(leads(&repository).0.starts_with("http://elsewhere"));
+        let repository = open_or_make(folder.path(), url).unwrap();
+        let (fetch, push) = leads(&repository);
+        assert_eq!(fetch, url);
+        assert!(push.is_none_or(|push| push == url));
+    }
 }

@@ -91,6 +91,14 @@ pub enum Error {
         /// All that is to be taken back, newest first.
         found: Vec<Change>,
     },
+    /// The commits brought more than what failed.
+    #[error("taking {} back takes back what others run too: {}", commits(found), others.join(", "))]
+    Others {
+        /// What else, by name.
+        others: Vec<String>,
+        /// All that is to be taken back, newest first.
+        found: Vec<Change>,
+    },
     /// The server keeps the branch from being pushed to.
     #[error("{at} protects {branch}: {why}")]
     Protected {
@@ -125,6 +133,27 @@ pub enum Error {
     /// The commit cannot be signed.
     #[error("signing the commit: {0}")]
     Sign(String),
+    /// Somebody else may have written what is in the folder of copies.
+    #[error(
+        "{} belongs to user {owner}, and we are {us}: what is in it is not trusted; delete it, or name another folder",
+        folder.display()
+    )]
+    NotOurs {
+        /// The folder.
+        folder: std::path::PathBuf,
+        /// Its owner's number.
+        owner: u32,
+        /// Ours.
+        us: u32,
+    },
+    /// Another process has the copy.
+    #[error("another process works on {} since more than {seconds} s", folder.display())]
+    InUse {
+        /// The copy.
+        folder: std::path::PathBuf,
+        /// How long was waited.
+        seconds: u64,
+    },
     /// Files of the local copy.
     #[error("{doing}")]
     Local {
@@ -163,6 +192,7 @@ impl Error {
             | Self::Refused { .. }
             | Self::NoToken { .. }
             | Self::Moved { .. }
+            | Self::InUse { .. }
             | Self::TimedOut { .. } => true,
             Self::Forge(error) => error.may_pass(),
             _ => false,
@@ -180,7 +210,9 @@ impl Error {
     /// What was to be taken back by hand now, newest first.
     pub fn found(&self) -> &[Change] {
         match self {
-            Self::Conflict { found, .. } | Self::Protected { found, .. } => found,
+            Self::Conflict { found, .. }
+            | Self::Others { found, .. }
+            | Self::Protected { found, .. } => found,
             _ => &[],
         }
     }
@@ -192,6 +224,11 @@ impl Error {
         }
         self
     }
+}
+
+fn commits(changes: &[Change]) -> String {
+    let names: Vec<String> = changes.iter().map(|it| it.commit.to_string()).collect();
+    names.join(", ")
 }
 
 /// Names what was being done when libgit2 failed.

@@ -16,6 +16,7 @@ mod commit;
 mod copy;
 mod credentials;
 mod error;
+mod folder;
 pub mod forge;
 mod history;
 mod message;

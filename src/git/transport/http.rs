@@ -69,8 +69,8 @@ pub(super) struct Exchange {
 
 impl Exchange {
     /// Nothing is sent before it is read from.
-    pub fn new(line: Arc<Line>, client: Client, url: &str, service: Service) -> Self {
-        let url = url.trim_end_matches('/').to_owned();
+    pub fn new(line: Arc<Line>, client: Client, service: Service) -> Self {
+        let url = line.remote.at.url().trim_end_matches('/').to_owned();
         Self {
             line,
             client,

@@ -189,13 +189,14 @@ struct Asked;
 impl SmartSubtransport for Asked {
     fn action(
         &self,
-        url: &str,
+        // Ours is the line's: libgit2's own idea of it may be what a configuration puts in its place.
+        _url: &str,
         service: Service,
     ) -> Result<Box<dyn SmartSubtransportStream>, git2::Error> {
         let line = LINE.with(|kept| kept.borrow().clone());
         let line = line.ok_or_else(|| git2::Error::from_str("asked without a line"))?;
         let stream: std::io::Result<Box<dyn SmartSubtransportStream>> = match line.http.clone() {
-            Some(client) => Ok(Box::new(http::Exchange::new(line, client, url, service))),
+            Some(client) => Ok(Box::new(http::Exchange::new(line, client, service))),
             None => ssh::open(line, service).map(|open| Box::new(open) as _),
         };
         stream.map_err(|error| git2::Error::from_str(&error.to_string()))
