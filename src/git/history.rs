@@ -15,6 +15,17 @@ use super::error::{Commit, Doing, Error};
 pub trait View {
     /// The view of `tree`.
     fn of(&self, repository: &Repository, tree: &Tree<'_>) -> Result<String, Error>;
+
+    /// What of others is deployed otherwise `after` than `before`, by name; nothing where no more is seen
+    /// than what is this view's own.
+    fn others(
+        &self,
+        _repository: &Repository,
+        _before: &Tree<'_>,
+        _after: &Tree<'_>,
+    ) -> Result<Vec<String>, Error> {
+        Ok(Vec::new())
+    }
 }
 
 /// One change of the branch.

@@ -1,7 +1,8 @@
 //! The whole remedy: find what led to the bad template, take it back, push.
 //!
 //! It is safe to do again: a commit of the same run is found on the branch instead of made twice,
-//! and nothing is done where the branch shows the good template already or a newer one.
+//! and nothing is done where the branch shows the good template already or a newer one. Nothing is
+//! pushed to the branch that is deployed that would take back what others run too.
 //! For a pull request the commit goes to a branch of its own; where it conflicts with the branch
 //! that is deployed, it can stand beside it, on top of the bad commit, for people to merge.
 
@@ -177,11 +178,31 @@ fn made(
         Onto::Apart(_) => order.bad,
     };
     let tree = revert::without(copy.repository(), parent, undone)?;
+    if order.onto == Onto::Branch {
+        alone(copy.repository(), (parent, tree), undone, view)?;
+    }
     let (tree, says) = with_beside(copy.repository(), order, tree, undone)?;
     if !shows(copy, tree, order.good, view)? {
         return Ok(None);
     }
     commit(copy, order, (parent, tree), undone, &says).map(Some)
+}
+
+/// An error where others than what failed would be deployed otherwise.
+fn alone(
+    repository: &Repository,
+    (head, tree): (Oid, Oid),
+    undone: &[Change],
+    view: &dyn View,
+) -> Result<(), Error> {
+    let tree_of = |oid| repository.find_tree(oid).doing("reading a tree");
+    let before = tree_of(revert::tree_of(repository, head)?)?;
+    let others = view.others(repository, &before, &tree_of(tree)?)?;
+    if others.is_empty() {
+        return Ok(());
+    }
+    let found = undone.to_vec();
+    Err(Error::Others { others, found })
 }
 
 /// The tree with what the commit does besides, and what it says of that.

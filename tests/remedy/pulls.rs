@@ -270,6 +270,41 @@ fn two_rollouts_that_fail_by_one_commit_have_one_pull_request() {
     });
 }
 
+/// Two Deployments whose version one commit sets, of which one fails.
+fn one_of_two(version: &str, errors: &str) -> Vec<(&'static str, &'static str)> {
+    let mut files = two(version, errors);
+    let well = two(version, "0")[1];
+    files[1] = well;
+    files
+}
+
+#[test]
+fn a_commit_that_brought_another_service_too_is_taken_back_by_a_pull_request() {
+    virtually(async {
+        let kind = Kind::Gitea;
+        let shop = Shop::of("revert", kind.path(), one_of_two).await;
+        shop.world.app("pay", 100, "20s").await;
+        let forge = Forge::start(kind, shop.team.folder.path(), &shop.trip).await;
+        let _daemon = shop.daemon_with(&forge.settings());
+        let good = shop.released("2", "0", "Promoted").await;
+        shop.good_is(good).await;
+        let bad = shop.released("3", "0.3", "RolledBack").await;
+        let told = || async { shop.remedy().await.is_some() };
+        shop.world.until("it is told", MINUTE * 2, told).await;
+        let remedy = shop.remedy().await.unwrap();
+        assert_eq!(remedy.outcome, "PullRequested", "{remedy:?}");
+        let others = "takes back what others run too: Deployment default/pay";
+        assert!(remedy.message.contains(others), "{remedy:?}");
+        let head = shop.team.says(&["rev-parse", "main"]);
+        assert_eq!(
+            head,
+            bad.to_string(),
+            "nothing is pushed to what is deployed"
+        );
+        assert_eq!(forge.pulls().len(), 1);
+    });
+}
+
 #[test]
 fn a_github_app_opens_the_pull_request_by_a_token_of_its_installation() {
     virtually(async {

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use super::due::wanted;
 use super::source::{By, Sources, release};
 use super::undo::{Means, remote};
-use super::view::{Naming, Release, Template};
+use super::view::{Naming, Release, Template, names};
 use super::{Error, patch_status};
 use crate::causes;
 use crate::daemon::context::Context;
@@ -228,9 +228,14 @@ impl Views {
                 path: path.clone(),
                 kind: rollout.spec.target.kind.clone(),
                 name: rollout.spec.target.name.clone(),
+                images: names(images),
             },
             naming: Naming::new(&path, images),
-            release: release.map(|at| Release { path, at }),
+            release: release.map(|at| Release {
+                path,
+                at,
+                images: names(images),
+            }),
         }
     }
 

@@ -15,6 +15,7 @@ mod author;
 mod automation;
 mod due;
 mod exclude;
+mod others;
 mod policies;
 mod pull;
 mod source;

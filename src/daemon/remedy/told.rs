@@ -44,7 +44,7 @@ pub fn by_hand_beside(branch: &str, own: &str, changes: &[Change]) -> String {
 pub fn proposal(
     verdict: &str,
     undone: &[Change],
-    conflict: Option<&str>,
+    (conflict, others): (Option<&str>, Option<&str>),
     trailers: &str,
 ) -> String {
     let list: Vec<String> = undone
@@ -55,9 +55,15 @@ pub fn proposal(
         })
         .collect();
     let conflict = conflict.map_or_else(String::new, |why| format!("\n{why}. Resolve it here.\n"));
+    let others = others.map_or_else(String::new, |why| {
+        format!(
+            "\n{}. Merge it if that is right; else take back less.\n",
+            code(why)
+        )
+    });
     format!(
         "{verdict}\n\nThe release is off the traffic; its commits are still on the branch, and its template is held \
-         whenever it is applied. This takes back:\n\n{}{conflict}\nMerged, it deploys the stable template \
+         whenever it is applied. This takes back:\n\n{}{conflict}{others}\nMerged, it deploys the stable template \
          again.\n\n{trailers}\n",
         list.concat()
     )
@@ -108,13 +114,19 @@ mod tests {
         let text = proposal(
             "canary 5%",
             &[change("@all `v3`", false)],
-            None,
+            (
+                None,
+                Some("it takes back what others run too: apps/@all.yaml"),
+            ),
             "Sluice-Run: 7",
         );
         assert!(
             text.contains("- 0123456789ab `@all 'v3'` by `Ada`\n"),
             "{text}"
         );
+        let others =
+            "\n`it takes back what others run too: apps/@all.yaml`. Merge it if that is right;";
+        assert!(text.contains(others), "{text}");
         assert!(
             text.starts_with("canary 5%\n") && text.ends_with("\n\nSluice-Run: 7\n"),
             "{text}"

@@ -1,8 +1,8 @@
 //! One remedy in one repository: from what the status and Flux know to a pushed commit or a pull
 //! request.
 //!
-//! A conflict and a branch that takes no pushes lead to a pull request where a forge is known, and
-//! else to the person who has to do it by hand.
+//! A conflict, commits that brought more than what failed, and a branch that takes no pushes lead to a
+//! pull request where a forge is known, and else to the person who has to do it by hand.
 //!
 //! Not here: what is said of it (`told`), and what becomes of a pull request (`pull`).
 
@@ -21,7 +21,7 @@ use super::policies::{Excluded, Failed, excluding};
 use super::pull;
 use super::source::Deployed;
 use super::told::{by_hand, by_hand_beside, each, one, proposal};
-use super::view::{Naming, Release, Template};
+use super::view::{Naming, Release, Template, names};
 use crate::causes;
 use crate::git::forge::{Account, Forge, Place, Proposal};
 use crate::git::{
@@ -162,13 +162,17 @@ impl Job {
         let mut copy = Copy::open(&means.folder, runtime.clone(), remote, limits)?;
         if self.mode == GitMode::PullRequest {
             return match &means.forge {
-                Some(account) => self.proposed(&mut copy, means, account, runtime),
+                Some(account) => self.proposed(&mut copy, means, account, (runtime, None)),
                 None => self.left_on_a_branch(&mut copy, means),
             };
         }
         match (self.undone(&mut copy, means, Onto::Branch), &means.forge) {
             (Err(Error::Conflict { .. } | Error::Protected { .. }), Some(account)) => {
-                self.proposed(&mut copy, means, account, runtime)
+                self.proposed(&mut copy, means, account, (runtime, None))
+            }
+            (Err(error @ Error::Others { .. }), Some(account)) => {
+                let others = Some(causes::told(&error));
+                self.proposed(&mut copy, means, account, (runtime, others))
             }
             (done, _) => {
                 let (outcome, how) = done?;
@@ -200,6 +204,7 @@ impl Job {
             path: self.path.clone(),
             kind: self.kind.clone(),
             name: self.target.clone(),
+            images: names(&self.images),
         };
         let mut why = match git::undo(copy, &order, &template) {
             Err(Error::View(why)) => why,
@@ -211,7 +216,8 @@ impl Job {
                 " (by the chart and values of HelmRelease {}/{}, which are not rendered here)",
                 at.namespace, at.name
             );
-            match git::undo(copy, &order, &Release { path, at }) {
+            let images = names(&self.images);
+            match git::undo(copy, &order, &Release { path, at, images }) {
                 Err(Error::View(else_why)) => why = else_why,
                 outcome => return Ok((outcome?, how)),
             }
@@ -222,13 +228,13 @@ impl Job {
         Ok((outcome, how))
     }
 
-    /// The commit on a branch of its own, and a pull request for it.
+    /// The commit on a branch of its own, and a pull request for it; `others` says what it takes back besides.
     fn proposed(
         &self,
         copy: &mut Copy,
         means: &Means,
         account: &Account,
-        runtime: &Handle,
+        (runtime, others): (&Handle, Option<String>),
     ) -> Result<GitRemedy, Error> {
         let place = Place::of(&self.remote.at, account)?;
         let branch = self.own_branch();
@@ -261,13 +267,19 @@ impl Job {
             branch,
             onto: self.remote.branch.clone(),
             title: self.message.subject(&undone),
-            text: proposal(verdict, &undone, conflict.as_deref(), &trailers),
+            text: proposal(
+                verdict,
+                &undone,
+                (conflict.as_deref(), others.as_deref()),
+                &trailers,
+            ),
         };
         let authority = self.remote.authority.as_deref();
         let forge = Forge::new(place, account, authority, (&means.tokens, self.now))?;
         let pull = runtime.block_on(forge.ensure(&wanted))?;
-        let conflict = conflict.map_or_else(String::new, |why| format!("; {why}"));
-        let message = format!("{} takes back {}{how}{conflict}", pull.url, each(&undone));
+        let whys = [others, conflict].into_iter().flatten();
+        let whys: String = whys.map(|why| format!("; {why}")).collect();
+        let message = format!("{} takes back {}{how}{whys}", pull.url, each(&undone));
         let remedy = GitRemedy {
             commit: Some(commit.0.to_string()),
             pull_request: Some(pull::told(&pull, self.now)),

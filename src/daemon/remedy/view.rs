@@ -5,6 +5,7 @@
 use git2::{ObjectType, Repository, Tree, TreeWalkMode, TreeWalkResult};
 use serde_json::{Value, json};
 
+use super::others::{Trees, differing, manifests};
 use crate::git::{Error, View};
 use crate::kubernetes::flux::Named;
 use crate::kustomize::{self, Tracked, build};
@@ -18,15 +19,21 @@ pub struct Template {
     pub kind: String,
     /// Its name.
     pub name: String,
+    /// The failed images, without their versions.
+    pub images: Vec<String>,
+}
+
+impl Template {
+    fn is(&self, object: &Value) -> bool {
+        object["kind"] == self.kind.as_str() && object["metadata"]["name"] == self.name.as_str()
+    }
 }
 
 impl View for Template {
     fn of(&self, repository: &Repository, tree: &Tree<'_>) -> Result<String, Error> {
         let files = Tracked { repository, tree };
         let objects = build(&files, &self.path).map_err(|error| Error::View(error.to_string()))?;
-        let mut found = objects.into_iter().filter(|object| {
-            object["kind"] == self.kind.as_str() && object["metadata"]["name"] == self.name.as_str()
-        });
+        let mut found = objects.into_iter().filter(|object| self.is(object));
         match (found.next(), found.next()) {
             (Some(one), None) => Ok(one["spec"]["template"].to_string()),
             (None, _) => Err(Error::View(format!(
@@ -39,6 +46,20 @@ impl View for Template {
             ))),
         }
     }
+
+    fn others(
+        &self,
+        repository: &Repository,
+        before: &Tree<'_>,
+        after: &Tree<'_>,
+    ) -> Result<Vec<String>, Error> {
+        let trees = Trees {
+            repository,
+            before,
+            after,
+        };
+        differing(trees, &self.path, &self.images, |object| self.is(object))
+    }
 }
 
 /// A `HelmRelease` that a path deploys: its chart and its values, which are compared, not rendered.
@@ -48,20 +69,25 @@ pub struct Release {
     pub path: String,
     /// The object.
     pub at: Named,
+    /// The failed images, without their versions.
+    pub images: Vec<String>,
+}
+
+impl Release {
+    fn is(&self, object: &Value) -> bool {
+        let namespace = object["metadata"]["namespace"].as_str();
+        object["kind"] == "HelmRelease"
+            && object["metadata"]["name"] == self.at.name.as_str()
+            && namespace.is_none_or(|namespace| namespace == self.at.namespace)
+    }
 }
 
 impl View for Release {
     fn of(&self, repository: &Repository, tree: &Tree<'_>) -> Result<String, Error> {
         let files = Tracked { repository, tree };
         let objects = build(&files, &self.path).map_err(|error| Error::View(error.to_string()))?;
-        let this = |object: &&Value| {
-            let namespace = object["metadata"]["namespace"].as_str();
-            object["kind"] == "HelmRelease"
-                && object["metadata"]["name"] == self.at.name.as_str()
-                && namespace.is_none_or(|namespace| namespace == self.at.namespace)
-        };
         let Named { namespace, name } = &self.at;
-        let release = objects.iter().find(this).ok_or_else(|| {
+        let release = objects.iter().find(|it| self.is(it)).ok_or_else(|| {
             Error::View(format!(
                 "{} deploys no HelmRelease {namespace}/{name}",
                 self.path
@@ -70,6 +96,20 @@ impl View for Release {
         let spec = &release["spec"];
         let parts = ["chart", "chartRef", "values", "postRenderers"].map(|part| &spec[part]);
         Ok(json!([parts, values_from(spec, &objects)]).to_string())
+    }
+
+    fn others(
+        &self,
+        repository: &Repository,
+        before: &Tree<'_>,
+        after: &Tree<'_>,
+    ) -> Result<Vec<String>, Error> {
+        let trees = Trees {
+            repository,
+            before,
+            after,
+        };
+        differing(trees, &self.path, &self.images, |object| self.is(object))
     }
 }
 
@@ -99,15 +139,20 @@ pub struct Naming {
 impl Naming {
     /// For these images, tags and digests left out.
     pub fn new(path: &str, images: &[String]) -> Self {
-        let name = |image: &String| kustomize::image_name(image).to_owned();
-        let mut images: Vec<String> = images.iter().map(name).collect();
-        images.sort_unstable();
-        images.dedup();
         Self {
             path: path.to_owned(),
-            images,
+            images: names(images),
         }
     }
+}
+
+/// Images without their versions, each once.
+pub fn names(images: &[String]) -> Vec<String> {
+    let name = |image: &String| kustomize::image_name(image).to_owned();
+    let mut names: Vec<String> = images.iter().map(name).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 impl View for Naming {
@@ -142,6 +187,20 @@ impl View for Naming {
         } else {
             Ok(seen)
         }
+    }
+
+    fn others(
+        &self,
+        repository: &Repository,
+        before: &Tree<'_>,
+        after: &Tree<'_>,
+    ) -> Result<Vec<String>, Error> {
+        let trees = Trees {
+            repository,
+            before,
+            after,
+        };
+        manifests(trees, |_, text| self.named_in(text.as_bytes()))
     }
 }
 
