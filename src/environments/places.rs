@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use super::error::Error;
 use super::version::Version;
-use crate::kustomize::{Files, image_name, join};
+use crate::kustomize::{Files, image_name, image_version, join};
 use crate::yaml::scalar;
 use crate::yaml::{self, Kind, Node, Place};
 
@@ -175,6 +175,9 @@ impl Pinned {
             Field::Within { place } => {
                 let text = self.texts.get(&found.file).map_or("", String::as_str);
                 let image = scalar::written(text, *place).map_err(|fault| found.fault(fault))?;
+                if version.digest.is_none() && image_version(&image).contains('@') {
+                    return Err(lacks("digest"));
+                }
                 let between = if version.tag.is_some() { ":" } else { "@" };
                 let image = format!("{}{between}{version}", image_name(&image));
                 Ok(vec![(found, *place, image)])
