@@ -4,10 +4,12 @@
 //! Not here: installing it (tests/real).
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sluice::daemon::settings::Settings;
 use sluice::kustomize::{Disk, build};
 
@@ -404,4 +406,88 @@ fn compare(path: &str, values: &Value, schema: &Value, missing: &mut Vec<String>
             None => missing.push(format!("{path}/{name}: not in the schema")),
         }
     }
+}
+
+/// What an API server of Kubernetes 1.33 answers to the questions that Helm asks before it renders.
+fn before_1_36(path: &str) -> Option<Value> {
+    const GROUP: &str = "admissionregistration.k8s.io";
+    let version = json!({"groupVersion": format!("{GROUP}/v1"), "version": "v1"});
+    let resources = |of: &str, name: &str, kind: &str| {
+        let one = json!({"name": name, "singularName": "", "namespaced": false, "kind": kind, "verbs": ["get"]});
+        json!({"kind": "APIResourceList", "groupVersion": of, "resources": [one]})
+    };
+    Some(match path {
+        "/version" => json!({"major": "1", "minor": "33", "gitVersion": "v1.33.1"}),
+        "/api" => json!({"kind": "APIVersions", "versions": ["v1"]}),
+        "/apis" => json!({
+            "kind": "APIGroupList",
+            "groups": [{"name": GROUP, "versions": [version], "preferredVersion": version}],
+        }),
+        "/api/v1" => resources("v1", "namespaces", "Namespace"),
+        "/apis/admissionregistration.k8s.io/v1" => resources(
+            "admissionregistration.k8s.io/v1",
+            "validatingadmissionpolicies",
+            "ValidatingAdmissionPolicy",
+        ),
+        "/api/v1/namespaces/kube-system" => {
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system"}})
+        }
+        _ => return None,
+    })
+}
+
+fn answer(stream: &mut TcpStream) -> std::io::Result<()> {
+    let mut lines = BufReader::new(&mut *stream).lines();
+    let first = lines.next().transpose()?.unwrap_or_default();
+    while lines
+        .next()
+        .transpose()?
+        .is_some_and(|line| !line.is_empty())
+    {}
+    drop(lines);
+    let path = first.split([' ', '?']).nth(1).unwrap_or_default();
+    let (status, body) = match before_1_36(path) {
+        Some(body) => ("200 OK", body),
+        None => (
+            "404 Not Found",
+            json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404}),
+        ),
+    };
+    let body = body.to_string();
+    let length = body.len();
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )
+}
+
+#[test]
+fn a_cluster_without_mutating_policies_is_told_which_gate_is_right() {
+    let Some(helm) = helm() else { return };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    // Ends with the process.
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = answer(&mut stream);
+        }
+    });
+    let said = |more: &[&str]| {
+        let asked = ["template", "sluice", "charts/sluice", "-n", "sluice-system"];
+        let there = ["--dry-run=server", "--kube-apiserver", &url];
+        let output = run(&helm, &[&asked[..], &there, more].concat());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let refused = said(&[]);
+    let wanted = "gate.mode: found policy, and this cluster (Kubernetes v1.33.1) has no MutatingAdmissionPolicy";
+    assert!(refused.contains(wanted), "{refused}");
+    let webhook = said(&["--set", "gate.mode=webhook", "--set", "replicas=2"]);
+    assert!(!webhook.contains("gate.mode"), "{webhook}");
+    // For no cluster in particular.
+    let kinds = rendered(&helm, "").unwrap();
+    assert!(
+        kinds
+            .iter()
+            .any(|object| object["kind"] == "MutatingAdmissionPolicy")
+    );
 }

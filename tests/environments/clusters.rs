@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::Value;
 use sluice::daemon::settings::Settings;
 use sluice::environments::{Pinned, Pipeline};
 use sluice::kustomize::{Disk, build};
@@ -70,6 +71,44 @@ fn every_folder_is_built_as_kustomize_builds_it() {
         ours.sort();
         theirs.sort();
         assert_eq!(ours, theirs, "{folder}");
+    }
+}
+
+/// Whether something of it runs closer to the node than the level `baseline` of Pod Security allows, as a pod's
+/// fields or a chart's values say it.
+fn asks_for_the_node(value: &Value) -> bool {
+    let asks = |(key, value): (&String, &Value)| match key.as_str() {
+        "hostPort" => value["enabled"].as_bool() == Some(true) || value.is_number(),
+        "hostNetwork" | "hostPID" | "hostIPC" | "privileged" => value.as_bool() == Some(true),
+        "hostPath" => !value.is_null(),
+        _ => asks_for_the_node(value),
+    };
+    match value {
+        Value::Array(items) => items.iter().any(asks_for_the_node),
+        Value::Object(fields) => fields.iter().any(asks),
+        _ => false,
+    }
+}
+
+#[test]
+fn no_namespace_refuses_the_pods_that_are_to_run_in_it() {
+    let mut asked = Vec::new();
+    for folder in folders() {
+        let objects = build(&Disk(root().to_owned()), &folder).unwrap();
+        for object in objects.iter().filter(|object| asks_for_the_node(object)) {
+            let namespace = &object["metadata"]["namespace"];
+            let named =
+                |it: &&Value| it["kind"] == "Namespace" && it["metadata"]["name"] == *namespace;
+            let level = objects.iter().find(named).map(|it| {
+                let level = &it["metadata"]["labels"]["pod-security.kubernetes.io/enforce"];
+                level.as_str().unwrap_or("privileged").to_owned()
+            });
+            asked.push((folder.clone(), object["metadata"]["name"].clone(), level));
+        }
+    }
+    assert!(!asked.is_empty(), "nothing was looked at");
+    for (folder, name, level) in asked {
+        assert_eq!(level.as_deref(), Some("privileged"), "{folder}: {name}");
     }
 }
 
