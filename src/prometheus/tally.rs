@@ -88,7 +88,7 @@ impl Tally {
         for (arm, class, count) in counts {
             match *class {
                 Class::Good | Class::Untold => {
-                    requests.get_or_insert_with(Self::requests).arm(*arm)[0] += count
+                    requests.get_or_insert_with(Self::requests).arm(*arm)[0] += count;
                 }
                 Class::Bad => requests.get_or_insert_with(Self::requests).arm(*arm)[1] += count,
                 Class::UpTo { le, of } => Histogram::add(&mut histograms, *arm, of, le, *count),

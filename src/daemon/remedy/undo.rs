@@ -278,8 +278,9 @@ impl Job {
         let forge = Forge::new(place, account, authority, (&means.tokens, self.now))?;
         let pull = runtime.block_on(forge.ensure(&wanted))?;
         let whys = [others, conflict].into_iter().flatten();
-        let whys: String = whys.map(|why| format!("; {why}")).collect();
-        let message = format!("{} takes back {}{how}{whys}", pull.url, each(&undone));
+        let done = format!("{} takes back {}{how}", pull.url, each(&undone));
+        let message: Vec<String> = std::iter::once(done).chain(whys).collect();
+        let message = message.join("; ");
         let remedy = GitRemedy {
             commit: Some(commit.0.to_string()),
             pull_request: Some(pull::told(&pull, self.now)),
