@@ -518,9 +518,11 @@ spec:
     #[test]
     fn a_rollout_may_name_the_rules_of_other_files() {
         let rollout = format!("{GOOD}  analysis: {{rules: [mine]}}\n");
-        let mine = SHIPPED[0]
-            .1
-            .replacen("- name: error-rate", "- name: mine", 1);
+        let (_, shipped) = SHIPPED
+            .iter()
+            .find(|(_, text)| text.contains("- name: error-rate"))
+            .unwrap();
+        let mine = shipped.replacen("- name: error-rate", "- name: mine", 1);
         let texts = [("a".to_owned(), rollout), ("b".to_owned(), mine)];
         let report = report(&texts);
         assert_eq!(report.problems, []);
