@@ -244,14 +244,14 @@ async fn a_run_is_one_message_that_changes_and_a_restart_posts_no_other() {
         let wanted = sluice::people::webhook::signature(KEY, at, text.as_bytes());
         assert_eq!(wanted.as_deref(), Some(signature));
     }
-    let cards = channels.of("teams");
-    let card = cards.iter().find(|(_, body, ..)| {
-        body["json"]["attachments"][0]["content"]["body"][0]["text"]
-            .as_str()
-            .unwrap()
-            .contains("was rolled back")
-    });
-    assert!(card.is_some(), "{cards:?}");
+    let carded = || async {
+        let cards = channels.of("teams");
+        cards.iter().any(|(_, body, ..)| {
+            let title = &body["json"]["attachments"][0]["content"]["body"][0]["text"];
+            title.as_str().unwrap().contains("was rolled back")
+        })
+    };
+    world.until("Teams is told too", SECOND * 30, carded).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
