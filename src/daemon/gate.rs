@@ -61,6 +61,7 @@ fn paused(problem: Option<String>, holds_us: bool) -> Gate {
     Gate {
         mode: GateMode::Paused,
         problem,
+        refuses: false,
         holds_us,
         frozen: None,
     }
@@ -76,6 +77,7 @@ fn policy(known: &Known, cache: &Cache) -> Gate {
     Gate {
         mode: GateMode::Policy,
         problem,
+        refuses: false,
         holds_us,
         frozen: None,
     }
@@ -95,24 +97,22 @@ fn by_webhook(known: &Known, cache: &Cache) -> (Gate, bool) {
     );
     let refused = "changes of guarded workloads are refused meanwhile";
     let holds = matches!(state, State::Ready { .. });
+    let trusts = trusted.is_some_and(|trusted| !trusted.is_empty() && trusted == standing.bundle);
     let problem = match state {
         State::Missing => Some(format!("missing: {title}; {apply}")),
         State::Different => Some(format!("not as it should be: {title}; {apply}")),
         State::Ready { .. } if standing.problem.is_some() => standing
             .problem
             .map(|problem| format!("{problem}; {refused}")),
-        State::Ready { .. }
-            if trusted.as_deref() != Some(&standing.bundle) && !standing.bundle.is_empty() =>
-        {
-            Some(format!(
-                "{title} does not have this daemon's CA yet; {refused}"
-            ))
-        }
+        State::Ready { .. } if !trusts && !standing.bundle.is_empty() => Some(format!(
+            "{title} does not have this daemon's CA yet; {refused}"
+        )),
         State::Ready { .. } => None,
     };
     let gate = Gate {
         mode: GateMode::Webhook,
         problem,
+        refuses: hook.tls && !trusts,
         holds_us: false,
         frozen: None,
     };

@@ -55,6 +55,8 @@ pub struct Standing {
 pub struct Hook {
     /// Its configuration, as it should be.
     pub wanted: Wanted,
+    /// Whether the API server asks by TLS, and so must trust its CA.
+    pub tls: bool,
     /// How it stands.
     pub standing: watch::Receiver<Standing>,
 }
@@ -131,6 +133,7 @@ pub async fn begin(around: Around<'_>, account: &str) -> Result<Option<Hook>, Er
     let (told, standing) = watch::channel(Standing::default());
     let hook = Hook {
         wanted: wanted.clone(),
+        tls: around.within.is_none(),
         standing,
     };
     let stop = around.stop.clone();

@@ -238,6 +238,8 @@ pub struct Gate {
     pub mode: GateMode,
     /// What is wrong with it.
     pub problem: Option<String>,
+    /// It is the webhook, and the API server does not trust it yet: what is guarded now would be refused.
+    pub refuses: bool,
     /// It was made for another account: what we open, it pauses again.
     pub holds_us: bool,
     /// No new run begins now.

@@ -366,6 +366,7 @@ async fn answered(stand: &Stand, port: u16, of: &Deployment, times: usize) -> Ve
             .body(Full::new(Bytes::from(review.clone())))
             .unwrap();
         let began = Instant::now();
+        sender.ready().await.unwrap();
         let answer = sender.send_request(request).await.unwrap();
         assert_eq!(answer.status(), 200);
         let answer = answer.into_body().collect().await.unwrap().to_bytes();

@@ -14,6 +14,9 @@ use crate::rollout::state::Phase;
 /// Said while the label is on its way; until it was seen, a release goes out ungated.
 pub(super) const BEING_GUARDED: &str = "the gate's label is being put on the Deployment";
 
+/// Said until the API server trusts the webhook: each change of what is guarded would be refused before.
+const NOT_TRUSTED: &str = "the API server does not trust the gate's webhook yet";
+
 /// Said in mode `paused` until the Deployment was seen paused; a release goes out ungated before.
 const BEING_PAUSED: &str = "the Deployment is being paused, which is how it is held in this mode";
 
@@ -105,6 +108,10 @@ fn adopt(pass: &mut Pass<'_>, stable: Revision) -> Phase {
     pass.state.target = Some(target.uid.clone());
     if !pass.seen.rollout.finalizer {
         pass.act(Action::TakeCustody);
+    }
+    if pass.seen.gate.refuses && !target.guarded {
+        let why = NOT_TRUSTED.to_owned();
+        return Phase::Adopting { why };
     }
     if !target.guarded || !held_by_us(pass, target) {
         pass.act(Action::Guard);

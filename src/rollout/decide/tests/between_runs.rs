@@ -407,6 +407,20 @@ fn who_opens_the_gate_opens_what_is_kept_paused() {
 }
 
 #[test]
+fn nothing_is_guarded_before_the_webhook_is_trusted() {
+    for refuses in [true, false] {
+        let decision = decided(&Model::new(), |seen| {
+            seen.gate.mode = GateMode::Webhook;
+            seen.gate.refuses = refuses;
+            seen.target.as_mut().unwrap().guarded = false;
+        });
+        let guards = decision.actions.contains(&Action::Guard);
+        assert_eq!(guards, !refuses);
+        assert!(matches!(decision.next.phase, Phase::Adopting { .. }));
+    }
+}
+
+#[test]
 fn in_mode_paused_a_deployment_is_guarded_once_it_is_paused() {
     for (paused, opened, guarded) in [
         (false, false, false),
