@@ -177,13 +177,13 @@ fn made(
         Onto::Branch | Onto::Own(_) => head,
         Onto::Apart(_) => order.bad,
     };
-    let tree = revert::without(copy.repository(), parent, undone)?;
-    if order.onto == Onto::Branch {
-        alone(copy.repository(), (parent, tree), undone, view)?;
-    }
-    let (tree, says) = with_beside(copy.repository(), order, tree, undone)?;
+    let without = revert::without(copy.repository(), parent, undone)?;
+    let (tree, says) = with_beside(copy.repository(), order, without, undone)?;
     if !shows(copy, tree, order.good, view)? {
         return Ok(None);
+    }
+    if order.onto == Onto::Branch {
+        alone(copy.repository(), (parent, without), undone, view)?;
     }
     commit(copy, order, (parent, tree), undone, &says).map(Some)
 }

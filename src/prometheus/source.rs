@@ -250,8 +250,12 @@ impl Source {
             }
             reading.problems.extend_from_slice(&problems);
             let batch = batches.next().unwrap_or_default();
-            for arm in batch.untold() {
-                reading.add_absent(untold(ask, arm));
+            let untold = batch.untold();
+            if !untold.is_empty() {
+                // Not counted either: it would be good requests that may be anything.
+                let whys = untold.into_iter().map(|arm| self::untold(ask, arm));
+                whys.for_each(|why| reading.add_absent(why));
+                continue;
             }
             follow.take(batch, sums, reading);
             if !follow.counters.has_series() {

@@ -1047,13 +1047,19 @@ fn boundaries_in_milliseconds_are_read_as_seconds() {
 async fn absence(file: &str, name: &str, page: &str) -> Option<String> {
     let rules = crate::rollout::rule::lint(file, "r").unwrap();
     let rule = rules.into_iter().find(|rule| rule.name == name).unwrap();
-    let asking = subject("shop", "api", &[Arc::new(rule)]);
-    let text = page.to_owned();
-    let texts = move || vec![("one".to_owned(), text.clone())];
+    let mut asking = subject("shop", "api", &[Arc::new(rule)]);
+    let text = Arc::new(Mutex::new(page.to_owned()));
+    let read = Arc::clone(&text);
+    let texts = move || vec![("one".to_owned(), read.lock().unwrap().clone())];
     let scrape = Scrape::new(Targets::Texts(Arc::new(texts)), Duration::from_secs(1)).unwrap();
     let mut source = Source::from(scrape);
-    let mut readings = source.read(std::slice::from_ref(&asking), at(1_000)).await;
-    readings.remove(&asking.key()).unwrap().absent
+    let first = source.read(std::slice::from_ref(&asking), at(1_000)).await;
+    asking.cursor = Some(first[&asking.key()].cursor.clone());
+    *text.lock().unwrap() = page.replace("} 7", "} 9");
+    let mut readings = source.read(std::slice::from_ref(&asking), at(1_002)).await;
+    let reading = readings.remove(&asking.key()).unwrap();
+    assert_eq!(reading.absent.is_none(), reading.samples.len() == 1);
+    reading.absent
 }
 
 /// Every answer is a 500, and the rule looks at a label that the server does not write.
