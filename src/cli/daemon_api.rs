@@ -58,7 +58,7 @@ impl Server {
                 why,
             },
             api::Error::Api(error) => Error::api(DOING, &error),
-            api::Error::Refused { .. } | api::Error::Strange(_) => {
+            api::Error::Refused { .. } | api::Error::Long(_) | api::Error::Strange(_) => {
                 Error::Refused(causes::told(&error))
             }
         }

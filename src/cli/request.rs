@@ -126,6 +126,17 @@ pub async fn ask(
     ask_for(global, screen, act, arguments, None).await
 }
 
+/// What a request says of who asks. Groups matter to those who approve only; and a name that JSON writes otherwise
+/// than it is cannot be checked by the policy of `components/approvals`, so that it refuses it: only an approval
+/// needs one.
+fn said_of(act: Act, by: Option<String>, groups: Vec<String>) -> (Option<String>, Vec<String>) {
+    if act == Act::Approve {
+        return (by, groups);
+    }
+    let plain = |name: &String| !name.contains(['\\', '"', '{']);
+    (by.filter(plain), Vec::new())
+}
+
 async fn ask_for(
     global: &Global,
     screen: &mut Screen,
@@ -140,12 +151,7 @@ async fn ask_for(
     let revision = arguments.revision.clone();
     let revision = revision.or_else(|| ask::meant(act, &status));
     let (by, groups) = ask::who(&cluster.client).await;
-    // Groups matter to those who approve only.
-    let groups = if act == Act::Approve {
-        groups
-    } else {
-        Vec::new()
-    };
+    let (by, groups) = said_of(act, by, groups);
     let request = Request {
         id: ask::id(act, clock),
         act: act.to_string(),
@@ -201,5 +207,25 @@ fn told(screen: &mut Screen, answer: &Answer) -> Result<(), Error> {
             "{} was refused: {}",
             answer.act, answer.message
         )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_approval_names_who_cannot_be_compared() {
+        let asked = |act, name: &str| said_of(act, Some(name.to_owned()), vec!["sre".to_owned()]);
+        let nobody = (None, Vec::new());
+        assert_eq!(asked(Act::Abort, r"CORP\alice"), nobody);
+        assert_eq!(asked(Act::Hold, "a{b"), nobody);
+        assert_eq!(
+            asked(Act::Hold, "alice"),
+            (Some("alice".to_owned()), vec![])
+        );
+        let (by, groups) = asked(Act::Approve, r"CORP\alice");
+        assert_eq!(by.as_deref(), Some(r"CORP\alice"));
+        assert_eq!(groups, ["sre"]);
     }
 }

@@ -42,10 +42,11 @@ pub(super) fn held(
     let made = builder.recursive(true).mode(OWN).create(folder);
     made.map_err(local(|| doing("making", folder)))?;
     let us = us(runtime).map_err(local(|| "asking who we are".to_owned()))?;
-    for path in [folder, &folder.join(name)] {
+    let path = folder.join(format!("{name}.lock"));
+    let known_hosts = folder.join(format!("{name}.known_hosts"));
+    for path in [folder, &folder.join(name), &path, &known_hosts] {
         is_ours(path, us)?;
     }
-    let path = folder.join(format!("{name}.lock"));
     let lock = File::options().create(true).append(true).open(&path);
     let lock = lock.map_err(local(|| doing("opening", &path)))?;
     let tries = wait.as_millis() / PAUSE.as_millis();

@@ -15,9 +15,12 @@ use serde_json::Value;
 
 use crate::causes;
 use crate::history::Summary;
+use crate::http_client;
 
 /// For one answer at a URL.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// Of one answer at a URL: thousands of runs with their evidence.
+const BODY_LIMIT: usize = 64 << 20;
 
 /// Why a daemon's API gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +53,9 @@ pub enum Error {
         /// Its words.
         words: String,
     },
+    /// It says more than anybody asked for.
+    #[error("the daemon's answer is longer than {0} bytes")]
+    Long(usize),
     /// It says something else.
     #[error("the daemon's answer is not understood")]
     Strange(#[from] serde_json::Error),
@@ -115,13 +121,18 @@ pub fn is_url(server: &str) -> bool {
 /// The answer of a daemon at a URL to a GET of this path.
 pub async fn at_url(url: &str, path: &str) -> Result<String, Error> {
     let url = format!("{}{path}", url.trim_end_matches('/'));
-    let client = reqwest::Client::builder()
-        .timeout(PATIENCE)
-        .build()
-        .map_err(Error::Unreachable)?;
-    let response = client.get(url).send().await.map_err(Error::Unreachable)?;
+    let client = http_client::builder().timeout(PATIENCE);
+    let client = client.build().map_err(Error::Unreachable)?;
+    let mut response = client.get(url).send().await.map_err(Error::Unreachable)?;
     let status = response.status();
-    let text = response.text().await.map_err(Error::Unreachable)?;
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(Error::Unreachable)? {
+        if body.len() + chunk.len() > BODY_LIMIT {
+            return Err(Error::Long(BODY_LIMIT));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    let text = String::from_utf8_lossy(&body).into_owned();
     if status.is_success() {
         Ok(text)
     } else {

@@ -10,7 +10,7 @@
 
 use jiff::Timestamp;
 
-use super::idle::{is_kept_paused, keep_desired};
+use super::idle::{keep_desired, keep_shut};
 use super::pass::Pass;
 use super::promoting;
 use super::smoke::{self, Look};
@@ -136,13 +136,6 @@ fn waits(pass: &mut Pass<'_>, target: &Target, run: &mut Run) {
     pass.tell(Reason::BakeAwaited {
         revision: target.revision.clone(),
     });
-}
-
-fn keep_shut(pass: &mut Pass<'_>, target: &Target) {
-    if is_kept_paused(pass, target) && !target.paused && target.complete {
-        let expect = target.revision.clone();
-        pass.act(Action::Pause { expect });
-    }
 }
 
 /// The watch is over: the revision takes stable's place.

@@ -108,25 +108,25 @@ fn restart(pass: &mut Pass<'_>, target: &Target) {
 }
 
 /// Between runs a Deployment is open in mode `policy` and paused in mode `paused`, unless somebody opened
-/// the gate. One that has another template than stable's stays as it is. Whether it is being paused:
-/// until that is seen, what is applied goes out.
-pub(super) fn settle_pause(pass: &mut Pass<'_>, target: &Target) -> bool {
+/// the gate. One that has another template than stable's stays as it is.
+pub(super) fn settle_pause(pass: &mut Pass<'_>, target: &Target) {
     let stable = pass.state.stable.as_ref();
     if !stable.is_some_and(|stable| stable.same(&target.revision)) {
-        return false;
+        return;
     }
-    let expect = target.revision.clone();
-    let shut = is_kept_paused(pass, target);
-    if target.paused && !shut {
+    if target.paused && !is_kept_paused(pass, target) {
+        let expect = target.revision.clone();
         pass.act(Action::Unpause { expect });
     }
-    let pauses = shut && !target.paused && target.complete;
-    if pauses {
-        pass.act(Action::Pause {
-            expect: target.revision.clone(),
-        });
+    keep_shut(pass, target);
+}
+
+/// Pauses what mode `paused` keeps paused, once nothing of it rolls.
+pub(super) fn keep_shut(pass: &mut Pass<'_>, target: &Target) {
+    if is_kept_paused(pass, target) && !target.paused && target.complete {
+        let expect = target.revision.clone();
+        pass.act(Action::Pause { expect });
     }
-    pauses
 }
 
 /// In mode `paused` only a paused Deployment holds what is applied.

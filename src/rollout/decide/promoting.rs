@@ -8,7 +8,9 @@
 
 use super::back;
 use super::baking;
-use super::idle::{drop_desired, keep_desired, keep_stable, settle_pause};
+use super::idle::{
+    drop_desired, is_kept_paused, keep_desired, keep_shut, keep_stable, settle_pause,
+};
 use super::known;
 use super::pass::Pass;
 use super::rolling_back::{canary_gone, close, keep_off, take_away};
@@ -228,8 +230,11 @@ pub(super) fn take_place(pass: &mut Pass<'_>, run: &Run) {
 fn clearing(pass: &mut Pass<'_>, target: &Target, mut run: Run) -> Phase {
     let since = run.weight_since;
     run.weight_since = take_away(pass, since);
-    let pauses = settle_pause(pass, target);
-    if pauses || !canary_gone(pass) {
+    let opened = !shuts(pass, target, &run);
+    if opened {
+        settle_pause(pass, target);
+    }
+    if !opened || !canary_gone(pass) {
         return Phase::Promoting {
             run,
             stage: Promotion::Removing,
@@ -240,6 +245,17 @@ fn clearing(pass: &mut Pass<'_>, target: &Target, mut run: Run) -> Phase {
     }
     conclude(pass, &run);
     Phase::Idle
+}
+
+/// Whether the Deployment is still to be paused, once it is complete again: in mode `paused` what is applied
+/// before that goes out.
+fn shuts(pass: &mut Pass<'_>, target: &Target, run: &Run) -> bool {
+    let ours = run.revision.same(&target.revision);
+    let shuts = ours && is_kept_paused(pass, target) && !target.paused;
+    if shuts {
+        keep_shut(pass, target);
+    }
+    shuts
 }
 
 /// The run is over, and its revision serves.

@@ -49,6 +49,16 @@ fn back_on_v1(model: &Model) {
 }
 
 #[test]
+fn in_mode_paused_a_bake_begins_when_the_deployment_is_paused_again() {
+    let mut model = Model::idle();
+    model.gate.mode = GateMode::Paused;
+    model.terms.plan.bake = Some(Duration::from_secs(120));
+    model.apply("v2");
+    assert!(model.until(600, bakes));
+    assert!(model.target.paused);
+}
+
+#[test]
 fn a_revision_that_bakes_is_promoted_when_its_time_is_over() {
     let mut model = baking();
     assert_eq!(model.state.stable, Some(revision("v1")), "not yet");
