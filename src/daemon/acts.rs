@@ -32,9 +32,11 @@ use crate::rollout::observation::Request;
 use crate::web;
 use crate::web::login::Logins;
 use crate::web::session::{Proof, Sessions};
+use pending::Withdrawals;
 
 mod door;
 mod endpoints;
+mod pending;
 mod review;
 #[cfg(test)]
 pub(super) mod standin;
@@ -72,6 +74,7 @@ struct Inner {
     /// People who are signing in, at one time: a provider that is slow must not hold up the reviews.
     logins_at_once: Semaphore,
     live: OnceLock<Live>,
+    withdrawals: Withdrawals,
 }
 
 /// The group of everybody whom the API server knows.
@@ -178,6 +181,7 @@ impl Acts {
             reviews: Semaphore::new(REVIEWS),
             logins_at_once: Semaphore::new(REVIEWS),
             live: OnceLock::new(),
+            withdrawals: Withdrawals::default(),
         })))
     }
 
@@ -190,6 +194,14 @@ impl Acts {
         let find = Box::new(find);
         // Set once, at the start.
         let _ = self.0.live.set(Live { find, client });
+    }
+
+    /// Withdraws what nobody has answered, for ever; once something can be asked.
+    pub async fn keep_up(self) {
+        match self.0.live.get() {
+            Some(live) => self.0.withdrawals.keep_up(&live.client).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Who has signed in, where anybody may act.
@@ -268,7 +280,8 @@ impl Acts {
         found.ok_or_else(|| Denial::NoRollout(format!("{namespace}/{name}")))
     }
 
-    /// Asks for somebody who is known, and waits for the answer. A request without an id gets one, and
+    /// Asks for somebody who is known, and waits for the answer; without one the request is withdrawn, also when
+    /// nobody waits any more. A request without an id gets one, and
     /// without a revision it means the one that is seen.
     pub(super) async fn ask_for(
         &self,
@@ -295,6 +308,7 @@ impl Acts {
             request.by = request.by.filter(|_| *asker != Asker::Shared);
         }
         let asked = ask::ask(&live.client, &rollout, &request, manager);
+        let pending = self.0.withdrawals.pending(&rollout, &request.id, manager);
         let away = |why: String| Denial::Away(format!("the request was not stored: {why}"));
         match tokio::time::timeout(DEADLINE, asked).await {
             Ok(Ok(())) => {}
@@ -303,15 +317,13 @@ impl Acts {
         }
         let waiting = self.answer(live, namespace, name, &request.id);
         if let Ok(answer) = tokio::time::timeout(PATIENCE, waiting).await {
+            pending.answered();
             return Ok(answer);
         }
-        // A request that nobody answered must not act hours later.
-        let withdrawn = ask::withdraw(&live.client, &rollout, &request.id, manager);
-        let withdrawn = tokio::time::timeout(DEADLINE, withdrawn).await;
-        let how = if matches!(withdrawn, Ok(Ok(()))) {
+        let how = if pending.withdraw().await {
             "and the request was withdrawn"
         } else {
-            "and the request stands"
+            "and the request is being withdrawn"
         };
         Err(Denial::Away(format!("no daemon answered in time, {how}")))
     }

@@ -133,6 +133,7 @@ impl Conductor {
         self.passes.shutdown().await;
         self.queue = Queue::default();
         self.entries.clear();
+        self.context.smoke.forget_all();
         self.context.watchlist.clear();
         self.context.metrics.forget_all();
         self.everything();

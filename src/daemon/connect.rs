@@ -168,6 +168,13 @@ async fn ask_until_answered(settings: &Settings, clients: &Clients) -> Known {
     loop {
         match tokio::time::timeout(START_TIMEOUT, ask(settings, clients)).await {
             Ok(Ok(known)) => return known,
+            Ok(Err(error @ kube::Error::Api(_))) => {
+                let error = causes::told(&error);
+                tracing::warn!(
+                    error,
+                    "the API server does not say what it serves for the gate, or who we are"
+                );
+            }
             Ok(Err(error)) => {
                 let error = causes::told(&error);
                 tracing::warn!(error, "the API server does not answer yet");
@@ -187,7 +194,7 @@ async fn ask(settings: &Settings, clients: &Clients) -> Result<Known, kube::Erro
     };
     let account = match &settings.account {
         Some(account) => account.clone(),
-        None => whoami(clients).await.unwrap_or_else(|| ACCOUNT.to_owned()),
+        None => whoami(&clients.writes).await?,
     };
     Ok(Known {
         wanted: settings.gate,
@@ -197,13 +204,26 @@ async fn ask(settings: &Settings, clients: &Clients) -> Result<Known, kube::Erro
     })
 }
 
-/// The user name that the API server knows us by.
-async fn whoami(clients: &Clients) -> Option<String> {
-    let reviews: Api<SelfSubjectReview> = Api::all(clients.writes.clone());
+/// The user name that the API server knows us by; the one of the manifests where it does not tell anybody.
+async fn whoami(client: &Client) -> Result<String, kube::Error> {
+    let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
     let review = reviews
         .create(&PostParams::default(), &SelfSubjectReview::default())
         .await;
-    review.ok()?.status?.user_info?.username
+    let status = match review {
+        Ok(review) => review.status,
+        Err(kube::Error::Api(refusal)) if matches!(refusal.code, 403 | 404) => {
+            tracing::warn!(
+                account = ACCOUNT,
+                "the API server does not tell us our name ({}): `account` in the settings says another than this",
+                refusal.message
+            );
+            None
+        }
+        Err(error) => return Err(error),
+    };
+    let name = status.and_then(|status| status.user_info?.username);
+    Ok(name.unwrap_or_else(|| ACCOUNT.to_owned()))
 }
 
 /// The metrics source of the settings.
@@ -283,4 +303,41 @@ fn metrics_url(pod: &Pod, port: u16) -> Option<String> {
         ip.to_owned()
     };
     Some(format!("http://{ip}:{port}/metrics"))
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+    use serde_json::json;
+
+    use super::*;
+
+    fn answering(status: u16, body: serde_json::Value) -> Client {
+        let body = body.to_string();
+        let answer = move |_: hyper::Request<kube::client::Body>| {
+            let body = Full::new(bytes::Bytes::from(body.clone()));
+            let answer = hyper::Response::builder().status(status).body(body);
+            async move { Ok::<_, std::convert::Infallible>(answer.unwrap()) }
+        };
+        Client::new(tower::service_fn(answer), "default")
+    }
+
+    #[tokio::test]
+    async fn a_passing_failure_gives_us_no_other_name() {
+        let reviewed = json!({"metadata": {}, "status": {"userInfo": {"username": "robot"}}});
+        let refused = |code: u16| {
+            json!({"kind": "Status", "status": "Failure", "code": code, "message": "no"})
+        };
+        let cases = [
+            (201, reviewed, Some("robot")),
+            (403, refused(403), Some(ACCOUNT)),
+            (404, refused(404), Some(ACCOUNT)),
+            (500, refused(500), None),
+            (429, refused(429), None),
+        ];
+        for (status, body, wanted) in cases {
+            let name = whoami(&answering(status, body)).await.ok();
+            assert_eq!(name.as_deref(), wanted, "{status}");
+        }
+    }
 }

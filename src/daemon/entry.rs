@@ -22,6 +22,8 @@ use crate::rollout::terms::Terms;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// The longest.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// What failed so often in a row is told: a single failure is nobody's matter.
+const TROUBLE: u32 = 3;
 
 /// What is remembered of one Rollout.
 #[derive(Debug, Default)]
@@ -46,6 +48,8 @@ pub struct Entry {
     pub failures: u32,
     /// What was executed last, when, and how often in a row.
     executed: Option<(Vec<Action>, Timestamp, u32)>,
+    /// Why something could not be done, and how often in a row.
+    trouble: Option<(String, u32)>,
 }
 
 impl Entry {
@@ -86,6 +90,26 @@ impl Entry {
     /// Nothing was to be done: what was executed has come through.
     pub fn came_through(&mut self) {
         self.executed = None;
+        self.trouble = None;
+    }
+
+    /// Everything that was to be done was taken.
+    pub fn succeeded(&mut self) {
+        self.trouble = None;
+    }
+
+    /// Something could not be done; that somebody else wrote meanwhile is no trouble.
+    pub fn failed(&mut self, conflict: bool, why: &str) {
+        if !conflict {
+            let times = self.trouble.take().map_or(0, |(_, times)| times);
+            self.trouble = Some((why.to_owned(), times.saturating_add(1)));
+        }
+    }
+
+    /// Why nothing goes on, once that was so several times.
+    pub fn trouble(&self) -> Option<&str> {
+        let (why, times) = self.trouble.as_ref()?;
+        (*times >= TROUBLE).then_some(why)
     }
 }
 
@@ -106,6 +130,23 @@ fn version(rollout: &Rollout) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_fails_again_and_again_is_told_until_it_succeeds() {
+        let mut entry = Entry::default();
+        for _ in 0..9 {
+            entry.failed(true, "somebody else wrote");
+        }
+        assert_eq!(entry.trouble(), None);
+        for times in 1..TROUBLE {
+            entry.failed(false, "no");
+            assert_eq!(entry.trouble(), None, "{times}");
+        }
+        entry.failed(false, "denied by a webhook");
+        assert_eq!(entry.trouble(), Some("denied by a webhook"));
+        entry.succeeded();
+        assert_eq!(entry.trouble(), None);
+    }
 
     #[test]
     fn the_same_actions_wait_longer_each_time() {

@@ -21,6 +21,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
+use futures::{StreamExt, stream};
 use kube::{Client, ResourceExt};
 use serde::Serialize;
 
@@ -41,8 +42,10 @@ use crate::telemetry::Metrics;
 const MANAGER: &str = "sluice-hooks";
 /// What Flux sends at most: one event.
 const FLUX_BYTES: usize = 256 * 1024;
-/// For one request to be stored.
+/// For one request to be stored,
 const DEADLINE: Duration = Duration::from_secs(4);
+/// and how many are stored at one time.
+const AT_ONCE: usize = 64;
 
 /// What is needed to act, once it is there.
 struct Live {
@@ -129,6 +132,19 @@ impl Hooks {
         let _ = self.0.live.set(Live { cache, client });
     }
 
+    /// Tells what became of an alert for a Rollout.
+    fn took(&self, rollout: &Rollout, alert: &Alert, result: Outcome) -> Taken {
+        let namespace = rollout.namespace().unwrap_or_default();
+        let (name, what) = (rollout.name_any(), result.name());
+        tracing::info!(namespace, rollout = name, result = what, "alert {alert}");
+        self.0.metrics.alerted(what);
+        Taken {
+            alert: alert.name().to_owned(),
+            rollout: format!("{namespace}/{name}"),
+            result,
+        }
+    }
+
     pub fn router(&self) -> Router {
         Router::new()
             .route("/alertmanager", post(alertmanager))
@@ -157,11 +173,7 @@ async fn alertmanager(
         let left = group.truncated;
         tracing::warn!("Alertmanager left {left} alerts out of a message: raise max_alerts");
     }
-    let mut all = Vec::new();
-    for alert in &group.alerts {
-        all.extend(take(&hooks, live, alerts, alert).await?);
-    }
-    Ok(Json(all))
+    take(&hooks, live, alerts, &group.alerts).await.map(Json)
 }
 
 async fn flux(State(hooks): State<Hooks>, request: Request) -> Result<StatusCode, Refusal> {
@@ -217,39 +229,48 @@ pub(super) async fn bytes(headers: &HeaderMap, body: Body, most: usize) -> Resul
     })
 }
 
-/// What an alert means for each Rollout in a run.
+/// What alerts mean for each Rollout in a run. A rollback that cannot be stored keeps no other from being stored; it
+/// is an error at the end, so that all are sent again.
 async fn take(
     hooks: &Hooks,
     live: &Live,
     settings: &Alerts,
-    alert: &Alert,
+    alerts: &[Alert],
 ) -> Result<Vec<Taken>, Refusal> {
-    let mut all = Vec::new();
-    for rollout in live.cache.rollouts.all() {
-        let Some(run) = rollout.on_trial() else {
-            continue;
-        };
-        let result = match weigh(live, settings, &rollout, run, alert) {
-            Weight::Foreign => continue,
-            _ if !alert.firing => Outcome::Resolved,
-            Weight::Older => Outcome::Older,
-            Weight::Counts => {
-                roll_back(live, &rollout, run, alert).await?;
-                Outcome::Counts
-            }
-        };
-        let namespace = rollout.namespace().unwrap_or_default();
-        let taken = Taken {
-            alert: alert.name().to_owned(),
-            rollout: format!("{namespace}/{}", rollout.name_any()),
-            result,
-        };
-        let (name, what) = (rollout.name_any(), result.name());
-        tracing::info!(namespace, rollout = name, result = what, "alert {alert}");
-        hooks.0.metrics.alerted(what);
-        all.push(taken);
+    let rollouts = live.cache.rollouts.all();
+    let each = alerts.iter().flat_map(|alert| {
+        let concerned = rollouts.iter().filter_map(move |rollout| {
+            let run = rollout.on_trial()?;
+            let weight = weigh(live, settings, rollout, run, alert);
+            (weight != Weight::Foreign).then_some((rollout, run, weight))
+        });
+        concerned.map(move |(rollout, run, weight)| async move {
+            let result = match weight {
+                _ if !alert.firing => Outcome::Resolved,
+                Weight::Foreign | Weight::Older => Outcome::Older,
+                Weight::Counts => {
+                    roll_back(live, rollout, run, alert).await?;
+                    Outcome::Counts
+                }
+            };
+            Ok(hooks.took(rollout, alert, result))
+        })
+    });
+    let each: Vec<_> = each.collect();
+    let asked = stream::iter(each).buffered(AT_ONCE);
+    let asked: Vec<Result<Taken, String>> = asked.collect().await;
+    let (mut taken, mut failed) = (Vec::new(), Vec::new());
+    for asked in asked {
+        match asked {
+            Ok(one) => taken.push(one),
+            Err(why) => failed.push(why),
+        }
     }
-    Ok(all)
+    if failed.is_empty() {
+        return Ok(taken);
+    }
+    let text = failed.join("; ");
+    Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, text))
 }
 
 fn weigh(
@@ -321,7 +342,7 @@ async fn roll_back(
     rollout: &Rollout,
     run: &RunStatus,
     alert: &Alert,
-) -> Result<(), Refusal> {
+) -> Result<(), String> {
     let request = observation::Request {
         id: id(alert),
         act: "alert".to_owned(),
@@ -337,9 +358,13 @@ async fn roll_back(
         Ok(Err(error)) => causes::told(&error),
         Err(_) => format!("no answer within {DEADLINE:?}"),
     };
-    let text = format!("alert {alert}: the rollback cannot be stored: {failed}");
+    let place = (rollout.namespace().unwrap_or_default(), rollout.name_any());
+    let text = format!(
+        "alert {alert}: the rollback of {}/{} cannot be stored: {failed}",
+        place.0, place.1
+    );
     tracing::error!("{text}");
-    Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, text))
+    Err(text)
 }
 
 /// The same each time that the alert is sent.
@@ -450,6 +475,59 @@ mod tests {
             send_to(&nobody, "/flux", header, String::new()).await.0,
             404
         );
+    }
+
+    /// A Rollout of this name in a run.
+    fn on_trial(name: &str) -> Rollout {
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "sluice.dev/v1alpha1", "kind": "Rollout",
+            "metadata": {"namespace": "shop", "name": name},
+            "spec": {"target": {"name": name}, "alerts": [{"matchers": ["alertname=\"Errors\""]}]},
+            "status": {"phase": "Stepping", "run": {
+                "id": "one", "revision": {"hash": "91bc03aa17", "images": []}, "weight": 5,
+                "started": "2026-01-01T00:00:00Z", "since": "2026-01-01T00:00:00Z", "verdict": "Undecided",
+            }},
+        }))
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_rollout_that_cannot_be_written_keeps_an_alert_from_no_other() {
+        use http_body_util::Full;
+        use kube::runtime::watcher::Event;
+
+        let (hooks, _folder) = hooks();
+        let cache = Arc::new(Cache::default());
+        for name in ["cart", "front"] {
+            let event = Event::InitApply(on_trial(name));
+            crate::kubernetes::shelf::Filler::new().take(&cache.rollouts, event, Some);
+        }
+        let written = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let seen = written.clone();
+        let answer = move |request: hyper::Request<kube::client::Body>| {
+            let path = request.uri().path().to_owned();
+            let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+            let (status, body) = if name == "cart" {
+                let refused = serde_json::json!({"kind": "Status", "status": "Failure", "code": 403, "message": "no"});
+                (403, refused)
+            } else {
+                seen.lock().unwrap().push(name.clone());
+                (200, serde_json::to_value(on_trial(&name)).unwrap())
+            };
+            let body = Full::new(Bytes::from(body.to_string()));
+            let answer = hyper::Response::builder().status(status).body(body);
+            async move { Ok::<_, std::convert::Infallible>(answer.unwrap()) }
+        };
+        hooks.begin(cache, Client::new(tower::service_fn(answer), "shop"));
+        let group = serde_json::json!({"version": "4", "alerts": [{
+            "status": "firing", "labels": {"alertname": "Errors", "namespace": "shop"}, "annotations": {},
+            "startsAt": "2026-01-01T00:01:00Z", "endsAt": "0001-01-01T00:00:00Z", "fingerprint": "89b1c9a1",
+        }]});
+        let (status, text) = send(&hooks, "Bearer right", group.to_string()).await;
+        assert_eq!(status, 503, "{text}");
+        assert!(text.contains("shop/cart cannot be stored"), "{text}");
+        assert!(!text.contains("shop/front"), "{text}");
+        assert_eq!(*written.lock().unwrap(), ["front"]);
     }
 
     #[test]

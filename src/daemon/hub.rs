@@ -22,7 +22,7 @@ use super::conductor::LAST_CHECKPOINTS;
 use super::rules::Rules;
 use super::settings::{Environment, Settings, conflicts};
 use super::smoke::Smoke;
-use super::{Error, Front, LAST_TASKS};
+use super::{Error, Front, LAST_SPANS};
 use crate::causes;
 use crate::clock::{Clock, elapsed};
 use crate::kubernetes::client;
@@ -37,7 +37,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 const STEADY: Duration = Duration::from_secs(300);
 /// For all daemons to write their last, at the same time: as much as each takes at most.
 const DRAIN: Duration = LAST_CHECKPOINTS
-    .saturating_add(LAST_TASKS)
+    .saturating_add(LAST_SPANS)
     .saturating_add(REST)
     .saturating_add(Duration::from_millis(200));
 /// For what is left of a runtime whose daemon has ended.
@@ -273,7 +273,7 @@ mod tests {
         let (stop, wrote) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
         let (mut daemons, last) = (JoinSet::new(), wrote.clone());
         daemons.spawn(async move {
-            tokio::time::sleep(LAST_CHECKPOINTS + LAST_TASKS + REST).await;
+            tokio::time::sleep(LAST_CHECKPOINTS + LAST_SPANS + REST).await;
             last.store(true, Ordering::Relaxed);
         });
         stop.cancel();

@@ -2,7 +2,7 @@
 //!
 //! Guarantees: every task is in one set; if one ends early the daemon ends with an error;
 //! shutdown drains passes, writes the last checkpoints and frees the lease, within two seconds
-//! whatever hangs.
+//! whatever hangs, or three where spans are sent.
 //!
 //! Not here: any rule about rollouts (`rollout`), any request (`kubernetes`, `prometheus`).
 
@@ -151,6 +151,10 @@ async fn serve_with(
         stop,
         ready,
         free: CancellationToken::new(),
+        last: match parts.settings.traces {
+            Some(_) => LAST_SPANS,
+            None => LAST_TASKS,
+        },
     };
     let desk = open(&mut parts, &mut tree)?;
     let (known, (cache, touched, filled)) = watched(&parts, &mut tree).await?;
@@ -194,6 +198,8 @@ struct Tree {
     ready: Readiness,
     /// The passes are over: the lease is freed, the last is told.
     free: CancellationToken,
+    /// The time for that.
+    last: Duration,
 }
 
 impl Tree {
@@ -271,6 +277,7 @@ impl Desk {
         let rollouts = Arc::clone(cache);
         let find = move |namespace: &str, name: &str| rollouts.rollouts.get(namespace, name);
         self.acts.begin(find, writes.clone());
+        tree.until(self.acts.keep_up());
         let watched = Arc::clone(cache);
         self.nearby
             .begin(move |namespace, name| around::around(&watched, namespace, name));
@@ -489,7 +496,7 @@ fn tick(
 async fn fill(mut filled: watch::Receiver<Filled>, tree: &Tree) -> bool {
     let Tree { stop, ready, .. } = tree;
     loop {
-        let now = *filled.borrow_and_update();
+        let now = filled.borrow_and_update().clone();
         if now.done == now.all {
             ready.set(
                 "cluster",
@@ -497,8 +504,7 @@ async fn fill(mut filled: watch::Receiver<Filled>, tree: &Tree) -> bool {
             );
             return true;
         }
-        let waits = format!("{} of {} watches are filled", now.done, now.all);
-        ready.set("cluster", Check::Waiting(waits));
+        ready.set("cluster", Check::Waiting(now.waits()));
         match stop.run_until_cancelled(filled.changed()).await {
             Some(Ok(())) => {}
             Some(Err(_)) | None => return false,
@@ -506,9 +512,10 @@ async fn fill(mut filled: watch::Receiver<Filled>, tree: &Tree) -> bool {
     }
 }
 
-/// Time for the tasks to end after the conductor: the lease is freed, connections are closed, the last spans are
-/// sent.
-const LAST_TASKS: Duration = otlp::LAST.saturating_add(Duration::from_millis(500));
+/// Time for the tasks to end after the conductor: the lease is freed, connections are closed,
+const LAST_TASKS: Duration = Duration::from_millis(900);
+/// and, where there is somebody to send them to, the last spans are sent.
+const LAST_SPANS: Duration = otlp::LAST.saturating_add(Duration::from_millis(500));
 
 /// Runs the conductor; a task that ends before it, or a pass that panics, ends everything. The
 /// lease is freed when the conductor has written its last.
@@ -520,6 +527,7 @@ async fn watch_over(
         mut tasks,
         stop,
         free,
+        last,
         ..
     } = tree;
     let freed = free.drop_guard();
@@ -537,7 +545,7 @@ async fn watch_over(
     };
     drop(freed);
     let rest = async { while tasks.join_next().await.is_some() {} };
-    if tokio::time::timeout(LAST_TASKS, rest).await.is_err() {
+    if tokio::time::timeout(last, rest).await.is_err() {
         tracing::warn!("some tasks did not end in time and are ended");
     }
     if early || lost {
@@ -550,6 +558,13 @@ async fn watch_over(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_takes_no_longer_than_the_documents_say() {
+        use conductor::LAST_CHECKPOINTS;
+        assert!(LAST_CHECKPOINTS + LAST_TASKS < Duration::from_secs(2));
+        assert!(LAST_CHECKPOINTS + LAST_SPANS < Duration::from_secs(3));
+    }
 
     async fn ends(conductor: Result<(), PassLost>, task: bool) -> Result<(), Error> {
         let mut tasks = JoinSet::new();
@@ -571,6 +586,7 @@ mod tests {
             stop,
             ready,
             free,
+            last: LAST_TASKS,
         };
         watch_over(conductor, tree).await
     }

@@ -72,6 +72,13 @@ pub enum Error {
     Execute(#[from] execute::Error),
 }
 
+impl Error {
+    /// Whether somebody else wrote meanwhile: no news, the next pass looks again.
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Execute(error) if error.is_conflict())
+    }
+}
+
 /// Makes one pass.
 pub async fn pass(context: &Context, key: &Key, entry: &mut Entry) -> After {
     let Some(rollout) = entry.newest(context.cache.rollouts.get(&key.0, &key.1)) else {
@@ -89,15 +96,16 @@ pub async fn pass(context: &Context, key: &Key, entry: &mut Entry) -> After {
 }
 
 fn failed(context: &Context, key: &Key, entry: &mut Entry, error: &Error) -> Duration {
-    let (category, conflict) = match error {
-        Error::Execute(error) => (error.category(), error.is_conflict()),
-        Error::Checkpoint(_) | Error::Encode(_) => ("checkpoint", false),
+    let category = match error {
+        Error::Execute(error) => error.category(),
+        Error::Checkpoint(_) | Error::Encode(_) => "checkpoint",
     };
     context.metrics.reconcile_failed(category);
     let wait = FIRST_RETRY
         .saturating_mul(1 << entry.failures.min(10))
         .min(LONGEST_RETRY);
     entry.failures = entry.failures.saturating_add(1);
+    let conflict = error.is_conflict();
     let error = causes::told(error);
     if conflict {
         tracing::debug!(namespace = key.0, rollout = key.1, %error, "pass ended; looking again");
@@ -135,10 +143,13 @@ async fn look(
     let decided = (looked, context.clock.now());
     let done = act(context, entry, &scene, &terms, &before, &seen, &decision).await;
     let error = done.as_ref().err().map(|error| causes::told(error));
-    traced::passed(context, &terms.plan, &before, &decision, decided, error);
-    if done.is_ok() {
-        publish::publish(context, &scene, &terms, &decision.next, seen.now);
+    if let (Err(failed), Some(error)) = (&done, &error) {
+        entry.failed(failed.is_conflict(), error);
     }
+    traced::passed(context, &terms.plan, &before, &decision, decided, error);
+    // Also of a pass that failed: what was saved before it did is so.
+    let state = entry.state.as_ref().unwrap_or(&before);
+    publish::publish(context, &scene, &terms, state, (entry.trouble(), seen.now));
     // Events of objects that the spec does not name do not lead to passes.
     let soon = edited.then_some(AFTER_EFFECTS);
     Ok([done?, soon].into_iter().flatten().min())
@@ -403,6 +414,7 @@ async fn execute_rest(
             entry.written = Some(Arc::new(rollout));
         }
     }
+    entry.succeeded();
     Ok(Some(if glances.overruled {
         AT_ONCE
     } else {

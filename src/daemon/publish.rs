@@ -65,7 +65,14 @@ fn count(context: &Context, reason: &Reason) {
 }
 
 /// Shows where a Rollout stands, and asks for metrics while it has evidence to gather.
-pub fn publish(context: &Context, scene: &Scene, terms: &Terms, state: &State, now: Timestamp) {
+/// What keeps failing is told with it.
+pub fn publish(
+    context: &Context,
+    scene: &Scene,
+    terms: &Terms,
+    state: &State,
+    (trouble, now): (Option<&str>, Timestamp),
+) {
     let plan = &terms.plan;
     let run = state
         .phase
@@ -81,7 +88,7 @@ pub fn publish(context: &Context, scene: &Scene, terms: &Terms, state: &State, n
         name: plan.name.clone(),
         target: plan.target.clone(),
         phase: state.phase.name().to_owned(),
-        message: describe::message(state),
+        message: message(state, trouble),
         stable: state.stable.as_ref().map(status::revision_status),
         run,
         last_run: status::last_run(state).or(last),
@@ -97,6 +104,15 @@ pub fn publish(context: &Context, scene: &Scene, terms: &Terms, state: &State, n
     match subject(context, scene, terms, state) {
         Some(subject) => context.watchlist.enter(subject),
         None => context.watchlist.leave(&key),
+    }
+}
+
+/// Where it stands, and why it does not go on.
+fn message(state: &State, trouble: Option<&str>) -> String {
+    let message = describe::message(state);
+    match trouble {
+        Some(trouble) => format!("{message}; this fails and is tried again: {trouble}"),
+        None => message,
     }
 }
 

@@ -27,7 +27,7 @@ pub async fn follow(
 ) {
     let mut broken = watches.borrow_and_update().broken;
     while watches.changed().await.is_ok() {
-        let now = *watches.borrow_and_update();
+        let now = watches.borrow_and_update().clone();
         if now.broken != broken
             && let Some(why) = silent(&client, clock).await
         {

@@ -18,9 +18,12 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::crd::{PROMOTION_PREFIX, REQUEST_PREFIX, Rollout, RolloutStatus};
+use super::crd::{
+    LastRun, PROMOTION_PREFIX, REQUEST_PREFIX, RevisionStatus, Rollout, RolloutStatus,
+};
 use crate::clock::Clock;
 use crate::rollout::observation::Request;
+use crate::rollout::reason::Outcome;
 
 /// The most of a `by` or a `why`, in characters.
 const WORDS: usize = 400;
@@ -84,15 +87,23 @@ impl fmt::Display for Act {
     }
 }
 
+impl LastRun {
+    /// The revision that is not tried again by itself, where the run ended so.
+    pub fn failed(&self) -> Option<&RevisionStatus> {
+        (self.outcome == Outcome::RolledBack.to_string()).then_some(&self.revision)
+    }
+}
+
 /// The revision that a person who asks now has in mind.
 pub fn meant(act: Act, status: &RolloutStatus) -> Option<String> {
     let running = status.run.as_ref().map(|run| run.revision.hash.clone());
-    let ended = status
-        .last_run
-        .as_ref()
-        .map(|last| last.revision.hash.clone());
     match act {
-        Act::Retry => running.or(ended),
+        Act::Retry => status
+            .last_run
+            .as_ref()
+            .and_then(LastRun::failed)
+            .map(|failed| failed.hash.clone()),
+        Act::Restart => status.stable.as_ref().map(|stable| stable.hash.clone()),
         _ => running.or_else(|| status.revision.clone()),
     }
 }
@@ -102,6 +113,12 @@ pub fn id(act: Act, clock: Clock) -> String {
     let now = clock.now().as_millisecond();
     let salt = RandomState::new().hash_one(now) & 0xff_ffff;
     format!("{act}-{now}-{salt:06x}")
+}
+
+/// When it was asked, as its id says; those that somebody wrote by hand come after all others.
+pub fn asked_at(id: &str) -> u64 {
+    let millis = id.split('-').nth(1);
+    millis.and_then(|millis| millis.parse().ok()).unwrap_or(u64::MAX)
 }
 
 /// What the annotation says beside act and revision.
@@ -348,11 +365,18 @@ mod tests {
         .unwrap();
         let mut failed = running.clone();
         failed.run = None;
+        failed.stable = Some(RevisionStatus {
+            hash: "55ee55ee55".to_owned(),
+            images: Vec::new(),
+        });
+        let mut promoted = failed.clone();
+        promoted.last_run.as_mut().unwrap().outcome = "Promoted".to_owned();
         let none = RolloutStatus::default();
         let cases = [
             (Act::Promote, &running, Some("91bc03aa17")),
             (Act::Retry, &failed, Some("77aa77aa77")),
-            (Act::Restart, &failed, Some("91bc03aa17")),
+            (Act::Retry, &promoted, None),
+            (Act::Restart, &failed, Some("55ee55ee55")),
             (Act::Hold, &none, None),
         ];
         for (act, status, wanted) in cases {

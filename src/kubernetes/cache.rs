@@ -5,6 +5,7 @@
 //!
 //! Not here: what an observation makes of it (`observe`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
@@ -134,7 +135,7 @@ pub struct Admission {
 }
 
 /// Watches that are filled for the first time, of all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Filled {
     /// Filled so far.
     pub done: usize,
@@ -142,6 +143,26 @@ pub struct Filled {
     pub all: usize,
     /// How often one broke, without an answer of the API server.
     pub broken: u64,
+    /// What is refused and cannot be done without, by what was asked: why.
+    pub refused: BTreeMap<String, String>,
+}
+
+impl Filled {
+    /// What is still waited for, in words.
+    pub fn waits(&self) -> String {
+        let count = format!("{} of {} watches are filled", self.done, self.all);
+        let refused = self.refused.iter().map(|(what, why)| format!("; {what}: {why}"));
+        std::iter::once(count).chain(refused).collect()
+    }
+}
+
+/// What it means that a kind is refused, or not served by the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Without {
+    /// No pass is made. An empty shelf would be taken for a fact: that nothing serves, that nothing was kept.
+    Nothing,
+    /// Passes are made as if there were none: something is not told or not warned of.
+    Less,
 }
 
 /// Starts all watches in `tasks`; the receiver tells how many are filled.
@@ -218,9 +239,8 @@ impl Starter<'_> {
             replica_set,
             |object: &ReplicaSet| Touched::Workload(owner(object.meta())),
         );
-        self.taken(cache, pods, |object: &Pod| {
-            Touched::Workload(workload_of(object))
-        });
+        let pod_touches = |object: &Pod| Touched::Workload(workload_of(object));
+        self.taken(cache, pods, pod_touches, Without::Nothing);
         self.namespaced(cache, |c| &c.revisions, kept, revision_touches);
     }
 
@@ -230,27 +250,27 @@ impl Starter<'_> {
         }
         self.namespaced(cache, |c| &c.services, whole::<Service>, around);
         self.namespaced(cache, |c| &c.ingresses, whole::<Ingress>, around);
-        self.namespaced(cache, |c| &c.http_routes, whole::<HttpRoute>, around);
+        self.welcome(cache, |c| &c.http_routes, whole::<HttpRoute>, around);
         self.namespaced(
             cache,
             |c| &c.network_policies,
             whole::<NetworkPolicy>,
             around,
         );
-        self.namespaced(
+        self.welcome(
             cache,
             |c| &c.config_maps,
             |map: ConfigMap| Some(template::config_map_digest(&map)),
             around,
         );
-        self.namespaced(
+        self.welcome(
             cache,
             |c| &c.secrets,
             |secret: Secret| Some(template::secret_digest(&secret)),
             around,
         );
-        self.namespaced(cache, |c| &c.claims, whole::<PersistentVolumeClaim>, around);
-        self.namespaced(cache, |c| &c.budgets, whole::<PodDisruptionBudget>, around);
+        self.welcome(cache, |c| &c.claims, whole::<PersistentVolumeClaim>, around);
+        self.welcome(cache, |c| &c.budgets, whole::<PodDisruptionBudget>, around);
         self.everywhere(cache, |c| &c.classes, whole::<IngressClass>);
     }
 
@@ -273,7 +293,8 @@ impl Starter<'_> {
         let api: Api<MutatingWebhookConfiguration> = Api::all(self.feed.client.clone());
         let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
         let take = onto(|c| &c.webhooks, value::<MutatingWebhookConfiguration>);
-        self.follow_only(cache, (api, only), take, |_| Touched::Everything);
+        let touches = |_: &MutatingWebhookConfiguration| Touched::Everything;
+        self.follow(cache, (api, only), (take, touches), Without::Less);
     }
 
     fn namespaced<K, V>(
@@ -286,7 +307,21 @@ impl Starter<'_> {
         K: Watched<Scope = k8s_openapi::NamespaceResourceScope>,
         V: Send + Sync + 'static,
     {
-        self.taken(cache, || onto(shelf, entry), touches);
+        self.taken(cache, || onto(shelf, entry), touches, Without::Nothing);
+    }
+
+    /// As `namespaced`, of what can be done without.
+    fn welcome<K, V>(
+        &mut self,
+        cache: &Arc<Cache>,
+        shelf: fn(&Cache) -> &Shelf<V>,
+        entry: fn(K) -> Option<V>,
+        touches: fn(&K) -> Touched,
+    ) where
+        K: Watched<Scope = k8s_openapi::NamespaceResourceScope>,
+        V: Send + Sync + 'static,
+    {
+        self.taken(cache, || onto(shelf, entry), touches, Without::Less);
     }
 
     fn taken<K>(
@@ -294,6 +329,7 @@ impl Starter<'_> {
         cache: &Arc<Cache>,
         take: impl Fn() -> Take<K>,
         touches: fn(&K) -> Touched,
+        without: Without,
     ) where
         K: Watched<Scope = k8s_openapi::NamespaceResourceScope>,
     {
@@ -306,7 +342,8 @@ impl Starter<'_> {
                 .collect()
         };
         for api in apis {
-            self.follow(cache, api, take(), touches);
+            let which = watcher::Config::default();
+            self.follow(cache, (api, which), (take(), touches), without);
         }
     }
 
@@ -320,25 +357,18 @@ impl Starter<'_> {
         V: Send + Sync + 'static,
     {
         let api: Api<K> = Api::all(self.feed.client.clone());
-        self.follow(cache, api, onto(shelf, entry), |_| Touched::Everything);
+        let which = watcher::Config::default();
+        let touches = |_: &K| Touched::Everything;
+        let takes: Takes<K> = (onto(shelf, entry), touches);
+        self.follow(cache, (api, which), takes, Without::Less);
     }
 
     fn follow<K: Watched>(
         &mut self,
         cache: &Arc<Cache>,
-        api: Api<K>,
-        take: Take<K>,
-        touches: fn(&K) -> Touched,
-    ) {
-        self.follow_only(cache, (api, watcher::Config::default()), take, touches);
-    }
-
-    fn follow_only<K: Watched>(
-        &mut self,
-        cache: &Arc<Cache>,
         (api, which): (Api<K>, watcher::Config),
-        take: Take<K>,
-        touches: fn(&K) -> Touched,
+        takes: Takes<K>,
+        without: Without,
     ) {
         self.filled.send_modify(|filled| filled.all += 1);
         let feed = self.feed.clone();
@@ -346,7 +376,7 @@ impl Starter<'_> {
         let cache = cache.clone();
         let stop = self.feed.stop.clone();
         self.tasks.spawn(async move {
-            let work = fill(feed, cache, (api, which), take, touches, filled);
+            let work = fill(feed, cache, (api, which), takes, (filled, without));
             stop.run_until_cancelled(work).await;
         });
     }
@@ -354,6 +384,9 @@ impl Starter<'_> {
 
 /// Puts the events of one watch on their shelves; the keys that were touched.
 type Take<K> = Box<dyn FnMut(&Cache, watcher::Event<K>) -> Vec<Key> + Send>;
+
+/// How events are taken, and what an object concerns.
+type Takes<K> = (Take<K>, fn(&K) -> Touched);
 
 /// Onto one shelf.
 fn onto<K, V>(shelf: fn(&Cache) -> &Shelf<V>, entry: fn(K) -> Option<V>) -> Take<K>
@@ -414,11 +447,15 @@ async fn fill<K: Watched>(
     feed: Feed,
     cache: Arc<Cache>,
     (api, which): (Api<K>, watcher::Config),
-    mut take: Take<K>,
-    touches: fn(&K) -> Touched,
-    filled: Arc<watch::Sender<Filled>>,
+    (mut take, touches): Takes<K>,
+    (filled, without): (Arc<watch::Sender<Filled>>, Without),
 ) {
-    let mut first = true;
+    let mut progress = Progress {
+        what: format!("{} ({})", K::kind(&()), api.resource_url()),
+        filled,
+        without,
+        first: true,
+    };
     let config = which.timeout(290).page_size(PAGE);
     let waits = backoff::backoff(&K::kind(&()));
     let mut events = watcher(api, config).backoff(waits).boxed();
@@ -427,21 +464,7 @@ async fn fill<K: Watched>(
             Ok(Some(event)) => event,
             Ok(None) => break,
             Err(error) => {
-                let why = causes::told(&error);
-                if unserved(&error) {
-                    tracing::debug!(kind = %K::kind(&()), "not served by this cluster");
-                } else if broken(&error) {
-                    tracing::debug!(kind = %K::kind(&()), error = why, "watch broke; trying again");
-                    filled.send_modify(|filled| filled.broken += 1);
-                } else if expired(&error) {
-                    tracing::debug!(kind = %K::kind(&()), error = why, "watch lists anew");
-                } else {
-                    tracing::warn!(kind = %K::kind(&()), error = why, "watch failed; trying again");
-                }
-                // What we may not see, we do without: it is not waited for.
-                if (forbidden(&error) || unserved(&error)) && std::mem::take(&mut first) {
-                    filled.send_modify(|filled| filled.done += 1);
-                }
+                progress.failed(&error);
                 continue;
             }
         };
@@ -459,8 +482,60 @@ async fn fill<K: Watched>(
         {
             break;
         }
-        if done && std::mem::take(&mut first) {
-            filled.send_modify(|filled| filled.done += 1);
+        if done {
+            progress.came();
+        }
+    }
+}
+
+/// How one watch comes to its first list.
+struct Progress {
+    what: String,
+    filled: Arc<watch::Sender<Filled>>,
+    without: Without,
+    /// The first list has not come.
+    first: bool,
+}
+
+impl Progress {
+    fn came(&mut self) {
+        if std::mem::take(&mut self.first) {
+            self.filled.send_modify(|filled| {
+                filled.done += 1;
+                filled.refused.remove(&self.what);
+            });
+        }
+    }
+
+    fn failed(&mut self, error: &watcher::Error) {
+        self.log(error);
+        if broken(error) {
+            self.filled.send_modify(|filled| filled.broken += 1);
+        }
+        if !self.first || !(forbidden(error) || unserved(error)) {
+            return;
+        }
+        match self.without {
+            Without::Less => self.came(),
+            Without::Nothing => {
+                let why = causes::told(error);
+                let entry = (self.what.clone(), why);
+                self.filled
+                    .send_modify(|filled| filled.refused.extend([entry]));
+            }
+        }
+    }
+
+    fn log(&self, error: &watcher::Error) {
+        let (what, why) = (&self.what, causes::told(error));
+        if unserved(error) && self.without == Without::Less {
+            tracing::debug!(what, "not served by this cluster");
+        } else if broken(error) {
+            tracing::debug!(what, error = why, "watch broke; trying again");
+        } else if expired(error) {
+            tracing::debug!(what, error = why, "watch lists anew");
+        } else {
+            tracing::warn!(what, error = why, "watch failed; trying again");
         }
     }
 }
@@ -506,4 +581,60 @@ fn key(meta: &ObjectMeta) -> Key {
         meta.namespace.clone().unwrap_or_default(),
         meta.name.clone().unwrap_or_default(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    /// An API server that answers everything like this.
+    fn answering(status: u16) -> Client {
+        let answer = move |request: hyper::Request<kube::client::Body>| async move {
+            let path = request.uri().path().to_owned();
+            let text = serde_json::json!({
+                "kind": "Status", "status": "Failure", "code": status, "message": format!("{path}: no"),
+            });
+            let answer = hyper::Response::builder().status(status);
+            let body = Full::new(bytes::Bytes::from(text.to_string()));
+            Ok::<_, std::convert::Infallible>(answer.body(body).unwrap())
+        };
+        Client::new(tower::service_fn(answer), "default")
+    }
+
+    #[tokio::test]
+    async fn what_passes_are_made_of_is_waited_for_when_it_is_refused_and_the_rest_is_not() {
+        for status in [403, 404] {
+            let admission = Admission {
+                policies: true,
+                webhook: Some("sluice".to_owned()),
+            };
+            let stop = CancellationToken::new();
+            let mut tasks = JoinSet::new();
+            let (_cache, _touched, mut filled) =
+                start(&answering(status), &[], &admission, &stop, &mut tasks);
+            let settled = |now: &Filled| now.done + now.refused.len() == now.all;
+            let now = filled.wait_for(settled).await.unwrap().clone();
+            let kinds = now.refused.keys().map(|what| what.split(' ').next().unwrap());
+            let wanted = [
+                "ControllerRevision",
+                "DaemonSet",
+                "Deployment",
+                "Ingress",
+                "NetworkPolicy",
+                "Pod",
+                "ReplicaSet",
+                "Rollout",
+                "Service",
+                "StatefulSet",
+            ];
+            assert_eq!(kinds.collect::<Vec<_>>(), wanted, "{status}");
+            assert_eq!((now.done, now.all), (11, 21), "{status}");
+            let words = now.waits();
+            assert!(words.starts_with("11 of 21 watches are filled; "), "{words}");
+            assert!(words.contains("/api/v1/pods: no"), "{words}");
+        }
+    }
 }

@@ -99,13 +99,21 @@ fn authors(scene: &Scene) -> Vec<String> {
         .collect()
 }
 
-/// What people ask by annotations.
+/// What people ask by annotations: first what ends a run, then the rest in the order in which it was asked.
 pub fn requests(annotations: &BTreeMap<String, String>) -> Vec<Request> {
     let requests = annotations.iter().filter_map(|(key, value)| {
         let id = key.strip_prefix(REQUEST_PREFIX)?;
         Some(ask::read(id, value))
     });
-    requests.collect()
+    let mut requests: Vec<Request> = requests.collect();
+    requests.sort_by_key(|request| {
+        let ends = matches!(
+            request.act.as_str(),
+            "abort" | "rollback" | "alert" | "smoke"
+        );
+        (!ends || request.goal.is_some(), ask::asked_at(&request.id))
+    });
+    requests
 }
 
 /// The Rollout that the Deployment says to be held by, else the oldest, unless that is us.
@@ -345,5 +353,27 @@ fn kept(scene: &Scene) -> Kept {
     Kept {
         stable: of(STABLE),
         desired: of(DESIRED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_served_in_the_order_in_which_they_were_asked_but_what_ends_a_run_first() {
+        let asked = [
+            ("resume-1700000000001-aaaaaa", "resume"),
+            ("hold-1700000000002-aaaaaa", "hold"),
+            ("by-hand", "promote"),
+            ("rollback-1700000000000-aaaaaa", "rollback to=7"),
+            ("abort-1700000000009-aaaaaa", "abort"),
+            ("alert-89b1c9a1-1700000000", "alert"),
+        ];
+        let annotations = asked.map(|(id, text)| (format!("{REQUEST_PREFIX}{id}"), text.to_owned()));
+        let served = requests(&BTreeMap::from(annotations));
+        let acts: Vec<&str> = served.iter().map(|request| request.act.as_str()).collect();
+        let wanted = ["abort", "alert", "rollback", "resume", "hold", "promote"];
+        assert_eq!(acts, wanted);
     }
 }

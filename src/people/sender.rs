@@ -104,6 +104,11 @@ impl Error {
             _ => false,
         }
     }
+
+    /// Whether a line of its own is not taken, and will not be: what it belongs to is gone, or it is not liked.
+    pub fn is_of_line(&self) -> bool {
+        self.is_of_message() || matches!(self, Self::Slack(wrong) if wrong.is_gone())
+    }
 }
 
 /// Sends. Cheap to clone.
@@ -269,4 +274,31 @@ async fn send(request: RequestBuilder, now: Timestamp) -> Result<Vec<u8>, Error>
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_given_up_only_where_trying_again_changes_nothing() {
+        let slack = |error: &str| Error::Slack(Wrong::Refused(error.to_owned()));
+        let status = |code: u16| Error::Status(StatusCode::from_u16(code).unwrap());
+        let cases = [
+            (slack("thread_not_found"), true),
+            (slack("msg_too_long"), true),
+            (slack("internal_error"), false),
+            (slack("invalid_auth"), false),
+            (slack("channel_not_found"), false),
+            (Error::Slack(Wrong::Strange), false),
+            (status(400), true),
+            (status(422), true),
+            (status(401), false),
+            (status(500), false),
+            (Error::Away("no route".to_owned()), false),
+        ];
+        for (error, wanted) in cases {
+            assert_eq!(error.is_of_line(), wanted, "{error}");
+        }
+    }
 }

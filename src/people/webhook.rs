@@ -60,7 +60,9 @@ impl Alarm {
 pub fn event(message: &Message) -> Value {
     let stage = serde_json::to_value(message.stage).unwrap_or_default();
     let kind = format!("dev.sluice.run.{}", stage.as_str().unwrap_or_default());
-    let id = format!("{}/{}", message.run, message.mark()).replace(' ', "-");
+    // A run can come to the same mark again: that is another event, at another time.
+    let at = message.at.as_millisecond();
+    let id = format!("{}/{}/{at}", message.run, message.mark()).replace(' ', "-");
     let place = (
         message.environment.as_str(),
         message.namespace.as_str(),
@@ -128,7 +130,7 @@ mod tests {
         let event = event(&message("Suspect"));
         assert_eq!(event["specversion"], "1.0");
         assert_eq!(event["type"], "dev.sluice.run.suspect");
-        assert_eq!(event["id"], "r-1/Suspect-5%");
+        assert_eq!(event["id"], "r-1/Suspect-5%/1767225660000");
         assert_eq!(event["subject"], "shop/backend");
         assert_eq!(event["time"], "2026-01-01T00:01:00Z");
         assert_eq!(
@@ -136,6 +138,15 @@ mod tests {
             json!([49.0, 1000.0])
         );
         assert_eq!(event["data"]["can"][2]["act"], "rollback");
+    }
+
+    #[test]
+    fn the_same_mark_at_another_time_is_another_event() {
+        let first = message("Suspect");
+        let mut again = first.clone();
+        assert_eq!(event(&first)["id"], event(&again)["id"]);
+        again.at = Timestamp::from_second(1_767_225_900).unwrap();
+        assert_ne!(event(&first)["id"], event(&again)["id"]);
     }
 
     #[test]

@@ -59,18 +59,23 @@ impl<'a> Jobs<'a> {
         self.within(&what, api.get(&from.name)).await
     }
 
-    /// One try, ended after `timeout`.
-    pub async fn attempt(&self, template: &CronJob, timeout: Duration) -> Attempt {
+    /// One try, ended after `timeout`; the error says why nothing is known of it.
+    pub async fn attempt(&self, template: &CronJob, timeout: Duration) -> Result<Attempt, String> {
         let began = self.clock.now();
-        let result = self.run(template, timeout).await;
-        Attempt {
+        let result = self.run(template, timeout).await?;
+        Ok(Attempt {
             took: elapsed(began, self.clock.now()),
             failure: result.err(),
-        }
+        })
     }
 
-    /// Runs it to its end.
-    async fn run(&self, template: &CronJob, timeout: Duration) -> Result<(), Failure> {
+    /// Runs it to its end. The outer error is the cluster's, which did not make the Job or did not say how it
+    /// ended; the inner one is the Job's.
+    async fn run(
+        &self,
+        template: &CronJob,
+        timeout: Duration,
+    ) -> Result<Result<(), Failure>, String> {
         let namespace = template.namespace().unwrap_or_default();
         let api: Api<Job> = self.api(&namespace);
         let job = job(template, self.words, timeout);
@@ -81,18 +86,17 @@ impl<'a> Jobs<'a> {
         let made = self.within("making the Job", api.create(&params, &job));
         let name = made.await?.name_any();
         let began = self.clock.now();
+        let mut unseen = None;
         while elapsed(began, self.clock.now()) < timeout {
             self.clock.sleep(EVERY).await;
-            // One look that fails is not the Job's fault.
-            let Ok(job) = self.within("reading the Job", api.get(&name)).await else {
-                continue;
-            };
-            match end(&job) {
-                None => {}
-                Some(Ok(())) => return Ok(()),
-                Some(Err(why)) => {
-                    let log = self.log(&namespace, &name).await;
-                    return Err(format!("Job {name} failed: {why}{log}"));
+            match self.within("reading the Job", api.get(&name)).await {
+                // One look that fails is not the Job's fault.
+                Err(why) => unseen = Some(why),
+                Ok(job) => {
+                    unseen = None;
+                    if let Some(ended) = end(&job) {
+                        return Ok(self.told(&namespace, &name, ended).await);
+                    }
                 }
             }
         }
@@ -102,8 +106,25 @@ impl<'a> Jobs<'a> {
         let _ = self
             .within("removing the Job", api.delete(&name, &gone))
             .await;
+        if let Some(why) = unseen {
+            return Err(format!("how Job {name} ended is not known: {why}"));
+        }
         let timeout = humantime::format_duration(timeout);
-        Err(format!("Job {name} did not end within {timeout}{log}"))
+        Ok(Err(format!("Job {name} did not end within {timeout}{log}")))
+    }
+
+    /// How a Job ended, with its log where it failed.
+    async fn told(
+        &self,
+        namespace: &str,
+        name: &str,
+        ended: Result<(), String>,
+    ) -> Result<(), Failure> {
+        let Err(why) = ended else {
+            return Ok(());
+        };
+        let log = self.log(namespace, name).await;
+        Err(format!("Job {name} failed: {why}{log}"))
     }
 
     /// The end of a pod's log, to be put behind a sentence; the last pod's where there are several.
@@ -347,11 +368,21 @@ mod tests {
 
     /// An API server that says this: first how the Job stands, then its pods and a log.
     fn client(stands: Value) -> Client {
+        client_that_refuses("nothing", stands)
+    }
+
+    /// The same, but requests for Jobs by this method are refused.
+    fn client_that_refuses(refused: &'static str, stands: Value) -> Client {
         use http_body_util::Full;
         let answer = move |request: hyper::Request<kube::client::Body>| {
             let stands = stands.clone();
             async move {
                 let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+                let path = if method == refused && path.contains("/jobs") {
+                    format!("{path}?quota")
+                } else {
+                    path
+                };
                 let job = json!({"metadata": {"namespace": "shop", "name": "checkout-probe-sluice-x"}, "status": stands});
                 let json = |value: Value| value.to_string();
                 let text = match (method.as_str(), path.as_str()) {
@@ -414,7 +445,24 @@ mod tests {
             let jobs = Jobs::new(&client, clock, &words);
             let template = jobs.template(&from("checkout-probe")).await.unwrap();
             let found = jobs.run(&template, Duration::from_secs(5)).await;
-            assert_eq!(found, wanted);
+            assert_eq!(found, Ok(wanted));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn trouble_of_the_cluster_is_no_verdict_of_a_job() {
+        let cases = [
+            ("POST", "making the Job: "),
+            ("GET", "how Job checkout-probe-sluice-x ended is not known: reading the Job: "),
+        ];
+        for (refused, wanted) in cases {
+            let client = client_that_refuses(refused, json!({"active": 1}));
+            let words = words();
+            let clock = Clock::scaled(jiff::Timestamp::UNIX_EPOCH, 1.0);
+            let jobs = Jobs::new(&client, clock, &words);
+            let tried = jobs.attempt(&template(), Duration::from_secs(5)).await;
+            let why = tried.unwrap_err();
+            assert!(why.starts_with(wanted), "{why}");
         }
     }
 

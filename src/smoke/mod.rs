@@ -66,7 +66,8 @@ impl fmt::Debug for Asker {
     }
 }
 
-/// Makes a test to its end; the error says why it cannot be made at all. Jobs are made by the client.
+/// Makes a test to its end; the error says why it cannot be made, or why nobody knows what it came to. Jobs
+/// are made by the client.
 pub async fn make(
     test: &Test,
     words: &Words,
@@ -87,7 +88,7 @@ pub async fn make(
             Next::Try(pause) => {
                 clock.sleep(pause).await;
                 attempts.push(match &template {
-                    Some(template) => jobs.attempt(template, test.timeout).await,
+                    Some(template) => jobs.attempt(template, test.timeout).await?,
                     None => asker.attempt(&probe, test.timeout, clock).await,
                 });
             }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use sluice::kubernetes::crd::ACCOUNT;
 use sluice::sandbox::api::{Fault, Matching};
 
 use super::daemons::Daemon;
@@ -84,6 +85,31 @@ fn a_rollback_goes_before_the_writes_of_many_busy_rollouts() {
         let at = sent.iter().rfind(lowered).unwrap().at;
         let first = sent.iter().find(|sent| sent.at == at && sent.is_write());
         assert!(first.as_ref().is_some_and(lowered), "{first:?}");
+    });
+}
+
+#[test]
+fn a_daemon_that_may_not_see_what_serves_leaves_a_held_release_held() {
+    virtually(async {
+        let world = World::new().await;
+        drop(busy(&world, 0).await);
+        world.release("shop", "2", "0").await;
+        for resource in ["replicasets", "controllerrevisions"] {
+            let list = Matching::any().verb("list").resource(resource);
+            let list = list.user(ACCOUNT);
+            world
+                .cluster
+                .api
+                .faults()
+                .next(u64::MAX, list, Fault::Status(403));
+        }
+        let blind = Daemon::start(&world, &json!({}));
+        world.clock.sleep(SECOND * 60).await;
+        assert!(!blind.leads());
+        assert_eq!(world.deployment("shop").await["spec"]["paused"], true);
+        world.cluster.api.faults().clear();
+        let steps = || async { world.weight("shop").await == 5 };
+        world.until("traffic", SECOND * 120, steps).await;
     });
 }
 

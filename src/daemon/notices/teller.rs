@@ -317,9 +317,11 @@ impl Teller {
             (Kind::Webhook(_) | Kind::Teams(_), _) => return Ok(false),
         };
         match done {
-            // It cannot be said there: that does not change by trying again.
-            Err(Error::Slack(wrong)) => {
-                tracing::debug!(to = self.to.name, error = %wrong, "a line was not taken");
+            // That does not change by trying again, and others wait.
+            Err(error) if error.is_of_line() => {
+                let (to, why) = (&self.to.name, causes::told(&error));
+                tracing::warn!(to, why, text = line.text, "people are not told");
+                self.dropped(1);
                 Ok(false)
             }
             Err(error) => {

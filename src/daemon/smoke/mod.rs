@@ -2,8 +2,8 @@
 //! each sync of Flux (`sync`).
 //!
 //! Guarantees: the same tests of one run are made once at a time; what they came to is kept until
-//! the Rollout begins another run; a test that cannot be made (unknown, a word that is not known)
-//! holds the run and is tried again. A daemon that starts again makes them again, which asks the
+//! the Rollout begins another run or another daemon leads; a test that cannot be made (unknown, a word that
+//! is not known, a Job that the cluster does not take) holds the run and is tried again. A daemon that starts again makes them again, which asks the
 //! application once more and changes nothing.
 //!
 //! Not here: the tests themselves (`crate::smoke`).
@@ -13,6 +13,7 @@ pub mod sync;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -46,10 +47,14 @@ pub struct Order {
     pub words: Words,
 }
 
+/// Tells the orders apart, also those for one run.
+type Ticket = u64;
+
 /// What became of an order.
 #[derive(Debug, Clone)]
 struct Made {
     run: String,
+    ticket: Ticket,
     /// `None` while they are made.
     came_to: Option<Smoked>,
 }
@@ -58,19 +63,24 @@ struct Made {
 #[derive(Debug, Clone)]
 pub struct Desk {
     made: Arc<Mutex<BTreeMap<Key, Made>>>,
-    orders: mpsc::UnboundedSender<Order>,
+    tickets: Arc<AtomicU64>,
+    orders: mpsc::UnboundedSender<(Ticket, Order)>,
 }
 
 /// The other side of a [`Desk`].
 #[derive(Debug)]
-struct Orders(mpsc::UnboundedReceiver<Order>);
+struct Orders(mpsc::UnboundedReceiver<(Ticket, Order)>);
 
 impl Desk {
     /// A desk and where its orders come out.
     fn new() -> (Self, Orders) {
         let (orders, out) = mpsc::unbounded_channel();
-        let made = Arc::default();
-        (Self { made, orders }, Orders(out))
+        let desk = Self {
+            made: Arc::default(),
+            tickets: Arc::default(),
+            orders,
+        };
+        (desk, Orders(out))
     }
 
     /// Asks, unless that was done.
@@ -82,13 +92,15 @@ impl Desk {
         {
             return;
         }
+        let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
         let begun = Made {
             run: order.run.clone(),
+            ticket,
             came_to: None,
         };
         made.insert(order.key.clone(), begun);
         // Without a receiver the daemon is ending.
-        let _ = self.orders.send(order);
+        let _ = self.orders.send((ticket, order));
     }
 
     /// What the tests of a run came to.
@@ -98,15 +110,29 @@ impl Desk {
         made.came_to.clone()
     }
 
-    /// Forgets a Rollout that is gone, or tests that are to be made again.
+    /// Forgets a Rollout that is gone.
     pub fn forget(&self, key: &Key) {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         made.remove(key);
     }
 
-    fn note(&self, key: &Key, run: &str, came_to: Smoked) {
+    /// Forgets everything: another daemon may lead meanwhile. What still comes of these orders is not heard.
+    pub fn forget_all(&self) {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(made) = made.get_mut(key).filter(|made| made.run == run) {
+        made.clear();
+    }
+
+    /// The order is to be given again, unless the Rollout has another one by now.
+    fn again(&self, key: &Key, ticket: Ticket) {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if made.get(key).is_some_and(|made| made.ticket == ticket) {
+            made.remove(key);
+        }
+    }
+
+    fn note(&self, key: &Key, ticket: Ticket, came_to: Smoked) {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = made.get_mut(key).filter(|made| made.ticket == ticket) {
             made.came_to = Some(came_to);
         }
     }
@@ -179,7 +205,7 @@ async fn make(
 ) {
     let mut going = JoinSet::new();
     loop {
-        let order = tokio::select! {
+        let (ticket, order) = tokio::select! {
             Some(order) = orders.0.recv() => order,
             Some(_) = going.join_next() => continue,
             else => return,
@@ -190,11 +216,11 @@ async fn make(
             let by = (&asker, &client);
             let came_to = all(&order, &tests.now(), by, clock).await;
             let hindered = matches!(came_to, Smoked::Hindered { .. });
-            desk.note(&order.key, &order.run, came_to);
+            desk.note(&order.key, ticket, came_to);
             let told = touched.send(order.key.clone()).is_ok();
             if hindered && told {
                 clock.sleep(AGAIN).await;
-                desk.forget(&order.key);
+                desk.again(&order.key, ticket);
                 let _ = touched.send(order.key);
             }
         });
@@ -236,4 +262,55 @@ pub fn unknown(name: &str, known: &Tests) -> String {
     let names: Vec<&str> = known.keys().map(String::as_str).collect();
     let known = names.join(", ");
     format!("there is no smoke test {name:?}; known: {known}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(run: &str) -> Order {
+        Order {
+            key: ("shop".to_owned(), "cart".to_owned()),
+            run: run.to_owned(),
+            tests: Vec::new(),
+            words: Words::new(),
+        }
+    }
+
+    fn failed() -> Smoked {
+        Smoked::Failed {
+            sentence: "no".to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_was_found_before_another_daemon_led_is_not_heard_after_it() {
+        let (desk, mut orders) = Desk::new();
+        desk.ask(order("1"));
+        let (before, Order { key, .. }) = orders.0.try_recv().unwrap();
+        desk.note(&key, before, failed());
+        assert_eq!(desk.came_to(&key, "1"), Some(failed()));
+        desk.forget_all();
+        assert_eq!(desk.came_to(&key, "1"), None);
+        desk.ask(order("1"));
+        desk.note(&key, before, failed());
+        assert_eq!(desk.came_to(&key, "1"), None);
+        let (after, _) = orders.0.try_recv().unwrap();
+        desk.note(&key, after, failed());
+        assert_eq!(desk.came_to(&key, "1"), Some(failed()));
+    }
+
+    #[test]
+    fn a_hindered_test_that_is_tried_again_takes_nothing_from_a_newer_run() {
+        let (desk, mut orders) = Desk::new();
+        desk.ask(order("1"));
+        let (first, Order { key, .. }) = orders.0.try_recv().unwrap();
+        desk.ask(order("2"));
+        let (second, _) = orders.0.try_recv().unwrap();
+        desk.again(&key, first);
+        desk.note(&key, second, failed());
+        assert_eq!(desk.came_to(&key, "2"), Some(failed()));
+        desk.again(&key, second);
+        assert_eq!(desk.came_to(&key, "2"), None);
+    }
 }

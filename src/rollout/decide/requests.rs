@@ -15,7 +15,8 @@ use crate::rollout::action::Action;
 use crate::rollout::evidence::{Evidence, Verdict};
 use crate::rollout::observation::Request;
 use crate::rollout::reason::{Cause, HeldWhy, Reason};
-use crate::rollout::state::{Answer, Failure, Phase, Promotion, Run};
+use crate::rollout::revision::Revision;
+use crate::rollout::state::{Answer, Phase, Promotion, Run};
 
 /// Answers that are kept in the status.
 const ANSWERS: usize = 8;
@@ -73,7 +74,7 @@ fn forget_old(pass: &mut Pass<'_>) {
 
 fn serve(pass: &mut Pass<'_>, request: &Request) -> Result<String, String> {
     match request.act.as_str() {
-        "retry" => return retry(pass),
+        "retry" => return retry(pass, request),
         "rollback" if pass.state.phase.run().is_none() => return back::go_back(pass, request),
         "restart" => return restart(pass, request),
         "promote" | "approve" | "hold" | "resume" | "abort" | "rollback" | "alert" | "smoke" => {}
@@ -86,7 +87,7 @@ fn serve(pass: &mut Pass<'_>, request: &Request) -> Result<String, String> {
     let Some(run) = pass.state.phase.run().cloned() else {
         return Err("there is no run".to_owned());
     };
-    meant(request, &run)?;
+    meant(request, &run.revision, "is under trial")?;
     if request.goal.is_some() {
         return Err(
             "a run goes on; without `--to` it is taken back, and then `--to` can be asked"
@@ -99,12 +100,12 @@ fn serve(pass: &mut Pass<'_>, request: &Request) -> Result<String, String> {
     Ok(message)
 }
 
-/// Whether the request was meant for the revision that is under trial.
-fn meant(request: &Request, run: &Run) -> Result<(), String> {
+/// Whether the request was meant for this revision, of which that is said.
+fn meant(request: &Request, present: &Revision, stands: &str) -> Result<(), String> {
     match &request.revision {
-        Some(revision) if *revision != run.revision.hash => Err(format!(
-            "it was meant for revision {revision}, but {} is under trial",
-            run.revision.hash
+        Some(revision) if *revision != present.hash => Err(format!(
+            "it was meant for revision {revision}, but {} {stands}",
+            present.hash
         )),
         _ => Ok(()),
     }
@@ -216,25 +217,34 @@ fn go_on(pass: &mut Pass<'_>, phase: Phase, run: Run) -> Result<(Phase, String),
     Ok((resume(pass, run), "goes on".to_owned()))
 }
 
-fn retry(pass: &mut Pass<'_>) -> Result<String, String> {
-    match pass.state.failed.take() {
-        Some(Failure { revision, .. }) => {
-            let waits = pass
-                .target()
-                .is_some_and(|target| target.paused && target.revision.same(&revision));
-            Ok(if waits {
-                format!("{revision} is tried again")
-            } else {
-                format!("{revision} may be tried again: apply it anew, its template was put back")
-            })
-        }
-        None => Err("no revision has failed".to_owned()),
-    }
+fn retry(pass: &mut Pass<'_>, request: &Request) -> Result<String, String> {
+    let Some(failure) = &pass.state.failed else {
+        return Err("no revision has failed".to_owned());
+    };
+    let revision = failure.revision.clone();
+    meant(request, &revision, "failed")?;
+    pass.state.failed = None;
+    let waits = pass
+        .target()
+        .is_some_and(|target| target.paused && target.revision.same(&revision));
+    Ok(if waits {
+        format!("{revision} is tried again")
+    } else {
+        format!("{revision} may be tried again: apply it anew, its template was put back")
+    })
 }
 
 fn restart(pass: &mut Pass<'_>, request: &Request) -> Result<String, String> {
-    if pass.state.target.is_none() || pass.state.stable.is_none() {
+    let Some(stable) = pass.state.stable.as_ref() else {
         return Err("nothing is guarded yet".to_owned());
+    };
+    if pass.state.target.is_none() {
+        return Err("nothing is guarded yet".to_owned());
+    }
+    let run = pass.state.phase.run();
+    // Who means the revision under trial means what serves when its run is over.
+    if run.is_none_or(|run| meant(request, &run.revision, "").is_err()) {
+        meant(request, stable, "serves")?;
     }
     pass.state.restart = Some(request.id.clone());
     Ok(match pass.state.phase.run() {

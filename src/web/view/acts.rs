@@ -118,7 +118,7 @@ fn revision<'a>(entry: &'a Entry, act: &str) -> Option<&'a str> {
     let rest = match act {
         // One goes back from what serves.
         "rollback" => entry.stable.as_ref(),
-        _ => entry.last_run.as_ref().map(|last| &last.revision),
+        _ => entry.last_run.as_ref().and_then(|last| last.failed()),
     };
     let revision = run.or(rest);
     revision.map(|revision| revision.hash.as_str())

@@ -77,6 +77,35 @@ fn a_failed_revision_that_is_applied_again_stays_held_until_it_is_retried() {
 }
 
 #[test]
+fn what_was_meant_for_another_revision_is_not_tried_again_or_restarted() {
+    let mut model = Model::idle();
+    model.canary_health = Health::Bad;
+    model.apply("v2");
+    assert!(model.until(90, |model| ended(model, Outcome::RolledBack)));
+    model.apply("v3");
+    assert!(model.until(90, |model| ended(model, Outcome::RolledBack)));
+    let asked = |model: &mut Model, act: &str, revision: &str| {
+        model.ask(act);
+        let last = model.requests.last_mut().unwrap();
+        last.revision = Some(revision.to_owned());
+        model.pass();
+        let answer = model.state.answers.last().unwrap().clone();
+        (answer.done, answer.message)
+    };
+    let refused = |message: &str| (false, message.to_owned());
+    assert_eq!(
+        asked(&mut model, "retry", "v2"),
+        refused("it was meant for revision v2, but v3 failed")
+    );
+    assert_eq!(
+        asked(&mut model, "restart", "v2"),
+        refused("it was meant for revision v2, but v1 serves")
+    );
+    assert!(asked(&mut model, "restart", "v1").0);
+    assert!(asked(&mut model, "retry", "v3").0);
+}
+
+#[test]
 fn damage_at_half_of_the_traffic_leads_back_to_the_first_step_and_out() {
     let mut model = Model::idle();
     model.apply("v2");
