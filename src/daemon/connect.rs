@@ -325,9 +325,7 @@ mod tests {
     #[tokio::test]
     async fn a_passing_failure_gives_us_no_other_name() {
         let reviewed = json!({"metadata": {}, "status": {"userInfo": {"username": "robot"}}});
-        let refused = |code: u16| {
-            json!({"kind": "Status", "status": "Failure", "code": code, "message": "no"})
-        };
+        let refused = |code: u16| json!({"kind": "Status", "status": "Failure", "code": code, "message": "no"});
         let cases = [
             (201, reviewed, Some("robot")),
             (403, refused(403), Some(ACCOUNT)),

@@ -118,7 +118,9 @@ pub fn id(act: Act, clock: Clock) -> String {
 /// When it was asked, as its id says; those that somebody wrote by hand come after all others.
 pub fn asked_at(id: &str) -> u64 {
     let millis = id.split('-').nth(1);
-    millis.and_then(|millis| millis.parse().ok()).unwrap_or(u64::MAX)
+    millis
+        .and_then(|millis| millis.parse().ok())
+        .unwrap_or(u64::MAX)
 }
 
 /// What the annotation says beside act and revision.

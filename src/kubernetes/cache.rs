@@ -151,7 +151,10 @@ impl Filled {
     /// What is still waited for, in words.
     pub fn waits(&self) -> String {
         let count = format!("{} of {} watches are filled", self.done, self.all);
-        let refused = self.refused.iter().map(|(what, why)| format!("; {what}: {why}"));
+        let refused = self
+            .refused
+            .iter()
+            .map(|(what, why)| format!("; {what}: {why}"));
         std::iter::once(count).chain(refused).collect()
     }
 }
@@ -617,7 +620,10 @@ mod tests {
                 start(&answering(status), &[], &admission, &stop, &mut tasks);
             let settled = |now: &Filled| now.done + now.refused.len() == now.all;
             let now = filled.wait_for(settled).await.unwrap().clone();
-            let kinds = now.refused.keys().map(|what| what.split(' ').next().unwrap());
+            let kinds = now
+                .refused
+                .keys()
+                .map(|what| what.split(' ').next().unwrap());
             let wanted = [
                 "ControllerRevision",
                 "DaemonSet",
@@ -633,7 +639,10 @@ mod tests {
             assert_eq!(kinds.collect::<Vec<_>>(), wanted, "{status}");
             assert_eq!((now.done, now.all), (11, 21), "{status}");
             let words = now.waits();
-            assert!(words.starts_with("11 of 21 watches are filled; "), "{words}");
+            assert!(
+                words.starts_with("11 of 21 watches are filled; "),
+                "{words}"
+            );
             assert!(words.contains("/api/v1/pods: no"), "{words}");
         }
     }

@@ -370,7 +370,8 @@ mod tests {
             ("abort-1700000000009-aaaaaa", "abort"),
             ("alert-89b1c9a1-1700000000", "alert"),
         ];
-        let annotations = asked.map(|(id, text)| (format!("{REQUEST_PREFIX}{id}"), text.to_owned()));
+        let annotations =
+            asked.map(|(id, text)| (format!("{REQUEST_PREFIX}{id}"), text.to_owned()));
         let served = requests(&BTreeMap::from(annotations));
         let acts: Vec<&str> = served.iter().map(|request| request.act.as_str()).collect();
         let wanted = ["abort", "alert", "rollback", "resume", "hold", "promote"];

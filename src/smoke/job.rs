@@ -453,7 +453,10 @@ mod tests {
     async fn trouble_of_the_cluster_is_no_verdict_of_a_job() {
         let cases = [
             ("POST", "making the Job: "),
-            ("GET", "how Job checkout-probe-sluice-x ended is not known: reading the Job: "),
+            (
+                "GET",
+                "how Job checkout-probe-sluice-x ended is not known: reading the Job: ",
+            ),
         ];
         for (refused, wanted) in cases {
             let client = client_that_refuses(refused, json!({"active": 1}));

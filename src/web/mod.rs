@@ -16,6 +16,7 @@ mod hub;
 pub mod login;
 mod nearby;
 mod pages;
+mod patient;
 mod place;
 mod readiness;
 mod routes;

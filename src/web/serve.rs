@@ -1,7 +1,7 @@
 //! Connections: accepted, bounded in number and in time, drained at shutdown.
 //!
 //! Guarantees: at most [`CONNECTIONS`] at a time; a client that sends its head slowly is cut off
-//! after [`HEAD_TIMEOUT`]; after `shutdown` no connection is accepted, those that are open finish
+//! after [`HEAD_TIMEOUT`], and one that does not read (`patient`); after `shutdown` no connection is accepted, those that are open finish
 //! their request within [`DRAIN`]. All tasks end before `serve` returns.
 //!
 //! Not here: what is answered (`routes`).
@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::patient::Patient;
 use super::session::Peer;
 
 /// The most connections at a time.
@@ -90,7 +91,7 @@ fn connection(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Patient::new(stream)), service);
     let watched = graceful.watch(connection);
     async move {
         if let Err(error) = watched.await {

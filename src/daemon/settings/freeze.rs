@@ -75,7 +75,8 @@ fn zone(reader: &mut Reader, section: &Section) -> Option<TimeZone> {
     };
     let zone = clock::zone(&name);
     if zone.is_none() {
-        let wanted = "UTC, a zone such as Europe/Berlin, or a rule such as CET-1CEST,M3.5.0,M10.5.0/3";
+        let wanted =
+            "UTC, a zone such as Europe/Berlin, or a rule such as CET-1CEST,M3.5.0,M10.5.0/3";
         reader.wrong(section, "zone", &format!("{name:?}"), wanted);
     }
     zone

@@ -379,7 +379,12 @@ mod tests {
         let id = |run: &str| {
             let rollout = rollout("Stepping", run);
             let run = run_of(&rollout, "91bc03aa17").unwrap();
-            request(run, "main@sha1:0123456789abcdef0123456789abcdef01234567", "no").id
+            request(
+                run,
+                "main@sha1:0123456789abcdef0123456789abcdef01234567",
+                "no",
+            )
+            .id
         };
         let first = id("91bc03aa17-1767225600");
         assert_eq!(first, "smoke-91bc03aa17-1767225600-456789abcdef01234567");
@@ -395,7 +400,10 @@ mod tests {
             name: "apps".to_owned(),
         };
         let labels = BTreeMap::from([
-            ("kustomize.toolkit.fluxcd.io/name".to_owned(), "apps".to_owned()),
+            (
+                "kustomize.toolkit.fluxcd.io/name".to_owned(),
+                "apps".to_owned(),
+            ),
             (
                 "kustomize.toolkit.fluxcd.io/namespace".to_owned(),
                 "flux-system".to_owned(),

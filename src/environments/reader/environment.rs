@@ -205,7 +205,8 @@ impl Reader {
             self.wrong(section, "to", "one that does not fit `from`", wanted);
         }
         let zone = if section.get("zone").is_some() {
-            let wanted = "UTC, a zone such as Europe/Berlin, or a rule such as CET-1CEST,M3.5.0,M10.5.0/3";
+            let wanted =
+                "UTC, a zone such as Europe/Berlin, or a rule such as CET-1CEST,M3.5.0,M10.5.0/3";
             self.parsed(section, "zone", wanted, clock::zone)
         } else {
             Some(TimeZone::UTC)
