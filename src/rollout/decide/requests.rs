@@ -235,12 +235,9 @@ fn retry(pass: &mut Pass<'_>, request: &Request) -> Result<String, String> {
 }
 
 fn restart(pass: &mut Pass<'_>, request: &Request) -> Result<String, String> {
-    let Some(stable) = pass.state.stable.as_ref() else {
+    let (Some(_), Some(stable)) = (&pass.state.target, &pass.state.stable) else {
         return Err("nothing is guarded yet".to_owned());
     };
-    if pass.state.target.is_none() {
-        return Err("nothing is guarded yet".to_owned());
-    }
     let run = pass.state.phase.run();
     // Who means the revision under trial means what serves when its run is over.
     if run.is_none_or(|run| meant(request, &run.revision, "").is_err()) {

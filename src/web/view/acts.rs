@@ -7,6 +7,7 @@
 use maud::{Markup, html};
 
 use super::words::sentence;
+use crate::kubernetes::crd::LastRun;
 use crate::web::session::Session;
 use crate::web::{Entry, Place};
 
@@ -118,7 +119,7 @@ fn revision<'a>(entry: &'a Entry, act: &str) -> Option<&'a str> {
     let rest = match act {
         // One goes back from what serves.
         "rollback" => entry.stable.as_ref(),
-        _ => entry.last_run.as_ref().and_then(|last| last.failed()),
+        _ => entry.last_run.as_ref().and_then(LastRun::failed),
     };
     let revision = run.or(rest);
     revision.map(|revision| revision.hash.as_str())
