@@ -308,11 +308,21 @@ impl Acts {
             request.by = request.by.filter(|_| *asker != Asker::Shared);
         }
         let asked = ask::ask(&live.client, &rollout, &request, manager);
-        let pending = self.0.withdrawals.pending(&rollout, &request.id, manager);
+        let pending = self
+            .0
+            .withdrawals
+            .pending(&rollout, (&request.id, manager), PATIENCE);
         let away = |why: String| Denial::Away(format!("the request was not stored: {why}"));
         match tokio::time::timeout(DEADLINE, asked).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(away(causes::told(&error))),
+            Ok(Err(error)) => {
+                let refused =
+                    matches!(&error, kube::Error::Api(status) if (400..500).contains(&status.code));
+                if refused {
+                    pending.answered();
+                }
+                return Err(away(causes::told(&error)));
+            }
             Err(_) => return Err(away("no answer in time".to_owned())),
         }
         let waiting = self.answer(live, namespace, name, &request.id);

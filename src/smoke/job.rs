@@ -84,7 +84,10 @@ impl<'a> Jobs<'a> {
             ..PostParams::default()
         };
         let made = self.within("making the Job", api.create(&params, &job));
-        let name = made.await?.name_any();
+        let prefix = job.metadata.generate_name.as_deref().unwrap_or_default();
+        // What is told again must be told in the same words, and each Job has another name.
+        let of_any = |why: String| unnamed(&why, prefix);
+        let name = made.await.map_err(of_any)?.name_any();
         let began = self.clock.now();
         let mut unseen = None;
         while elapsed(began, self.clock.now()) < timeout {
@@ -107,7 +110,10 @@ impl<'a> Jobs<'a> {
             .within("removing the Job", api.delete(&name, &gone))
             .await;
         if let Some(why) = unseen {
-            return Err(format!("how Job {name} ended is not known: {why}"));
+            let cron_job = template.name_any();
+            return Err(of_any(format!(
+                "how a Job of {cron_job} ended is not known: {why}"
+            )));
         }
         let timeout = humantime::format_duration(timeout);
         Ok(Err(format!("Job {name} did not end within {timeout}{log}")))
@@ -177,6 +183,19 @@ impl<'a> Jobs<'a> {
             Err(_) => Err(format!("{doing}: no answer within 10 s")),
         }
     }
+}
+
+/// A text without what the API server put behind this prefix of names.
+fn unnamed(text: &str, prefix: &str) -> String {
+    if prefix.is_empty() {
+        return text.to_owned();
+    }
+    let mut parts = text.split(prefix);
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |told, part| {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_alphanumeric());
+        told + prefix + "…" + rest
+    })
 }
 
 /// The Job of a template: one try, ended by its own deadline, cleared away by Kubernetes.
@@ -294,6 +313,14 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn what_a_job_was_called_is_left_out() {
+        let told = "making the Job: jobs.batch \"a-sluice-x7k2p\" is forbidden: no a-sluice-x7k2p";
+        let wanted = "making the Job: jobs.batch \"a-sluice-…\" is forbidden: no a-sluice-…";
+        assert_eq!(unnamed(told, "a-sluice-"), wanted);
+        assert_eq!(unnamed("no answer", "a-sluice-"), "no answer");
+    }
 
     fn template() -> CronJob {
         serde_json::from_value(json!({
@@ -455,7 +482,7 @@ mod tests {
             ("POST", "making the Job: "),
             (
                 "GET",
-                "how Job checkout-probe-sluice-x ended is not known: reading the Job: ",
+                "how a Job of checkout-probe ended is not known: reading the Job: ",
             ),
         ];
         for (refused, wanted) in cases {

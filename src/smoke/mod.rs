@@ -88,8 +88,8 @@ pub async fn make(
             Next::Try(pause) => {
                 clock.sleep(pause).await;
                 attempts.push(match &template {
-                    Some(template) => jobs.attempt(template, test.timeout).await?,
-                    None => asker.attempt(&probe, test.timeout, clock).await,
+                    Some(template) => Box::pin(jobs.attempt(template, test.timeout)).await?,
+                    None => Box::pin(asker.attempt(&probe, test.timeout, clock)).await,
                 });
             }
         }

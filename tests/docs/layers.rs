@@ -83,6 +83,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
             "environments",
             "git",
             "history",
+            "http_client",
             "kustomize",
             "kubernetes",
             "prometheus",

@@ -1,5 +1,6 @@
 //! Requests that are stored and not answered yet: what nobody answers in time is withdrawn, also when whoever asked
-//! has gone. A request must not act hours later.
+//! has gone: not before it could be answered, since an abort holds also if the window that sent it is closed. A
+//! request must not act hours later.
 //!
 //! Why a task of its own: the request of a browser ends at its deadline or with its connection, and with it
 //! everything that was under way in it.
@@ -13,6 +14,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use kube::{Client, ResourceExt};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::causes;
 use crate::kubernetes::ask;
@@ -25,8 +27,9 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// and how many there are.
 const TRIES: usize = 60;
 
-/// A request that is to be withdrawn.
+/// A request that is to be withdrawn, not before this time.
 struct Withdrawal {
+    after: Instant,
     rollout: Arc<Rollout>,
     id: String,
     manager: String,
@@ -50,16 +53,23 @@ impl Default for Withdrawals {
     }
 }
 
-/// A request that waits for its answer. Dropped without one, it is withdrawn.
+/// A request that waits for its answer. Dropped without one, it is withdrawn when the time for an answer is over.
 pub struct Pending {
+    after: Instant,
     request: Option<(Arc<Rollout>, String, String)>,
     withdrawals: mpsc::UnboundedSender<Withdrawal>,
 }
 
 impl Withdrawals {
-    /// A request of this id that is stored from now on.
-    pub fn pending(&self, rollout: &Arc<Rollout>, id: &str, manager: &str) -> Pending {
+    /// A request of this id that is stored from now on, and may be answered for so long.
+    pub fn pending(
+        &self,
+        rollout: &Arc<Rollout>,
+        (id, manager): (&str, &str),
+        patience: Duration,
+    ) -> Pending {
         Pending {
+            after: Instant::now() + patience,
             request: Some((Arc::clone(rollout), id.to_owned(), manager.to_owned())),
             withdrawals: self.sender.clone(),
         }
@@ -100,6 +110,7 @@ impl Pending {
         let (rollout, id, manager) = self.request.take()?;
         let (done, told) = oneshot::channel();
         let withdrawal = Withdrawal {
+            after: self.after,
             rollout,
             id,
             manager,
@@ -119,6 +130,7 @@ impl Drop for Pending {
 
 async fn withdraw(client: &Client, what: Withdrawal) {
     let Withdrawal { rollout, id, .. } = &what;
+    tokio::time::sleep_until(what.after).await;
     let mut last = String::new();
     for _ in 0..TRIES {
         let withdrawn = ask::withdraw(client, rollout, id, &what.manager);
@@ -152,6 +164,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(5);
 
     fn rollout() -> Arc<Rollout> {
         let rollout = json!({
@@ -188,13 +202,16 @@ mod tests {
         let (bodies, mut stored) = mpsc::unbounded_channel();
         let client = server(bodies);
         let withdrawals = Withdrawals::default();
-        withdrawals.pending(&rollout(), "hold-1-a", "m").answered();
-        drop(withdrawals.pending(&rollout(), "hold-2-b", "m"));
+        let pending = |id| withdrawals.pending(&rollout(), (id, "m"), PATIENCE);
+        let asked = Instant::now();
+        pending("hold-1-a").answered();
+        drop(pending("hold-2-b"));
         let twice = async { (stored.recv().await.unwrap(), stored.recv().await.unwrap()) };
         let (refused, taken) = tokio::select! {
             () = withdrawals.keep_up(&client) => unreachable!(),
             twice = twice => twice,
         };
+        assert!(asked.elapsed() >= PATIENCE, "{:?}", asked.elapsed());
         let gone = json!({"request.sluice.dev/hold-2-b": null});
         assert_eq!(refused["metadata"]["annotations"], gone);
         assert_eq!(taken, refused);

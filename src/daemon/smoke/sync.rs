@@ -100,6 +100,7 @@ impl Syncs {
                 Ok(()) = self.role.changed() => if !self.role.borrow().leads() {
                     looks.clear();
                     self.busy.clear();
+                    self.objects.clear();
                 },
                 Some((synced, standing)) = looks.next() => {
                     self.busy.remove(&synced);
@@ -191,6 +192,9 @@ impl Bench {
                 left: tests.iter().map(|test| test.name.clone()).collect(),
                 ..Standing::default()
             };
+        }
+        if standing.left.is_empty() {
+            standing.trouble = None;
         }
         if self.context.clock.ticks() < standing.again {
             return;
