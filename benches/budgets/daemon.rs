@@ -7,6 +7,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use sluice::kubernetes::crd::ACCOUNT;
@@ -14,12 +15,25 @@ use sluice::kubernetes::crd::ACCOUNT;
 use super::Error;
 use super::fleet::Fleet;
 use super::pages::Pages;
+use super::process::Process;
 
 /// Time between two looks at the metrics where reactions are timed: longer than any reaction should
 /// take, so that the look that led to a verdict is the last one before its effect.
 pub const OFTEN: Duration = Duration::from_millis(400);
 /// The daemon must be ready within this time.
 const READY: Duration = Duration::from_secs(120);
+/// The executable, where it is not the one that was built with the benchmarks.
+static BINARY: OnceLock<PathBuf> = OnceLock::new();
+
+/// Measures this executable, from now on.
+pub fn measure_binary(binary: PathBuf) -> Result<(), Error> {
+    BINARY.set(binary).map_err(|_| "one binary only".into())
+}
+
+fn binary() -> PathBuf {
+    let built = || PathBuf::from(env!("CARGO_BIN_EXE_sluice"));
+    BINARY.get().cloned().unwrap_or_else(built)
+}
 
 /// A running daemon.
 #[derive(Debug)]
@@ -66,7 +80,7 @@ impl Daemon {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("budgets");
         fs::create_dir_all(&folder)?;
         let listen = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
+        let mut command = Command::new(binary());
         command.arg("run");
         for environment in environments {
             let name = &environment.name;
@@ -125,35 +139,14 @@ impl Daemon {
         Ok(line.map_or(Ok(0.0), |value| value.trim().parse())?)
     }
 
-    /// Resident memory in bytes.
-    pub fn resident(&self) -> Result<u64, Error> {
-        self.memory("VmRSS:")
-    }
-
-    /// Of that what is the daemon's own: the rest are pages of its executable, which the system can drop
-    /// and which all processes share.
-    pub fn own(&self) -> Result<u64, Error> {
-        self.memory("RssAnon:")
-    }
-
-    fn memory(&self, what: &str) -> Result<u64, Error> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix(what));
-        let kibibytes = line.and_then(|line| line.split_whitespace().next());
-        Ok(kibibytes.ok_or("no such line")?.parse::<u64>()? * 1024)
+    /// Its process, as `/proc` has it.
+    pub fn process(&self) -> Process {
+        Process(self.child.id())
     }
 
     /// Time on the processor so far.
     pub fn processor(&self) -> Result<Duration, Error> {
-        /// Ticks a second of `/proc`, on every Linux that Rust runs on.
-        const TICKS: u64 = 100;
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let fields = stat.rsplit(')').next().unwrap_or_default();
-        let fields = fields.split_whitespace().skip(11).take(2);
-        let ticks: Result<Vec<u64>, _> = fields.map(str::parse).collect();
-        Ok(Duration::from_millis(
-            ticks?.iter().sum::<u64>() * 1000 / TICKS,
-        ))
+        self.process().processor()
     }
 }
 

@@ -3,8 +3,10 @@
 //! The embedded cluster in real time. The API listens on a port for the daemon; this process is
 //! an ordinary client in it. Rollouts are spread over namespaces, as teams would have them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::{StreamExt, TryStreamExt};
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
@@ -26,6 +28,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const RPS: u32 = 200;
 /// Applications that have a little load all the time, and how much.
 const LOADED: usize = 20;
+/// Applications that are applied at one time, as several teams would.
+const AT_ONCE: usize = 8;
 const BACKGROUND_RPS: u32 = 10;
 
 /// A cluster with so many Rollouts.
@@ -57,7 +61,6 @@ impl Fleet {
     pub async fn start(namespaces: usize) -> Result<Self, Error> {
         let options = Options {
             api: Some(([127, 0, 0, 1], 0).into()),
-            reload: Duration::from_millis(20),
             ..Options::in_process(Clock::at_speed(1.0), 7)
         };
         let cluster = Cluster::start(options).await?;
@@ -102,17 +105,21 @@ impl Fleet {
 
     /// Applies applications until there are `size`, and waits until the daemon has adopted all.
     pub async fn grow(&mut self, size: usize) -> Result<(), Error> {
-        for index in self.size..size {
-            let app = self.app(index);
-            let load = if index < LOADED { BACKGROUND_RPS } else { 0 };
-            self.apply(app.deployment("1", json!({}))).await?;
-            self.apply(app.service()).await?;
-            self.apply(app.ingress(load)).await?;
-            self.apply(app.rollout("0s")).await?;
-        }
+        let new = futures::stream::iter(self.size..size).map(|index| self.begin(index));
+        new.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
         self.size = self.size.max(size);
         let idle = |status: &Value| status["phase"] == "Idle";
         self.until(size, "idle", idle).await
+    }
+
+    /// Applies one application.
+    async fn begin(&self, index: usize) -> Result<(), Error> {
+        let app = self.app(index);
+        let load = if index < LOADED { BACKGROUND_RPS } else { 0 };
+        self.apply(app.deployment("1", json!({}))).await?;
+        self.apply(app.service()).await?;
+        self.apply(app.ingress(load)).await?;
+        self.apply(app.rollout("0s")).await
     }
 
     /// Waits until this holds of so many Rollouts' statuses.
@@ -132,6 +139,8 @@ impl Fleet {
             if count >= many {
                 return Ok(());
             }
+            let seconds = start.elapsed().as_secs();
+            eprintln!("{count} of {many} Rollouts are {what} after {seconds} s");
             if start.elapsed() > patience {
                 return Err(format!("only {count} of {many} Rollouts were {what} in time").into());
             }
@@ -143,6 +152,16 @@ impl Fleet {
     pub fn rollouts(&self) -> Api<DynamicObject> {
         let kind = GroupVersionKind::gvk("sluice.dev", "v1alpha1", "Rollout");
         Api::all_with(self.admin.clone(), &ApiResource::from_gvk(&kind))
+    }
+
+    /// Releases so many versions that have this load.
+    pub async fn release_many(&self, many: usize, load: Load<'_>, hold: &str) -> Result<(), Error> {
+        let release = |index| async move {
+            let app = self.app(index);
+            self.release_under(&app, load, hold).await
+        };
+        let releases = futures::stream::iter(0..many).map(release);
+        releases.buffer_unordered(AT_ONCE).try_collect().await
     }
 
     /// Releases a version with this share of errors, under much load.
@@ -168,6 +187,14 @@ impl Fleet {
     pub fn requests(&self) -> u64 {
         let counted = self.cluster.api.requests();
         counted.total(|c| c.user == ACCOUNT && c.verb != "watch")
+    }
+
+    /// The same by verb and resource.
+    pub fn asked(&self) -> BTreeMap<String, u64> {
+        let counted = self.cluster.api.requests().all().into_iter();
+        let own = counted.filter(|(c, _)| c.user == ACCOUNT && c.verb != "watch");
+        own.map(|(c, count)| (format!("{} {}", c.verb, c.resource), count))
+            .collect()
     }
 
     /// Writes of the daemon so far.

@@ -3,6 +3,7 @@
 //! Requests are counted by the API server, for the daemon's account, apart from watches. Memory
 //! is the resident set of the daemon's process some seconds after the last change.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Error;
@@ -17,7 +18,6 @@ const SETTLE: Duration = Duration::from_secs(5);
 const COUNTED: Duration = Duration::from_secs(20);
 /// Rollouts in a run.
 const ACTIVE: usize = 10;
-const MEGABYTE: f64 = 1e6;
 
 /// Memory and requests with 0, 100 and 1,000 idle Rollouts; the cluster has 1,000 afterwards.
 pub async fn measure(fleet: &mut Fleet, daemon: &Daemon) -> Result<Vec<Row>, Error> {
@@ -25,15 +25,13 @@ pub async fn measure(fleet: &mut Fleet, daemon: &Daemon) -> Result<Vec<Row>, Err
     daemon.ready().await?;
     let started = began.elapsed();
     tokio::time::sleep(SETTLE).await;
-    let mut rows = vec![
-        Row::held(
-            "start to ready, no Rollout",
-            format!("{:.2} s", started.as_secs_f64()),
-            "< 1 s",
-            started < Duration::from_secs(1),
-        ),
-        memory(daemon, "no Rollout", 20.0)?,
-    ];
+    let mut rows = vec![Row::held(
+        "start to ready, no Rollout",
+        format!("{:.2} s", started.as_secs_f64()),
+        "< 1 s",
+        started < Duration::from_secs(1),
+    )];
+    rows.extend(daemon.process().memory("no Rollout", 20.0)?);
     for size in [100, 1_000] {
         let began = stopwatch::now();
         fleet.grow(size).await?;
@@ -44,53 +42,55 @@ pub async fn measure(fleet: &mut Fleet, daemon: &Daemon) -> Result<Vec<Row>, Err
         tokio::time::sleep(SETTLE).await;
         rows.extend(quiet(fleet, daemon, size).await?);
     }
-    rows.push(memory(
-        daemon,
-        "1,000 idle Rollouts that it has adopted",
-        60.0,
-    )?);
+    let adopted = "1,000 idle Rollouts that it has adopted";
+    rows.extend(daemon.process().memory(adopted, 60.0)?);
     Ok(rows)
 }
 
 /// Memory of a daemon that has just been started, with the 1,000 Rollouts already adopted.
-pub async fn restarted(daemon: &Daemon) -> Result<Row, Error> {
+pub async fn restarted(daemon: &Daemon) -> Result<Vec<Row>, Error> {
     daemon.ready().await?;
     tokio::time::sleep(SETTLE).await;
-    memory(daemon, "1,000 idle Rollouts, after a restart", 60.0)
+    let restarted = "1,000 idle Rollouts, after a restart";
+    daemon.process().memory(restarted, 60.0)
 }
 
 /// Requests and time on the processor with so many idle Rollouts.
-async fn quiet(fleet: &Fleet, daemon: &Daemon, size: usize) -> Result<[Row; 2], Error> {
-    let (requests, processor) = (fleet.requests(), daemon.processor()?);
+async fn quiet(fleet: &Fleet, daemon: &Daemon, size: usize) -> Result<Vec<Row>, Error> {
+    let (before, writes, processor) = (fleet.asked(), fleet.writes(), daemon.processor()?);
     tokio::time::sleep(COUNTED).await;
-    let requests = fleet.requests() - requests;
+    let writes = fleet.writes() - writes;
     let processor = daemon.processor()?.saturating_sub(processor);
-    let rate = requests as f64 / COUNTED.as_secs_f64();
-    Ok([
+    let share = processor.as_secs_f64() / COUNTED.as_secs_f64() * 100.0;
+    Ok(vec![
         Row::held(
-            format!("API requests a second, {size} idle Rollouts (apart from watches)"),
-            format!("{rate:.2}"),
+            format!("API writes, {size} idle Rollouts, {} s", COUNTED.as_secs()),
+            writes.to_string(),
             "0",
-            requests == 0,
+            writes == 0,
+        ),
+        Row::known(
+            format!("API requests of any other sort, apart from watches, {size} idle Rollouts"),
+            since(&before, &fleet.asked()),
         ),
         Row::known(
             format!("share of one core, {size} idle Rollouts"),
-            format!(
-                "{:.2}%",
-                processor.as_secs_f64() / COUNTED.as_secs_f64() * 100.0
-            ),
+            format!("{share:.2}%"),
         ),
     ])
 }
 
-fn memory(daemon: &Daemon, with: &str, target: f64) -> Result<Row, Error> {
-    let resident = daemon.resident()? as f64 / MEGABYTE;
-    Ok(Row::held(
-        format!("resident memory, {with}"),
-        format!("{resident:.1} MB"),
-        format!("< {target:.0} MB"),
-        resident < target,
-    ))
+/// What was asked since then, and how often.
+fn since(before: &BTreeMap<String, u64>, now: &BTreeMap<String, u64>) -> String {
+    let new = now.iter().filter_map(|(what, count)| {
+        let more = count - before.get(what).copied().unwrap_or(0);
+        (more > 0).then(|| format!("{what}: {more}"))
+    });
+    let new: Vec<String> = new.collect();
+    if new.is_empty() {
+        return "none".to_owned();
+    }
+    new.join(", ")
 }
 
 /// Requests of Rollouts that stand at a step, healthy, under load.

@@ -7,13 +7,15 @@
 //!
 //! `cargo bench -- tick queries history idle reaction active streams` chooses parts; `scale` and `hub`, which take
 //! long, are measured only when they are named. `--trials N` sets how many
-//! bad releases are timed and `--namespaces N` over how many namespaces the fleet is spread.
+//! bad releases are timed and `--namespaces N` over how many namespaces the fleet is spread; `--binary FILE`
+//! measures another build of the daemon.
 
 mod daemon;
 mod fleet;
 mod history;
 mod idle;
 mod pages;
+mod process;
 mod queries;
 mod reaction;
 mod scale;
@@ -24,6 +26,10 @@ mod table;
 mod tick;
 
 use table::Row;
+
+/// That of the binary: the embedded cluster shall not cost more than it must.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What a part fails with: anything, since it is only printed.
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -55,6 +61,9 @@ impl Wanted {
                 "--idle" => wanted.sizes.0 = arguments.next().unwrap_or_default().parse()?,
                 "--active" => wanted.sizes.1 = arguments.next().unwrap_or_default().parse()?,
                 "--strict" => wanted.strict = true,
+                "--binary" => {
+                    daemon::measure_binary(arguments.next().unwrap_or_default().into())?;
+                }
                 "--namespaces" => {
                     wanted.namespaces = arguments.next().unwrap_or_default().parse()?;
                 }
@@ -122,7 +131,7 @@ async fn cluster(wanted: &Wanted) -> Result<Vec<Row>, Error> {
     let mut rows = idle::measure(&mut fleet, &daemon).await?;
     drop(daemon);
     let daemon = start(&fleet)?;
-    rows.push(idle::restarted(&daemon).await?);
+    rows.extend(idle::restarted(&daemon).await?);
     if wanted.has("reaction") {
         rows.extend(
             reaction::measure(

@@ -12,6 +12,7 @@ use super::Error;
 use super::daemon::{Daemon, Environment};
 use super::fleet::{Fleet, Load};
 use super::pages::Pages;
+use super::process::Process;
 use super::reaction;
 use super::stopwatch::{self, quantile};
 use super::table::Row;
@@ -31,7 +32,6 @@ pub const SETTLE: Duration = Duration::from_secs(10);
 const MEASURED: Duration = Duration::from_secs(60);
 /// Bad releases whose reaction is timed among all these.
 const TRIALS: usize = 20;
-const MEGABYTE: f64 = 1e6;
 const MOST_MEMORY: f64 = 150.0;
 const MOST_PROCESSOR: f64 = 50.0;
 
@@ -65,7 +65,7 @@ pub async fn measure(idle: usize, active: usize) -> Result<Vec<Row>, Error> {
     ));
     tokio::time::sleep(SETTLE).await;
     let restarted = format!("{all}, after a restart");
-    rows.extend(memory(&daemon, &restarted, MOST_MEMORY)?);
+    rows.extend(daemon.process().memory(&restarted, MOST_MEMORY)?);
     let trials = (active, TRIALS.min(idle));
     rows.extend(reaction::measure(&mut fleet, &pages, &daemon, trials).await?);
     drop(daemon);
@@ -86,19 +86,17 @@ async fn empty(environments: &[Environment]) -> Result<Vec<Row>, Error> {
         "< 1 s",
         started < Duration::from_secs(1),
     )];
-    rows.extend(memory(&daemon, "no Rollout", 20.0)?);
+    rows.extend(daemon.process().memory("no Rollout", 20.0)?);
     Ok(rows)
 }
 
 /// Brings the first so many applications to their first step.
 pub async fn begin_runs(fleet: &Fleet, active: usize, rps: u32) -> Result<(), Error> {
-    for index in 0..active {
-        let load = Load {
-            rps,
-            errors: "0.001",
-        };
-        fleet.release_under(&fleet.app(index), load, "24h").await?;
-    }
+    let load = Load {
+        rps,
+        errors: "0.001",
+    };
+    fleet.release_many(active, load, "24h").await?;
     let stands = |status: &serde_json::Value| status["run"]["weight"] == 5;
     fleet.until(active, "at their first step", stands).await
 }
@@ -113,10 +111,12 @@ pub async fn cost(
     let asked = || fleets.iter().map(|fleet| fleet.requests()).sum::<u64>();
     let wrote = || fleets.iter().map(|fleet| fleet.writes()).sum::<u64>();
     let (requests, writes, processor) = (asked(), wrote(), daemon.processor()?);
+    let cluster = Process::own().processor()?;
     tokio::time::sleep(measured).await;
     let seconds = measured.as_secs_f64();
-    let used = daemon.processor()?.saturating_sub(processor);
-    let share = used.as_secs_f64() / seconds * 100.0;
+    let share = |used: Duration| used.as_secs_f64() / seconds * 100.0;
+    let cluster = share(Process::own().processor()?.saturating_sub(cluster));
+    let share = share(daemon.processor()?.saturating_sub(processor));
     let rate = |count: u64| format!("{:.2}", count as f64 / seconds);
     let mut rows = vec![
         Row::held(
@@ -126,31 +126,17 @@ pub async fn cost(
             share < MOST_PROCESSOR,
         ),
         Row::known(
+            format!("the same of the embedded cluster beside it, {all}"),
+            format!("{cluster:.1}%"),
+        ),
+        Row::known(
             format!("API requests a second apart from watches, {all}"),
             rate(asked() - requests),
         ),
         Row::known(format!("of those writes, {all}"), rate(wrote() - writes)),
     ];
-    rows.extend(memory(daemon, all, MOST_MEMORY)?);
+    rows.extend(daemon.process().memory(all, MOST_MEMORY)?);
     Ok(rows)
-}
-
-/// Resident memory against its target in megabytes, and of that the daemon's own.
-fn memory(daemon: &Daemon, with: &str, target: f64) -> Result<[Row; 2], Error> {
-    let resident = daemon.resident()? as f64 / MEGABYTE;
-    let own = daemon.own()? as f64 / MEGABYTE;
-    Ok([
-        Row::held(
-            format!("resident memory, {with}"),
-            format!("{resident:.1} MB"),
-            format!("< {target:.0} MB"),
-            resident < target,
-        ),
-        Row::known(
-            format!("of that without pages of the executable, {with}"),
-            format!("{own:.1} MB"),
-        ),
-    ])
 }
 
 /// How much later than wanted a look comes after the one before, over the last while.

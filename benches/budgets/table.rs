@@ -27,6 +27,7 @@ impl Row {
             measured: measured.into(),
             target: None,
         }
+        .told()
     }
 
     /// A figure that should be as `target` says, and whether it is.
@@ -37,9 +38,17 @@ impl Row {
         met: bool,
     ) -> Self {
         Self {
+            what: what.into(),
+            measured: measured.into(),
             target: Some((target.into(), met)),
-            ..Self::known(what, measured)
         }
+        .told()
+    }
+
+    /// Told at once: what takes long may be broken off before the table is there.
+    fn told(self) -> Self {
+        eprintln!("{self}");
+        self
     }
 }
 
