@@ -11,7 +11,6 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use futures::StreamExt;
-use kube::ResourceExt;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -23,9 +22,14 @@ use super::leader::Role;
 use super::pass::{self, After};
 use super::publish;
 use super::queue::{Key, Queue};
+use super::sweeps::Sweeps;
 use super::webhook::{self, Standing};
 use crate::kubernetes::cache::Touched;
 use crate::kubernetes::canary;
+use crate::kubernetes::crd::Rollout;
+use crate::kubernetes::entries::Head;
+use crate::kubernetes::packed::Text;
+use crate::kubernetes::shelf::Shelf;
 use crate::web::{Check, Readiness};
 
 /// Passes at one time of Rollouts that only changed.
@@ -59,8 +63,9 @@ pub struct Conductor {
     gate: Known,
     ready: Readiness,
     queue: Queue,
-    entries: HashMap<Key, Entry>,
-    passes: JoinSet<(Key, Entry, After)>,
+    sweeps: Sweeps,
+    entries: HashMap<Key, Box<Entry>>,
+    passes: JoinSet<(Key, Box<Entry>, After)>,
     leads: bool,
 }
 
@@ -76,6 +81,7 @@ impl Conductor {
             gate,
             ready,
             queue: Queue::default(),
+            sweeps: Sweeps::default(),
             entries: HashMap::new(),
             passes: JoinSet::new(),
             leads: false,
@@ -90,6 +96,8 @@ impl Conductor {
     ) -> Result<(), PassLost> {
         self.look_at_gate();
         self.leads = inputs.role.borrow_and_update().leads();
+        // What the first lists brought is on the shelves already, and everything is looked at now.
+        while inputs.touched.try_recv().is_ok() {}
         self.everything();
         let ended = loop {
             self.start_passes();
@@ -116,6 +124,7 @@ impl Conductor {
                     self.look_at_gate();
                     self.everything();
                 }
+                namespace = self.sweeps.next() => self.touch_where(&namespace, |_, _| true),
                 () = self.queue.alarm() => {}
             }
         };
@@ -132,6 +141,7 @@ impl Conductor {
         // The requests of these passes are not answered any more, and do not pass the fence.
         self.passes.shutdown().await;
         self.queue = Queue::default();
+        self.sweeps = Sweeps::default();
         self.entries.clear();
         self.context.smoke.forget_all();
         self.context.watchlist.clear();
@@ -154,7 +164,7 @@ impl Conductor {
         }
     }
 
-    fn finished(&mut self, key: Key, entry: Entry, after: After) {
+    fn finished(&mut self, key: Key, entry: Box<Entry>, after: After) {
         self.queue.done(&key);
         match after {
             After::Gone => {}
@@ -169,15 +179,30 @@ impl Conductor {
 
     fn touch(&mut self, touched: &Touched) {
         match touched {
-            Touched::Rollout(key) if self.leads => self.queue.touch(key.clone(), false),
+            Touched::Rollout(key) if self.leads => {
+                let known = self.rollouts().get(&key.0, &key.1);
+                let urgent = known.is_some_and(|known| known.head.running);
+                self.queue.touch(key.clone(), urgent);
+            }
             Touched::Rollout(key) => self.show(key),
-            Touched::Workload(_) | Touched::Namespace(_) if !self.leads => {}
-            Touched::Workload((namespace, workload)) => self.touch_workload(namespace, workload),
-            Touched::Namespace(namespace) => {
-                for rollout in self.context.cache.rollouts.within(namespace) {
-                    self.queue
-                        .touch((namespace.clone(), rollout.name_any()), false);
-                }
+            Touched::Workload(_) | Touched::Around { .. } if !self.leads => {}
+            Touched::Workload((namespace, workload)) => {
+                self.touch_where(namespace, |_, head| {
+                    let target = &*head.target.1;
+                    target == workload || canary::deployment_name(target) == *workload
+                });
+            }
+            Touched::Around {
+                namespace,
+                name,
+                rollout,
+            } => {
+                // The others with all else that changes within a moment.
+                self.sweeps.add(namespace);
+                self.touch_where(namespace, |rollout_name, head| {
+                    let owns = rollout.as_deref() == Some(rollout_name);
+                    head.running || owns || head.names(name)
+                });
             }
             Touched::Everything => {
                 self.look_at_gate();
@@ -186,26 +211,27 @@ impl Conductor {
         }
     }
 
-    fn touch_workload(&mut self, namespace: &str, workload: &str) {
-        for rollout in self.context.cache.rollouts.within(namespace) {
-            let target = &rollout.spec.target.name;
-            if target == workload || canary::deployment_name(target) == workload {
-                let running = rollout
-                    .status
-                    .as_ref()
-                    .is_some_and(|status| status.run.is_some());
-                self.queue
-                    .touch((namespace.to_owned(), rollout.name_any()), running);
+    /// Rollouts of a namespace, by name and what is asked of all.
+    fn touch_where(&mut self, namespace: &str, concerned: impl Fn(&str, &Head) -> bool) {
+        for (name, known) in self.rollouts().named(namespace) {
+            if concerned(&name, &known.head) {
+                let key = (namespace.to_owned(), name);
+                self.queue.touch(key, known.head.running);
             }
         }
     }
 
+    fn rollouts(&self) -> &Shelf<Text<Rollout, Head>> {
+        self.context.cache.rollouts.texts()
+    }
+
     fn everything(&mut self) {
-        for rollout in self.context.cache.rollouts.all() {
-            let key = (rollout.namespace().unwrap_or_default(), rollout.name_any());
-            if self.leads {
-                self.queue.touch(key, false);
-            } else {
+        if self.leads {
+            for (key, known) in self.rollouts().keyed() {
+                self.queue.touch(key, known.head.running);
+            }
+        } else {
+            for rollout in self.context.cache.rollouts.all() {
                 publish::show(&self.context, &rollout);
             }
         }
@@ -259,7 +285,7 @@ impl Conductor {
 }
 
 /// Waits for passes; gives back what they knew.
-async fn finish(passes: &mut JoinSet<(Key, Entry, After)>) -> HashMap<Key, Entry> {
+async fn finish(passes: &mut JoinSet<(Key, Box<Entry>, After)>) -> HashMap<Key, Box<Entry>> {
     let mut entries = HashMap::new();
     while let Some(done) = passes.join_next().await {
         if let Ok((key, entry, _)) = done {
@@ -270,8 +296,9 @@ async fn finish(passes: &mut JoinSet<(Key, Entry, After)>) -> HashMap<Key, Entry
 }
 
 /// Writes the checkpoints of Rollouts with evidence that is not saved.
-async fn checkpoints(context: &Context, entries: &mut HashMap<Key, Entry>) {
+async fn checkpoints(context: &Context, entries: &mut HashMap<Key, Box<Entry>>) {
     let write = |(key, entry)| last_checkpoint(context, key, entry);
+    let entries = entries.iter_mut().map(|(key, entry)| (key, &mut **entry));
     let entries = futures::stream::iter(entries);
     entries.for_each_concurrent(CHECKPOINTS, write).await;
 }

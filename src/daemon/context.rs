@@ -3,6 +3,8 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 use super::notices::Notices;
 use super::rules::RuleSet;
 use super::settings;
@@ -50,6 +52,8 @@ pub struct Context {
     pub freeze: Arc<[Window]>,
     /// Whose approvals the environment asks for.
     pub approvals: Arc<Environment>,
+    /// Who reckons, in the order of asking.
+    pub turns: Arc<Semaphore>,
 }
 
 /// The daemon's timings that concern evidence.
@@ -64,6 +68,12 @@ pub struct Timing {
 }
 
 impl Context {
+    /// Waits for the turn to reckon; it is to be given back before anything else is waited for.
+    pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed.
+        self.turns.acquire().await.ok()
+    }
+
     /// The rules in force; a copy of references.
     pub fn rule_set(&self) -> RuleSet {
         self.rules

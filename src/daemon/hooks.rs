@@ -237,7 +237,7 @@ async fn take(
     settings: &Alerts,
     alerts: &[Alert],
 ) -> Result<Vec<Taken>, Refusal> {
-    let rollouts = live.cache.rollouts.all();
+    let rollouts = live.cache.rollouts.all_where(|head| head.running);
     let each = alerts.iter().flat_map(|alert| {
         let concerned = rollouts.iter().filter_map(move |rollout| {
             let run = rollout.on_trial()?;
@@ -496,11 +496,15 @@ mod tests {
         use http_body_util::Full;
         use kube::runtime::watcher::Event;
 
+        use crate::kubernetes::entries;
+        use crate::kubernetes::shelf::Filler;
+
         let (hooks, _folder) = hooks();
         let cache = Arc::new(Cache::default());
         for name in ["cart", "front"] {
             let event = Event::InitApply(on_trial(name));
-            crate::kubernetes::shelf::Filler::new().take(&cache.rollouts, event, Some);
+            let shelf = cache.rollouts.texts();
+            Filler::new(None).take(shelf, event, entries::rollout);
         }
         let written = Arc::new(std::sync::Mutex::new(Vec::new()));
         let seen = written.clone();

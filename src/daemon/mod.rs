@@ -32,6 +32,7 @@ pub mod rules;
 pub mod settings;
 mod slack;
 mod smoke;
+mod sweeps;
 mod ticks;
 mod traced;
 mod watchlist;
@@ -41,7 +42,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -76,6 +77,10 @@ use crate::rollout::reason::ENDS;
 use crate::smoke::Asker;
 use crate::telemetry::{Metrics, otlp};
 use crate::web::{Board, Check, Nearby, Place, Readiness, Versions, Web};
+
+/// Passes that reckon at one time. More would gain nothing, and an answer of the API server that one of them
+/// waits for would wait behind all of them.
+const AT_ONCE: usize = 4;
 
 #[allow(missing_debug_implementations)] // kube's Client has none
 /// What a daemon is made of. The sandbox makes it by hand; [`run`] from settings.
@@ -319,6 +324,7 @@ fn context(
         timing: Timing::from(&parts.settings.evidence),
         freeze: parts.settings.freeze.clone().into(),
         approvals: Arc::new(parts.settings.approvals.clone()),
+        turns: Arc::new(Semaphore::new(AT_ONCE)),
     })
 }
 

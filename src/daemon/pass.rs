@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
+use tokio::sync::SemaphorePermit;
 
 use super::accept;
 use super::beside::{Glances, beside};
@@ -81,12 +82,13 @@ impl Error {
 
 /// Makes one pass.
 pub async fn pass(context: &Context, key: &Key, entry: &mut Entry) -> After {
+    let turn = context.turn().await;
     let Some(rollout) = entry.newest(context.cache.rollouts.get(&key.0, &key.1)) else {
         publish::forget(context, key);
         return After::Gone;
     };
     context.metrics.reconciled();
-    match Box::pin(look(context, entry, rollout)).await {
+    match Box::pin(look(context, entry, rollout, turn)).await {
         Ok(wake) => {
             entry.failures = 0;
             After::Wake(wake)
@@ -120,12 +122,15 @@ async fn look(
     context: &Context,
     entry: &mut Entry,
     rollout: Arc<Rollout>,
+    mut turn: Option<SemaphorePermit<'_>>,
 ) -> Result<Option<Duration>, Error> {
     let Some(terms) = accept::terms(context, entry, &rollout) else {
+        drop(turn);
         accept::refuse(context, entry, &rollout).await?;
         return Ok(None);
     };
     if let Err(error) = recall::recall(context, entry, &rollout) {
+        drop(turn);
         recall::stand_still(context, entry, &rollout, &terms, &error).await?;
         return Err(error);
     }
@@ -135,12 +140,15 @@ async fn look(
     let terms = other.map_or(terms.clone(), |plan| Arc::new(terms.with(plan)));
     let mut scene = Scene::gather(&context.cache, rollout, &terms.plan);
     if needs_past(&before, &requests(scene.rollout.annotations())) {
+        drop(turn);
         scene.past = context.executor.past(&scene).await?;
+        turn = context.turn().await;
     }
     let seen = see(context, entry, &scene, &terms, &before);
     let looked = context.clock.now();
     let decision = decide(&terms, &before, &seen);
     let decided = (looked, context.clock.now());
+    drop(turn);
     let done = act(context, entry, &scene, &terms, &before, &seen, &decision).await;
     let error = done.as_ref().err().map(|error| causes::told(error));
     if let (Err(failed), Some(error)) = (&done, &error) {
@@ -347,6 +355,12 @@ async fn save(
         return Ok(());
     }
     write(context, entry, scene, terms, &decision.next, now).await
+}
+
+/// How much earlier than usual a Rollout's first checkpoint after a restart is: all of them at once would stand in
+/// the way of a weight that must fall.
+pub fn earlier(uid: &str) -> Duration {
+    CHECKPOINT.mul_f64(f64::from(mark(uid) as u16) / f64::from(u16::MAX))
 }
 
 /// Writes the status of a state.

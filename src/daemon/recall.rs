@@ -6,12 +6,13 @@
 //! Not here: how a state is written (`pass`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::ResourceExt;
 
 use super::context::Context;
 use super::entry::{Entry, mark};
-use super::pass::Error;
+use super::pass::{self, Error};
 use super::publish;
 use crate::kubernetes::crd::Rollout;
 use crate::kubernetes::events::reference;
@@ -44,6 +45,7 @@ pub fn recall(context: &Context, entry: &mut Entry, rollout: &Rollout) -> Result
         Some(before) => before.resumed,
         None => Some(context.clock.now()),
     };
+    let restarted = entry.state.is_none();
     let key = prometheus::Key {
         namespace: rollout.namespace().unwrap_or_default(),
         name: rollout.name_any(),
@@ -53,7 +55,9 @@ pub fn recall(context: &Context, entry: &mut Entry, rollout: &Rollout) -> Result
     entry.state = Some(state);
     entry.checkpoint = checkpoint;
     // Another daemon's is as good as ours: two that wrote over each other would never end.
-    entry.saved_at = checkpoint.map(|_| context.clock.now());
+    let earlier = rollout.uid().filter(|_| restarted);
+    let earlier = earlier.map_or(Duration::ZERO, |uid| pass::earlier(&uid));
+    entry.saved_at = checkpoint.map(|_| context.clock.now() - earlier);
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use super::load::Loads;
 use super::queue::Key;
 use super::rules::{Reload, Rules};
 use crate::clock::elapsed;
-use crate::prometheus::Source;
+use crate::prometheus::{self, Reading, Readings, Source};
 use crate::web::{Check, Readiness};
 
 /// Time between two looks at the rule files.
@@ -48,7 +48,7 @@ pub async fn metrics(
             .metrics
             .source_read(kind, if absent.is_some() { "absent" } else { "ok" }, took);
         tell_source(&ready, &mut said, absent, began);
-        for (key, reading) in readings {
+        for (key, reading) in by_suspicion(readings) {
             for problem in &reading.problems {
                 tracing::debug!(
                     namespace = key.namespace,
@@ -64,6 +64,14 @@ pub async fn metrics(
             }
         }
     }
+}
+
+/// The worst first: a weight that must fall waits for no other Rollout's pass.
+fn by_suspicion(readings: Readings) -> impl Iterator<Item = (prometheus::Key, Reading)> {
+    let with = |(key, reading): (_, Reading)| (reading.suspicion(), key, reading);
+    let mut all: Vec<_> = readings.into_iter().map(with).collect();
+    all.sort_by(|(one, ..), (other, ..)| other.total_cmp(one));
+    all.into_iter().map(|(_, key, reading)| (key, reading))
 }
 
 /// What was told of the source last.
@@ -117,5 +125,65 @@ pub async fn rules(context: Context, mut rules: Rules, changed: mpsc::UnboundedS
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout::evidence::{ArmCounts, Sample};
+
+    fn reading(canary: ArmCounts, stable: ArmCounts) -> Reading {
+        let sample = Sample {
+            rule: "any".to_owned(),
+            from: Timestamp::UNIX_EPOCH,
+            to: Timestamp::UNIX_EPOCH,
+            canary,
+            stable,
+        };
+        Reading {
+            samples: vec![sample],
+            ..Reading::default()
+        }
+    }
+
+    #[test]
+    fn what_looks_worst_is_looked_at_first() {
+        let answers = |total, bad| ArmCounts::Proportion { total, bad };
+        let times = |quick, slow| ArmCounts::Buckets {
+            boundaries: [0.1].into(),
+            counts: vec![quick, slow],
+        };
+        let all = [
+            ("a-nothing-read", Reading::default()),
+            (
+                "b-as-bad-as-stable",
+                reading(answers(50.0, 5.0), answers(950.0, 95.0)),
+            ),
+            (
+                "c-one-of-one",
+                reading(answers(1.0, 1.0), answers(99.0, 0.0)),
+            ),
+            ("d-slow", reading(times(10.0, 10.0), times(190.0, 10.0))),
+            (
+                "e-all-bad",
+                reading(answers(50.0, 50.0), answers(950.0, 0.0)),
+            ),
+        ];
+        let named = all.map(|(name, reading)| {
+            let (namespace, name) = ("shop".to_owned(), name.to_owned());
+            (prometheus::Key { namespace, name }, reading)
+        });
+        let order: Vec<_> = by_suspicion(named.into())
+            .map(|(key, _)| key.name)
+            .collect();
+        let wanted = [
+            "e-all-bad",
+            "d-slow",
+            "c-one-of-one",
+            "a-nothing-read",
+            "b-as-bad-as-stable",
+        ];
+        assert_eq!(order, wanted);
     }
 }

@@ -28,10 +28,11 @@ use tokio_util::sync::CancellationToken;
 use super::backoff;
 use super::crd::Rollout;
 use super::entries::{
-    Seen, Set, Shelved, Templated, daemon_set, deployment, kept, owner, pod, replica_set,
-    stateful_set, value, whole, workload_of,
+    Head, Seen, Set, Shelved, Templated, daemon_set, deployment, kept, owner, pod, replica_set,
+    rollout, stateful_set, text, value, whole, workload_of,
 };
 use super::http_route::HttpRoute;
+use super::packed::Packed;
 use super::pods::PodRow;
 use super::shelf::{Filler, Key, Shelf};
 use super::template;
@@ -41,7 +42,7 @@ use crate::rollout::plan::WorkloadKind;
 /// Everything that is watched.
 #[derive(Debug, Default)]
 pub struct Cache {
-    pub rollouts: Shelf<Rollout>,
+    pub rollouts: Packed<Rollout, Head>,
     pub deployments: Shelf<Shelved>,
     /// As the Deployments that say the same.
     pub stateful_sets: Shelf<Shelved>,
@@ -53,18 +54,18 @@ pub struct Cache {
     pub pods: Shelf<Seen>,
     /// A line of each pod that a Deployment has, for people.
     pub rows: Shelf<PodRow>,
-    pub services: Shelf<Service>,
-    pub ingresses: Shelf<Ingress>,
+    pub services: Packed<Service>,
+    pub ingresses: Packed<Ingress>,
     /// Empty where the Gateway API is not installed.
-    pub http_routes: Shelf<HttpRoute>,
-    pub network_policies: Shelf<NetworkPolicy>,
-    pub revisions: Shelf<ControllerRevision>,
+    pub http_routes: Packed<HttpRoute>,
+    pub network_policies: Packed<NetworkPolicy>,
+    pub revisions: Packed<ControllerRevision>,
     /// Digest of the contents.
     pub config_maps: Shelf<String>,
     /// Digest of the contents.
     pub secrets: Shelf<String>,
-    pub claims: Shelf<PersistentVolumeClaim>,
-    pub budgets: Shelf<PodDisruptionBudget>,
+    pub claims: Packed<PersistentVolumeClaim>,
+    pub budgets: Packed<PodDisruptionBudget>,
     pub classes: Shelf<IngressClass>,
     /// The gate's policies and bindings, as JSON.
     pub policies: Shelf<serde_json::Value>,
@@ -106,8 +107,15 @@ pub enum Touched {
     Rollout(Key),
     /// Each Rollout of a namespace whose workload or canary has this name.
     Workload(Key),
-    /// Each Rollout of a namespace.
-    Namespace(String),
+    /// Something that each Rollout of a namespace may look at.
+    Around {
+        /// The namespace.
+        namespace: String,
+        /// The object's name.
+        name: String,
+        /// The Rollout that owns it.
+        rollout: Option<String>,
+    },
     /// Each Rollout.
     Everything,
 }
@@ -214,8 +222,8 @@ impl Starter<'_> {
     fn workloads(&mut self, cache: &Arc<Cache>) {
         self.namespaced(
             cache,
-            |c| &c.rollouts,
-            whole::<Rollout>,
+            |c| c.rollouts.texts(),
+            rollout,
             |rollout: &Rollout| Touched::Rollout(key(rollout.meta())),
         );
         self.namespaced(
@@ -244,20 +252,25 @@ impl Starter<'_> {
         );
         let pod_touches = |object: &Pod| Touched::Workload(workload_of(object));
         self.taken(cache, pods, pod_touches, Without::Nothing);
-        self.namespaced(cache, |c| &c.revisions, kept, revision_touches);
+        self.namespaced(cache, |c| c.revisions.texts(), kept, revision_touches);
     }
 
     fn surroundings(&mut self, cache: &Arc<Cache>) {
         fn around<K: Resource>(object: &K) -> Touched {
-            Touched::Namespace(object.meta().namespace.clone().unwrap_or_default())
+            let (namespace, name) = key(object.meta());
+            Touched::Around {
+                namespace,
+                name,
+                rollout: rollout_of(object.meta()),
+            }
         }
-        self.namespaced(cache, |c| &c.services, whole::<Service>, around);
-        self.namespaced(cache, |c| &c.ingresses, whole::<Ingress>, around);
-        self.welcome(cache, |c| &c.http_routes, whole::<HttpRoute>, around);
+        self.namespaced(cache, |c| c.services.texts(), text::<Service>, around);
+        self.namespaced(cache, |c| c.ingresses.texts(), text::<Ingress>, around);
+        self.welcome(cache, |c| c.http_routes.texts(), text::<HttpRoute>, around);
         self.namespaced(
             cache,
-            |c| &c.network_policies,
-            whole::<NetworkPolicy>,
+            |c| c.network_policies.texts(),
+            text::<NetworkPolicy>,
             around,
         );
         self.welcome(
@@ -272,8 +285,18 @@ impl Starter<'_> {
             |secret: Secret| Some(template::secret_digest(&secret)),
             around,
         );
-        self.welcome(cache, |c| &c.claims, whole::<PersistentVolumeClaim>, around);
-        self.welcome(cache, |c| &c.budgets, whole::<PodDisruptionBudget>, around);
+        self.welcome(
+            cache,
+            |c| c.claims.texts(),
+            text::<PersistentVolumeClaim>,
+            around,
+        );
+        self.welcome(
+            cache,
+            |c| c.budgets.texts(),
+            text::<PodDisruptionBudget>,
+            around,
+        );
         self.everywhere(cache, |c| &c.classes, whole::<IngressClass>);
     }
 
@@ -295,7 +318,7 @@ impl Starter<'_> {
     fn webhook(&mut self, cache: &Arc<Cache>, name: &str) {
         let api: Api<MutatingWebhookConfiguration> = Api::all(self.feed.client.clone());
         let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let take = onto(|c| &c.webhooks, value::<MutatingWebhookConfiguration>);
+        let take = onto(|c| &c.webhooks, value::<MutatingWebhookConfiguration>, None);
         let touches = |_: &MutatingWebhookConfiguration| Touched::Everything;
         self.follow(cache, (api, only), (take, touches), Without::Less);
     }
@@ -310,7 +333,8 @@ impl Starter<'_> {
         K: Watched<Scope = k8s_openapi::NamespaceResourceScope>,
         V: Send + Sync + 'static,
     {
-        self.taken(cache, || onto(shelf, entry), touches, Without::Nothing);
+        let take = |scope: Option<&str>| onto(shelf, entry, scope);
+        self.taken(cache, take, touches, Without::Nothing);
     }
 
     /// As `namespaced`, of what can be done without.
@@ -324,29 +348,35 @@ impl Starter<'_> {
         K: Watched<Scope = k8s_openapi::NamespaceResourceScope>,
         V: Send + Sync + 'static,
     {
-        self.taken(cache, || onto(shelf, entry), touches, Without::Less);
+        let take = |scope: Option<&str>| onto(shelf, entry, scope);
+        self.taken(cache, take, touches, Without::Less);
     }
 
     fn taken<K>(
         &mut self,
         cache: &Arc<Cache>,
-        take: impl Fn() -> Take<K>,
+        take: impl Fn(Option<&str>) -> Take<K>,
         touches: fn(&K) -> Touched,
         without: Without,
     ) where
         K: Watched<Scope = k8s_openapi::NamespaceResourceScope>,
     {
         let client = &self.feed.client;
-        let apis: Vec<Api<K>> = if self.feed.namespaces.is_empty() {
-            vec![Api::all(client.clone())]
+        let scopes: Vec<(Api<K>, Take<K>)> = if self.feed.namespaces.is_empty() {
+            vec![(Api::all(client.clone()), take(None))]
         } else {
             let each = self.feed.namespaces.iter();
-            each.map(|namespace| Api::namespaced(client.clone(), namespace))
-                .collect()
+            let scoped = |namespace: &String| {
+                (
+                    Api::namespaced(client.clone(), namespace),
+                    take(Some(namespace)),
+                )
+            };
+            each.map(scoped).collect()
         };
-        for api in apis {
+        for (api, take) in scopes {
             let which = watcher::Config::default();
-            self.follow(cache, (api, which), (take(), touches), without);
+            self.follow(cache, (api, which), (take, touches), without);
         }
     }
 
@@ -362,7 +392,7 @@ impl Starter<'_> {
         let api: Api<K> = Api::all(self.feed.client.clone());
         let which = watcher::Config::default();
         let touches = |_: &K| Touched::Everything;
-        let takes: Takes<K> = (onto(shelf, entry), touches);
+        let takes: Takes<K> = (onto(shelf, entry, None), touches);
         self.follow(cache, (api, which), takes, Without::Less);
     }
 
@@ -392,22 +422,33 @@ type Take<K> = Box<dyn FnMut(&Cache, watcher::Event<K>) -> Vec<Key> + Send>;
 type Takes<K> = (Take<K>, fn(&K) -> Touched);
 
 /// Onto one shelf.
-fn onto<K, V>(shelf: fn(&Cache) -> &Shelf<V>, entry: fn(K) -> Option<V>) -> Take<K>
+fn onto<K, V>(
+    shelf: fn(&Cache) -> &Shelf<V>,
+    entry: fn(K) -> Option<V>,
+    scope: Option<&str>,
+) -> Take<K>
 where
     K: Watched,
     V: Send + Sync + 'static,
 {
-    let mut filler = Filler::new();
+    let mut filler = Filler::new(scope);
     Box::new(move |cache, event| filler.take(shelf(cache), event, entry))
 }
 
 /// The pods that are judged, and a line of each other one.
-fn pods() -> Take<Pod> {
-    let (mut judged, mut told) = (Filler::new(), Filler::new());
+fn pods(scope: Option<&str>) -> Take<Pod> {
+    let (mut judged, mut told) = (Filler::new(scope), Filler::new(scope));
     Box::new(move |cache, event| {
         told.take(&cache.rows, event.clone(), |pod| PodRow::of(&pod));
         judged.take(&cache.pods, event, pod)
     })
+}
+
+/// The Rollout that owns the object.
+fn rollout_of(meta: &ObjectMeta) -> Option<String> {
+    let mut owners = meta.owner_references.iter().flatten();
+    let owner = owners.find(|owner| owner.kind == "Rollout");
+    owner.map(|owner| owner.name.clone())
 }
 
 /// What we keep is a Rollout's; what a controller keeps is its workload's.

@@ -13,12 +13,17 @@ use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
+use super::crd::Rollout;
 use super::labels::SUFFIX;
 use super::members::Member;
+use super::packed::Text;
 use super::shelf::Key;
 use super::template;
 use super::workload;
+use crate::rollout::plan::WorkloadKind;
 use crate::rollout::revision::Revision;
 
 /// An object with what its template comes to.
@@ -153,12 +158,63 @@ fn bare<K: Resource>(mut object: K) -> K {
     object
 }
 
-/// A kept template is seldom read and much smaller as text.
-pub fn kept(object: ControllerRevision) -> Option<ControllerRevision> {
+/// The object as text.
+pub fn text<K: Resource + Serialize + DeserializeOwned>(object: K) -> Option<Text<K>> {
+    Text::of(&bare(object), ())
+}
+
+/// What is asked of all Rollouts.
+#[derive(Debug)]
+pub struct Head {
+    /// It is in a run.
+    pub running: bool,
+    /// Something may be to do for it in Git.
+    pub git: bool,
+    /// The kind and name of what it guards.
+    pub target: (Option<WorkloadKind>, Box<str>),
+    /// The Ingress or `HTTPRoute` that it names.
+    pub route: Option<Box<str>>,
+}
+
+impl Head {
+    fn of(rollout: &Rollout) -> Self {
+        let (spec, status) = (&rollout.spec, rollout.status.as_ref());
+        let remedy = spec.on_failure.as_ref();
+        let route = spec.route.as_ref();
+        let ingress = route.and_then(|route| route.ingress_nginx.as_ref());
+        let http_route = route.and_then(|route| route.gateway_api.as_ref());
+        let route = ingress.map(|way| way.ingress.as_str());
+        let route = route.or_else(|| http_route.map(|way| way.http_route.as_str()));
+        Self {
+            running: status.is_some_and(|status| status.run.is_some()),
+            git: status.is_some_and(|status| status.git.is_some())
+                || remedy.is_some_and(|remedy| remedy.git.is_some()),
+            target: (
+                WorkloadKind::named(&spec.target.kind),
+                spec.target.name.as_str().into(),
+            ),
+            route: route.map(Into::into),
+        }
+    }
+
+    /// Whether the Rollout names an object of this name.
+    pub fn names(&self, object: &str) -> bool {
+        *self.target.1 == *object || self.route.as_deref() == Some(object)
+    }
+}
+
+/// The Rollout as text.
+pub fn rollout(object: Rollout) -> Option<Text<Rollout, Head>> {
+    let head = Head::of(&object);
+    Text::of(&bare(object), head)
+}
+
+/// A kept template is seldom read, and apart from its object.
+pub fn kept(object: ControllerRevision) -> Option<Text<ControllerRevision>> {
     let mut object = bare(object);
-    let text = object.data.0.to_string();
-    object.data.0 = serde_json::Value::String(text);
-    Some(object)
+    let template = object.data.0.to_string();
+    object.data.0 = serde_json::Value::String(template);
+    Text::of(&object, ())
 }
 
 /// The object as JSON.

@@ -180,7 +180,7 @@ mod tests {
             },
             "revision": number, "data": {"spec": {"template": template}},
         }));
-        Arc::new(entries::kept(object.unwrap()).unwrap())
+        entries::kept(object.unwrap()).unwrap().read().unwrap()
     }
 
     fn member(name: &str, label: &str, ready: bool, leaving: bool) -> Member {

@@ -22,6 +22,7 @@ pub mod lease;
 pub mod members;
 pub mod observe;
 pub mod ownership;
+pub mod packed;
 pub mod pods;
 pub mod preflight;
 mod problem;

@@ -69,6 +69,17 @@ pub struct Scene {
     pub config: String,
 }
 
+/// Other Rollouts for the same workload.
+fn rivals(cache: &Cache, plan: &Plan) -> Vec<Arc<Rollout>> {
+    let all = cache.rollouts.texts().named(&plan.namespace).into_iter();
+    let same = all.filter(|(name, text)| {
+        let (kind, target) = &text.head.target;
+        *kind == Some(plan.kind) && **target == *plan.target && *name != plan.name
+    });
+    same.filter_map(|(name, _)| cache.rollouts.get(&plan.namespace, &name))
+        .collect()
+}
+
 /// The names by which requests and metrics know the two arms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteNames {
@@ -151,16 +162,8 @@ impl Scene {
         } else {
             members::sets(&uid(target.as_ref()), &members, &known)
         };
-        let rivals = cache.rollouts.within(namespace);
         Self {
-            rivals: rivals
-                .into_iter()
-                .filter(|other| {
-                    let same = (other.spec.target.kind.as_str(), &other.spec.target.name)
-                        == (plan.kind.name(), &plan.target);
-                    same && other.name_any() != plan.name
-                })
-                .collect(),
+            rivals: rivals(cache, plan),
             sets: target_sets,
             members,
             known,

@@ -6,7 +6,7 @@
 //!
 //! Not here: watching (`cache`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use kube::runtime::watcher::Event;
@@ -45,9 +45,27 @@ impl<V> Shelf<V> {
             .collect()
     }
 
+    /// The same with their names.
+    pub fn named(&self, namespace: &str) -> Vec<(String, Arc<V>)> {
+        let from = (namespace.to_owned(), String::new());
+        self.read()
+            .range(from..)
+            .take_while(|((ns, _), _)| ns == namespace)
+            .map(|((_, name), entry)| (name.clone(), entry.clone()))
+            .collect()
+    }
+
     /// All objects.
     pub fn all(&self) -> Vec<Arc<V>> {
         self.read().values().cloned().collect()
+    }
+
+    /// All objects with their keys.
+    pub fn keyed(&self) -> Vec<(Key, Arc<V>)> {
+        let entries = self.read();
+        let all = entries.iter();
+        all.map(|(key, entry)| (key.clone(), entry.clone()))
+            .collect()
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<Key, Arc<V>>> {
@@ -65,34 +83,38 @@ impl<V> Shelf<V> {
     fn take(&self, key: &Key) {
         self.write().remove(key);
     }
+
+    /// Keeps these only, of a namespace or of all; returns the keys that are gone.
+    fn keep(&self, scope: Option<&str>, these: &BTreeSet<Key>) -> Vec<Key> {
+        let mut entries = self.write();
+        let within = |key: &Key| scope.is_none_or(|namespace| key.0 == namespace);
+        let gone = entries
+            .keys()
+            .filter(|key| within(key) && !these.contains(*key));
+        let gone: Vec<Key> = gone.cloned().collect();
+        for key in &gone {
+            entries.remove(key);
+        }
+        gone
+    }
 }
 
 /// Fills a shelf from one watch; a watch that starts anew replaces what it had given before.
-#[derive(Debug)]
+///
+/// Assumes that no other watch gives what is in its scope.
+#[derive(Debug, Default)]
 pub struct Filler {
-    /// What this watch has given.
-    given: std::collections::BTreeSet<Key>,
-    fresh: std::collections::BTreeSet<Key>,
-}
-
-impl Default for Filler {
-    fn default() -> Self {
-        Self::new()
-    }
+    /// The namespace that is watched; none for all.
+    scope: Option<String>,
+    fresh: BTreeSet<Key>,
 }
 
 impl Filler {
     /// Has given nothing yet.
-    pub fn new() -> Self {
+    pub fn new(scope: Option<&str>) -> Self {
         Self {
-            given: std::collections::BTreeSet::new(),
-            fresh: std::collections::BTreeSet::new(),
-        }
-    }
-
-    fn drop<V>(&mut self, shelf: &Shelf<V>, key: &Key) {
-        if self.given.remove(key) {
-            shelf.take(key);
+            scope: scope.map(str::to_owned),
+            fresh: BTreeSet::new(),
         }
     }
 
@@ -119,28 +141,18 @@ impl Filler {
                 }
                 vec![key]
             }
-            Event::InitDone => {
-                let gone: Vec<Key> = self.given.difference(&self.fresh).cloned().collect();
-                for key in &gone {
-                    shelf.take(key);
-                }
-                self.given = std::mem::take(&mut self.fresh);
-                gone
-            }
+            Event::InitDone => shelf.keep(self.scope.as_deref(), &std::mem::take(&mut self.fresh)),
             Event::Apply(object) => {
                 let key = key(&object);
                 match entry(object) {
-                    Some(entry) => {
-                        self.given.insert(key.clone());
-                        shelf.put(key.clone(), entry);
-                    }
-                    None => self.drop(shelf, &key),
+                    Some(entry) => shelf.put(key.clone(), entry),
+                    None => shelf.take(&key),
                 }
                 vec![key]
             }
             Event::Delete(object) => {
                 let key = key(&object);
-                self.drop(shelf, &key);
+                shelf.take(&key);
                 vec![key]
             }
         }
@@ -183,7 +195,7 @@ mod tests {
     #[test]
     fn a_watch_that_starts_anew_drops_what_is_gone_and_only_what_it_gave() {
         let shelf = Shelf::default();
-        let (mut one, mut two) = (Filler::new(), Filler::new());
+        let (mut one, mut two) = (Filler::new(Some("a")), Filler::new(Some("b")));
         one.take(&shelf, Event::Apply(map("a", "x")), Some);
         one.take(&shelf, Event::Apply(map("a", "y")), Some);
         two.take(&shelf, Event::Apply(map("b", "z")), Some);
@@ -198,7 +210,7 @@ mod tests {
     #[test]
     fn what_is_not_kept_any_more_goes() {
         let shelf = Shelf::default();
-        let mut filler = Filler::new();
+        let mut filler = Filler::new(None);
         filler.take(&shelf, Event::Apply(map("a", "x")), Some);
         filler.take(&shelf, Event::Apply(map("a", "x")), |_| None);
         assert!(names(&shelf, "a").is_empty());
@@ -207,7 +219,7 @@ mod tests {
     #[test]
     fn a_namespace_does_not_see_its_neighbour() {
         let shelf = Shelf::default();
-        let mut filler = Filler::new();
+        let mut filler = Filler::new(None);
         for (namespace, name) in [("a", "x"), ("ab", "y"), ("b", "z")] {
             filler.take(&shelf, Event::Apply(map(namespace, name)), Some);
         }

@@ -137,6 +137,14 @@ impl Subject {
     }
 }
 
+impl Reading {
+    /// How much worse than stable the canary looks by what was read: only an order follows from it.
+    pub fn suspicion(&self) -> f64 {
+        let each = self.samples.iter().map(Sample::suspicion);
+        each.fold(0.0, f64::max)
+    }
+}
+
 /// What was read for one subject.
 ///
 /// Guarantees: samples of a rule have rising `to`; reading again from a cursor brings the same

@@ -81,7 +81,7 @@ impl Authors {
         loop {
             self.context.clock.sleep(EVERY).await;
             let rollouts = if self.role.borrow().leads() {
-                self.context.cache.rollouts.all()
+                self.context.cache.rollouts.all_where(|head| head.git)
             } else {
                 Vec::new()
             };

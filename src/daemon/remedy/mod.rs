@@ -138,7 +138,7 @@ impl Remedies {
                 self.looks.clear();
                 continue;
             }
-            for rollout in self.context.cache.rollouts.all() {
+            for rollout in self.context.cache.rollouts.all_where(|head| head.git) {
                 if let Some(by) = wanted(&rollout) {
                     self.look(&rollout, &by).await;
                 }

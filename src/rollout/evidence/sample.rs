@@ -69,6 +69,29 @@ pub enum ArmCounts {
     Numbers(Vec<f64>),
 }
 
+impl Sample {
+    /// How much worse than stable the canary looks by this sample alone: the difference of the bad shares over
+    /// its usual error, at the worst boundary. Only the order in which Rollouts are looked at follows from it.
+    pub fn suspicion(&self) -> f64 {
+        let apart = |cut| {
+            let (canary, stable) = (self.canary.arm(cut)?, self.stable.arm(cut)?);
+            (canary.total > 0.0).then(|| {
+                let share = |arm: &Arm| arm.bad / arm.total.max(1.0);
+                (share(&canary) - share(&stable)) * canary.total.sqrt()
+            })
+        };
+        match &self.canary {
+            ArmCounts::Buckets { boundaries, .. } => (0..boundaries.len())
+                .filter_map(|cut| apart(Some(cut)))
+                .fold(0.0, f64::max),
+            ArmCounts::Events { events, .. } => *events,
+            ArmCounts::Proportion { .. } | ArmCounts::Numbers(_) => {
+                apart(None).unwrap_or_default().max(0.0)
+            }
+        }
+    }
+}
+
 impl ArmCounts {
     /// Number of requests; 0 for what counts none.
     pub fn total(&self) -> f64 {
