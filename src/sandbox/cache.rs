@@ -9,11 +9,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::{BoxStream, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::WatchStreamExt;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -259,12 +261,28 @@ where
     }
 }
 
+/// How long until a watch that failed is tried again: the same each time, since a scenario must play the
+/// same each time, and the API server is in this process.
+struct Again;
+
+impl Iterator for Again {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(Duration::from_millis(800))
+    }
+}
+
+impl Backoff for Again {
+    fn reset(&mut self) {}
+}
+
 fn follow<K>(api: Api<K>) -> BoxStream<'static, Event<K>>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     watcher::watcher(api, watcher::Config::default())
-        .default_backoff()
+        .backoff(Again)
         .filter_map(|event| async {
             event
                 .inspect_err(|error| tracing::debug!(kind = %K::kind(&()), %error, "watch"))
