@@ -1,6 +1,6 @@
 //! The pipeline as a daemon knows it: which version is where, read for its page.
 //!
-//! It is read when somebody looks at the page, beside the passes, and not again within [`REST`]: nobody who looks
+//! It is read when somebody looks at the page, beside the passes, and not again within half a minute: nobody who looks
 //! waits for it, and nothing is asked of anybody while nobody looks. The file and its credentials are read again
 //! each time. What could not be read leaves what was read before, and says so. A cluster that does not answer
 //! costs its own rows.
