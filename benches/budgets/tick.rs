@@ -227,6 +227,7 @@ fn observation(samples: &[Sample]) -> Observation {
             stable: Some(revision("v1")),
             desired: None,
         },
+        trouble: None,
     }
 }
 

@@ -190,7 +190,10 @@ fn see(
     let smoked = [At::Canary, At::Promoted].map(came_to);
     let now = context.clock.now();
     let gate = context.gate();
-    observe(scene, &terms.plan, before, gate, metrics, smoked, now)
+    Observation {
+        trouble: entry.trouble().map(str::to_owned),
+        ..observe(scene, &terms.plan, before, gate, metrics, smoked, now)
+    }
 }
 
 /// What readings say that no pass has folded yet.
@@ -225,11 +228,10 @@ async fn act(
         run: &run,
         mark: &mark,
     };
-    let relief = decision.actions.iter().filter(|action| action.relieves());
-    for action in relief {
-        execute(context, order, action).await?;
+    let relieved = relieve(context, order, decision).await;
+    if relieved.is_ok() {
+        reacted(context, before, decision, seen.now);
     }
-    reacted(context, before, decision, seen.now);
     let nudge = entry.nudge.clone();
     let mut glances = Glances::from(context, terms, &decision.next);
     let save = save(context, entry, scene, terms, before, decision, seen.now);
@@ -247,6 +249,8 @@ async fn act(
         &decision.notices,
         seen.now,
     );
+    // What was decided is known and told by now, and is tried again.
+    relieved?;
     let rest = execute_rest(context, entry, order, decision, seen.now, &mut glances).await;
     entry.unread.append(&mut glances.readings);
     let wait = rest?;
@@ -254,6 +258,14 @@ async fn act(
         .wake_at
         .map(|at| elapsed(seen.now, at).max(Duration::from_millis(1)));
     Ok([wait, alarm].into_iter().flatten().min())
+}
+
+/// Takes load off the canary: nothing comes before that.
+async fn relieve(context: &Context, order: Order<'_>, decision: &Decision) -> Result<(), Error> {
+    for action in decision.actions.iter().filter(|action| action.relieves()) {
+        execute(context, order, action).await?;
+    }
+    Ok(())
 }
 
 fn regarding(scene: &Scene) -> Vec<k8s_openapi::api::core::v1::ObjectReference> {

@@ -200,5 +200,6 @@ pub fn look(now: Timestamp) -> Observation {
         smoked_after: None,
         gate: Gate::default(),
         kept: Kept::default(),
+        trouble: None,
     }
 }

@@ -4,6 +4,7 @@
 //! written. `decide` compares and asks again, and the executor's preconditions hold.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -49,6 +50,7 @@ pub fn observe(
         smoked_after,
         gate,
         kept: kept(scene),
+        trouble: None,
     }
 }
 
@@ -146,10 +148,14 @@ fn rival(scene: &Scene, plan: &Plan) -> Option<String> {
 fn target(scene: &Scene, plan: &Plan, target: &Templated<Deployment>) -> Target {
     let deployment = &target.object;
     let annotations = deployment.annotations();
-    let serving: Vec<Serving> = scene.sets.iter().map(|set| self::serving(set)).collect();
+    let serving = serving(&scene.sets);
     let updated = serving
         .iter()
         .find(|serving| serving.revision.same(&target.revision));
+    let ready = updated.map_or(0, |serving| serving.ready);
+    // While it is restarted, pods from before the restart are of the same revision.
+    let newest = deployment.status.as_ref();
+    let newest = newest.and_then(|status| status.updated_replicas);
     Target {
         uid: deployment.uid().unwrap_or_default(),
         revision: target.revision.clone(),
@@ -160,8 +166,9 @@ fn target(scene: &Scene, plan: &Plan, target: &Templated<Deployment>) -> Target 
         replicas: deployment.spec.replicas.unwrap_or(1),
         complete: complete(deployment),
         behind: !is_observed(deployment),
-        updated_ready: updated.map_or(0, |serving| serving.ready),
+        updated_ready: newest.map_or(ready, |newest| ready.min(newest)),
         stuck: is_observed(deployment) && !stuck(scene, plan).is_empty(),
+        refused: fate::refused(deployment),
         serving,
         past: scene.past.clone(),
         config: scene.config.clone(),
@@ -198,12 +205,23 @@ fn complete(deployment: &Deployment) -> bool {
         && status.available_replicas.unwrap_or(0) >= wanted
 }
 
-fn serving(set: &Set) -> Serving {
-    Serving {
-        revision: set.revision.clone(),
-        replicas: set.replicas,
-        ready: set.ready,
+/// What serves, by revision: a restart makes another `ReplicaSet` of the same one.
+fn serving(sets: &[Arc<Set>]) -> Vec<Serving> {
+    let mut all: Vec<Serving> = Vec::new();
+    for set in sets {
+        let known = all.iter_mut().find(|one| one.revision.same(&set.revision));
+        if let Some(known) = known {
+            known.replicas = known.replicas.saturating_add(set.replicas);
+            known.ready = known.ready.saturating_add(set.ready);
+        } else {
+            all.push(Serving {
+                revision: set.revision.clone(),
+                replicas: set.replicas,
+                ready: set.ready,
+            });
+        }
     }
+    all
 }
 
 fn canary_facts(scene: &Scene, plan: &Plan, run: Option<&Run>) -> Option<Canary> {

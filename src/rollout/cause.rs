@@ -228,6 +228,8 @@ pub enum HeldWhy {
     GateHoldsUs { why: String },
     /// The cluster refuses the canary's pods.
     PodsRefused { why: String },
+    /// The canary's own objects cannot be made.
+    NotMade { why: String },
     /// The Deployment has no replicas: nothing serves that could be compared.
     NoReplicas,
     /// No stable pod is ready.
@@ -250,6 +252,7 @@ impl HeldWhy {
             Self::Refused { .. }
             | Self::GateHoldsUs { .. }
             | Self::PodsRefused { .. }
+            | Self::NotMade { .. }
             | Self::NoReplicas
             | Self::StableGone
             | Self::NoData { .. }
@@ -270,6 +273,7 @@ impl fmt::Display for HeldWhy {
             Self::PodsRefused { why } => {
                 write!(out, "the cluster refuses the canary's pods: {why}")
             }
+            Self::NotMade { why } => write!(out, "no canary can be made: {why}"),
             Self::NoReplicas => write!(
                 out,
                 "the Deployment has 0 replicas, so nothing can be compared; scale it up, or `sluice promote` lets the new template through"

@@ -34,6 +34,8 @@ pub struct Observation {
     pub gate: Gate,
     /// Templates that Sluice keeps, by hash.
     pub kept: Kept,
+    /// Why what was decided could not be done, several times.
+    pub trouble: Option<String>,
 }
 
 /// What the Rollout object says beside its spec.
@@ -100,6 +102,8 @@ pub struct Target {
     pub updated_ready: i32,
     /// Pods of an older revision that never become ready stand in the way of its controller.
     pub stuck: bool,
+    /// The cluster refuses its pods (quota, admission).
+    pub refused: Option<String>,
     /// Its `ReplicaSets` that have or want pods.
     pub serving: Vec<Serving>,
     /// What its `ReplicaSets` hold, those without pods too; only looked up when a person asks to go back.

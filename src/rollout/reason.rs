@@ -109,6 +109,9 @@ pub enum Reason {
     PromotionStarted {
         sentence: String,
     },
+    PromotionHindered {
+        why: String,
+    },
     BakeStarted {
         revision: Revision,
         sentence: String,
@@ -218,6 +221,7 @@ impl Reason {
             Self::Waiting { .. } => "Waiting",
             Self::Resumed => "Resumed",
             Self::PromotionStarted { .. } => "PromotionStarted",
+            Self::PromotionHindered { .. } => "PromotionHindered",
             Self::BakeStarted { .. } => "BakeStarted",
             Self::BakeAwaited { .. } => "BakeAwaited",
             Self::DesiredKept { .. } => "DesiredKept",
@@ -255,6 +259,7 @@ impl Reason {
             | Self::Opened { .. }
             | Self::WeightMended { .. }
             | Self::CanaryMended
+            | Self::PromotionHindered { .. }
             | Self::ShareWrong { .. }
             | Self::Suspected { .. }
             | Self::Held { .. }

@@ -375,6 +375,8 @@ pub enum Mending {
     Weight,
     /// The stable pods.
     Serving,
+    /// A promotion that the cluster hinders; nobody but the cluster's owners can mend it.
+    Promotion,
 }
 
 /// What began a run.

@@ -35,6 +35,10 @@ pub const RUN: &str = "sluice.dev/run";
 pub const REVISION: &str = "sluice.dev/revision";
 
 const NAME_MAX: usize = 253;
+/// What of a name precedes the five characters that Kubernetes makes up.
+const POD_PREFIX_MAX: usize = 58;
+/// The longest hash in the name of a `ReplicaSet`.
+const HASH_MAX: usize = 10;
 const SERVICE_NAME_MAX: usize = 63;
 
 /// What all objects of one run have in common.
@@ -97,11 +101,28 @@ pub fn deployment_name(target: &str) -> String {
 
 /// A regular expression for the names of a Deployment's pods, which no other Deployment's or
 /// `StatefulSet`'s pods have: hash and suffix are of an alphabet without vowels. It needs no escapes,
-/// so that it can stand in a query's quotes.
+/// so that it can stand in a query's quotes. Kubernetes cuts what precedes the suffix at 58 characters.
 pub fn pods(deployment: &str) -> String {
     const OF: &str = "[bcdfghjklmnpqrstvwxz2456789]";
-    let name = deployment.replace('.', "[.]");
-    format!("{name}-{OF}{{1,10}}-{OF}{{5}}")
+    let left = POD_PREFIX_MAX.saturating_sub(deployment.len() + 1);
+    let cut = deployment.get(..POD_PREFIX_MAX).unwrap_or(deployment);
+    let name = cut.replace('.', "[.]");
+    match left {
+        0 if cut.len() == POD_PREFIX_MAX => format!("{name}{OF}{{5}}"),
+        0 => format!("{name}-{OF}{{5}}"),
+        1 => format!("{name}-{OF}{{6}}"),
+        2..=HASH_MAX => {
+            let (whole, all) = (left - 1, left + 5);
+            format!("{name}-({OF}{{1,{whole}}}-{OF}{{5}}|{OF}{{{all}}})")
+        }
+        _ => format!("{name}-{OF}{{1,10}}-{OF}{{5}}"),
+    }
+}
+
+/// Whether the names of pods tell a target's from its canary's: of long names they do not, since they are cut.
+pub fn pods_differ(target: &str) -> bool {
+    // The letter after the cut name's hyphen may be of a hash as well as of `canary`.
+    target.len() + "-c".len() < POD_PREFIX_MAX
 }
 
 /// Name of the canary Service of a stable one.
@@ -198,6 +219,30 @@ fn lists_differ<T: PartialEq>(one: Option<&Vec<T>>, other: Option<&Vec<T>>) -> b
 pub(super) mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn pods_are_known_by_their_names_however_long_and_those_of_the_other_arm_are_not() {
+        // As Kubernetes makes them: ReplicaSet's name, hyphen, cut at 58, five characters.
+        let pod = |deployment: &str, hash: &str| {
+            let prefix = format!("{deployment}-{hash}-");
+            format!("{}x4vbz", prefix.get(..58).unwrap_or(&prefix))
+        };
+        let matches = |pattern: &str, name: &str| {
+            let whole = format!("^(?:{pattern})$");
+            regex::Regex::new(&whole).unwrap().is_match(name)
+        };
+        for length in 1..=70 {
+            let target = "s".repeat(length);
+            let canary = deployment_name(&target);
+            for hash in ["c", "5d8f9c", "5d8f9c7b4", "ccccccbbbb"] {
+                assert!(matches(&pods(&target), &pod(&target, hash)), "{length}");
+                assert!(matches(&pods(&canary), &pod(&canary, hash)), "{length}");
+                let mixed = matches(&pods(&target), &pod(&canary, hash))
+                    || matches(&pods(&canary), &pod(&target, hash));
+                assert_eq!(mixed, !pods_differ(&target), "{length} {hash}");
+            }
+        }
+    }
 
     pub fn owner_reference() -> OwnerReference {
         serde_json::from_value(json!({

@@ -9,6 +9,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use super::{Error, Executor, Order, conditional, gone_is_done, manager, mark, within};
+use crate::causes;
 use crate::kubernetes::canary::{self, http_route};
 use crate::kubernetes::http_route::HttpRoute;
 use crate::kubernetes::scene::{self, Services};
@@ -48,7 +49,21 @@ impl Executor {
         let api: Api<Ingress> = self.api(&order.plan.namespace);
         let name = canary::ingress_name(ingress);
         let params = manager();
-        gone_is_done(within(LOWERING, api.patch(&name, &params, &patch)).await)
+        let lowered = gone_is_done(within(LOWERING, api.patch(&name, &params, &patch)).await);
+        match lowered {
+            Err(error) if weight == 0 && error.is_refusal() => {
+                // Controllers' webhooks look at what is written, and not at what is deleted.
+                let error = causes::told(&error);
+                tracing::warn!(
+                    namespace = order.plan.namespace,
+                    rollout = order.plan.name,
+                    error,
+                    "the canary's Ingress is removed, since its weight cannot be lowered"
+                );
+                self.remove_ingress(order, ingress).await
+            }
+            lowered => lowered,
+        }
     }
 
     async fn lower_split(&self, order: Order<'_>, name: &str, weight: u8) -> Result<(), Error> {

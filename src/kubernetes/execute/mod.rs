@@ -106,6 +106,15 @@ impl Error {
     pub fn is_conflict(&self) -> bool {
         matches!(self.category(), "conflict" | "overtaken" | "not-leading")
     }
+
+    /// Whether the API server answers, and does not let this be done: a role, a policy, a webhook that refuses
+    /// or hangs.
+    fn is_refusal(&self) -> bool {
+        matches!(
+            self.category(),
+            "forbidden" | "invalid" | "api" | "deadline"
+        )
+    }
 }
 
 type Done = Result<Option<Rollout>, Error>;

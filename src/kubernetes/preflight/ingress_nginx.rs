@@ -44,13 +44,14 @@ fn find<'a>(
     };
     let (service, label) = service::stable(seen, behind, nginx.service)?;
     let ports = ports(ingress, name(&service.metadata));
-    let others = others(seen, nginx, name(&service.metadata));
-    let shares = |(_, theirs): &(&str, Vec<String>)| theirs.iter().any(|port| ports.contains(port));
+    let others = others(seen, nginx, ingress, name(&service.metadata));
+    let shares =
+        |other: &Other<'_>| !other.apart && other.ports.iter().any(|port| ports.contains(port));
     Ok(Found {
         main: Main::Ingress(ingress),
         service,
         label,
-        others: others.filter(shares).map(|(name, _)| name).collect(),
+        others: others.filter(shares).map(|other| other.name).collect(),
         ports,
     })
 }
@@ -64,19 +65,62 @@ fn title(ingress: &Ingress) -> String {
     format!("Ingress {}", name(&ingress.metadata))
 }
 
-/// Other Ingresses that lead to the Service, each with the ports by which it does.
+/// Another Ingress that leads to the Service.
+struct Other<'a> {
+    name: &'a str,
+    /// The ports by which it does.
+    ports: Vec<String>,
+    /// Another controller serves it: it knows nothing of a canary beside the main Ingress.
+    apart: bool,
+}
+
 fn others<'a>(
     seen: &Seen<'a>,
     nginx: &Nginx<'a>,
+    main: &'a Ingress,
     service: &str,
-) -> impl Iterator<Item = (&'a str, Vec<String>)> {
+) -> impl Iterator<Item = Other<'a>> {
     let others = nginx.ingresses.iter().copied().filter(|other| {
         name(&other.metadata) != nginx.ingress
             && !is_canary(other, nginx.prefix)
             && !seen.is_own(&other.metadata)
     });
-    let ports = others.map(|other| (name(&other.metadata), ports(other, service)));
-    ports.filter(|(_, ports)| !ports.is_empty())
+    let others = others.map(move |other| Other {
+        name: name(&other.metadata),
+        ports: ports(other, service),
+        apart: served_apart(nginx, main, other),
+    });
+    others.filter(|other| !other.ports.is_empty())
+}
+
+/// Whether two Ingresses are known to be served by different controllers.
+fn served_apart(nginx: &Nginx<'_>, one: &Ingress, two: &Ingress) -> bool {
+    let [Some(one), Some(two)] = [one, two].map(|ingress| class_of(nginx, ingress)) else {
+        return false;
+    };
+    match [one, two].map(|class| controller_of(nginx, class)) {
+        [Some(one), Some(two)] => one != two,
+        _ => one != two,
+    }
+}
+
+/// The class that an Ingress has by its field, by the legacy annotation, or by default.
+fn class_of<'a>(nginx: &Nginx<'a>, ingress: &'a Ingress) -> Option<&'a str> {
+    match class_name(ingress) {
+        Class::Named(class) | Class::Legacy(class) => Some(class),
+        Class::Default => {
+            let mut classes = nginx.classes.as_ref()?.iter();
+            let class = classes.find(|class| is_default(class))?;
+            Some(name(&class.metadata))
+        }
+    }
+}
+
+/// The controller that serves a class.
+fn controller_of<'a>(nginx: &Nginx<'a>, class: &str) -> Option<&'a str> {
+    let mut classes = nginx.classes.as_ref()?.iter();
+    let class = classes.find(|known| name(&known.metadata) == class)?;
+    class.spec.as_ref()?.controller.as_deref()
 }
 
 fn main_ingress<'a>(nginx: &Nginx<'a>) -> Result<&'a Ingress, Refusal> {
@@ -153,7 +197,7 @@ fn unserved(nginx: &Nginx<'_>, ingress: &Ingress) -> Option<Refusal> {
     let classes = nginx.classes.as_ref()?;
     let why = match class_name(ingress) {
         // The legacy annotation needs no object: the controller is told the word.
-        Class::Legacy => return None,
+        Class::Legacy(_) => return None,
         Class::Named(class) if classes.iter().any(|known| name(&known.metadata) == class) => {
             return None;
         }
@@ -169,7 +213,7 @@ fn unserved(nginx: &Nginx<'_>, ingress: &Ingress) -> Option<Refusal> {
 
 enum Class<'a> {
     Named(&'a str),
-    Legacy,
+    Legacy(&'a str),
     Default,
 }
 
@@ -178,15 +222,12 @@ fn class_name(ingress: &Ingress) -> Class<'_> {
         .spec
         .as_ref()
         .and_then(|spec| spec.ingress_class_name.as_deref());
-    let legacy = ingress
-        .metadata
-        .annotations
-        .as_ref()
-        .is_some_and(|all| all.contains_key(LEGACY_CLASS));
-    match named {
-        Some(class) => Class::Named(class),
-        None if legacy => Class::Legacy,
-        None => Class::Default,
+    let annotations = ingress.metadata.annotations.as_ref();
+    let legacy = annotations.and_then(|all| all.get(LEGACY_CLASS));
+    match (named, legacy) {
+        (Some(class), _) => Class::Named(class),
+        (None, Some(class)) => Class::Legacy(class),
+        (None, None) => Class::Default,
     }
 }
 
@@ -209,15 +250,25 @@ fn warnings(
     all.extend(affinity(nginx, ingress));
     all.extend(hosts(ingress, found));
     let stable = name(&found.service.metadata);
-    for (other, ports) in others(seen, nginx, stable) {
-        all.extend(shared(ingress, found, other, &ports));
+    for other in others(seen, nginx, ingress, stable) {
+        all.extend(shared(ingress, found, &other));
     }
     all
 }
 
 /// Another Ingress leads to the stable Service: by the same port, by others, or by both.
-fn shared(ingress: &Ingress, found: &Found<'_>, other: &str, ports: &[String]) -> Vec<String> {
+fn shared(ingress: &Ingress, found: &Found<'_>, other: &Other<'_>) -> Vec<String> {
     let stable = name(&found.service.metadata);
+    let Other {
+        name: other,
+        ports,
+        apart,
+    } = other;
+    if *apart {
+        return vec![format!(
+            "Service {stable} is behind Ingress {other} too, which another controller serves: that traffic stays with stable, and is not counted"
+        )];
+    }
     let apart = ports.iter().filter(|port| !found.ports.contains(port));
     let apart: Vec<&str> = apart.map(String::as_str).collect();
     let mut all = Vec::new();

@@ -133,6 +133,40 @@ fn other_ingresses_of_the_service_are_known_and_told() {
 }
 
 #[test]
+fn ingresses_of_another_controller_are_not_counted() {
+    let other = |class: &str| {
+        let mut other = ingress("x", "x.test", "shop");
+        other["spec"]["ingressClassName"] = json!(class);
+        json!({"ingresses": {"x": other}, "classes": {
+            "internal": {"metadata": {"name": "internal"}, "spec": {"controller": "k8s.io/internal-ingress-nginx"}},
+            "fast": {"metadata": {"name": "fast"}, "spec": {"controller": "k8s.io/ingress-nginx"}},
+        }})
+    };
+    let apart = "Service shop is behind Ingress x too, which another controller serves: that traffic stays with stable, and is not counted";
+    for class in ["internal", "unknown"] {
+        with(&other(class), None, |answer| {
+            assert_eq!(answer.warnings, [apart], "{class}");
+            assert_eq!(answer.found.unwrap().others, Vec::<&str>::new(), "{class}");
+        });
+    }
+    // One controller serves all classes that name it.
+    with(&other("fast"), None, |answer| {
+        assert_eq!(answer.found.unwrap().others, ["x"]);
+    });
+}
+
+#[test]
+fn a_name_that_is_cut_in_names_of_pods_is_warned_of() {
+    let named = |length: usize| json!({"target": {"metadata": {"name": "s".repeat(length)}}});
+    with(&named(55), None, |answer| {
+        assert_eq!(answer.warnings, Vec::<String>::new())
+    });
+    with(&named(56), None, |answer| {
+        assert_eq!(answer.warnings.len(), 1)
+    });
+}
+
+#[test]
 fn what_cannot_have_a_canary_is_refused_with_its_reason() {
     let rules = |rules: Value| json!({"ingresses": {"shop": {"spec": {"rules": rules, "defaultBackend": {"service": {"name": "shop", "port": {"number": 80}}}}}}});
     let only_default = "Ingress shop has no rule with paths to a Service (only a default or resource backend), and a canary shares rules only";

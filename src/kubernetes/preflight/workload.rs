@@ -11,6 +11,7 @@ use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::{Refusal, Seen, name, service_selector};
+use crate::kubernetes::canary;
 use crate::kubernetes::labels::{ArmLabel, Labels, names, plain, selects};
 
 /// What no canary can be had with.
@@ -36,11 +37,22 @@ pub(super) fn warnings(seen: &Seen<'_>, label: &ArmLabel, behind: &[&str]) -> Ve
         all.extend(volumes(seen, spec));
         all.extend(host_ports(spec));
     }
+    all.extend(long_name(seen));
     all.extend(autoscaler(seen, label));
     all.extend(budgets(seen, label, &labels));
     all.extend(policies(seen, label, &labels));
     all.extend(services(seen, behind, label, &labels));
     all
+}
+
+/// Kubernetes cuts long names of pods, so that those of the two arms look alike.
+fn long_name(seen: &Seen<'_>) -> Option<String> {
+    let target = seen.target_name();
+    (!canary::pods_differ(target)).then(|| {
+        format!(
+            "the name {target} is so long that names of pods do not tell it from its canary: rules that go by pods (`{{{{canaryPods}}}}`, `{{{{stablePods}}}}`) do not see the canary"
+        )
+    })
 }
 
 /// Every selector of pods in a network policy.

@@ -180,11 +180,14 @@ pub(super) fn put_back(
         expect: present.clone(),
         paused: false,
     });
-    if let Promotion::Rolling { since, .. } = stage
-        && let Some(cause) = stuck(pass, target, since)
-    {
+    let Promotion::Rolling { ready, since } = stage else {
+        return Phase::Promoting { run, stage };
+    };
+    let since = promoting::counts_from(pass, target, since);
+    if let Some(cause) = stuck(pass, target, since) {
         return pass.roll_back(run, cause);
     }
+    let stage = Promotion::Rolling { ready, since };
     Phase::Promoting { run, stage }
 }
 

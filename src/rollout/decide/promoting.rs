@@ -19,7 +19,7 @@ use crate::rollout::action::Action;
 use crate::rollout::observation::Target;
 use crate::rollout::reason::{Cause, Outcome, Reason};
 use crate::rollout::revision::Revision;
-use crate::rollout::state::{Phase, Promotion, Run, Trigger};
+use crate::rollout::state::{Mending, Phase, Promotion, Run, Trigger};
 
 /// Begins the promotion of a run.
 pub(super) fn begin(pass: &mut Pass<'_>, mut run: Run, sentence: String) -> Phase {
@@ -179,6 +179,7 @@ fn progress(
     } else {
         (ready, since)
     };
+    let since = counts_from(pass, target, since);
     if let Some(cause) = stuck(pass, target, since) {
         return pass.roll_back(run, cause);
     }
@@ -195,6 +196,24 @@ pub(super) fn stuck(pass: &mut Pass<'_>, target: &Target, since: jiff::Timestamp
         after: humantime::format_duration(pass.plan.progress_deadline).to_string(),
         paused: target.paused,
     })
+}
+
+/// From when a promotion is late: what the cluster refuses is not the revision's doing, so that this is waited
+/// for, and told; afterwards there is half of the deadline at least.
+pub(super) fn counts_from(
+    pass: &mut Pass<'_>,
+    target: &Target,
+    since: jiff::Timestamp,
+) -> jiff::Timestamp {
+    let shut = pass.seen.trouble.as_ref().filter(|_| target.paused);
+    let hindrance = target.refused.as_ref().or(shut).cloned();
+    let why = hindrance.clone().unwrap_or_default();
+    let told = Reason::PromotionHindered { why };
+    pass.tell_mending(Mending::Promotion, hindrance.is_some(), told);
+    if hindrance.is_some() && pass.over(since, pass.plan.progress_deadline / 2) {
+        return pass.now();
+    }
+    since
 }
 
 /// The Deployment is complete: the weight goes, then the canary.

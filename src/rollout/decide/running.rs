@@ -289,8 +289,19 @@ pub(super) fn too_late(pass: &mut Pass<'_>, run: Run) -> Phase {
     if let Some(why) = canary.and_then(|canary| canary.refused.clone()) {
         return pass.hold(run, HeldWhy::PodsRefused { why });
     }
+    if !is_made(pass, &run) {
+        let why = pass.seen.trouble.clone();
+        let why = why.unwrap_or_else(|| "its Deployment is not there".to_owned());
+        return pass.hold(run, HeldWhy::NotMade { why });
+    }
     let after = humantime::format_duration(pass.plan.progress_deadline).to_string();
     pass.roll_back(run, Cause::Deadline { after })
+}
+
+/// Whether the canary's Deployment is there, as this run wants it.
+fn is_made(pass: &Pass<'_>, run: &Run) -> bool {
+    let canary = pass.seen.canary.as_ref();
+    canary.is_some_and(|canary| canary.leaving.is_none() && canary.revision == run.mark())
 }
 
 /// What follows when the metrics stay away for too long; nothing while there is time.
@@ -462,6 +473,7 @@ fn over(pass: &Pass<'_>, run: &Run, why: &HeldWhy, reports: &[RuleReport]) -> bo
     match why {
         HeldWhy::NoData { .. } => pass.fresh(),
         HeldWhy::PodsRefused { .. } => canary_ready(pass, run),
+        HeldWhy::NotMade { .. } => is_made(pass, run),
         HeldWhy::Undecided => not_worse(reports) || switching::can_begin(pass, run),
         HeldWhy::Frozen { .. } => pass.seen.gate.frozen.is_none(),
         HeldWhy::Refused { .. }

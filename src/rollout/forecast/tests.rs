@@ -421,6 +421,7 @@ fn observation(now: Timestamp, samples: Vec<Sample>, weight: u8) -> Observation 
             stable: Some(revision("v1")),
             desired: None,
         },
+        trouble: None,
         smoked: None,
         smoked_after: None,
         gate: Gate::default(),

@@ -78,6 +78,12 @@ impl fmt::Display for Reason {
                     "the canary's route was removed or mangled; it is at {wanted}% again"
                 )
             }
+            Self::PromotionHindered { why } => {
+                write!(
+                    out,
+                    "the cluster lets nothing come of the promotion, which waits: {why}"
+                )
+            }
             Self::CanaryMended => {
                 write!(
                     out,

@@ -145,6 +145,8 @@ pub struct Model {
     pub crashes: bool,
     /// New canary pods become ready.
     pub comes_up: bool,
+    /// Why the canary's objects, or the opening of the gate, are refused.
+    pub refuses: Option<String>,
     /// An open Deployment rolls to its end; if not, one pod of the new template is all.
     pub rolls: bool,
     /// Revisions that a promotion was decided for, or that served at adoption.
@@ -194,6 +196,7 @@ impl Model {
             gate: Gate::default(),
             crashes: false,
             comes_up: true,
+            refuses: None,
             rolls: true,
             approved: BTreeSet::from(["v1".to_owned()]),
             told: Vec::new(),
@@ -283,6 +286,7 @@ impl Model {
             smoked_after: self.smoked_after.clone(),
             gate: self.gate.clone(),
             kept: self.kept.clone(),
+            trouble: self.refuses.clone(),
         }
     }
 
@@ -401,6 +405,7 @@ impl Model {
                     route.weight = Some(*weight);
                 }
             }
+            Action::EnsureCanary { .. } | Action::Unpause { .. } if self.refuses.is_some() => {}
             Action::EnsureCanary { mark, replicas, .. } => self.make_canary(mark, *replicas),
             Action::ScaleCanary { replicas } => {
                 if let Some(canary) = &mut self.canary {

@@ -327,6 +327,52 @@ fn damage_that_is_proven_during_the_promotion_takes_it_back() {
 }
 
 #[test]
+fn a_canary_that_the_cluster_does_not_let_be_made_is_no_failure_of_the_release() {
+    let mut model = Model::idle();
+    model.refuses = Some("denied by policy labels".to_owned());
+    model.apply("v2");
+    assert!(model.until(180, |model| model.state.phase.name() == "Held"));
+    let Phase::Held { why, .. } = &model.state.phase else {
+        panic!("{:?}", model.state.phase);
+    };
+    assert_eq!(
+        why.to_string(),
+        "no canary can be made: denied by policy labels"
+    );
+    assert!(!model.until(1000, |model| model.state.phase.name() != "Held"));
+    model.refuses = None;
+    // Once it can be made, its pods have their time.
+    model.comes_up = false;
+    assert!(model.until(10, |model| model.state.phase.name() == "Preparing"));
+    assert!(!model.until(100, |model| model.state.phase.name() != "Preparing"));
+    assert!(model.until(30, |model| ended(model, Outcome::RolledBack)));
+}
+
+#[test]
+fn a_promotion_that_the_cluster_hinders_waits() {
+    let quota: fn(&mut Model) = |model| {
+        model.rolls = false;
+        model.target.refused = Some("exceeded quota".to_owned());
+    };
+    let webhook: fn(&mut Model) = |model| model.refuses = Some("exceeded quota".to_owned());
+    for hinder in [quota, webhook] {
+        let mut model = Model::idle();
+        model.apply("v2");
+        assert!(model.until(600, |model| model.weight() == 50));
+        hinder(&mut model);
+        assert!(model.until(600, |model| model.state.phase.name() == "Promoting"));
+        assert!(!model.until(900, |model| model.state.phase.name() != "Promoting"));
+        let told = model
+            .told
+            .iter()
+            .filter(|told| told.name() == "PromotionHindered");
+        assert_eq!(told.count(), 1);
+        (model.rolls, model.refuses, model.target.refused) = (true, None, None);
+        assert!(model.until(60, |model| ended(model, Outcome::Promoted)));
+    }
+}
+
+#[test]
 fn a_person_who_promotes_has_the_last_word_but_the_canary_gets_nothing_more() {
     let mut model = Model::idle();
     model.rolls = false;
