@@ -427,18 +427,28 @@ async fn execute_rest(
     }
     entry.executed(decision.actions.clone(), now);
     let nudge = entry.nudge.clone();
+    let mut untidy = None;
     for action in decision.actions.iter().filter(|action| !action.relieves()) {
         if glances.overruled {
             return Ok(Some(AT_ONCE));
+        }
+        if untidy.is_some() && action.tidies() {
+            continue;
         }
         let written = entry.written.clone();
         let rollout = written.as_deref().unwrap_or(order.rollout);
         let order = Order { rollout, ..order };
         let write = Box::pin(execute(context, order, action));
-        let done = beside(write, &nudge, || glances.look()).await;
-        if let Some(rollout) = done? {
-            entry.written = Some(Arc::new(rollout));
+        match beside(write, &nudge, || glances.look()).await {
+            Ok(Some(rollout)) => entry.written = Some(Arc::new(rollout)),
+            Ok(None) => {}
+            // Told at the end: a policy against deleting must not keep the template from being put back.
+            Err(error) if action.tidies() => untidy = Some(error),
+            Err(error) => return Err(error),
         }
+    }
+    if let Some(error) = untidy {
+        return Err(error);
     }
     entry.succeeded();
     Ok(Some(if glances.overruled {

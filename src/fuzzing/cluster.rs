@@ -110,7 +110,7 @@ pub fn annotations(data: &[u8]) -> bool {
     let weight = canary::ingress::observed_weight(&ingress, prefix);
     assert!(weight.is_none_or(|weight| weight <= 100));
     assert!(weight.is_none() || canary::ingress::is_canary(&ingress, prefix));
-    let _ = canary::ingress::has_matchers(&ingress, prefix);
+    let _ = canary::ingress::is_off(&ingress, prefix);
     let read = Annotations::read(&annotations, prefix);
     assert!(read.canary.is_none_or(|canary| canary.total() >= 100));
     let behaves = crate::sandbox::node::fuzzing(&annotations);

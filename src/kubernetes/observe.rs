@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -155,7 +156,9 @@ fn target(scene: &Scene, plan: &Plan, target: &Templated<Deployment>) -> Target 
     let ready = updated.map_or(0, |serving| serving.ready);
     // While it is restarted, pods from before the restart are of the same revision.
     let newest = deployment.status.as_ref();
-    let newest = newest.and_then(|status| status.updated_replicas);
+    let settles = deployment.spec.min_ready_seconds;
+    let settles = settles.and_then(|seconds| u64::try_from(seconds).ok());
+    let newest = newest.map_or(0, |status| status.updated_replicas.unwrap_or(0));
     Target {
         uid: deployment.uid().unwrap_or_default(),
         revision: target.revision.clone(),
@@ -166,7 +169,8 @@ fn target(scene: &Scene, plan: &Plan, target: &Templated<Deployment>) -> Target 
         replicas: deployment.spec.replicas.unwrap_or(1),
         complete: complete(deployment),
         behind: !is_observed(deployment),
-        updated_ready: newest.map_or(ready, |newest| ready.min(newest)),
+        updated_ready: ready.min(newest),
+        settles: Duration::from_secs(settles.unwrap_or(0)),
         stuck: is_observed(deployment) && !stuck(scene, plan).is_empty(),
         refused: fate::refused(deployment),
         serving,
@@ -257,7 +261,8 @@ fn canary_facts(scene: &Scene, plan: &Plan, run: Option<&Run>) -> Option<Canary>
         replicas: deployment.spec.replicas.unwrap_or(1),
         ready,
         fate: fate::fate(scene.canary_pods.iter().map(|pod| &**pod)),
-        refused: fate::refused(deployment),
+        refused: fate::refused(deployment)
+            .or_else(|| fate::unschedulable(scene.canary_pods.iter().map(|pod| &**pod))),
         differs: run.is_some_and(|run| canary_differs(scene, plan, deployment, run)),
         leaving: deletion.map(|at| at.0),
     })
@@ -325,8 +330,8 @@ fn canary_ingress(
     present: &k8s_openapi::api::networking::v1::Ingress,
 ) -> CanaryRoute {
     let weight = canary::ingress::observed_weight(present, prefix);
-    // At weight 0 with a header or a cookie the canary still gets requests.
-    let off = weight == Some(0) && !canary::ingress::has_matchers(present, prefix);
+    // At weight 0 with a header, a cookie or a session the canary still gets requests.
+    let off = canary::ingress::is_off(present, prefix);
     let run = state.phase.run();
     let differs = run.is_some_and(|run| {
         let mark = run.mark();
@@ -377,6 +382,25 @@ fn kept(scene: &Scene) -> Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pods_of_one_revision_count_together_before_and_after_a_restart() {
+        let revision = |hash: &str| crate::rollout::revision::Revision {
+            hash: hash.to_owned(),
+            images: Vec::new(),
+        };
+        let set = |hash, replicas, ready| {
+            let template = String::new();
+            let set = Set::counted("shop", revision(hash), (replicas, ready), template);
+            Arc::new(set)
+        };
+        let sets = [set("v1", 2, 0), set("v2", 1, 1), set("v1", 8, 7)];
+        let found = serving(&sets).into_iter();
+        let found: Vec<_> = found
+            .map(|one| (one.revision.hash, one.replicas, one.ready))
+            .collect();
+        assert_eq!(found, [("v1".to_owned(), 10, 7), ("v2".to_owned(), 1, 1)]);
+    }
 
     #[test]
     fn requests_are_served_in_the_order_in_which_they_were_asked_but_what_ends_a_run_first() {

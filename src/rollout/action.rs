@@ -70,4 +70,9 @@ impl Action {
     pub fn relieves(&self) -> bool {
         matches!(self, Self::LowerWeight { .. })
     }
+
+    /// Whether it only takes away what gets no requests any more: what else is due does not wait for it.
+    pub fn tidies(&self) -> bool {
+        matches!(self, Self::RemoveRoute | Self::RemoveCanary)
+    }
 }

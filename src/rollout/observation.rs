@@ -3,6 +3,8 @@
 //! The edges fill this in; `decide` reads it. Everything that could be missing is an `Option`,
 //! and nothing is assumed about what is absent.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +102,8 @@ pub struct Target {
     pub behind: bool,
     /// Pods of the template's own revision that are ready.
     pub updated_ready: i32,
+    /// How long a pod must have been ready until it counts (`minReadySeconds`).
+    pub settles: Duration,
     /// Pods of an older revision that never become ready stand in the way of its controller.
     pub stuck: bool,
     /// The cluster refuses its pods (quota, admission).
@@ -152,7 +156,7 @@ pub struct Canary {
     pub ready: i32,
     /// A pod state that cannot mend itself.
     pub fate: Option<Fate>,
-    /// The cluster refuses its pods (quota, admission).
+    /// The cluster refuses its pods (quota, admission), or has no node for one.
     pub refused: Option<String>,
     /// Its objects differ from what we would make, or one is missing.
     pub differs: bool,

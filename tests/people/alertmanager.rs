@@ -142,7 +142,11 @@ async fn an_alert_that_begins_in_a_run_ends_it_even_if_the_api_server_was_away()
     way.cut();
     let grave = json!({"alertname": "CheckoutErrors", "severity": "critical"});
     alertmanager.fire(grave, now).await;
-    let refused = || async { daemon.told().contains("the rollback cannot be stored") };
+    let refused = || async {
+        daemon
+            .told()
+            .contains("the rollback of default/shop cannot be stored")
+    };
     world
         .until("it cannot be stored", SECOND * 30, refused)
         .await;

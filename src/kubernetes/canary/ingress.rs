@@ -37,6 +37,11 @@ const SHARED: [&str; 7] = [
     "affinity-canary-behavior",
 ];
 const SHARED_PREFIX: &str = "session-cookie-";
+const AFFINITY: &str = "affinity";
+/// Whether users whose session is at the canary stay there, whatever its weight.
+const STICKS: &str = "affinity-canary-behavior";
+/// They do not.
+const LEGACY: &str = "legacy";
 
 /// What traffic the canary gets, and by which names.
 #[derive(Debug, Clone, Copy)]
@@ -66,6 +71,7 @@ pub fn ingress(main: &Ingress, traffic: &Traffic<'_>, trial: &Trial<'_>) -> Resu
     }
     let mut annotations = shared_annotations(main, traffic.prefix);
     annotations.extend(canary_annotations(traffic));
+    annotations.extend(stickiness(&annotations, traffic));
     let mut metadata = trial.meta(ingress_name(&name), &main.metadata, annotations);
     metadata.namespace.clone_from(&main.metadata.namespace);
     Ok(Ingress {
@@ -102,30 +108,43 @@ pub fn lowering_patch(present: &Ingress, prefix: &str, weight: u8) -> Option<Val
     ]))
 }
 
-/// A merge patch after which no request reaches the canary: weight 0 and no header or cookie.
-pub fn off_patch(prefix: &str) -> Value {
+/// A merge patch after which no request reaches the canary: weight 0, no header or cookie, and no session
+/// where there are any.
+pub fn off_patch(present: Option<&Ingress>, prefix: &str) -> Value {
     let mut patch = weight_patch(prefix, 0);
     for matcher in MATCHERS {
         patch["metadata"]["annotations"][format!("{prefix}/{matcher}")] = Value::Null;
     }
+    if present.is_some_and(|present| said(present, prefix, AFFINITY).is_some()) {
+        patch["metadata"]["annotations"][format!("{prefix}/{STICKS}")] = json!(LEGACY);
+    }
     patch
+}
+
+fn said<'a>(ingress: &'a Ingress, prefix: &str, name: &str) -> Option<&'a str> {
+    let annotations = ingress.metadata.annotations.as_ref()?;
+    annotations
+        .get(&format!("{prefix}/{name}"))
+        .map(String::as_str)
+}
+
+/// Whether no request reaches the canary.
+pub fn is_off(ingress: &Ingress, prefix: &str) -> bool {
+    let get = |name| said(ingress, prefix, name);
+    let sticks = get(AFFINITY).is_some() && get(STICKS) != Some(LEGACY);
+    observed_weight(ingress, prefix) == Some(0) && !has_matchers(ingress, prefix) && !sticks
 }
 
 /// The weight that the controller acts by, in percent; None where it is undefined or mangled.
 pub fn observed_weight(ingress: &Ingress, prefix: &str) -> Option<u8> {
-    let annotations = ingress.metadata.annotations.as_ref()?;
-    let get = |name: &str| {
-        annotations
-            .get(&format!("{prefix}/{name}"))
-            .map(String::as_str)
-    };
+    let get = |name| said(ingress, prefix, name);
     let whole = get(TOTAL).is_none_or(|total| total == "100");
     let weight = get(WEIGHT)?.parse().ok().filter(|weight| *weight <= 100);
     weight.filter(|_| whole && get("canary") == Some("true"))
 }
 
 /// Whether a header or a cookie leads requests to the canary whatever its weight.
-pub fn has_matchers(ingress: &Ingress, prefix: &str) -> bool {
+fn has_matchers(ingress: &Ingress, prefix: &str) -> bool {
     let annotations = ingress.metadata.annotations.iter().flatten();
     annotations.into_iter().any(|(key, _)| {
         let name = key
@@ -222,6 +241,16 @@ fn canary_annotations(traffic: &Traffic<'_>) -> Labels {
         .collect()
 }
 
+/// What becomes of sessions at the canary: at weight 0 they end. Always said, so that what
+/// [`off_patch`] said does not stay.
+fn stickiness(shared: &Labels, traffic: &Traffic<'_>) -> Option<(String, String)> {
+    let name = |name: &str| format!("{}/{name}", traffic.prefix);
+    let wanted = shared.get(&name(STICKS)).map_or("sticky", String::as_str);
+    let behaviour = if traffic.weight == 0 { LEGACY } else { wanted };
+    let any = shared.contains_key(&name(AFFINITY));
+    any.then(|| (name(STICKS), behaviour.to_owned()))
+}
+
 fn shared_annotations(main: &Ingress, prefix: &str) -> Labels {
     let shared = |key: &str| {
         let name = key
@@ -300,7 +329,7 @@ mod tests {
         assert_eq!(serde_json::to_value(&built.spec).unwrap(), expected);
         let annotations = json!({
             LEGACY_CLASS: "nginx", format!("{P}/load-balance"): "ewma", format!("{P}/session-cookie-name"): "sid",
-            format!("{P}/affinity"): "cookie", format!("{P}/canary"): "true", format!("{P}/canary-weight"): "5",
+            format!("{P}/affinity"): "cookie", format!("{P}/affinity-canary-behavior"): "sticky", format!("{P}/canary"): "true", format!("{P}/canary-weight"): "5",
             "sluice.dev/run": "run-1", "sluice.dev/revision": "abc",
         });
         assert_eq!(
@@ -373,10 +402,31 @@ mod tests {
             assert_eq!(found, expected);
             assert!(has_matchers(&built, P));
             let mut off = serde_json::to_value(&built).unwrap();
-            json_patch::merge(&mut off, &off_patch(P));
+            json_patch::merge(&mut off, &off_patch(Some(&built), P));
             let off: Ingress = serde_json::from_value(off).unwrap();
-            assert!(!has_matchers(&off, P) && observed_weight(&off, P) == Some(0));
+            assert!(!is_off(&built, P) && is_off(&off, P));
         }
+    }
+
+    #[test]
+    fn sessions_at_the_canary_end_with_its_weight_and_come_back_with_it() {
+        let behaviour = |ingress: &Ingress| said(ingress, P, STICKS).map(str::to_owned);
+        let [off, on] = [0, 25].map(|weight| build(&one_rule(), weight, None).unwrap());
+        assert_eq!(behaviour(&off).as_deref(), Some("legacy"));
+        assert_eq!(behaviour(&on).as_deref(), Some("sticky"));
+        assert!(is_off(&off, P));
+
+        let mut lowered = serde_json::to_value(&on).unwrap();
+        json_patch::merge(&mut lowered, &weight_patch(P, 0));
+        let by_weight: Ingress = serde_json::from_value(lowered.clone()).unwrap();
+        assert!(!is_off(&by_weight, P), "who has the cookie stays");
+        json_patch::merge(&mut lowered, &off_patch(Some(&on), P));
+        assert!(is_off(&serde_json::from_value(lowered).unwrap(), P));
+
+        let mut plain = on;
+        plain.metadata.annotations.as_mut().unwrap().remove(&format!("{P}/affinity"));
+        let patch = off_patch(Some(&plain), P);
+        assert_eq!(patch["metadata"]["annotations"].get(format!("{P}/{STICKS}")), None);
     }
 
     #[test]

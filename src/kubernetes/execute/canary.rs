@@ -40,7 +40,7 @@ impl Executor {
         let present = order.scene.canary_ingress(order.plan, ingress);
         let lowered = || canary::ingress::lowering_patch(present?, prefix, weight);
         let patch = if weight == 0 {
-            Patch::Merge(canary::ingress::off_patch(prefix))
+            Patch::Merge(canary::ingress::off_patch(present.map(|present| &**present), prefix))
         } else if let Some(lowered) = lowered() {
             conditional(LOWERING, lowered)?
         } else {
@@ -51,7 +51,7 @@ impl Executor {
         let params = manager();
         let lowered = gone_is_done(within(LOWERING, api.patch(&name, &params, &patch)).await);
         match lowered {
-            Err(error) if weight == 0 && error.is_refusal() => {
+            Err(error) if weight == 0 && present.is_some() && error.is_refusal() => {
                 // Controllers' webhooks look at what is written, and not at what is deleted.
                 let error = causes::told(&error);
                 tracing::warn!(

@@ -10,6 +10,7 @@ use kube::api::ObjectMeta;
 
 use super::{Error, Executor, Order};
 use crate::kubernetes::canary;
+use crate::kubernetes::labels;
 use crate::kubernetes::scene::{self, KEEPS};
 use crate::rollout::revision::Revision;
 
@@ -25,7 +26,13 @@ impl Executor {
             .scene
             .template(&revision.hash)
             .ok_or_else(|| scene::Error::NoTemplate(revision.hash.clone()))?;
-        if let Some(kept) = kept_object(order, revision, what, &template) {
+        // What a ControllerRevision holds cannot be changed, nor need it be: the hash says what it is.
+        let known = order
+            .scene
+            .kept
+            .iter()
+            .any(|kept| keeps(kept, what) && scene::kept_revision(kept).hash == revision.hash);
+        if !known && let Some(kept) = kept_object(order, revision, what, &template) {
             self.apply("keeping a template", &kept).await?;
         }
         self.drop_kept(order, what, Some(&revision.hash)).await
@@ -38,8 +45,7 @@ impl Executor {
         except: Option<&str>,
     ) -> Result<(), Error> {
         let old = order.scene.kept.iter().filter(|kept| {
-            kept.labels().get(KEEPS).map(String::as_str) == Some(what)
-                && except != Some(scene::kept_revision(kept).hash.as_str())
+            keeps(kept, what) && except != Some(scene::kept_revision(kept).hash.as_str())
         });
         for kept in old {
             let namespace = &order.plan.namespace;
@@ -52,6 +58,18 @@ impl Executor {
         }
         Ok(())
     }
+}
+
+fn keeps(kept: &ControllerRevision, what: &str) -> bool {
+    kept.labels().get(KEEPS).map(String::as_str) == Some(what)
+}
+
+/// The name of a kept template; a long one of a Rollout is shortened.
+fn kept_name(rollout: &str, what: &str, hash: &str) -> String {
+    const NAME_MAX: usize = 253;
+    let rest = format!("-{what}-{hash}");
+    let room = NAME_MAX.saturating_sub(rest.len());
+    format!("{}{rest}", labels::shortened(rollout, room))
 }
 
 fn kept_object(
@@ -74,7 +92,7 @@ fn kept_object(
     ];
     Some(ControllerRevision {
         metadata: ObjectMeta {
-            name: Some(format!("{}-{what}-{}", order.plan.name, revision.hash)),
+            name: Some(kept_name(&order.plan.name, what, &revision.hash)),
             namespace: Some(order.plan.namespace.clone()),
             labels: Some(BTreeMap::from(labels)),
             annotations: Some(BTreeMap::from(annotations)),

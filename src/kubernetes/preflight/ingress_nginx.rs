@@ -248,6 +248,9 @@ fn warnings(
     let mut all = Vec::new();
     all.extend(controller(nginx, ingress));
     all.extend(affinity(nginx, ingress));
+    let odd = ANNOTATIONS.into_iter();
+    let odd = odd.filter(|(annotation, _)| said(nginx, ingress, annotation));
+    all.extend(odd.map(|(annotation, follows)| format!("{annotation} is set: {follows}")));
     all.extend(hosts(ingress, found));
     let stable = name(&found.service.metadata);
     for other in others(seen, nginx, ingress, stable) {
@@ -295,6 +298,29 @@ fn controller(nginx: &Nginx<'_>, ingress: &Ingress) -> Option<String> {
     (controller != CONTROLLER).then(|| {
         format!("IngressClass {wanted} is served by {controller}, which is not known to honour canary annotations")
     })
+}
+
+/// Annotations with which a canary cannot be had, or is not like stable, and what follows from each.
+const ANNOTATIONS: [(&str, &str); 3] = [
+    (
+        "ssl-passthrough",
+        "the controller does not see requests, so that it can neither split nor count them",
+    ),
+    (
+        "service-upstream",
+        "stable is reached by its Service's address, the canary by its pods': the arms differ in more than the release",
+    ),
+    (
+        "upstream-vhost",
+        "with a service mesh at the controller that name decides who answers, and the canary's share may go to stable",
+    ),
+];
+
+/// Whether an annotation of the controller is set, and not to `false`.
+fn said(nginx: &Nginx<'_>, ingress: &Ingress, annotation: &str) -> bool {
+    let all = ingress.metadata.annotations.as_ref();
+    let value = all.and_then(|all| all.get(&format!("{}/{annotation}", nginx.prefix)));
+    value.is_some_and(|value| value != "false")
 }
 
 fn affinity(nginx: &Nginx<'_>, ingress: &Ingress) -> Option<String> {

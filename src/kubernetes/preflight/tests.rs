@@ -159,10 +159,10 @@ fn ingresses_of_another_controller_are_not_counted() {
 fn a_name_that_is_cut_in_names_of_pods_is_warned_of() {
     let named = |length: usize| json!({"target": {"metadata": {"name": "s".repeat(length)}}});
     with(&named(55), None, |answer| {
-        assert_eq!(answer.warnings, Vec::<String>::new())
+        assert_eq!(answer.warnings, Vec::<String>::new());
     });
     with(&named(56), None, |answer| {
-        assert_eq!(answer.warnings.len(), 1)
+        assert_eq!(answer.warnings.len(), 1);
     });
 }
 
@@ -313,6 +313,18 @@ fn what_is_unexpected_is_said() {
         (
             json!({"ingresses": {"shop": {"metadata": {"annotations": {format!("{P}/affinity"): "cookie"}}}}}),
             "session affinity (cookie) is on",
+        ),
+        (
+            json!({"ingresses": {"shop": {"metadata": {"annotations": {format!("{P}/ssl-passthrough"): "true"}}}}}),
+            "ssl-passthrough is set: the controller does not see requests",
+        ),
+        (
+            json!({"target": {"spec": {"replicas": 2, "strategy": {"rollingUpdate": {"maxUnavailable": "100%"}}}}}),
+            "Deployment shop may lose all of its pods at once in a promotion (maxUnavailable is 2 of 2)",
+        ),
+        (
+            json!({"target": {"spec": {"replicas": 1, "strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": "25%"}}}}}),
+            "(maxUnavailable is 1 of 1)",
         ),
         (
             json!({"ingresses": {"b": ingress("b", "b.test", "shop")}}),

@@ -9,6 +9,7 @@
 use k8s_openapi::api::core::v1::{Container, PersistentVolumeClaim, PodSpec};
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{Refusal, Seen, name, service_selector};
 use crate::kubernetes::canary;
@@ -38,11 +39,44 @@ pub(super) fn warnings(seen: &Seen<'_>, label: &ArmLabel, behind: &[&str]) -> Ve
         all.extend(host_ports(spec));
     }
     all.extend(long_name(seen));
+    all.extend(gap(seen));
     all.extend(autoscaler(seen, label));
     all.extend(budgets(seen, label, &labels));
     all.extend(policies(seen, label, &labels));
     all.extend(services(seen, behind, label, &labels));
     all
+}
+
+/// A rolling update that may take all pods away before others are ready.
+fn gap(seen: &Seen<'_>) -> Option<String> {
+    let spec = &seen.target.spec;
+    let wanted = spec.replicas.unwrap_or(1);
+    let rolling = spec.strategy.as_ref();
+    let rolling = rolling.and_then(|strategy| strategy.rolling_update.as_ref());
+    let surge = rolling.and_then(|rolling| rolling.max_surge.as_ref());
+    let surge = pods_of(surge, wanted, f64::ceil);
+    let missing = rolling.and_then(|rolling| rolling.max_unavailable.as_ref());
+    let missing = match pods_of(missing, wanted, f64::floor) {
+        // So does Kubernetes: something must give.
+        0 if surge == 0 => 1,
+        missing => missing,
+    };
+    (wanted > 0 && missing >= wanted).then(|| {
+        format!(
+            "{} may lose all of its pods at once in a promotion (maxUnavailable is {missing} of {wanted}): nothing would serve for a moment; set maxUnavailable: 0 and maxSurge: 1",
+            seen.target_title()
+        )
+    })
+}
+
+/// How many pods a number or a percentage of `wanted` is; a quarter by default.
+fn pods_of(said: Option<&IntOrString>, wanted: i32, round: fn(f64) -> f64) -> i32 {
+    let share = match said {
+        Some(IntOrString::Int(pods)) => return *pods,
+        Some(IntOrString::String(share)) => share.trim_end_matches('%').parse().unwrap_or(0.0),
+        None => 25.0,
+    };
+    round(f64::from(wanted) * share / 100.0) as i32
 }
 
 /// Kubernetes cuts long names of pods, so that those of the two arms look alike.

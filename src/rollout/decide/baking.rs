@@ -167,5 +167,6 @@ pub(super) fn put_back(pass: &mut Pass<'_>, target: &Target, run: &Run, since: T
     } else if target.stuck {
         pass.act(Action::RemoveStuck { expect });
     }
-    pass.over(since, pass.plan.progress_deadline)
+    let deadline = pass.plan.progress_deadline.saturating_add(target.settles);
+    pass.over(since, deadline)
 }

@@ -28,6 +28,9 @@ pub(super) fn begin(pass: &mut Pass<'_>, mut run: Run, sentence: String) -> Phas
     pass.tell(Reason::PromotionStarted { sentence });
     let now = pass.now();
     run.since = now;
+    pass.state
+        .mending
+        .retain(|mending| *mending != Mending::Promotion);
     run.suspect = None;
     Phase::Promoting {
         run,
@@ -191,7 +194,9 @@ fn progress(
 
 /// Why the promotion is taken back: nothing came of it since `since`.
 pub(super) fn stuck(pass: &mut Pass<'_>, target: &Target, since: jiff::Timestamp) -> Option<Cause> {
-    let late = pass.over(since, pass.plan.progress_deadline);
+    // The last pods that became ready have to stay so.
+    let deadline = pass.plan.progress_deadline.saturating_add(target.settles);
+    let late = pass.over(since, deadline);
     late.then(|| Cause::PromotionStuck {
         after: humantime::format_duration(pass.plan.progress_deadline).to_string(),
         paused: target.paused,
