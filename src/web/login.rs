@@ -1,7 +1,14 @@
 //! Logins that have begun at this page and end at an identity provider.
 //!
 //! Guarantees: each is answered at most once, within [`LASTS`], and only in the browser that began it:
-//! its cookie is sent along when the provider leads back. The provider's code alone opens nothing.
+//! its cookie is sent along when the provider leads back. The provider's code alone opens nothing. However
+//! many begin, nobody else's login is forgotten: what is under way is kept by the browsers alone.
+//!
+//! The cookie says when the login ends and where it leads; state, nonce and verifier are keyed digests of
+//! it, by a key of this process. So a cookie that was made or changed elsewhere fits no state.
+//!
+//! Caveats: a login begins and ends at the same process, as a session does. Of more than [`MOST`] that
+//! were answered lately, the earliest could be shown to the provider again, which takes a code once.
 //!
 //! Not here: the provider (`people::oidc`), and the session that follows (`session`).
 
@@ -10,15 +17,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::HeaderMap;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
 
-use super::session::{cookie, digest, random};
+use super::session::{cookie, digest, hexadecimal, random};
 
 /// How long one has at the provider.
 pub const LASTS: Duration = Duration::from_secs(600);
-/// The most logins that are under way; of more, the one that ends first is forgotten.
+/// The most answered logins that are remembered.
 const MOST: usize = 1000;
+/// The longest path to lead back to: browsers keep no cookie over 4 KiB.
+const BACK_BYTES: usize = 1024;
 const COOKIE: &str = "sluice-login";
 
 /// What one login is asked for with, and where it leads then.
@@ -43,45 +56,41 @@ pub struct Cookie<'a> {
     pub secure: bool,
 }
 
-#[derive(Debug)]
-struct Begun {
-    login: Login,
-    browser: [u8; 32],
-    ends: Timestamp,
+/// The logins of this process. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Logins {
+    /// None without randomness: then no login begins.
+    key: Option<Arc<SecretString>>,
+    /// The digests of states that were answered, with when their logins end.
+    answered: Arc<Mutex<BTreeMap<[u8; 32], Timestamp>>>,
 }
 
-/// All logins that are under way, by their state's digest. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct Logins(Arc<Mutex<BTreeMap<[u8; 32], Begun>>>);
+impl Default for Logins {
+    fn default() -> Self {
+        Self {
+            key: random().map(|key| Arc::new(SecretString::from(key))),
+            answered: Arc::default(),
+        }
+    }
+}
 
 impl Logins {
     /// Begins a login, and what the answer's `Set-Cookie` says. None without randomness.
     pub fn begin(&self, back: &str, sent: Cookie<'_>, now: Timestamp) -> Option<(Login, String)> {
-        let (browser, verifier) = (random()?, SecretString::from(random()?));
-        let login = Login {
-            state: random()?,
-            nonce: random()?,
-            verifier,
-            back: back.to_owned(),
+        let ends = now.checked_add(LASTS).ok()?.as_millisecond();
+        let first = format!("{}/", sent.base);
+        let back = if back.len() <= BACK_BYTES {
+            back
+        } else {
+            &first
         };
-        let begun = Begun {
-            login: login.clone(),
-            browser: digest(&browser),
-            ends: now.checked_add(LASTS).ok()?,
-        };
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, begun| begun.ends > now);
-        if all.len() >= MOST {
-            let first = all.iter().min_by_key(|(_, begun)| begun.ends);
-            if let Some(first) = first.map(|(state, _)| *state) {
-                all.remove(&first);
-            }
-        }
-        all.insert(digest(&login.state), begun);
+        let kept = BASE64_URL_SAFE_NO_PAD.encode(back);
+        let value = format!("{}.{ends}.{kept}", random()?);
+        let login = self.login(&value, back)?;
         let (age, secure) = (LASTS.as_secs(), if sent.secure { "; Secure" } else { "" });
         // Lax: the provider's page leads back here, and that is another site.
         let cookie = format!(
-            "{COOKIE}={browser}; Path={}/login; HttpOnly; SameSite=Lax; Max-Age={age}{secure}",
+            "{COOKIE}={value}; Path={}/login; HttpOnly; SameSite=Lax; Max-Age={age}{secure}",
             sent.base
         );
         Some((login, cookie))
@@ -89,11 +98,43 @@ impl Logins {
 
     /// The login of this state, if this browser began it; it is over then.
     pub fn take(&self, headers: &HeaderMap, state: &str, now: Timestamp) -> Option<Login> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let begun = all.remove(&digest(state))?;
-        let browser = cookie(headers, COOKIE).map(digest);
-        let own = browser == Some(begun.browser) && begun.ends > now;
-        own.then_some(begun.login)
+        let value = cookie(headers, COOKIE)?;
+        let mut parts = value.split('.').skip(1);
+        let (ends, kept) = (parts.next()?, parts.next()?);
+        let ends = Timestamp::from_millisecond(ends.parse().ok()?).ok()?;
+        let back = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(kept).ok()?).ok()?;
+        let login = self.login(value, &back)?;
+        let state = digest(state);
+        let own = state == digest(&login.state) && ends > now;
+        (own && self.is_first(state, ends, now)).then_some(login)
+    }
+
+    fn login(&self, value: &str, back: &str) -> Option<Login> {
+        Some(Login {
+            state: self.made("state", value)?,
+            nonce: self.made("nonce", value)?,
+            verifier: SecretString::from(self.made("verifier", value)?),
+            back: back.to_owned(),
+        })
+    }
+
+    fn made(&self, what: &str, value: &str) -> Option<String> {
+        let key = self.key.as_ref()?.expose_secret();
+        let mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).ok()?;
+        let mac = mac.chain_update(what).chain_update([0]).chain_update(value);
+        Some(hexadecimal(&mac.finalize().into_bytes()))
+    }
+
+    fn is_first(&self, state: [u8; 32], ends: Timestamp, now: Timestamp) -> bool {
+        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        answered.retain(|_, ends| *ends > now);
+        if answered.len() >= MOST {
+            let first = answered.iter().min_by_key(|(_, ends)| **ends);
+            if let Some(first) = first.map(|(state, _)| *state) {
+                answered.remove(&first);
+            }
+        }
+        answered.insert(state, ends).is_none()
     }
 }
 
@@ -119,28 +160,65 @@ mod tests {
     fn a_login_is_answered_once_in_its_own_browser_and_in_time() {
         let (logins, now) = (Logins::default(), Timestamp::UNIX_EPOCH);
         let (one, own) = begun(&logins, now);
-        let back = logins.take(&own, &one.state, now).map(|login| login.back);
-        assert_eq!(back.as_deref(), Some("/a"));
+        let taken = logins.take(&own, &one.state, now).unwrap();
+        assert_eq!(taken.back, "/a");
+        assert_eq!(taken.nonce, one.nonce);
+        assert_eq!(taken.verifier.expose_secret(), one.verifier.expose_secret());
         assert!(logins.take(&own, &one.state, now).is_none(), "replayed");
         let (two, own) = begun(&logins, now);
         let (_, other) = begun(&logins, now);
         assert!(logins.take(&other, &two.state, now).is_none());
-        assert!(logins.take(&own, &two.state, now).is_none(), "tried once");
-        let (three, own) = begun(&logins, now);
+        assert!(logins.take(&HeaderMap::new(), &two.state, now).is_none());
         assert!(logins.take(&own, "guess", now).is_none());
-        assert!(logins.take(&own, &three.state, now + LASTS).is_none());
-        let (four, _) = begun(&logins, now);
-        assert!(logins.take(&HeaderMap::new(), &four.state, now).is_none());
+        assert!(Logins::default().take(&own, &two.state, now).is_none());
+        assert!(logins.take(&own, &two.state, now + LASTS).is_none());
+        assert!(logins.take(&own, &two.state, now).is_some());
     }
 
     #[test]
-    fn logins_are_bounded() {
+    fn a_cookie_that_was_changed_fits_no_login() {
+        let (logins, now) = (Logins::default(), Timestamp::UNIX_EPOCH);
+        let (login, own) = begun(&logins, now);
+        let value = own["cookie"].to_str().unwrap();
+        let later = (now + LASTS * 2).as_millisecond().to_string();
+        let elsewhere = BASE64_URL_SAFE_NO_PAD.encode("//evil.example");
+        let (ends, back) = ((now + LASTS).as_millisecond().to_string(), "L2E");
+        for changed in [
+            value.replace(&ends, &later),
+            value.replace(back, &elsewhere),
+            format!("{value}.more"),
+            format!("{COOKIE}=.."),
+            format!("{COOKIE}="),
+        ] {
+            assert_ne!(changed, value);
+            let mut headers = HeaderMap::new();
+            headers.insert("cookie", changed.parse().unwrap());
+            let taken = logins.take(&headers, &login.state, now);
+            assert!(taken.is_none(), "{changed}");
+        }
+        assert!(logins.take(&own, &login.state, now).is_some());
+    }
+
+    #[test]
+    fn who_begins_many_logins_ends_nobody_elses() {
         let (logins, now) = (Logins::default(), Timestamp::UNIX_EPOCH);
         let (first, own) = begun(&logins, now);
-        for _ in 0..MOST {
+        for _ in 0..2 * MOST {
             begun(&logins, now + Duration::from_secs(1));
         }
-        assert!(logins.take(&own, &first.state, now).is_none());
-        assert_eq!(logins.0.lock().unwrap().len(), MOST);
+        assert!(logins.take(&own, &first.state, now).is_some());
+        for _ in 0..2 * MOST {
+            let (login, own) = begun(&logins, now + Duration::from_secs(1));
+            assert!(logins.take(&own, &login.state, now).is_some());
+        }
+        assert_eq!(logins.answered.lock().unwrap().len(), MOST);
+    }
+
+    #[test]
+    fn a_path_too_long_for_a_cookie_leads_to_the_first_page() {
+        let (logins, now) = (Logins::default(), Timestamp::UNIX_EPOCH);
+        let long = format!("/history?{}", "a".repeat(BACK_BYTES));
+        let (login, cookie) = logins.begin(&long, SENT, now).unwrap();
+        assert!(login.back == "/" && cookie.len() < 4096);
     }
 }

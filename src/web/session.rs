@@ -231,7 +231,7 @@ pub(super) fn random() -> Option<String> {
     Some(hexadecimal(&bytes))
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(64);
     for byte in bytes {
         // Writing to a String cannot fail.

@@ -37,11 +37,11 @@ pub(super) async fn open(State(acts): State<Acts>, Query(asked): Query<Back>) ->
     let opened = async {
         let provider = provider(&acts)?;
         let now = acts.0.clock.now();
+        let permit = acts.0.logins_at_once.try_acquire();
+        let permit = permit.map_err(|_| busy())?;
         let begun = acts.0.logins.begin(&back, acts.cookie(), now);
         let (login, cookie) =
             begun.ok_or_else(|| Denial::Away("no login can be begun".to_owned()))?;
-        let permit = acts.0.logins_at_once.try_acquire();
-        let permit = permit.map_err(|_| busy())?;
         let place = provider.door(&door(&login), now).await.map_err(denied)?;
         drop(permit);
         Ok(([(header::SET_COOKIE, cookie)], Redirect::to(&place)).into_response())
