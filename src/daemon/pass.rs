@@ -228,10 +228,11 @@ async fn act(
         run: &run,
         mark: &mark,
     };
-    let relieved = relieve(context, order, decision).await;
-    if relieved.is_ok() {
-        reacted(context, before, decision, seen.now);
+    let relief = decision.actions.iter().filter(|action| action.relieves());
+    for action in relief {
+        execute(context, order, action).await?;
     }
+    reacted(context, before, decision, seen.now);
     let nudge = entry.nudge.clone();
     let mut glances = Glances::from(context, terms, &decision.next);
     let save = save(context, entry, scene, terms, before, decision, seen.now);
@@ -249,8 +250,6 @@ async fn act(
         &decision.notices,
         seen.now,
     );
-    // What was decided is known and told by now, and is tried again.
-    relieved?;
     let rest = execute_rest(context, entry, order, decision, seen.now, &mut glances).await;
     entry.unread.append(&mut glances.readings);
     let wait = rest?;
@@ -258,14 +257,6 @@ async fn act(
         .wake_at
         .map(|at| elapsed(seen.now, at).max(Duration::from_millis(1)));
     Ok([wait, alarm].into_iter().flatten().min())
-}
-
-/// Takes load off the canary: nothing comes before that.
-async fn relieve(context: &Context, order: Order<'_>, decision: &Decision) -> Result<(), Error> {
-    for action in decision.actions.iter().filter(|action| action.relieves()) {
-        execute(context, order, action).await?;
-    }
-    Ok(())
 }
 
 fn regarding(scene: &Scene) -> Vec<k8s_openapi::api::core::v1::ObjectReference> {

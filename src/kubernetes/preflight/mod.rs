@@ -182,6 +182,16 @@ pub enum Refusal {
         /// The port's name or number.
         port: String,
     },
+    /// The Service leads to a port by a name that the template does not have.
+    #[error(
+        "Service {service} leads to a port named {port}, which no container of the template has: its pods would get no request"
+    )]
+    NoContainerPort {
+        /// The Service.
+        service: String,
+        /// The port's name.
+        port: String,
+    },
     /// No controller serves it.
     #[error("{route} is served by nobody: {why}")]
     Unserved {
@@ -229,6 +239,7 @@ impl Refusal {
             | Self::TooMany(_)
             | Self::CanaryServiceUsed { .. }
             | Self::SecondCanary { .. }
+            | Self::NoContainerPort { .. }
             | Self::NameTaken { .. } => true,
             Self::NoRoute(_)
             | Self::NoBackend(_)
@@ -311,6 +322,9 @@ fn traffic<'a>(seen: &Seen<'a>) -> Result<Traffic<'a>, Vec<Refusal>> {
         Way::Nginx(nginx) => ingress_nginx::traffic(seen, nginx),
         Way::Gateway(gateway) => gateway_api::traffic(seen, gateway),
     }?;
+    traffic
+        .refusals
+        .extend(service::missing_container_ports(seen, &traffic.found));
     traffic.refusals.extend(taken(seen, &traffic.found));
     Ok(traffic)
 }

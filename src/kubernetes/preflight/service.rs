@@ -3,7 +3,8 @@
 //!
 //! Not here: the rules that lead to it (`ingress_nginx`, `gateway_api`).
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Service, ServicePort};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{Found, Refusal, Seen, name, service_selector};
 use crate::kubernetes::labels::{ArmLabel, Labels, contains};
@@ -93,15 +94,7 @@ fn selects(service: &Service, labels: &Labels) -> bool {
 
 /// Ports that are named and that the Service does not have.
 pub(super) fn missing_ports(route: &str, found: &Found<'_>) -> Vec<Refusal> {
-    let ports = found
-        .service
-        .spec
-        .iter()
-        .flat_map(|spec| spec.ports.iter().flatten());
-    let known: Vec<String> = ports
-        .flat_map(|port| [Some(port.port.to_string()), port.name.clone()])
-        .flatten()
-        .collect();
+    let known: Vec<String> = ports(found).flat_map(titles).collect();
     let lacking = found.ports.iter().filter(|port| !known.contains(port));
     lacking
         .map(|port| Refusal::NoPort {
@@ -110,4 +103,41 @@ pub(super) fn missing_ports(route: &str, found: &Found<'_>) -> Vec<Refusal> {
             port: port.clone(),
         })
         .collect()
+}
+
+/// Names of ports that the Service leads to and that no container of the template has: the router would
+/// find no pod of it, and send the canary's share to stable without a word.
+pub(super) fn missing_container_ports(seen: &Seen<'_>, found: &Found<'_>) -> Vec<Refusal> {
+    let led = ports(found).filter(|port| titles(port).any(|title| found.ports.contains(&title)));
+    let wanted = led.filter_map(|port| match &port.target_port {
+        Some(IntOrString::String(name)) => Some(name),
+        Some(IntOrString::Int(_)) | None => None,
+    });
+    let pod = seen.template.spec.as_ref();
+    let containers = pod.into_iter().flat_map(|pod| {
+        let beside = pod.init_containers.iter().flatten();
+        pod.containers.iter().chain(beside)
+    });
+    let known: Vec<&String> = containers
+        .flat_map(|container| container.ports.iter().flatten())
+        .filter_map(|port| port.name.as_ref())
+        .collect();
+    wanted
+        .filter(|port| !known.contains(port) && port.parse::<u16>().is_err())
+        .map(|port| Refusal::NoContainerPort {
+            service: name(&found.service.metadata).to_owned(),
+            port: port.clone(),
+        })
+        .collect()
+}
+
+fn ports<'a>(found: &Found<'a>) -> impl Iterator<Item = &'a ServicePort> {
+    let spec = found.service.spec.iter();
+    spec.flat_map(|spec| spec.ports.iter().flatten())
+}
+
+/// By what a route may name a port: its number, its name.
+fn titles(port: &ServicePort) -> impl Iterator<Item = String> + use<> {
+    let titles = [Some(port.port.to_string()), port.name.clone()];
+    titles.into_iter().flatten()
 }

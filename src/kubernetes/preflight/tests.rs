@@ -243,9 +243,40 @@ fn what_cannot_have_a_canary_is_refused_with_its_reason() {
             json!({"ingresses": {"x": ingress("shop-canary", "x.test", "x")}}),
             "Ingress shop-canary exists and is not this Rollout's: rename or remove it",
         ),
+        (
+            leading_to(&json!("web")),
+            "Service shop leads to a port named web, which no container of the template has: its pods would get no request",
+        ),
     ];
     for (change, expected) in table {
         assert_eq!(refusals(&change, None), [expected], "{change}");
+    }
+}
+
+/// The Service's port leads there, and another one, which no Ingress names, to where nothing is.
+fn leading_to(port: &Value) -> Value {
+    json!({"services": {"shop": {"spec": {"ports": [
+        {"name": "http", "port": 80, "targetPort": port},
+        {"name": "admin", "port": 81, "targetPort": "none"},
+    ]}}}})
+}
+
+#[test]
+fn a_port_may_be_named_by_any_container_or_be_a_number() {
+    let web = json!({"name": "c", "image": "c:1", "ports": [{"name": "web", "containerPort": 80}]});
+    let main = json!({"name": "main", "image": "shop:1"});
+    for (spec, port) in [
+        (json!({"containers": [main, web]}), json!("web")),
+        (
+            json!({"containers": [main], "initContainers": [web]}),
+            json!("web"),
+        ),
+        (json!({"containers": [main]}), json!("8080")),
+        (json!({"containers": [main]}), json!(8080)),
+    ] {
+        let mut change = leading_to(&port);
+        change["target"] = json!({"spec": {"template": {"spec": spec}}});
+        assert_eq!(refusals(&change, None), Vec::<String>::new(), "{change}");
     }
 }
 
