@@ -305,6 +305,43 @@ fn a_commit_that_brought_another_service_too_is_taken_back_by_a_pull_request() {
     });
 }
 
+/// One base with the version, and two overlays of which only the first is deployed here.
+fn shared_base(version: &str, errors: &str) -> Vec<(&'static str, &'static str)> {
+    let mut all = vec![
+        ("apps/shop/kustomization.yaml", "resources: [../../base]\n"),
+        (
+            "production/shop/kustomization.yaml",
+            "resources: [../../base]\n",
+        ),
+    ];
+    for (path, text) in files(version, errors) {
+        let path = path.replace("apps/shop", "base");
+        all.push((Box::leak(path.into_boxed_str()), text));
+    }
+    all
+}
+
+#[test]
+fn a_base_that_another_overlay_shares_is_taken_back_by_a_pull_request() {
+    virtually(async {
+        let kind = Kind::Gitea;
+        let shop = Shop::of("revert", kind.path(), shared_base).await;
+        let forge = Forge::start(kind, shop.team.folder.path(), &shop.trip).await;
+        let _daemon = shop.daemon_with(&forge.settings());
+        let good = shop.released("2", "0", "Promoted").await;
+        shop.good_is(good).await;
+        let bad = shop.released("3", "0.3", "RolledBack").await;
+        let told = || async { shop.remedy().await.is_some() };
+        shop.world.until("it is told", MINUTE * 2, told).await;
+        let remedy = shop.remedy().await.unwrap();
+        assert_eq!(remedy.outcome, "PullRequested", "{remedy:?}");
+        let others = "Deployment default/shop in production/shop";
+        assert!(remedy.message.contains(others), "{remedy:?}");
+        let head = shop.team.says(&["rev-parse", "main"]);
+        assert_eq!(head, bad.to_string(), "production keeps what it has");
+    });
+}
+
 #[test]
 fn a_github_app_opens_the_pull_request_by_a_token_of_its_installation() {
     virtually(async {

@@ -1,16 +1,17 @@
 //! What taking changes back does to others than the workload whose release failed: one commit may bring
 //! two services, of which one is well.
 //!
-//! Two trees are compared: what the path deploys in each, and the manifests that differ beside it, which
-//! another path may deploy. A workload whose template differs in nothing but the failed images belongs
-//! to the same release.
+//! Two trees are compared: what the path deploys in each, the manifests that differ beside it, which
+//! another path may deploy, and the other kustomizations that read what differs: an overlay beside ours takes its
+//! release from the same base. A workload of the path whose template differs in nothing but the failed images
+//! belongs to the same release.
 //!
-//! Not here: what follows (`undo`).
+//! Not here: what follows (`undo`); two objects of Flux or Argo CD that deploy the same path.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use git2::{Repository, Tree};
+use git2::{Repository, Tree, TreeWalkMode, TreeWalkResult};
 use serde_json::Value;
 
 use crate::git::Error;
@@ -28,33 +29,117 @@ pub struct Trees<'a> {
     pub after: &'a Tree<'a>,
 }
 
-/// What of others differs: workloads and releases that `path` deploys, except what is `ours`, and the
-/// manifests that it does not read.
+/// What of others differs: workloads and releases that `path` deploys, except what is `ours`, those of other
+/// kustomizations that share files with it, and the manifests that it does not read.
 pub fn differing(
     trees: Trees<'_>,
     path: &str,
     images: &[String],
     ours: impl Fn(&Value) -> bool,
 ) -> Result<Vec<String>, Error> {
-    let (before, mut read) = built(trees.repository, trees.before, path)?;
-    let (after, more) = built(trees.repository, trees.after, path)?;
+    let (before, mut read) = built(trees.repository, trees.before, path);
+    let (after, more) = built(trees.repository, trees.after, path);
     read.extend(more);
+    let (before, after) = (before?, after?);
+    let mut told = changed(&before, &after, images, ours);
+    told.extend(overlays(trees, &read)?);
+    told.extend(manifests(trees, |file, _| read.contains(file))?);
+    Ok(told)
+}
+
+/// The names of what runs otherwise, except what is `ours`, in whichever version of `images`.
+fn changed(
+    before: &[Value],
+    after: &[Value],
+    images: &[String],
+    ours: impl Fn(&Value) -> bool,
+) -> Vec<String> {
     let others = |objects: &[Value]| -> BTreeMap<String, Option<Value>> {
         let objects = objects.iter().filter(|object| !ours(object));
         objects
             .map(|object| (named(object), runs(object, images)))
             .collect()
     };
-    let (before, after) = (others(&before), others(&after));
+    let (before, after) = (others(before), others(after));
     let names = before.keys().chain(after.keys());
     let differ = |name: &&String| {
         let of = |objects: &BTreeMap<String, Option<Value>>| objects.get(*name).cloned().flatten();
         of(&before) != of(&after)
     };
     let differing: BTreeSet<&String> = names.filter(differ).collect();
-    let mut told: Vec<String> = differing.into_iter().cloned().collect();
-    told.extend(manifests(trees, |file, _| read.contains(file))?);
-    Ok(told)
+    differing.into_iter().cloned().collect()
+}
+
+/// What kustomizations that are no part of ours deploy otherwise, since they share one of the files `read`; and
+/// those that share one and cannot be built.
+fn overlays(trees: Trees<'_>, read: &BTreeSet<String>) -> Result<Vec<String>, Error> {
+    let shared: BTreeSet<String> = differing_files(trees)?
+        .intersection(read)
+        .cloned()
+        .collect();
+    if shared.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    for file in kustomizations(trees.before)? {
+        if read.contains(&file) {
+            continue;
+        }
+        let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let (before, mut reads) = built(trees.repository, trees.before, folder);
+        let (after, more) = built(trees.repository, trees.after, folder);
+        reads.extend(more);
+        if reads.is_disjoint(&shared) {
+            continue;
+        }
+        let names = match (before, after) {
+            (Ok(before), Ok(after)) => changed(&before, &after, &[], |_| false),
+            (Err(_), _) | (_, Err(_)) => vec!["what cannot be built".to_owned()],
+        };
+        found.push((file.clone(), folder.to_owned(), names, reads));
+    }
+    // A folder that another one of them takes up is told with that one.
+    let is_within = |file: &String| {
+        let mut others = found.iter().filter(|(other, ..)| other != file);
+        others.any(|(.., reads)| reads.contains(file))
+    };
+    let outer = found.iter().filter(|(file, ..)| !is_within(file));
+    let told = outer.flat_map(|(_, folder, names, _)| {
+        names.iter().map(move |name| format!("{name} in {folder}"))
+    });
+    Ok(told.collect())
+}
+
+/// Each kustomization in a tree, by its path.
+fn kustomizations(tree: &Tree<'_>) -> Result<Vec<String>, Error> {
+    let mut all = Vec::new();
+    let walked = tree.walk(TreeWalkMode::PreOrder, |folder, entry| {
+        let name = String::from_utf8_lossy(entry.name_bytes());
+        if is_kustomization(&name) {
+            all.push(format!("{folder}{name}"));
+        }
+        TreeWalkResult::Ok
+    });
+    walked.map_err(|error| Error::View(error.message().to_owned()))?;
+    Ok(all)
+}
+
+/// The files that differ.
+fn differing_files(trees: Trees<'_>) -> Result<BTreeSet<String>, Error> {
+    let Trees {
+        repository,
+        before,
+        after,
+    } = trees;
+    let diff = repository.diff_tree_to_tree(Some(before), Some(after), None);
+    let diff = diff.map_err(|error| Error::View(error.message().to_owned()))?;
+    let mut files = BTreeSet::new();
+    for delta in diff.deltas() {
+        let paths = [delta.old_file().path(), delta.new_file().path()];
+        let paths = paths.into_iter().flatten();
+        files.extend(paths.map(|path| path.to_string_lossy().into_owned()));
+    }
+    Ok(files)
 }
 
 /// The manifests that differ, except what is `ours` by its path and text.
@@ -62,21 +147,13 @@ pub fn manifests(
     trees: Trees<'_>,
     ours: impl Fn(&str, &str) -> bool,
 ) -> Result<Vec<String>, Error> {
-    let unseen = |error: git2::Error| Error::View(error.message().to_owned());
     let Trees {
         repository,
         before,
         after,
     } = trees;
-    let diff = repository.diff_tree_to_tree(Some(before), Some(after), None);
-    let mut files = BTreeSet::new();
-    for delta in diff.map_err(unseen)?.deltas() {
-        let paths = [delta.old_file().path(), delta.new_file().path()];
-        let paths = paths.into_iter().flatten();
-        files.extend(paths.map(|path| path.to_string_lossy().into_owned()));
-    }
     let mut told = Vec::new();
-    for file in files {
+    for file in differing_files(trees)? {
         let texts = [before, after].map(|tree| Tracked { repository, tree }.text(&file));
         for text in texts {
             // What is no text is no manifest.
@@ -90,18 +167,18 @@ pub fn manifests(
     Ok(told)
 }
 
-/// What the path deploys, and the files that were read for it.
+/// What the path deploys, and the files that were read for it, also where it cannot be built.
 fn built(
     repository: &Repository,
     tree: &Tree<'_>,
     path: &str,
-) -> Result<(Vec<Value>, BTreeSet<String>), Error> {
+) -> (Result<Vec<Value>, Error>, BTreeSet<String>) {
     let files = Read {
         files: Tracked { repository, tree },
         read: RefCell::default(),
     };
-    let objects = build(&files, path).map_err(|error| Error::View(error.to_string()))?;
-    Ok((objects, files.read.into_inner()))
+    let objects = build(&files, path).map_err(|error| Error::View(error.to_string()));
+    (objects, files.read.into_inner())
 }
 
 /// Files, and which of them were read.
@@ -156,10 +233,14 @@ fn unversioned(value: &mut Value, images: &[String]) {
     }
 }
 
+fn is_kustomization(name: &str) -> bool {
+    ["kustomization.yaml", "kustomization.yml", "Kustomization"].contains(&name)
+}
+
 /// Whether a file is a kustomization, or holds an object.
 fn is_manifest(file: &str, text: &str) -> bool {
     let name = file.rsplit('/').next().unwrap_or(file);
-    if ["kustomization.yaml", "kustomization.yml", "Kustomization"].contains(&name) {
+    if is_kustomization(name) {
         return true;
     }
     let is_yaml = matches!(name.rsplit_once('.'), Some((_, "yaml" | "yml")));
@@ -234,6 +315,37 @@ mod tests {
         );
         let told = beside(&apps("shop:2", "shop:2"), &apps("shop:1", "shop:1"));
         assert_eq!(told, none, "the same image is the same release");
+    }
+
+    #[test]
+    fn an_overlay_that_shares_the_base_is_named_unless_it_pins_a_version_itself() {
+        let overlay = "resources: [../base]\n";
+        let with = |version: &str, production: &str| {
+            vec![
+                ("apps/kustomization.yaml", overlay.to_owned()),
+                ("production/kustomization.yaml", production.to_owned()),
+                // Takes up production, which is told once.
+                (
+                    "all/kustomization.yaml",
+                    "resources: [../production]\n".to_owned(),
+                ),
+                (
+                    "base/kustomization.yaml",
+                    "resources: [shop.yaml]\n".to_owned(),
+                ),
+                ("base/shop.yaml", deployment("shop", version)),
+            ]
+        };
+        let told =
+            |production: &str| beside(&with("shop:2", production), &with("shop:1", production));
+        assert_eq!(told(overlay), ["Deployment shop in all"]);
+        let none: Vec<String> = Vec::new();
+        let pinned = format!("{overlay}images: [{{name: shop, newTag: '1'}}]\n");
+        assert_eq!(told(&pinned), none);
+        let elsewhere = "resources: [https://example.com/x]\n";
+        assert_eq!(told(elsewhere), none, "it reads nothing of ours");
+        let charts = "resources: [../base, https://example.com/x]\n";
+        assert_eq!(told(charts), ["what cannot be built in all"]);
     }
 
     #[test]
