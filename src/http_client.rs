@@ -4,11 +4,18 @@
 //! unless whoever builds it says otherwise; a file or Secret of authorities without a certificate is refused,
 //! since nothing more would be trusted than before.
 //!
-//! Not here: deadlines, proxies and what is asked: they differ by whom one asks.
+//! The rule of proxies is one as well: what lies outside is reached by the environment's (`HTTPS_PROXY`, `HTTP_PROXY`,
+//! `ALL_PROXY`, except `NO_PROXY`), and this machine never is.
+//!
+//! Not here: deadlines and what is asked: they differ by whom one asks. Who asks the cluster's own (metrics, smoke
+//! tests) or sends messages leaves proxies out.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 
+use hyper::http::Uri;
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::{Certificate, Client, ClientBuilder};
 
 /// Why authorities cannot be used.
@@ -32,6 +39,35 @@ pub fn builder() -> ClientBuilder {
     Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")))
+}
+
+/// The same for what is at `url`: not by a proxy if that is this machine.
+pub fn proxied(client: ClientBuilder, url: &str) -> ClientBuilder {
+    let url: Option<Uri> = url.parse().ok();
+    if url.is_some_and(|url| is_loopback(url.host().unwrap_or_default())) {
+        client.no_proxy()
+    } else {
+        client
+    }
+}
+
+/// The environment's proxy for a URL, without its password, if it goes by one.
+pub fn proxy(url: &Uri) -> Option<Uri> {
+    if is_loopback(url.host()?) {
+        return None;
+    }
+    let intercept = Matcher::from_env().intercept(url)?;
+    Some(intercept.uri().clone())
+}
+
+/// Whether a host, with or without a port, is this machine.
+pub fn is_loopback(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    let address = name.parse::<IpAddr>();
+    name == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// The same, which trusts these authorities (PEM) too, if there are some.
@@ -68,6 +104,13 @@ mod tests {
 
     fn refusal(pem: &str) -> String {
         causes::told(&trusting(builder(), Some(pem.as_bytes())).unwrap_err())
+    }
+
+    #[test]
+    fn this_machine_is_known_by_name_and_address() {
+        let loopback = ["localhost:5000", "127.0.0.1", "127.8.0.1:80", "[::1]:5000"];
+        assert!(loopback.into_iter().all(is_loopback));
+        assert!(!is_loopback("127.example:5000"));
     }
 
     #[test]

@@ -112,6 +112,7 @@ impl App {
     async fn ask(&self, authority: Option<&[u8]>, now: Timestamp) -> Result<Given, Error> {
         let assertion = self.assertion(now.as_second())?;
         let client = http_client::builder().timeout(DEADLINE);
+        let client = http_client::proxied(client, &self.api);
         let client = http_client::trusting(client, authority).map_err(Error::authority)?;
         let failed = |error: reqwest::Error| self.refused(causes::told(&error.without_url()));
         let request = client

@@ -13,6 +13,8 @@ use kube::{Client, Config};
 use tower::BoxError;
 use tower::util::MapErrLayer;
 
+use crate::http_client;
+
 /// A request that got no answer.
 #[derive(Debug, thiserror::Error)]
 #[error("{address} gives no answer")]
@@ -35,11 +37,37 @@ pub enum Unknown {
 /// The cluster of a kubeconfig file; without one that of a context where kubectl has them; without either the one
 /// that we are in, or kubectl's present one.
 pub async fn config(file: Option<&Path>, options: &KubeConfigOptions) -> Result<Config, Unknown> {
-    Ok(match file {
-        Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, options).await?,
-        None if options.context.is_some() => Config::from_kubeconfig(options).await?,
-        None => Config::infer().await?,
-    })
+    let kubeconfig = match file {
+        Some(file) => Some(Kubeconfig::read_from(file)?),
+        // Where there is none we are in a cluster, or are told below.
+        None => Kubeconfig::read().ok(),
+    };
+    let named = kubeconfig.as_ref().map(|it| names_proxy(it, options));
+    let mut config = match (file, kubeconfig) {
+        (Some(_), Some(kubeconfig)) => Config::from_custom_kubeconfig(kubeconfig, options).await?,
+        _ if options.context.is_some() => Config::from_kubeconfig(options).await?,
+        _ => Config::infer().await?,
+    };
+    // kube holds NO_PROXY against the proxy's address, not the cluster's.
+    if named == Some(false) {
+        let proxy = http_client::proxy(&config.cluster_url);
+        config.proxy_url = proxy.map(|proxy| config.proxy_url.take().unwrap_or(proxy));
+    }
+    Ok(config)
+}
+
+/// Whether the kubeconfig itself says by which proxy its cluster is reached (`proxy-url`).
+fn names_proxy(kubeconfig: &Kubeconfig, options: &KubeConfigOptions) -> bool {
+    let current = kubeconfig.current_context.as_ref();
+    let context = options.context.as_ref().or(current);
+    let mut contexts = kubeconfig.contexts.iter();
+    let context = contexts.find(|one| Some(&one.name) == context);
+    let cluster = context.and_then(|one| one.context.as_ref().map(|one| &one.cluster));
+    let cluster = options.cluster.as_ref().or(cluster);
+    let mut clusters = kubeconfig.clusters.iter();
+    let cluster = clusters.find(|one| Some(&one.name) == cluster);
+    let cluster = cluster.and_then(|one| one.cluster.as_ref());
+    cluster.is_some_and(|cluster| cluster.proxy_url.is_some())
 }
 
 /// A client of the cluster that `config` names.

@@ -84,7 +84,7 @@ struct Token {
 impl Registry {
     /// A registry by its host.
     pub fn new(host: &str, access: &Access) -> Result<Self, Error> {
-        let loopback = Image::is_loopback(host);
+        let loopback = http_client::is_loopback(host);
         let plain = access.insecure || (loopback && access.authority_file.is_none());
         let scheme = if plain { "http" } else { "https" };
         Ok(Self {

@@ -4,7 +4,6 @@
 //! with a dot, a colon or `localhost` is a host. Not here: tags and digests (`crate::environments`).
 
 use std::fmt;
-use std::net::IpAddr;
 
 use super::error::Error;
 
@@ -44,16 +43,6 @@ impl Image {
             "docker.io" | "index.docker.io" => "registry-1.docker.io",
             host => host,
         }
-    }
-
-    /// Whether the host is this machine, where plain HTTP is no risk.
-    pub(super) fn is_loopback(host: &str) -> bool {
-        let name = match host.strip_prefix('[') {
-            Some(rest) => rest.split(']').next().unwrap_or_default(),
-            None => host.split(':').next().unwrap_or_default(),
-        };
-        let address = name.parse::<IpAddr>();
-        name == "localhost" || address.is_ok_and(|address| address.is_loopback())
     }
 }
 

@@ -61,3 +61,36 @@ async fn on_each_forge_people_are_asked_once_and_a_merge_is_seen() {
         assert_eq!(forge.pulls().len(), 1, "{kind:?}");
     }
 }
+
+/// Names that nobody can resolve; whoever serves them takes the whole address, as a proxy is given it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_repository_and_its_forge_are_reached_through_a_proxy_and_what_is_excepted_is_not() {
+    let kind = Kind::Gitea;
+    let stand = Stand::new("deliver: pullRequest", "gates: {versions: '>=1.0.0'}").await;
+    stand.team.serve_at(kind.path());
+    stand.rewrite("/shop.git", &format!("/{}", kind.path()));
+    let forge = Forge::start(kind, stand.team.folder.path(), &Trip::new()).await;
+    let mut settings = forge.settings()["forge"].clone();
+    let api = settings["api"].as_str().unwrap().to_owned();
+    let (at, path) = api.split_at(api.find("/api").unwrap());
+    settings["api"] = format!("http://forge.invalid{path}").into();
+    settings["host"] = "127.0.0.1".into();
+    stand.rewrite(
+        "robot@shop.example}",
+        &format!("robot@shop.example, forge: {settings}}}"),
+    );
+    let variables = [("HTTP_PROXY", at), ("NO_PROXY", "127.0.0.1")];
+    let asked = stand.sluice_in(PROMOTE, &variables).await;
+    assert_eq!(asked.code, 0, "{}{}", asked.stdout, asked.stderr);
+    assert_eq!(forge.pulls().len(), 1);
+
+    stand.rewrite(stand.server(), "http://git.invalid");
+    let variables = [("HTTP_PROXY", stand.server())];
+    let status = stand.sluice_in("status backend", &variables).await;
+    assert!(
+        status.stdout.contains("v1.3.0"),
+        "{}{}",
+        status.stdout,
+        status.stderr
+    );
+}

@@ -42,7 +42,7 @@ pub struct Stand {
     pub team: Team,
     pipeline: PathBuf,
     kubeconfig: PathBuf,
-    _server: Http,
+    server: Http,
 }
 
 pub struct Ended {
@@ -105,16 +105,27 @@ environments:
             team,
             pipeline,
             kubeconfig,
-            _server: server,
+            server,
         }
+    }
+
+    /// The Git server's address.
+    pub fn server(&self) -> &str {
+        &self.server.url
     }
 
     /// Runs the binary; words are separated by spaces.
     pub async fn sluice(&self, arguments: &str) -> Ended {
+        self.sluice_in(arguments, &[]).await
+    }
+
+    /// The same with variables of the environment.
+    pub async fn sluice_in(&self, arguments: &str, variables: &[(&str, &str)]) -> Ended {
         // A command that hangs fails its test, and the others go on.
         let mut command = Command::new("timeout");
         command
             .args(["60", env!("CARGO_BIN_EXE_sluice")])
+            .envs(variables.iter().copied())
             .args(
                 arguments
                     .split(' ')

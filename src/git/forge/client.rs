@@ -50,7 +50,8 @@ impl Forge {
         authority: Option<&[u8]>,
         (tokens, now): (&Tokens, Timestamp),
     ) -> Result<Self, Error> {
-        let client = http_client::builder().timeout(DEADLINE).no_proxy();
+        let client = http_client::builder().timeout(DEADLINE);
+        let client = http_client::proxied(client, &place.api);
         let client = http_client::trusting(client, authority);
         let client = client.map_err(|error| unreachable_at(&place, &error))?;
         let client = client.build();

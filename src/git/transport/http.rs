@@ -29,6 +29,7 @@ pub(super) fn client(remote: &Remote) -> Result<Client, Error> {
     let client = http_client::builder()
         .redirect(reqwest::redirect::Policy::custom(on_one_host))
         .user_agent(concat!("git/2.0 (sluice ", env!("CARGO_PKG_VERSION"), ")"));
+    let client = http_client::proxied(client, remote.at.url());
     let client = http_client::trusting(client, remote.authority.as_deref());
     client
         .map_err(Error::authority)?
