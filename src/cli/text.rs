@@ -115,13 +115,36 @@ pub fn table(header: &[&str], width: Option<u16>) -> Table {
 
 /// A table's text, without spaces at the ends of lines.
 pub fn lines(table: &Table) -> String {
-    let lines = table.lines().map(|line| format!("{}\n", line.trim_end()));
+    let lines = table.lines().map(|line| format!("{}\n", ended(&line)));
     lines.collect()
+}
+
+/// A line without spaces at its end, also before the code that ends the colour of its last cell.
+fn ended(line: &str) -> String {
+    let line = line.trim_end();
+    match line.rfind('\u{1b}') {
+        Some(at) if line[at..].find('m') == Some(line.len() - at - 1) => {
+            format!("{}{}", line[..at].trim_end(), &line[at..])
+        }
+        _ => line.to_owned(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_end_without_spaces_in_colour_too() {
+        let cases = [
+            ("a  ", "a"),
+            ("a \u{1b}[32mb  \u{1b}[39m  ", "a \u{1b}[32mb\u{1b}[39m"),
+            ("\u{1b}[32ma\u{1b}[39m b ", "\u{1b}[32ma\u{1b}[39m b"),
+        ];
+        for (line, wanted) in cases {
+            assert_eq!(ended(line), wanted);
+        }
+    }
 
     #[test]
     fn ages_are_short() {

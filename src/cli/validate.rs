@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::way;
 use super::{Error, Format, Screen, lint, online, text};
 use crate::environments::Pipeline;
+use crate::environments::pipeline::Environment;
 use crate::environments::validate::{Checked, Finding, Level, check, sarif};
 use crate::kubernetes::crd::Rollout;
 use crate::kustomize::Disk;
@@ -136,11 +137,16 @@ fn folders(arguments: &Arguments) -> Result<Vec<(PathBuf, String)>, Error> {
     let mut pipeline = None;
     if arguments.what.is_empty() {
         let (root, found) = of_pipeline(&arguments.pipeline)?;
-        return Ok(found
-            .environments
-            .into_iter()
-            .filter_map(|one| Some((root.clone(), one.path?)))
-            .collect());
+        let with_folder = found.environments.iter().filter(|one| one.path.is_some());
+        let all: Vec<_> = with_folder
+            .map(|one| of_environment(&root, one))
+            .collect::<Result<_, _>>()?;
+        if all.is_empty() {
+            let text =
+                "no environment of the pipeline names a folder of manifests (path); name one here";
+            return Err(Error::Usage(text.to_owned()));
+        }
+        return Ok(all);
     }
     for what in &arguments.what {
         let path = Path::new(what);
@@ -157,11 +163,23 @@ fn folders(arguments: &Arguments) -> Result<Vec<(PathBuf, String)>, Error> {
         }
         if let Some((root, pipeline)) = &pipeline {
             let environment = pipeline.environment(what).map_err(way::told)?;
-            let folder = environment.folder().map_err(way::told)?;
-            all.push((root.clone(), folder.to_owned()));
+            all.push(of_environment(root, environment)?);
         }
     }
     Ok(all)
+}
+
+/// The folder of an environment below the repository's root.
+fn of_environment(root: &Path, environment: &Environment) -> Result<(PathBuf, String), Error> {
+    let folder = environment.folder().map_err(way::told)?;
+    if !root.join(folder).exists() {
+        return Err(Error::Usage(format!(
+            "{} deploys {folder}, which is not in {}: run this in a checkout of the repository that has it, or name a folder",
+            environment.name,
+            root.display()
+        )));
+    }
+    Ok((root.to_owned(), folder.to_owned()))
 }
 
 /// The pipeline and the root of the repository that it is in.

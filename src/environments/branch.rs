@@ -283,6 +283,7 @@ fn present_at(
     stays.into_iter().next().ok_or_else(|| Error::NotThere {
         service: service.name.clone(),
         folder: folder.to_owned(),
+        hint: "its history could not be read".to_owned(),
     })
 }
 

@@ -64,7 +64,7 @@ impl Change {
             let name = &order.to.name;
             notes.push(format!("{name} pins no digest, so only the tag is written"));
         }
-        let broken = match built(&files, path, &texts) {
+        let broken = match built(&files, path, &texts, pinned.is_loose()) {
             Built::Changed => None,
             Built::Broken(why) => Some(why),
             Built::NotTried(why) => {
@@ -116,15 +116,18 @@ enum Built {
     NotTried(String),
 }
 
-fn built(files: &dyn Files, path: &str, texts: &BTreeMap<String, String>) -> Built {
+fn built(files: &dyn Files, path: &str, texts: &BTreeMap<String, String>, loose: bool) -> Built {
     if texts.is_empty() {
         return Built::Changed;
     }
+    let values = || Built::NotTried("values for a chart are rendered elsewhere".to_owned());
     let before = match build(files, path) {
         Ok(before) => before,
+        Err(_) if loose => return values(),
         Err(why) => return Built::NotTried(why.to_string()),
     };
     match build(&Rewritten { files, texts }, path) {
+        Ok(after) if after == before && loose => values(),
         Ok(after) if after == before => {
             let why = "the change would deploy nothing else: no object has this image";
             Built::Broken(why.to_owned())

@@ -103,21 +103,21 @@ pub enum Error {
     #[error("cannot read the manifests")]
     Manifests(#[source] kustomize::Error),
     /// No file of the folder names the service's image with a version.
-    #[error(
-        "no file under {folder} says the version of {service}: want an entry in `images` of its kustomization, or name its image in the pipeline"
-    )]
+    #[error("no file under {folder} says the version of {service}: {hint}")]
     NotThere {
         /// The service.
         service: String,
         /// The folder.
         folder: String,
+        /// What is there instead, and what would say it.
+        hint: String,
     },
     /// Several places say different versions.
-    #[error("the places of {service} say different versions: {places}")]
+    #[error("the places of {service} say different versions: {places}; write one into all of them")]
     Disagree {
         /// The service.
         service: String,
-        /// `file:line`, each.
+        /// `file:line says VERSION`, each.
         places: String,
     },
     /// A place says no version.

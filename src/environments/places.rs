@@ -1,24 +1,26 @@
 //! Where a service's version stands in a folder of manifests.
 //!
 //! In this order, and only the first that is found, since it overrides the others: `images` of a
-//! kustomization (also of Flux's Kustomization), values of a `HelmRelease` (`image.repository` with
-//! `image.tag`, or one text), `image` of a plain manifest. Several places must agree.
+//! kustomization (also of Flux's Kustomization and Argo CD's Application), a patch that sets `image`, values of
+//! a chart (`image.repository` with `image.tag`, or one text, or the service's own field), `image` of a plain
+//! manifest. Several places must agree.
 //!
-//! Not here: the writing (`scalar`), and what is built of it (`crate::kustomize`).
+//! Not here: the looking (`search`), the writing (`scalar`), and what is built of it (`crate::kustomize`).
+
+mod search;
 
 use std::collections::BTreeMap;
 
 use super::error::Error;
+use super::validate::images;
 use super::version::Version;
-use crate::kustomize::{Files, image_name, image_version, join};
-use crate::yaml::scalar;
-use crate::yaml::{self, Kind, Node, Place};
-
-/// How deep folders are looked into.
-const DEEPEST: usize = 16;
+use crate::kustomize::{Files, build, image_name, image_version, join};
+use crate::yaml::Place;
+use crate::yaml::scalar::{self, Fault};
+use search::Search;
 
 /// A service as its images call it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Service {
     /// Its name.
     pub name: String,
@@ -26,6 +28,8 @@ pub struct Service {
     pub image: Option<String>,
     /// The Rollout that brings it out; else of the same name.
     pub rollout: Option<String>,
+    /// The field of values that holds its tag where no image stands beside it, as `backend.image.tag`.
+    pub tag_field: Option<String>,
 }
 
 impl Service {
@@ -43,6 +47,7 @@ impl Service {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     Kustomization,
+    Patch,
     Values,
     Manifest,
 }
@@ -52,8 +57,10 @@ enum Rank {
 struct Found {
     rank: Rank,
     file: String,
-    /// Where the entry or the image begins.
-    place: Place,
+    /// The line of the entry or the image.
+    line: u64,
+    /// Whether it is a file of values for a chart, which no build reads.
+    loose: bool,
     field: Field,
 }
 
@@ -61,11 +68,22 @@ struct Found {
 enum Field {
     /// Values of their own.
     Apart {
-        tag: Option<Place>,
-        digest: Option<Place>,
+        tag: Option<Spot>,
+        digest: Option<Spot>,
     },
     /// Within an image reference.
-    Within { place: Place },
+    Within { image: Spot },
+}
+
+/// A scalar.
+#[derive(Debug, Clone, PartialEq)]
+struct Spot {
+    /// Where it begins in its text.
+    place: Place,
+    /// Where its text begins in the file, if that is a text within it, as a patch in a kustomization.
+    within: Option<Place>,
+    /// What it says.
+    says: Result<String, Fault>,
 }
 
 /// Where a service's version stands, and which it is.
@@ -78,21 +96,15 @@ pub struct Pinned {
 }
 
 impl Pinned {
-    /// Reads the folder.
+    /// Reads the folder, or the one file.
     pub fn read(files: &dyn Files, folder: &str, service: &Service) -> Result<Self, Error> {
         let folder = join("", folder).map_err(Error::Manifests)?;
-        let mut search = Search {
-            files,
-            service,
-            texts: BTreeMap::new(),
-            found: Vec::new(),
-        };
-        search.below(&folder, 0)?;
         let Search {
             mut texts,
             mut found,
+            bare,
             ..
-        } = search;
+        } = Search::of(files, &folder, service)?;
         let first = found.iter().map(|found| found.rank).min();
         found.retain(|found| Some(found.rank) == first);
         texts.retain(|path, _| found.iter().any(|found| found.file == *path));
@@ -101,45 +113,35 @@ impl Pinned {
             texts,
             places: found,
         };
-        this.version = this.agreed(&folder, service)?;
+        let agreed = this.agreed(service)?;
+        this.version = agreed.ok_or_else(|| Error::NotThere {
+            service: service.name.clone(),
+            hint: bare.map_or_else(
+                || hint(files, &folder, service),
+                |place| format!("{place} names its image without one"),
+            ),
+            folder,
+        })?;
         Ok(this)
     }
 
-    fn agreed(&self, folder: &str, service: &Service) -> Result<Version, Error> {
+    fn agreed(&self, service: &Service) -> Result<Option<Version>, Error> {
+        let mut told = Vec::new();
         let mut agreed: Option<Version> = None;
+        let mut differ = false;
         for found in &self.places {
-            let version = self.version_at(found)?;
-            if agreed.as_ref().is_some_and(|agreed| *agreed != version) {
-                let all = self.places.iter().map(Found::told).collect::<Vec<_>>();
-                return Err(Error::Disagree {
-                    service: service.name.clone(),
-                    places: all.join(", "),
-                });
-            }
+            let version = found.version()?;
+            told.push(format!("{} says {version}", found.told()));
+            differ |= agreed.as_ref().is_some_and(|agreed| *agreed != version);
             agreed = Some(version);
         }
-        agreed.ok_or_else(|| Error::NotThere {
-            service: service.name.clone(),
-            folder: folder.to_owned(),
-        })
-    }
-
-    fn version_at(&self, found: &Found) -> Result<Version, Error> {
-        let text = self.texts.get(&found.file).map_or("", String::as_str);
-        let written = |place| scalar::written(text, place).map_err(|fault| found.fault(fault));
-        let version = match &found.field {
-            Field::Within { place } => Version::of_image(&written(*place)?),
-            Field::Apart { tag, digest } => {
-                let tag = tag.map(written).transpose()?;
-                let digest = digest.map(written).transpose()?;
-                let parts: Vec<String> = [tag, digest].into_iter().flatten().collect();
-                parts.join("@").parse()
-            }
-        };
-        version.map_err(|why| Error::NoVersion {
-            place: found.told(),
-            why,
-        })
+        if differ {
+            return Err(Error::Disagree {
+                service: service.name.clone(),
+                places: told.join(", "),
+            });
+        }
+        Ok(agreed)
     }
 
     /// The files with another version, by their paths; every other byte as it was.
@@ -148,55 +150,27 @@ impl Pinned {
         // From the end, so that the places before stay where they are.
         let mut edits = Vec::new();
         for found in &self.places {
-            edits.extend(self.edits(found, version)?);
+            edits.extend(found.edits(version)?);
         }
-        edits.sort_by_key(|(_, place, _)| std::cmp::Reverse(*place));
-        for (found, place, value) in edits {
+        edits.sort_by_key(|(_, spot, _)| {
+            std::cmp::Reverse((spot.within.unwrap_or(spot.place), spot.place))
+        });
+        for (found, spot, value) in edits {
             if let Some(text) = texts.get_mut(&found.file) {
-                *text =
-                    scalar::replaced(text, place, &value).map_err(|fault| found.fault(fault))?;
+                let replaced = match spot.within {
+                    None => scalar::replaced(text, spot.place, &value),
+                    Some(within) => scalar::replaced_within(text, within, spot.place, &value),
+                };
+                *text = replaced.map_err(|fault| found.fault(fault))?;
             }
         }
         texts.retain(|path, text| self.texts.get(path) != Some(text));
         Ok(texts)
     }
 
-    fn edits<'a>(
-        &'a self,
-        found: &'a Found,
-        version: &Version,
-    ) -> Result<Vec<(&'a Found, Place, String)>, Error> {
-        let lacks = |what: &'static str| Error::Lacks {
-            place: found.told(),
-            version: version.to_string(),
-            what,
-        };
-        match &found.field {
-            Field::Within { place } => {
-                let text = self.texts.get(&found.file).map_or("", String::as_str);
-                let image = scalar::written(text, *place).map_err(|fault| found.fault(fault))?;
-                if version.digest.is_none() && image_version(&image).contains('@') {
-                    return Err(lacks("digest"));
-                }
-                let between = if version.tag.is_some() { ":" } else { "@" };
-                let image = format!("{}{between}{version}", image_name(&image));
-                Ok(vec![(found, *place, image)])
-            }
-            Field::Apart { tag, digest } => {
-                let mut edits = Vec::new();
-                match (tag, &version.tag) {
-                    (Some(place), Some(tag)) => edits.push((found, *place, tag.clone())),
-                    (Some(_), None) => return Err(lacks("tag")),
-                    (None, _) => {}
-                }
-                match (digest, &version.digest) {
-                    (Some(place), Some(digest)) => edits.push((found, *place, digest.clone())),
-                    (Some(_), None) => return Err(lacks("digest")),
-                    (None, _) => {}
-                }
-                Ok(edits)
-            }
-        }
+    /// Whether it stands in values for a chart only, which are rendered elsewhere.
+    pub(super) fn is_loose(&self) -> bool {
+        self.places.iter().all(|found| found.loose)
     }
 
     /// The text of a file that says the version.
@@ -206,17 +180,77 @@ impl Pinned {
 
     /// Whether a version would be pinned less tightly here than it is given.
     pub fn drops_digest(&self, version: &Version) -> bool {
-        let apart = |found: &Found| matches!(found.field, Field::Apart { digest: None, .. });
-        version.digest.is_some() && self.places.iter().any(apart)
+        let drops = |found: &Found| match &found.field {
+            Field::Apart {
+                tag: Some(tag),
+                digest: None,
+            } => !tag.is_by_digest(),
+            Field::Apart { .. } | Field::Within { .. } => false,
+        };
+        version.digest.is_some() && self.places.iter().any(drops)
     }
 }
 
 impl Found {
-    fn told(&self) -> String {
-        format!("{}:{}", self.file, self.place.line)
+    fn version(&self) -> Result<Version, Error> {
+        let said = |spot: &Spot| spot.says.clone().map_err(|fault| self.fault(fault));
+        let version = match &self.field {
+            Field::Within { image } => Version::of_image(&said(image)?),
+            Field::Apart { tag, digest } => {
+                let parts = [tag, digest].into_iter().flatten();
+                let parts = parts.map(said).collect::<Result<Vec<_>, _>>()?;
+                parts.join("@").parse()
+            }
+        };
+        version.map_err(|why| Error::NoVersion {
+            place: self.told(),
+            why,
+        })
     }
 
-    fn fault(&self, source: scalar::Fault) -> Error {
+    fn edits<'a>(&'a self, version: &Version) -> Result<Vec<(&'a Self, &'a Spot, String)>, Error> {
+        let lacks = |what: &'static str| Error::Lacks {
+            place: self.told(),
+            version: version.to_string(),
+            what,
+        };
+        let mut edits = Vec::new();
+        match &self.field {
+            Field::Within { image } => {
+                let said = image.says.clone().map_err(|fault| self.fault(fault))?;
+                if version.digest.is_none() && image_version(&said).contains('@') {
+                    return Err(lacks("digest"));
+                }
+                let between = if version.tag.is_some() { ":" } else { "@" };
+                edits.push((
+                    self,
+                    image,
+                    format!("{}{between}{version}", image_name(&said)),
+                ));
+            }
+            Field::Apart { tag, digest } => {
+                if let Some(spot) = tag {
+                    let tag = version.tag.clone().ok_or_else(|| lacks("tag"))?;
+                    let whole = spot.is_by_digest() && digest.is_none();
+                    if whole && version.digest.is_none() {
+                        return Err(lacks("digest"));
+                    }
+                    edits.push((self, spot, if whole { version.to_string() } else { tag }));
+                }
+                if let Some(spot) = digest {
+                    let digest = version.digest.clone().ok_or_else(|| lacks("digest"))?;
+                    edits.push((self, spot, digest));
+                }
+            }
+        }
+        Ok(edits)
+    }
+
+    fn told(&self) -> String {
+        format!("{}:{}", self.file, self.line)
+    }
+
+    fn fault(&self, source: Fault) -> Error {
         Error::Scalar {
             place: self.told(),
             source,
@@ -224,163 +258,37 @@ impl Found {
     }
 }
 
-struct Search<'a> {
-    files: &'a dyn Files,
-    service: &'a Service,
-    texts: BTreeMap<String, String>,
-    found: Vec<Found>,
-}
-
-impl Search<'_> {
-    fn below(&mut self, folder: &str, depth: usize) -> Result<(), Error> {
-        let unread = |why| Error::Read {
-            path: folder.to_owned(),
-            why,
-        };
-        let names = self.files.list(folder).map_err(unread)?;
-        let names = names.ok_or_else(|| unread("there is no such folder".to_owned()))?;
-        for name in names {
-            let path = join(folder, &name).map_err(Error::Manifests)?;
-            if name.ends_with('/') {
-                if depth < DEEPEST && !name.starts_with('.') {
-                    self.below(&path, depth + 1)?;
-                }
-            } else if is_yaml(&name) {
-                self.file(&path, &name)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn file(&mut self, path: &str, name: &str) -> Result<(), Error> {
-        let text = self.files.text(path).map_err(|why| Error::Read {
-            path: path.to_owned(),
-            why,
-        })?;
-        let text = text.unwrap_or_default();
-        let documents = match yaml::documents(&text) {
-            Ok(documents) => documents,
-            // A template of another tool: of interest only if it names the service.
-            Err(_) if !text.contains(&self.service.name) => return Ok(()),
-            Err(error) => {
-                return Err(Error::Read {
-                    path: path.to_owned(),
-                    why: error.to_string(),
-                });
-            }
-        };
-        let before = self.found.len();
-        for document in &documents {
-            self.document(path, name, document);
-        }
-        if self.found.len() > before {
-            self.texts.insert(path.to_owned(), text);
-        }
-        Ok(())
-    }
-
-    fn document(&mut self, path: &str, name: &str, document: &Node) {
-        let kind = document.get("kind").and_then(Node::text);
-        let group = document.get("apiVersion").and_then(Node::text);
-        let group = group.and_then(|version| version.split('/').next());
-        let spec = document.get("spec");
-        match (kind, group) {
-            _ if is_kustomization(name) => self.images(path, document.get("images")),
-            (Some("Kustomization"), Some("kustomize.toolkit.fluxcd.io")) => {
-                self.images(path, spec.and_then(|spec| spec.get("images")));
-            }
-            (Some("HelmRelease"), _) => {
-                if let Some(values) = spec.and_then(|spec| spec.get("values")) {
-                    self.values(path, values, Rank::Values);
-                }
-            }
-            (Some(_), _) => self.values(path, document, Rank::Manifest),
-            (None, _) => self.values(path, document, Rank::Values),
-        }
-    }
-
-    /// The `images` of a kustomization.
-    fn images(&mut self, path: &str, images: Option<&Node>) {
-        let Some(Kind::List(items)) = images.map(|images| &images.kind) else {
-            return;
-        };
-        for item in items {
-            let named = |key: &str| item.get(key).and_then(Node::text);
-            let names = [named("name"), named("newName")];
-            if names
-                .into_iter()
-                .flatten()
-                .any(|name| self.service.has(name))
-            {
-                self.apart(Rank::Kustomization, path, item, ("newTag", "digest"));
-            }
-        }
-    }
-
-    fn apart(&mut self, rank: Rank, path: &str, node: &Node, (tag, digest): (&str, &str)) {
-        let place = |key: &str| {
-            let value = node.get(key).filter(|value| !is_empty(value));
-            value.map(|value| value.place)
-        };
-        self.found.push(Found {
-            rank,
-            file: path.to_owned(),
-            place: node.place,
-            field: Field::Apart {
-                tag: place(tag),
-                digest: place(digest),
-            },
-        });
-    }
-
-    /// Images below a node: one text at `image`, or `repository` beside `tag` or `digest`.
-    fn values(&mut self, path: &str, node: &Node, rank: Rank) {
-        match &node.kind {
-            Kind::List(items) => items.iter().for_each(|item| self.values(path, item, rank)),
-            Kind::Map(entries) => {
-                if rank == Rank::Values && self.is_in_parts(node) {
-                    self.apart(rank, path, node, ("tag", "digest"));
-                }
-                for entry in entries {
-                    match entry.value.text() {
-                        Some(image) if entry.key == "image" && self.service.has(image) => {
-                            self.found.push(Found {
-                                rank,
-                                file: path.to_owned(),
-                                place: entry.place,
-                                field: Field::Within {
-                                    place: entry.value.place,
-                                },
-                            });
-                        }
-                        _ => self.values(path, &entry.value, rank),
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn is_in_parts(&self, node: &Node) -> bool {
-        let text = |key: &str| node.get(key).and_then(Node::text);
-        let Some(repository) = text("repository") else {
-            return false;
-        };
-        let whole = text("registry").map(|registry| format!("{registry}/{repository}"));
-        let versioned = node.get("tag").is_some() || node.get("digest").is_some();
-        let named = self.service.has(repository) || whole.is_some_and(|w| self.service.has(&w));
-        versioned && named
+impl Spot {
+    /// Whether it holds a digest behind its tag, as charts without a field for it are given one.
+    fn is_by_digest(&self) -> bool {
+        self.says.as_ref().is_ok_and(|says| says.contains('@'))
     }
 }
 
-fn is_empty(node: &Node) -> bool {
-    node.kind == Kind::Null || node.text() == Some("")
+/// What would say the version, by what the folder deploys.
+fn hint(files: &dyn Files, folder: &str, service: &Service) -> String {
+    // A folder that cannot be built says so elsewhere (`sluice validate`).
+    let objects = build(files, folder).unwrap_or_default();
+    let mut images: Vec<String> = images(&objects)
+        .into_iter()
+        .map(|(.., image)| image)
+        .collect();
+    images.sort();
+    images.dedup();
+    if let Some(own) = images.iter().find(|image| service.has(image)) {
+        let name = image_name(own);
+        return format!(
+            "it deploys {own} by a file outside, or in a form that is not read; pin it in the kustomization of {folder}, as `images: [{{name: {name}, newTag: v1.0.0}}]`"
+        );
+    }
+    if images.is_empty() {
+        return "want its image in `images` of a kustomization, in values or in a manifest; where values hold a tag alone, name their field as `tagField` of the service".to_owned();
+    }
+    format!(
+        "its images are {}; name the service's own in the pipeline (services[].image)",
+        images.join(", ")
+    )
 }
 
-fn is_yaml(name: &str) -> bool {
-    is_kustomization(name) || matches!(name.rsplit_once('.'), Some((_, "yaml" | "yml")))
-}
-
-fn is_kustomization(name: &str) -> bool {
-    ["kustomization.yaml", "kustomization.yml", "Kustomization"].contains(&name)
-}
+#[cfg(test)]
+mod tests;

@@ -58,6 +58,44 @@ pub fn replaced(text: &str, place: Place, value: &str) -> Result<String, Fault> 
     Ok(new)
 }
 
+/// The same for the scalar at `place` of a text that is itself the scalar at `block` of this one, as a patch is in
+/// a kustomization: a literal block (`|`), whose lines stand as they are.
+pub fn replaced_within(
+    text: &str,
+    block: Place,
+    place: Place,
+    value: &str,
+) -> Result<String, Fault> {
+    let form = Fault::Form("a text within a text that is no literal block");
+    let documents = yaml::documents(text).map_err(|error| Fault::Unsafe(error.to_string()))?;
+    let content = documents.iter().find_map(|node| text_at(node, block));
+    let content = content.ok_or_else(|| form.clone())?;
+    let new = replaced(content, place, value)?;
+    let at = Place {
+        line: block.line + place.line - 1,
+        column: block.column + place.column - 1,
+    };
+    let (range, inner) = (token(text, at)?.0, token(content, place)?.0);
+    if text[range.clone()] != content[inner.clone()] {
+        return Err(form);
+    }
+    let behind = content.len() - inner.end;
+    let piece = &new[inner.start..new.len() - behind];
+    let whole = [&text[..range.start], piece, &text[range.end..]].concat();
+    only(text, &whole, &new)?;
+    Ok(whole)
+}
+
+/// The text of the scalar that begins there.
+fn text_at(node: &Node, place: Place) -> Option<&str> {
+    match &node.kind {
+        Kind::Text(text) => (node.place == place).then_some(text),
+        Kind::List(items) => items.iter().find_map(|item| text_at(item, place)),
+        Kind::Map(entries) => entries.iter().find_map(|it| text_at(&it.value, place)),
+        Kind::Null | Kind::Bool(_) | Kind::Int(_) | Kind::Float(_) => None,
+    }
+}
+
 /// That the two texts differ in one scalar, which is `value` now.
 fn only(old: &str, new: &str, value: &str) -> Result<(), Fault> {
     let read = |text| yaml::documents(text).map_err(|error| Fault::Unsafe(error.to_string()));
@@ -111,7 +149,7 @@ fn plain(value: &str) -> bool {
     const WORDS: [&str; 12] = [
         "y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "~",
     ];
-    let simple = |c: char| c.is_ascii_alphanumeric() || "._-/@+:".contains(c);
+    let simple = |c: char| c.is_ascii_alphanumeric() || "._-/@+:=".contains(c);
     let letter = value.starts_with(|c: char| c.is_ascii_alphabetic());
     let dotted = value.starts_with(|c: char| c.is_ascii_digit()) && value.matches('.').count() > 1;
     let word = WORDS.contains(&value.to_ascii_lowercase().as_str());
@@ -266,6 +304,36 @@ mod tests {
             let documents = yaml::documents(text).unwrap();
             let place = documents[0].get("a").unwrap().place;
             assert_eq!(written(text, place).as_deref(), Ok(wanted));
+        }
+    }
+
+    /// Replaces `a` in the text at `p`.
+    fn edit_within(text: &str, value: &str) -> Result<String, Fault> {
+        let documents = yaml::documents(text).unwrap();
+        let block = documents[0].get("p").unwrap();
+        let inner = yaml::documents(block.text().unwrap()).unwrap();
+        replaced_within(text, block.place, inner[0].get("a").unwrap().place, value)
+    }
+
+    #[test]
+    fn a_scalar_in_a_block_of_text_changes_alone() {
+        for (old, new) in [
+            (
+                "p: |\n  b: 1\n  a: v1 # c\nq: 1\n",
+                "p: |\n  b: 1\n  a: v2 # c\nq: 1\n",
+            ),
+            ("p: |-\r\n    a: 'v1'\r\n", "p: |-\r\n    a: 'v2'\r\n"),
+            (
+                "x:\n- 1\np: |+\n  # first\n  a: v1\n\n",
+                "x:\n- 1\np: |+\n  # first\n  a: v2\n\n",
+            ),
+        ] {
+            assert_eq!(edit_within(old, "v2").as_deref(), Ok(new), "{old}");
+        }
+        let quoted = edit_within("p: |\n  a: v1\n", "1.10");
+        assert_eq!(quoted.as_deref(), Ok("p: |\n  a: \"1.10\"\n"));
+        for text in ["p: \"b: 1\\na: v1\\n\"\n", "p: >\n  b: 1\n\n  a: v1\n"] {
+            assert!(edit_within(text, "v2").is_err(), "{text}");
         }
     }
 

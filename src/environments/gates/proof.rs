@@ -139,8 +139,7 @@ pub(super) mod tests {
     /// Any image `.../shop` is its own.
     pub static SERVICE: LazyLock<Service> = LazyLock::new(|| Service {
         name: "shop".to_owned(),
-        image: None,
-        rollout: None,
+        ..Service::default()
     });
 
     fn facts<'a>(rollout: Option<&'a Standing>, smoked: Option<&'a [Smoked]>) -> Facts<'a> {

@@ -204,7 +204,7 @@ impl Reader {
     fn services(&mut self, root: &Section) -> Vec<Service> {
         let mut services: Vec<Service> = Vec::new();
         for section in self.items(root, "services") {
-            self.known(&section, &["name", "image", "rollout"]);
+            self.known(&section, &["name", "image", "rollout", "tagField"]);
             let Some(name) = self.named(&section, services.iter().map(|s| &s.name)) else {
                 continue;
             };
@@ -212,6 +212,7 @@ impl Reader {
                 name,
                 image: self.text(&section, "image"),
                 rollout: self.text(&section, "rollout"),
+                tag_field: self.text(&section, "tagField"),
             });
         }
         services

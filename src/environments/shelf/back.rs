@@ -12,6 +12,13 @@ impl Shelf<'_> {
     /// What was there before the present version.
     pub fn earlier(&self) -> Result<Version, Error> {
         let present = self.present()?.version;
+        if let Follows::Newest(range) = self.follows {
+            return Err(Error::NewestWins {
+                environment: self.environment.name.clone(),
+                range: range.to_string(),
+                present: present.tag.unwrap_or_default(),
+            });
+        }
         let tags = self.tags()?;
         for record in Record::all(&self.environment.name, &tags) {
             let digest = self.digest(&record.tag)?;

@@ -80,7 +80,7 @@ pub const RULES: [Rule; 14] = [
     },
     Rule {
         name: "ingress",
-        about: "An Ingress leads to Services and ports that are there.",
+        about: "An Ingress or HTTPRoute leads to Services and ports that are there.",
     },
     Rule {
         name: "rollout",
@@ -193,6 +193,10 @@ pub fn check(files: &dyn Files, folder: &str) -> Checked {
     let recording = Sources::new(files);
     let built = build(&recording, folder);
     let sources = recording.documents();
+    if files.text(folder).is_ok_and(|text| text.is_some()) {
+        let why = "a file of values: what a chart makes of it is not looked at";
+        return unchecked(sources, ("not-checked", Level::Warning), folder, why);
+    }
     let objects = match built {
         Ok(objects) => objects,
         Err(error) => {
@@ -203,22 +207,13 @@ pub fn check(files: &dyn Files, folder: &str) -> Checked {
             } else {
                 ("builds", Level::Error)
             };
-            let finding = Finding {
-                rule,
-                level,
-                file: error.file,
-                line: 1,
-                column: 1,
-                object: String::new(),
-                message: error.why,
-            };
-            return Checked {
-                objects: Vec::new(),
-                findings: vec![finding],
-                sources,
-            };
+            return unchecked(sources, (rule, level), &error.file, &error.why);
         }
     };
+    if objects.is_empty() {
+        let why = "no file here holds an object: values of a chart and the like are not looked at";
+        return unchecked(sources, ("not-checked", Level::Warning), folder, why);
+    }
     let mut tell = Tell {
         sources: &sources,
         findings: Vec::new(),
@@ -233,6 +228,29 @@ pub fn check(files: &dyn Files, folder: &str) -> Checked {
     Checked {
         objects,
         findings,
+        sources,
+    }
+}
+
+/// What can be said of a folder without objects.
+fn unchecked(
+    sources: Vec<sources::Document>,
+    (rule, level): (&'static str, Level),
+    file: &str,
+    why: &str,
+) -> Checked {
+    let finding = Finding {
+        rule,
+        level,
+        file: file.to_owned(),
+        line: 1,
+        column: 1,
+        object: String::new(),
+        message: why.to_owned(),
+    };
+    Checked {
+        objects: Vec::new(),
+        findings: vec![finding],
         sources,
     }
 }

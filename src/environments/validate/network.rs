@@ -13,6 +13,9 @@ pub(super) fn check(objects: &[Value], tell: &mut Tell<'_>) {
     for ingress in of_kind(objects, "Ingress") {
         of_ingress(ingress, objects, tell);
     }
+    for route in of_kind(objects, "HTTPRoute") {
+        of_route(route, objects, tell);
+    }
     for rollout in of_kind(objects, "Rollout") {
         if text(rollout, "/apiVersion").starts_with("sluice.dev/") {
             of_rollout(rollout, objects, &pods, tell);
@@ -142,14 +145,38 @@ fn of_ingress(ingress: &Value, objects: &[Value], tell: &mut Tell<'_>) {
             Value::Null => ("port", &backend["port"]["number"]),
             name => ("name", name),
         };
-        if !list(service, "/spec/ports")
-            .iter()
-            .any(|port| port[key] == *wanted)
-        {
+        if !has_port(service, key, wanted) {
             let message = format!("Service {name} has no port {}", plain(wanted));
             tell.error("ingress", ingress, &path, message);
         }
     }
+}
+
+fn of_route(route: &Value, objects: &[Value], tell: &mut Tell<'_>) {
+    for (at, rule) in list(route, "/spec/rules").iter().enumerate() {
+        for (below, backend) in list(rule, "/backendRefs").iter().enumerate() {
+            let service = matches!(text(backend, "/kind"), "" | "Service");
+            let there = text(backend, "/namespace");
+            if !service || !(there.is_empty() || there == namespace(route)) {
+                continue;
+            }
+            let (name, port) = (text(backend, "/name"), &backend["port"]);
+            let message = match find(objects, "Service", name, route) {
+                None => format!("there is no Service {name} in this folder"),
+                Some(service) if !has_port(service, "port", port) => {
+                    format!("Service {name} has no port {}", plain(port))
+                }
+                Some(_) => continue,
+            };
+            let path = format!("spec.rules[{at}].backendRefs[{below}]");
+            tell.error("ingress", route, &path, message);
+        }
+    }
+}
+
+fn has_port(service: &Value, key: &str, wanted: &Value) -> bool {
+    let mut ports = list(service, "/spec/ports").iter();
+    ports.any(|port| port[key] == *wanted)
 }
 
 fn find<'a>(objects: &'a [Value], kind: &'a str, name: &str, beside: &Value) -> Option<&'a Value> {

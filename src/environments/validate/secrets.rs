@@ -60,7 +60,7 @@ fn in_clear(secret: &Value, tell: &mut Tell<'_>) {
             .collect();
         if !keys.is_empty() {
             let message = format!(
-                "{} stand in clear: want SOPS, a SealedSecret or an ExternalSecret",
+                "{} in clear: want SOPS, a SealedSecret or an ExternalSecret",
                 keys.join(", ")
             );
             tell.error(RULE, secret, field, message);

@@ -220,12 +220,38 @@ fn each_mistake_is_found_where_it_stands() {
 }
 
 #[test]
+fn a_route_leads_to_services_and_ports_that_are_there() {
+    let route = |backend: &str| {
+        let told = found(&format!(
+            "{GOOD}---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: r}}\n\
+             spec: {{rules: [{{backendRefs: [{{{backend}}}]}}]}}\n"
+        ));
+        let mut told = told.into_iter().filter(|line| line.contains(" ingress "));
+        told.next().unwrap_or_default()
+    };
+    let gone = route("name: gone, port: 80");
+    assert!(
+        gone.ends_with("HTTPRoute r: there is no Service gone in this folder"),
+        "{gone}"
+    );
+    let port = route("name: backend, port: 81");
+    assert!(port.ends_with("Service backend has no port 81"), "{port}");
+    for fine in [
+        "name: backend, port: 80",
+        "name: gone, namespace: elsewhere, port: 80",
+        "kind: Other, name: gone",
+    ] {
+        assert_eq!(route(fine), "", "{fine}");
+    }
+}
+
+#[test]
 fn secrets_count_unless_they_are_encrypted() {
     let secret = |rest: &str| {
         format!("{GOOD}---\napiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\n{rest}\n")
     };
     let clear = found(&secret("stringData: {key: hunter2}"));
-    let wanted = "k/all.yaml:49 Error secrets Secret s: key stand in clear: want SOPS, a SealedSecret or an ExternalSecret";
+    let wanted = "k/all.yaml:49 Error secrets Secret s: key in clear: want SOPS, a SealedSecret or an ExternalSecret";
     assert_eq!(clear, [wanted]);
     assert!(
         found(&secret(
@@ -291,6 +317,11 @@ fn a_folder_that_does_not_build_says_why_and_one_that_cannot_be_built_here_warns
     assert!(
         helm[0].starts_with("k/kustomization.yaml:1 Warning not-checked"),
         "{helm:?}"
+    );
+    let values = found_in(&[("k/values.yaml", "image: {tag: v1}\n".to_owned())]);
+    assert!(
+        values[0].starts_with("k:1 Warning not-checked"),
+        "{values:?}"
     );
 }
 
