@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::condition::{bound, duration, filled};
 use super::rules::{rule_name, value};
-use super::{Converted, in_namespace, list, metadata, of_kind, rising, text};
+use super::{Converted, in_namespace, lint, list, metadata, of_kind, rising, text};
 
 pub(super) fn converted(resources: &[Value]) -> Converted {
     let mut all = Converted::default();
@@ -401,6 +401,6 @@ fn switch(rollout: &Value, target: &str, all: &mut Converted) {
         service,
         format!("kubectl delete rollouts.argoproj.io {name}{space}: its pods go, those of the Deployment serve on."),
         "Let autoscalers and PodDisruptionBudgets name the Deployment instead of the Rollout.".to_owned(),
-        format!("Check and apply the Rollout of sluice.dev; adopting {target} moves no pod: sluice lint FILE && kubectl apply -f FILE"),
+        format!("Check and apply the Rollout of sluice.dev; adopting {target} moves no pod: {}", lint(&all.rules)),
     ]);
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::condition::{duration, filled};
 use super::rules::{error_limit, latency_limit, rule_name, value};
-use super::{Converted, in_namespace, list, metadata, of_kind, rising, text};
+use super::{Converted, in_namespace, lint, list, metadata, of_kind, rising, text};
 
 pub(super) fn converted(resources: &[Value]) -> Converted {
     let mut all = Converted::default();
@@ -415,5 +415,8 @@ fn switch(canary: &Value, target: &str, all: &mut Converted) {
             "Let the autoscaler {scaler} act on the Deployment {target}; {scaler}-primary is gone."
         ));
     }
-    all.steps.push(format!("Check and apply the Rollout; adopting {target} moves no pod: sluice lint FILE && kubectl apply -f FILE"));
+    all.steps.push(format!(
+        "Check and apply the Rollout; adopting {target} moves no pod: {}",
+        lint(&all.rules)
+    ));
 }

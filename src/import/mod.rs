@@ -79,6 +79,15 @@ impl Converted {
     }
 }
 
+/// How the result is checked and applied.
+fn lint(rules: &[Value]) -> &'static str {
+    if rules.is_empty() {
+        "sluice lint FILE && kubectl apply -f FILE"
+    } else {
+        "sluice lint FILE RULES && kubectl apply -f FILE. RULES is the file that --rules wrote; put it into a folder that the settings name (rules) first."
+    }
+}
+
 /// The resources of a kind.
 fn of_kind<'a>(resources: &'a [Value], kinds: &'a [&str]) -> impl Iterator<Item = &'a Value> {
     resources
