@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use sluice::rollout::config::Config;
 use sluice::rollout::decide::decide;
 use sluice::rollout::evidence::{ArmCounts, Evidence, Kind, Question, Sample, Settings};
 use sluice::rollout::observation::{
@@ -169,7 +170,7 @@ fn state(evidence: Evidence, begun: Timestamp) -> State {
         phase: Phase::Stepping(run),
         target: Some("1d2e3f".to_owned()),
         stable: Some(revision("v1")),
-        config: Some(String::new()),
+        config: Config::default(),
         evidence: Some(evidence),
         ..State::default()
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use sluice::rollout::action::Action;
+use sluice::rollout::config::Config;
 use sluice::rollout::decide::decide;
 use sluice::rollout::evidence::{Evidence, Sample, Settings};
 use sluice::rollout::observation::{
@@ -225,7 +226,7 @@ fn state(evidence: Evidence, weight: u8, now: f64) -> State {
         phase: Phase::Stepping(run),
         target: Some("1d2e3f".to_owned()),
         stable: Some(revision("v1")),
-        config: Some(String::new()),
+        config: Config::default(),
         evidence: Some(evidence),
         ..State::default()
     }

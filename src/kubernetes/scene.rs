@@ -6,6 +6,7 @@
 //!
 //! Not here: facts (`observe`) and requests (`execute`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
@@ -23,7 +24,9 @@ use super::http_route::HttpRoute;
 use super::labels;
 use super::members::{self, Known, Member};
 use super::preflight::{self, Found, Gateway, Main, Nginx, Preflight, Seen, Way};
+use super::shelf::Shelf;
 use super::template;
+use crate::rollout::config::Config;
 use crate::rollout::observation::Past;
 use crate::rollout::plan::{Plan, Route, WorkloadKind};
 use crate::rollout::revision::Revision;
@@ -34,6 +37,8 @@ pub const KEEPS: &str = "sluice.dev/keeps";
 pub const STABLE: &str = "stable";
 /// Kept as what a person wants, while an older one is finished.
 pub const DESIRED: &str = "desired";
+/// In the place of a digest, where a template names no configuration.
+const NONE_NAMED: &str = "none";
 
 /// Every object that one Rollout concerns.
 #[derive(Debug)]
@@ -65,8 +70,8 @@ pub struct Scene {
     pub past: Vec<Past>,
     /// Templates that Sluice keeps for this Rollout.
     pub kept: Vec<Arc<ControllerRevision>>,
-    /// Digest of the configuration that the target's template names.
-    pub config: String,
+    /// What the configuration that the target's template names holds.
+    pub config: Config,
 }
 
 /// Other Rollouts for the same workload.
@@ -486,23 +491,55 @@ pub fn kept_revision(kept: &ControllerRevision) -> Revision {
     }
 }
 
-/// Digest of the `ConfigMaps` and Secrets that the target's template names.
-fn config(cache: &Cache, namespace: &str, target: &Templated<Deployment>) -> String {
-    let references = template::references(&target.object.spec.template);
-    let maps = references
-        .config_maps
-        .iter()
-        .map(|name| (name, cache.config_maps.get(namespace, name)));
-    let secrets = references
-        .secrets
-        .iter()
-        .map(|name| (name, cache.secrets.get(namespace, name)));
-    let text: Vec<String> = maps
-        .chain(secrets)
-        .map(|(name, digest)| format!("{name}={}", digest.as_deref().map_or("", String::as_str)))
-        .collect();
-    if text.is_empty() {
-        return String::new();
+/// What the `ConfigMaps` and Secrets that the target's template names hold.
+fn config(cache: &Cache, namespace: &str, target: &Templated<Deployment>) -> Config {
+    let named = template::references(&target.object.spec.template);
+    Config {
+        maps: digest(&cache.config_maps, namespace, &named.config_maps),
+        secrets: digest(&cache.secrets, namespace, &named.secrets),
     }
-    template::short_hash(&text.join("\n"), 10)
+}
+
+/// Digest of what is named; none while it is not known which there are.
+fn digest(shelf: &Shelf<String>, namespace: &str, named: &BTreeSet<String>) -> Option<String> {
+    if named.is_empty() {
+        return Some(NONE_NAMED.to_owned());
+    }
+    if !shelf.is_listed(namespace) {
+        return None;
+    }
+    let each = named.iter().map(|name| {
+        let content = shelf.get(namespace, name);
+        format!("{name}={}", content.as_deref().map_or("", String::as_str))
+    });
+    let all: Vec<String> = each.collect();
+    Some(template::short_hash(&all.join("\n"), 10))
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::runtime::watcher::Event;
+    use serde_json::json;
+
+    use super::*;
+    use crate::kubernetes::shelf::Filler;
+
+    #[test]
+    fn what_was_never_listed_has_no_digest_and_what_is_missing_from_a_list_has_one() {
+        let (shelf, mut filler) = (Shelf::default(), Filler::new(None));
+        let named = BTreeSet::from(["colours".to_owned()]);
+        assert_eq!(digest(&shelf, "shop", &named), None);
+        let none = digest(&shelf, "shop", &BTreeSet::new());
+        assert_eq!(none.as_deref(), Some(NONE_NAMED));
+
+        let content = |map: ConfigMap| Some(template::config_map_digest(&map));
+        filler.take(&shelf, Event::<ConfigMap>::InitDone, content);
+        let missing = digest(&shelf, "shop", &named);
+        let meta = json!({"name": "colours", "namespace": "shop"});
+        let map = serde_json::from_value(json!({"metadata": meta, "data": {"a": "b"}}));
+        filler.take(&shelf, Event::Apply(map.unwrap()), content);
+        let there = digest(&shelf, "shop", &named);
+        assert!(missing.is_some() && there.is_some() && missing != there);
+    }
 }

@@ -18,12 +18,15 @@ pub type Key = (String, String);
 #[derive(Debug)]
 pub struct Shelf<V> {
     entries: RwLock<BTreeMap<Key, Arc<V>>>,
+    /// The namespaces whose first list came; none for all.
+    listed: RwLock<BTreeSet<Option<String>>>,
 }
 
 impl<V> Default for Shelf<V> {
     fn default() -> Self {
         Self {
             entries: RwLock::new(BTreeMap::new()),
+            listed: RwLock::new(BTreeSet::new()),
         }
     }
 }
@@ -33,6 +36,12 @@ impl<V> Shelf<V> {
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<V>> {
         let key = (namespace.to_owned(), name.to_owned());
         self.read().get(&key).cloned()
+    }
+
+    /// Whether what is not here of a namespace is known not to be there: its list came, and was not refused.
+    pub fn is_listed(&self, namespace: &str) -> bool {
+        let listed = self.listed.read().unwrap_or_else(PoisonError::into_inner);
+        listed.contains(&None) || listed.contains(&Some(namespace.to_owned()))
     }
 
     /// All objects of a namespace, by name.
@@ -95,6 +104,8 @@ impl<V> Shelf<V> {
         for key in &gone {
             entries.remove(key);
         }
+        let mut listed = self.listed.write().unwrap_or_else(PoisonError::into_inner);
+        listed.insert(scope.map(str::to_owned));
         gone
     }
 }
@@ -205,6 +216,20 @@ mod tests {
         assert_eq!(gone, [("a".to_owned(), "x".to_owned())]);
         assert_eq!(names(&shelf, "a"), ["y"]);
         assert_eq!(names(&shelf, "b"), ["z"]);
+    }
+
+    #[test]
+    fn what_is_missing_is_only_known_of_what_was_listed() {
+        for (scope, elsewhere) in [(Some("a"), false), (None, true)] {
+            let shelf = Shelf::default();
+            let mut filler = Filler::new(scope);
+            filler.take(&shelf, Event::<ConfigMap>::Init, Some);
+            filler.take(&shelf, Event::InitApply(map("a", "x")), Some);
+            assert!(!shelf.is_listed("a"), "{scope:?}");
+            filler.take(&shelf, Event::<ConfigMap>::InitDone, Some);
+            assert!(shelf.is_listed("a"), "{scope:?}");
+            assert_eq!(shelf.is_listed("b"), elsewhere, "{scope:?}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod approval;
 pub mod backtest;
 pub mod bound;
 mod cause;
+pub mod config;
 pub mod decide;
 pub mod describe;
 pub mod evidence;

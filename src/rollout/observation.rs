@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::approval::Vouched;
+use super::config::Config;
 use super::evidence::Sample;
 use super::freeze::Frozen;
 use super::revision::Revision;
@@ -112,8 +113,8 @@ pub struct Target {
     pub serving: Vec<Serving>,
     /// What its `ReplicaSets` hold, those without pods too; only looked up when a person asks to go back.
     pub past: Vec<Past>,
-    /// Digest of the `ConfigMaps` and Secrets that the template names.
-    pub config: String,
+    /// What the `ConfigMaps` and Secrets that the template names hold.
+    pub config: Config,
     /// What the last restart by Sluice was for.
     pub restarted_for: Option<String>,
 }

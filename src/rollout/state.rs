@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::approval::Approval;
 use super::bound::Bound;
+use super::config::Config;
 use super::evidence::{Evidence, Limit, Verdict};
 use super::reason::{Cause, HeldWhy, Outcome};
 use super::revision::Revision;
@@ -27,9 +28,9 @@ pub struct State {
     /// The revision that serves, once adopted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stable: Option<Revision>,
-    /// The digest of the configuration that stable was adopted with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub config: Option<String>,
+    /// The configuration that stable serves with, as far as it was read.
+    #[serde(default, skip_serializing_if = "Config::is_unread")]
+    pub config: Config,
     /// Revisions that were promoted here, or served when the Deployment was adopted, and have not
     /// failed since; newest last, bounded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -124,7 +124,7 @@ fn adopt(pass: &mut Pass<'_>, stable: Revision) -> Phase {
         let why = BEING_PAUSED.to_owned();
         return Phase::Adopting { why };
     }
-    pass.state.config = Some(target.config.clone());
+    pass.state.config = target.config.clone();
     pass.state.bypassed = None;
     keep_stable(pass, stable.clone());
     known::note(pass, &stable);

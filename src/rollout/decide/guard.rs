@@ -7,6 +7,7 @@ use super::idle::{drop_desired, has_failed, keep_desired};
 use super::pass::Pass;
 use super::rolling_back::clear_leftovers;
 use crate::rollout::action::Action;
+use crate::rollout::config::Config;
 use crate::rollout::observation::Target;
 use crate::rollout::plan::Plan;
 use crate::rollout::reason::{Cause, Reason};
@@ -74,7 +75,7 @@ fn lose_target(pass: &mut Pass<'_>) {
 pub(super) fn forget_target(pass: &mut Pass<'_>) {
     pass.state.target = None;
     pass.state.stable = None;
-    pass.state.config = None;
+    pass.state.config = Config::default();
     pass.state.known_good.clear();
     pass.state.failed = None;
     pass.state.bypassed = None;
@@ -88,7 +89,7 @@ pub(super) fn forget_target(pass: &mut Pass<'_>) {
 /// is given back when it is guarded again.
 fn set_aside(pass: &mut Pass<'_>) {
     pass.state.target = None;
-    pass.state.config = None;
+    pass.state.config = Config::default();
     pass.state.failed = None;
     pass.state.bypassed = None;
     if pass.state.desired.is_none() {

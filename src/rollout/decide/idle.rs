@@ -10,6 +10,7 @@ use super::known;
 use super::pass::Pass;
 use super::rolling_back::{canary_gone, clear_leftovers};
 use crate::rollout::action::Action;
+use crate::rollout::config::Config;
 use crate::rollout::evidence::Evidence;
 use crate::rollout::freeze::Frozen;
 use crate::rollout::observation::{GateMode, Target};
@@ -84,10 +85,11 @@ fn idle_on_stable(pass: &mut Pass<'_>, target: &Target, stable: Revision) -> Pha
     if target.complete {
         pass.state.bypassed = None;
     }
-    match &pass.state.config {
-        Some(known) if *known != target.config => config_changed(pass, target, stable),
-        _ => Phase::Idle,
+    if pass.state.config.differs(&target.config) {
+        return config_changed(pass, target, stable);
     }
+    pass.state.config = target.config.or(&pass.state.config);
+    Phase::Idle
 }
 
 /// Does the restart that was asked for, once; it is done when all pods are new. What is kept
@@ -136,11 +138,11 @@ pub(super) fn is_kept_paused(pass: &Pass<'_>, target: &Target) -> bool {
 
 fn config_changed(pass: &mut Pass<'_>, target: &Target, stable: Revision) -> Phase {
     if pass.plan.config_changes == ConfigChanges::Report {
-        pass.state.config = Some(target.config.clone());
+        pass.state.config = target.config.or(&pass.state.config);
         pass.tell(Reason::ConfigChanged);
         return Phase::Idle;
     }
-    let digest = target.config.clone();
+    let digest = target.config.to_string();
     start(pass, stable.clone(), stable, Trigger::Config { digest })
 }
 
@@ -224,9 +226,17 @@ pub(super) fn drop_desired(pass: &mut Pass<'_>) {
 /// Takes what serves for stable.
 fn accept(pass: &mut Pass<'_>, revision: Revision) -> Phase {
     keep_stable(pass, revision.clone());
-    pass.state.config = pass.target().map(|target| target.config.clone());
+    pass.state.config = config(pass);
     pass.tell(Reason::Accepted { revision });
     Phase::Idle
+}
+
+/// The configuration of the template that is there.
+fn config(pass: &Pass<'_>) -> Config {
+    let target = pass.target();
+    target
+        .map(|target| target.config.clone())
+        .unwrap_or_default()
 }
 
 /// Gives back the template that was kept while an older one was finished.

@@ -16,6 +16,7 @@ use super::pass::Pass;
 use super::rolling_back::{canary_gone, close, keep_off, take_away};
 use super::running::{bad, keep_canary, steer};
 use crate::rollout::action::Action;
+use crate::rollout::config::Config;
 use crate::rollout::observation::Target;
 use crate::rollout::reason::{Cause, Outcome, Reason};
 use crate::rollout::revision::Revision;
@@ -244,9 +245,9 @@ pub(super) fn take_place(pass: &mut Pass<'_>, run: &Run) {
         back::leave(pass, from);
     }
     if let Trigger::Config { digest } = &run.trigger {
-        pass.state.config = Some(digest.clone());
+        pass.state.config = Config::from(digest.clone());
     } else if let Some(target) = pass.target() {
-        pass.state.config = Some(target.config.clone());
+        pass.state.config = target.config.clone();
     }
 }
 

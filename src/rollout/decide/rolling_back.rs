@@ -13,6 +13,7 @@ use super::idle::keep_desired;
 use super::known;
 use super::pass::Pass;
 use crate::rollout::action::Action;
+use crate::rollout::config::Config;
 use crate::rollout::observation::{GateMode, Target};
 use crate::rollout::reason::{Cause, Outcome, Reason};
 use crate::rollout::revision::Revision;
@@ -249,7 +250,7 @@ fn finish(pass: &mut Pass<'_>, run: &Run, cause: &Cause) -> Phase {
 /// A revision that failed is not tried again by itself.
 fn remember(pass: &mut Pass<'_>, run: &Run, cause: &Cause) {
     if let Trigger::Config { digest } = &run.trigger {
-        pass.state.config = Some(digest.clone());
+        pass.state.config = Config::from(digest.clone());
         return;
     }
     known::forget(pass, &run.revision);

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::rollout::action::Action;
+use crate::rollout::config::Config;
 use crate::rollout::decide::decide;
 use crate::rollout::evidence::{Kind, Question, Sample};
 use crate::rollout::observation::{
@@ -371,7 +372,7 @@ fn state(evidence: Evidence, weight: u8, now: Timestamp) -> State {
         phase: Phase::Stepping(run),
         target: Some("uid".to_owned()),
         stable: Some(revision("v1")),
-        config: Some(String::new()),
+        config: Config::default(),
         evidence: Some(evidence),
         ..State::default()
     }

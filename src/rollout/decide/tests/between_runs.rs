@@ -3,7 +3,7 @@
 //! Each test changes one fact of a look at an idle or adopting Rollout. What comes of a decision over time is
 //! told in `stories`.
 
-use super::model::{Model, revision};
+use super::model::{Model, config, revision};
 use crate::rollout::action::Action;
 use crate::rollout::cause::HeldWhy;
 use crate::rollout::decide::{Decision, decide};
@@ -329,18 +329,38 @@ fn that_stable_is_mended_is_forgotten_once_it_serves() {
 #[test]
 fn changed_configuration_is_reported_or_tried_as_the_plan_says() {
     let mut model = Model::idle();
-    let changed =
-        |seen: &mut Observation| seen.target.as_mut().unwrap().config = "other".to_owned();
+    model.state.config = config("old.one");
+    let changed = |seen: &mut Observation| seen.target.as_mut().unwrap().config = config("new.one");
     let reported = decided(&model, changed);
     assert_eq!(told(&reported), ["ConfigChanged"]);
-    assert_eq!(reported.next.config.as_deref(), Some("other"));
+    assert_eq!(reported.next.config, config("new.one"));
     assert_eq!(reported.next.phase, Phase::Idle);
     model.terms.plan.config_changes = ConfigChanges::Run;
     let tried = decided(&model, changed);
     let run = tried.next.phase.run().unwrap();
-    let digest = "other".to_owned();
+    let digest = "new.one".to_owned();
     assert_eq!(run.trigger, Trigger::Config { digest });
-    assert_eq!(run.mark(), "v1-other");
+    assert_eq!(run.mark(), "v1-new.one");
+}
+
+#[test]
+fn configuration_that_cannot_be_read_is_not_taken_for_changed() {
+    let mut model = Model::idle();
+    model.terms.plan.config_changes = ConfigChanges::Run;
+    for (known, now, afterwards) in [
+        ("maps.secrets", "maps.unread", "maps.secrets"),
+        ("maps.secrets", "unread.unread", "maps.secrets"),
+        // A rule that is granted later.
+        ("maps.unread", "maps.secrets", "maps.secrets"),
+    ] {
+        model.state.config = config(known);
+        let decision = decided(&model, |seen| {
+            seen.target.as_mut().unwrap().config = config(now);
+        });
+        assert_eq!(decision.next.phase, Phase::Idle, "{now}");
+        assert_eq!(decision.next.config, config(afterwards), "{now}");
+        assert_eq!(told(&decision), Vec::<&str>::new(), "{now}");
+    }
 }
 
 #[test]

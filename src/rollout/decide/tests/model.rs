@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use crate::rollout::action::Action;
 use crate::rollout::approval::Vouched;
 use crate::rollout::bound;
+use crate::rollout::config::Config;
 use crate::rollout::decide::{Decision, decide};
 use crate::rollout::evidence::{self, ArmCounts, Kind, Question, Sample};
 use crate::rollout::observation::{
@@ -37,6 +38,11 @@ pub fn revision(name: &str) -> Revision {
         hash: name.to_owned(),
         images: vec![format!("shop:{name}")],
     }
+}
+
+/// Configuration as `CONFIGMAPS.SECRETS`.
+pub fn config(text: &str) -> Config {
+    Config::from(text.to_owned())
 }
 
 pub fn terms() -> Terms {
