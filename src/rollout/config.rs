@@ -37,6 +37,7 @@ impl Config {
     }
 
     /// This, and `older` of what was not read now.
+    #[must_use]
     pub fn or(&self, older: &Self) -> Self {
         let part = |one: &Option<String>, other: &Option<String>| one.clone().or(other.clone());
         Self {

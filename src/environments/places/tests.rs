@@ -32,7 +32,7 @@ fn moved(
     for (path, new) in &texts {
         let old = pinned.text(path).unwrap();
         for (old, new) in old.lines().zip(new.lines()).filter(|(old, new)| old != new) {
-            changed.push_str(&format!("{}>{}\n", old.trim(), new.trim()));
+            changed += &format!("{}>{}\n", old.trim(), new.trim());
         }
     }
     Ok((pinned.version.to_string(), changed))
