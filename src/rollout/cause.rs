@@ -80,8 +80,10 @@ pub enum Cause {
     Undecided { after: String },
     /// The metrics stayed away.
     NoData { why: String },
-    /// A person ended it.
+    /// A person ended it who is not named.
     Aborted,
+    /// A person ended it.
+    AbortedBy { who: String },
     /// An alert began to fire.
     Alert { alert: String },
     /// A smoke test failed.
@@ -110,6 +112,7 @@ impl Cause {
             | Self::Undecided { .. }
             | Self::NoData { .. }
             | Self::Aborted
+            | Self::AbortedBy { .. }
             | Self::Alert { .. }
             | Self::Smoke { .. }
             | Self::Superseded
@@ -135,6 +138,7 @@ impl Cause {
             | Self::Undecided { .. }
             | Self::NoData { .. }
             | Self::Aborted
+            | Self::AbortedBy { .. }
             | Self::Alert { .. }
             | Self::Smoke { .. } => Outcome::RolledBack,
         }
@@ -155,7 +159,7 @@ impl Cause {
             Self::PromotionStuck { .. } => "PromotionStuck",
             Self::Undecided { .. } => "Undecided",
             Self::NoData { .. } => "NoData",
-            Self::Aborted => "Aborted",
+            Self::Aborted | Self::AbortedBy { .. } => "Aborted",
             Self::Alert { .. } => "Alert",
             Self::Smoke { .. } => "Smoke",
             Self::Superseded => "Superseded",
@@ -203,6 +207,7 @@ impl fmt::Display for Cause {
             Self::Undecided { after } => write!(out, "the evidence stayed undecided for {after}"),
             Self::NoData { why } => write!(out, "no metrics: {why}"),
             Self::Aborted => write!(out, "a person asked for it"),
+            Self::AbortedBy { who } => write!(out, "{who} asked for it"),
             Self::Alert { alert } => write!(out, "alert {alert}"),
             Self::Smoke { sentence } => write!(out, "smoke test {sentence}"),
             Self::Superseded => write!(out, "a newer template was applied"),

@@ -106,7 +106,12 @@ fn idle(state: &State) -> String {
     match (&state.stable, &state.last_run) {
         // What it was promoted for stands with the last run.
         (Some(stable), Some(run)) if run.outcome == Outcome::Promoted => {
-            format!("guards {stable}, which the last run promoted")
+            if run.revision.same(stable) {
+                format!("guards {stable}, which the last run promoted")
+            } else {
+                // It went out without one: by break-glass, or past the gate.
+                format!("guards {stable}")
+            }
         }
         (Some(stable), Some(run)) => format!(
             "guards {stable}; the last run ended {}: {}",
@@ -128,14 +133,16 @@ fn promoting(run: &Run, stage: &Promotion) -> String {
     match stage {
         Promotion::Rolling { ready, .. } if run.rolls => {
             format!(
-                "{} rolls natively and is watched, {ready} pods ready",
-                run.revision
+                "{} rolls natively and is watched, {} ready",
+                run.revision,
+                pods(*ready)
             )
         }
         Promotion::Rolling { ready, .. } => {
             format!(
-                "{} is proven and rolls natively, {ready} pods ready",
-                run.revision
+                "{} is proven and rolls natively, {} ready",
+                run.revision,
+                pods(*ready)
             )
         }
         Promotion::Draining { .. } | Promotion::Removing if run.rolls => {
@@ -144,6 +151,13 @@ fn promoting(run: &Run, stage: &Promotion) -> String {
         Promotion::Draining { .. } | Promotion::Removing => {
             format!("{} serves; its canary is being removed", run.revision)
         }
+    }
+}
+
+fn pods(count: i32) -> String {
+    match count {
+        1 => "1 pod".to_owned(),
+        count => format!("{count} pods"),
     }
 }
 
@@ -190,6 +204,10 @@ pub fn next(plan: &Plan, state: &State, reports: &[RuleReport]) -> String {
             "when the canary is ready and the metrics are fresh: {}%",
             plan.steps.first().map_or(0, |step| step.weight)
         ),
+        Phase::Stepping(run) if is_misled(state) => format!(
+            "{}, when the canary gets its share again: is its Service's port one of its pods, does the controller take its route?",
+            goal(plan, run)
+        ),
         Phase::Stepping(run) => next_step(plan, run, reports),
         Phase::AwaitingApproval(run) => awaited(plan, run),
         Phase::Held { why, .. } if why.needs_person() => {
@@ -230,11 +248,21 @@ fn tested(plan: &Plan, run: &Run) -> bool {
     !plan.smoke_after.is_empty() && run.smoke_after != Smoke::Passed
 }
 
-fn next_step(plan: &Plan, run: &Run, reports: &[RuleReport]) -> String {
-    let goal = match plan.steps.get(run.step + 1) {
+/// Whether the canary gets another share of the requests than its weight says.
+fn is_misled(state: &State) -> bool {
+    let share = state.evidence.as_ref().map(Evidence::share);
+    share.is_some_and(|share| !share.ok)
+}
+
+fn goal(plan: &Plan, run: &Run) -> String {
+    match plan.steps.get(run.step + 1) {
         Some(step) => format!("{}%", step.weight),
         None => "the promotion".to_owned(),
-    };
+    }
+}
+
+fn next_step(plan: &Plan, run: &Run, reports: &[RuleReport]) -> String {
+    let goal = goal(plan, run);
     let missing: Vec<&str> = reports
         .iter()
         .filter(|report| report.verdict != Verdict::NotWorse)

@@ -76,7 +76,7 @@ pub struct State {
 
 impl State {
     /// Whether two states differ in anything but how far the evidence has come; whether stable had
-    /// pods meanwhile is no part of that.
+    /// pods meanwhile, and whether the canary gets its share, is no part of that.
     pub fn differs_durably(&self, other: &State) -> bool {
         let bare = |state: &State| State {
             evidence: None,
@@ -85,7 +85,10 @@ impl State {
             ..state.clone()
         };
         let absence = |state: &State| state.evidence.as_ref().and_then(Evidence::absence);
-        bare(self) != bare(other) || absence(self) != absence(other)
+        let is_led = |state: &State| state.evidence.as_ref().is_none_or(|of| of.share().ok);
+        bare(self) != bare(other)
+            || absence(self) != absence(other)
+            || is_led(self) != is_led(other)
     }
 }
 

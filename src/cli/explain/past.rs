@@ -4,6 +4,8 @@
 
 use std::fmt::{self, Write as _};
 
+use jiff::Timestamp;
+
 use crate::cli::text::{self, FAINT, STRONG, coloured, styled};
 use crate::clock::elapsed;
 use crate::history::Record;
@@ -33,6 +35,10 @@ fn line(text: &mut String, name: &str, value: &str) -> fmt::Result {
     writeln!(text, "  {}{value}", styled(FAINT, &format!("{name:<10}")))
 }
 
+fn moment(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
 fn revision(revision: &RevisionStatus) -> String {
     format!("{} ({})", revision.hash, revision.images.join(", "))
 }
@@ -48,10 +54,10 @@ fn head(text: &mut String, record: &Record) -> fmt::Result {
     if let Some(stable) = &record.stable {
         line(text, "Stable", &revision(stable))?;
     }
-    line(text, "Began", &summary.started.to_string())?;
+    line(text, "Began", &moment(summary.started))?;
     if let Some(ended) = summary.ended {
         let took = text::age(elapsed(summary.started, ended));
-        line(text, "Ended", &format!("{ended}, after {took}"))?;
+        line(text, "Ended", &format!("{}, after {took}", moment(ended)))?;
     }
     line(text, "Weight", &format!("{}% at most", summary.peak))?;
     let git = record.git.as_ref();

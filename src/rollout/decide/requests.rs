@@ -85,7 +85,10 @@ fn serve(pass: &mut Pass<'_>, request: &Request) -> Result<String, String> {
         }
     }
     let Some(run) = pass.state.phase.run().cloned() else {
-        return Err("there is no run".to_owned());
+        return Err(
+            "no run goes on: one begins when a new template is applied, or what failed is applied again after `sluice retry`"
+                .to_owned(),
+        );
     };
     meant(request, &run.revision, "is under trial")?;
     if request.goal.is_some() {
@@ -127,7 +130,8 @@ fn act(
         && !run.bakes
     {
         return Err(
-            "the revision serves already; `kubectl rollout undo` starts a run back".to_owned(),
+            "the revision serves already; `sluice rollback` goes back once the run is over"
+                .to_owned(),
         );
     }
     let frozen = matches!(
@@ -143,7 +147,10 @@ fn act(
     let promoting = matches!(phase, Phase::Promoting { .. });
     let baking = matches!(phase, Phase::Baking(_));
     match request.act.as_str() {
-        "abort" | "rollback" => Ok((pass.roll_back(run, Cause::Aborted), "rolls back".to_owned())),
+        "abort" | "rollback" => {
+            let cause = aborted(request);
+            Ok((pass.roll_back(run, cause), "rolls back".to_owned()))
+        }
         "alert" => {
             let alert = request.why.clone();
             let alert = alert.unwrap_or_else(|| "one that is not described".to_owned());
@@ -171,7 +178,7 @@ fn act(
             "it needs the approvals of its plan first: `sluice approve`; in an emergency the annotation sluice.dev/open lets it through, which is told"
                 .to_owned(),
         ),
-        "promote" => Ok(promote(pass, run)),
+        "promote" => Ok(promote(pass, run, request)),
         "approve" => approvals::approve(pass, &phase, run, request),
         "hold" => {
             let mut run = run;
@@ -182,14 +189,23 @@ fn act(
     }
 }
 
+/// That a person ends the run: who, where that is known.
+fn aborted(request: &Request) -> Cause {
+    let who = request.by.clone();
+    who.map_or(Cause::Aborted, |who| Cause::AbortedBy { who })
+}
+
 /// Lets a revision through by a person's word, whatever the evidence says.
-fn promote(pass: &mut Pass<'_>, mut run: Run) -> (Phase, String) {
+fn promote(pass: &mut Pass<'_>, mut run: Run, request: &Request) -> (Phase, String) {
     run.forced = true;
     run.rolls = native::is_due(pass, &run);
     pass.state
         .evidence
         .get_or_insert_with(|| Evidence::begin(&pass.terms.evidence));
     let mut message = "promotes by request".to_owned();
+    if let Some(who) = &request.by {
+        message = format!("{message} of {who}");
+    }
     if run.verdict == Verdict::Worse || run.verdict == Verdict::Suspect {
         message.push_str(" against the evidence");
     }

@@ -127,6 +127,7 @@ fn restore(pass: &mut Pass<'_>, run: &Run, rollback: &Rollback) -> bool {
         | Cause::Undecided { .. }
         | Cause::NoData { .. }
         | Cause::Aborted
+        | Cause::AbortedBy { .. }
         | Cause::Alert { .. }
         | Cause::Smoke { .. } => {
             if pass.plan.restore_template {
@@ -239,6 +240,7 @@ fn finish(pass: &mut Pass<'_>, run: &Run, cause: &Cause) -> Phase {
         | Cause::Undecided { .. }
         | Cause::NoData { .. }
         | Cause::Aborted
+        | Cause::AbortedBy { .. }
         | Cause::Alert { .. }
         | Cause::Smoke { .. }
         | Cause::Superseded

@@ -144,6 +144,8 @@ pub struct Model {
     pub metrics: bool,
     /// Whether stable gets requests; if not, all go to the canary.
     pub baseline: bool,
+    /// Whether the router knows pods of the canary; if not, its share goes to stable.
+    pub leads: bool,
     pub canary_health: Health,
     pub stable_health: Health,
     pub gate: Gate,
@@ -197,6 +199,7 @@ impl Model {
             smoke_asked: Vec::new(),
             metrics: true,
             baseline: true,
+            leads: true,
             canary_health: Health::Good,
             stable_health: Health::Good,
             gate: Gate::default(),
@@ -309,6 +312,7 @@ impl Model {
         }
         let all = (RPS * seconds).round();
         let canary = match (self.baseline, self.weight()) {
+            _ if !self.leads => 0.0,
             (true, weight) => (all * f64::from(weight) / 100.0).round(),
             (false, 0) => 0.0,
             (false, _) => all,

@@ -216,9 +216,54 @@ fn a_person_holds_resumes_and_aborts() {
     model.ask("resume");
     assert!(model.until(3, |model| model.state.phase.name() == "Stepping"));
     model.ask("abort");
+    model.requests.last_mut().unwrap().by = Some("alice".to_owned());
     model.pass();
     assert_eq!(model.weight(), 0);
     assert!(model.until(30, |model| ended(model, Outcome::RolledBack)));
+    let last = model.state.last_run.unwrap();
+    assert_eq!(
+        (last.reason.as_str(), last.message.as_str()),
+        ("Aborted", "alice asked for it")
+    );
+}
+
+#[test]
+fn a_canary_that_gets_no_request_is_said_and_saved_at_once() {
+    let mut model = Model::idle();
+    model.apply("v2");
+    assert!(model.until(60, |model| model.weight() == 5));
+    model.leads = false;
+    let misled = |model: &Model| describe::message(&model.state).contains("its share is wrong");
+    let before = loop {
+        let before = model.state.evidence.clone();
+        assert!(!model.until(1, |model| model.weight() != 5));
+        if misled(&model) {
+            break before;
+        }
+    };
+    let earlier = State {
+        evidence: before,
+        ..model.state.clone()
+    };
+    assert!(model.state.differs_durably(&earlier));
+    let next = describe::next(&model.terms.plan, &model.state, &[]);
+    assert!(
+        next.starts_with("25%, when the canary gets its share again"),
+        "{next}"
+    );
+}
+
+#[test]
+fn only_what_the_last_run_promoted_is_said_to_be_promoted_by_it() {
+    let mut model = Model::idle();
+    model.apply("v2");
+    assert!(model.until(600, |model| ended(model, Outcome::Promoted)));
+    let (v2, v3) = (revision("v2"), revision("v3"));
+    let promoted = format!("guards {v2}, which the last run promoted");
+    assert_eq!(describe::message(&model.state), promoted);
+    // By break-glass.
+    model.state.stable = Some(v3.clone());
+    assert_eq!(describe::message(&model.state), format!("guards {v3}"));
 }
 
 /// A run whose canary is ready and whose smoke tests are not known yet.
