@@ -87,7 +87,7 @@ fn table(runs: &[Summary], everywhere: bool, now: Timestamp, width: Option<u16>)
             Cell::new(format!("{}%", run.peak)),
             Cell::new(format!("{} ago", text::age(elapsed(ended, now)))),
             Cell::new(text::age(elapsed(run.started, ended))),
-            Cell::new(&run.message),
+            Cell::new(run.glance()),
         ];
         table.add_row(row.into_iter().skip(left_out));
     }
@@ -104,7 +104,8 @@ mod tests {
     #[test]
     fn runs_are_read_at_a_glance() {
         let now = Timestamp::from_second(1_700_000_120).unwrap();
-        let runs = [record("backend", "one", 60).summary];
+        let mut runs = [record("backend", "one", 60).summary];
+        runs[0].message.push_str("; odds against chance 299 to 1");
         let found = table(&runs, false, now, None);
         let wanted = "\
 NAMESPACE   NAME      RUN   OUTCOME      REASON   WEIGHT   ENDED     TOOK   WHY

@@ -42,6 +42,14 @@ pub struct Summary {
     pub ended: Option<Timestamp>,
 }
 
+impl Summary {
+    /// The beginning of the reason, for lists: what was compared, or what happened. The rest is for who asks
+    /// about this run.
+    pub fn glance(&self) -> &str {
+        self.message.split("; ").next().unwrap_or_default()
+    }
+}
+
 /// Something that was told during the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -129,7 +129,13 @@ impl Recorder {
             let draft = known.drafts.entry(run.id.clone()).or_default();
             draft.curve.push(run, now);
             draft.run = Some(run.clone());
-            draft.stable = seen.stable.cloned();
+            // Towards its end what was tried is stable itself.
+            let other = seen
+                .stable
+                .filter(|stable| stable.hash != run.revision.hash);
+            if other.is_some() || draft.stable.is_none() {
+                draft.stable = other.or(seen.stable).cloned();
+            }
         }
         writes.extend(self.remedied(seen, &mut known));
         self.rollouts.insert(key, known);
@@ -314,6 +320,32 @@ mod tests {
         assert_eq!(recorder.live("shop", "backend"), None);
         recorder.refused("shop", "backend");
         assert_eq!(kept(recorder.seen(ended, at(13))).len(), 1);
+    }
+
+    #[test]
+    fn a_run_that_serves_is_kept_with_what_served_before() {
+        let mut recorder = Recorder::new("test".to_owned());
+        let (one, mut last) = (run("one"), last("one"));
+        last.outcome = "Promoted".to_owned();
+        let before = RevisionStatus {
+            hash: "before".to_owned(),
+            ..one.revision.clone()
+        };
+        for (second, stable) in [(1, &before), (2, &one.revision)] {
+            let running = Seen {
+                run: Some(&one),
+                stable: Some(stable),
+                ..NOTHING
+            };
+            assert_eq!(recorder.seen(running, at(second)), []);
+        }
+        let ended = Seen {
+            stable: Some(&one.revision),
+            last_run: Some(&last),
+            ..NOTHING
+        };
+        let records = kept(recorder.seen(ended, at(3)));
+        assert_eq!(records[0].stable.as_ref(), Some(&before));
     }
 
     #[test]
