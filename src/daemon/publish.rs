@@ -60,6 +60,10 @@ fn count(context: &Context, reason: &Reason) {
                 .run_ended(&cause.outcome().to_string(), cause.name());
         }
         Reason::Superseded { .. } => context.metrics.run_ended("Superseded", "Superseded"),
+        Reason::GitReverted { .. } => context.metrics.remedied("reverted"),
+        Reason::GitProposed { .. } => context.metrics.remedied("proposed"),
+        Reason::GitNotReverted { .. } => context.metrics.remedied("failed"),
+        Reason::GitWaits { .. } => context.metrics.remedied("waits"),
         _ => {}
     }
 }

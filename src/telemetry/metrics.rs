@@ -43,6 +43,7 @@ pub struct Metrics {
     detection: Histogram,
     reloads: Counters,
     alerts: Counters,
+    git_remedies: Counters,
     history_ready: Gauge,
     history_errors: Counter,
     smoke: Counters,
@@ -93,6 +94,7 @@ impl Metrics {
             detection: detection(r),
             reloads: counters(r, "rules_reload", "Reloads of the rules, by outcome"),
             alerts: counters(r, "alerts", "Alerts that concern a run, by what they did"),
+            git_remedies: git_remedies(r),
             history_ready: gauge(
                 r,
                 "history_ready",
@@ -158,6 +160,11 @@ impl Metrics {
     /// An alert that concerns a run was taken: `counts`, `older` or `resolved`.
     pub fn alerted(&self, result: &str) {
         count(&self.alerts, &[("result", result)]);
+    }
+
+    /// What a remedy in Git came to: `reverted`, `proposed`, `failed`, or `waits` where it is tried again.
+    pub fn remedied(&self, outcome: &str) {
+        count(&self.git_remedies, &[("outcome", outcome)]);
     }
 
     /// Smoke tests after a sync ended: `passed` or `failed`.
@@ -288,6 +295,15 @@ fn query_seconds(registry: &mut Registry) -> Histograms {
     histograms
 }
 
+/// An increase is seen only after a first sample, so that each is there from the start.
+fn git_remedies(registry: &mut Registry) -> Counters {
+    let all = counters(registry, "git_remedies", "Remedies in Git, by outcome");
+    for outcome in ["reverted", "proposed", "failed", "waits"] {
+        drop(all.get_or_create_owned(&labels(&[("outcome", outcome)])));
+    }
+    all
+}
+
 /// 0.25 ms to about 2 s.
 fn review_seconds(registry: &mut Registry) -> Histogram {
     let histogram = Histogram::new(exponential_buckets(0.000_25, 2.0, 14));
@@ -352,6 +368,7 @@ mod tests {
         metrics.run_ended("RolledBack", "Worse");
         metrics.bypassed();
         metrics.alerted("counts");
+        metrics.remedied("failed");
         metrics.smoked("failed");
         metrics.noticed("deploys", "sent");
         metrics.spans("sent", 3);
@@ -384,6 +401,8 @@ mod tests {
             "sluice_runs_total{outcome=\"RolledBack\",reason=\"Worse\"} 1",
             "sluice_bypassed_total 1",
             "sluice_alerts_total{result=\"counts\"} 1",
+            "sluice_git_remedies_total{outcome=\"failed\"} 1",
+            "sluice_git_remedies_total{outcome=\"waits\"} 0",
             "sluice_smoke_tests_total{outcome=\"failed\"} 1",
             "sluice_notices_total{to=\"deploys\",outcome=\"sent\"} 1",
             "sluice_spans_total{outcome=\"sent\"} 3",
