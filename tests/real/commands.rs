@@ -218,6 +218,10 @@ const NOT_RUN: &[(&str, &str)] = &[
         "tests/real/webhook.rs does it, where there is a webhook",
     ),
     (
+        "kubectl -n monitoring port-forward service/prometheus 9090",
+        "no kubelet",
+    ),
+    (
         "TOKEN=$(kubectl create token alice --duration 1h)",
         "a person's own account",
     ),

@@ -151,13 +151,16 @@ impl Api {
         kube::Client::new(service, "default")
     }
 
-    /// A kubeconfig for the server at `addr`, with the context `sluice-sandbox`.
+    /// A kubeconfig for the server at `addr`, with the context `sluice-sandbox` for people and `sluice-daemon` for
+    /// a daemon of one's own: the gate lets its account pass, and whoever had the same one would not be held.
     pub fn kubeconfig(&self, addr: SocketAddr) -> String {
         format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: sluice-sandbox\n\
              clusters:\n- name: sluice-sandbox\n  cluster: {{server: \"http://{addr}\"}}\n\
              users:\n- name: kubernetes-admin\n  user: {{}}\n\
-             contexts:\n- name: sluice-sandbox\n  context: {{cluster: sluice-sandbox, user: kubernetes-admin, namespace: default}}\n"
+             - name: sluice-daemon\n  user: {{as: \"system:serviceaccount:sluice-system:sluice\"}}\n\
+             contexts:\n- name: sluice-sandbox\n  context: {{cluster: sluice-sandbox, user: kubernetes-admin, namespace: default}}\n\
+             - name: sluice-daemon\n  context: {{cluster: sluice-sandbox, user: sluice-daemon, namespace: default}}\n"
         )
     }
 
