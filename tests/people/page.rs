@@ -273,7 +273,7 @@ fn pictured(url: &str, name: &str, width: u32, dark: bool) {
     let profile = tempfile::tempdir().unwrap();
     let output = Command::new("timeout")
         .args([
-            "60",
+            "240",
             "chromium",
             "--headless",
             "--no-sandbox",

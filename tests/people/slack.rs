@@ -62,7 +62,14 @@ async fn send(
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let answer = match request.body(body.to_owned()).send().await {
+    let request = request.body(body.to_owned());
+    // Behind a body that was too long the daemon ends the connection, which a client may see too late.
+    let again = request.try_clone().unwrap();
+    let mut answer = request.send().await;
+    if answer.is_err() {
+        answer = again.send().await;
+    }
+    let answer = match answer {
         Ok(answer) => answer,
         // The answer came, and the end of the connection, before all was sent.
         Err(error) if body.len() > 256 * 1024 => return (413, error.to_string()),
