@@ -1,6 +1,6 @@
 //! What people ask in Slack: taken at the door, acknowledged at once, and done afterwards.
 //!
-//! `POST /hooks/slack` takes buttons and `/sluice`. Slack waits three seconds at most, so the door only looks
+//! `POST /hooks/slack` takes buttons and `/sluice`, and acknowledges events. Slack waits three seconds at most, so the door only looks
 //! whether Slack has signed it, now and for the first time; a clerk does what is asked and answers where Slack says.
 //! Where nobody outside reaches the daemon, the same comes over a socket.
 //!
@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use super::hooks::{Refusal, bytes, stranger};
 use super::settings::SlackApp;
 use crate::clock::Clock;
-use crate::people::slack::asked::{self, Asked};
+use crate::people::slack::asked::{self, Asked, Event};
 use crate::people::slack::signed::{self, Taken};
 
 pub use clerk::Clerk;
@@ -71,7 +71,8 @@ impl Desk {
             .with_state(self.clone())
     }
 
-    async fn admit(&self, request: Request) -> Result<(), Refusal> {
+    /// Lets something in; what is said back at once.
+    async fn admit(&self, request: Request) -> Result<String, Refusal> {
         let Some(key) = &self.0.app.signing_secret_file else {
             let text = "nothing is taken from Slack here: slack.signingSecretFile is not set";
             return Err(Refusal(StatusCode::NOT_FOUND, text.to_owned()));
@@ -86,12 +87,17 @@ impl Desk {
         let mut taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.note(&claim, now).map_err(stranger)?;
         drop(taken);
+        match asked::event(&body) {
+            Some(Event::Challenge(challenge)) => return Ok(challenge),
+            Some(Event::Happened) => return Ok(String::new()),
+            None => {}
+        }
         let asked = asked::form(&body)
             .map_err(|error| Refusal(StatusCode::BAD_REQUEST, error.to_string()))?;
-        match asked {
-            Some(asked) => self.put(claim.id(), asked),
-            None => Ok(()),
+        if let Some(asked) = asked {
+            self.put(claim.id(), asked)?;
         }
+        Ok(String::new())
     }
 
     /// Has it done, by and by.
@@ -107,8 +113,8 @@ fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
     headers.get(name).map(HeaderValue::as_bytes)
 }
 
-async fn take(State(desk): State<Desk>, request: Request) -> Result<StatusCode, Refusal> {
-    desk.admit(request).await.map(|()| StatusCode::OK)
+async fn take(State(desk): State<Desk>, request: Request) -> Result<String, Refusal> {
+    desk.admit(request).await
 }
 
 #[cfg(test)]

@@ -100,6 +100,38 @@ async fn only_what_slack_has_signed_now_and_once_comes_in() {
 }
 
 #[tokio::test]
+async fn an_address_for_events_is_confirmed_to_slack_alone_and_events_do_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::machine();
+    let (desk, mut jobs) = Desk::open(app(folder.path(), "http://127.0.0.1:1/api"), clock);
+    let time = clock.now().as_second().to_string();
+    let check = r#"{"type": "url_verification", "challenge": "3eZbrw1aB1", "token": "old"}"#;
+    let event = r#"{"type": "event_callback", "event": {"type": "app_mention", "text": "hold shop/backend"}}"#;
+    for (key, body, expected) in [
+        (KEY, check, (200, "3eZbrw1aB1")),
+        (KEY, event, (200, "")),
+        (KEY, r#"{"type": "other"}"#, (400, "")),
+        ("other", check, (401, "")),
+    ] {
+        let sealed = signed(key, &time, body);
+        let request = Sent::builder().method("POST").uri("/slack");
+        let request = request
+            .header(signed::SIGNATURE, sealed)
+            .header(signed::TIME, &time)
+            .body(Body::from(body));
+        let answer = desk.router().oneshot(request.unwrap()).await.unwrap();
+        let status = answer.status().as_u16();
+        let said = axum::body::to_bytes(answer.into_body(), 1024)
+            .await
+            .unwrap();
+        let said = String::from_utf8(said.to_vec()).unwrap();
+        assert_eq!(status, expected.0, "{body}: {said}");
+        assert!(status != 200 || said == expected.1, "{body}: {said}");
+    }
+    assert!(jobs.try_recv().is_err());
+}
+
+#[tokio::test]
 async fn what_cannot_be_done_soon_is_not_taken() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Clock::machine();

@@ -74,6 +74,28 @@ pub struct Asked {
 #[error("it is not understood: {0}")]
 pub struct Strange(pub &'static str);
 
+/// What the Events API sends, <https://docs.slack.dev/apis/events-api>: nothing that anybody asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Slack looks whether the address is ours: this is to be said back.
+    Challenge(String),
+    /// Something happened that an app has subscribed to.
+    Happened,
+}
+
+/// Reads what the Events API sends; `None` where it is something else.
+pub fn event(body: &[u8]) -> Option<Event> {
+    if body.first() != Some(&b'{') {
+        return None;
+    }
+    let event: Value = serde_json::from_slice(body).ok()?;
+    match event["type"].as_str()? {
+        "url_verification" => Some(Event::Challenge(event["challenge"].as_str()?.to_owned())),
+        "event_callback" | "app_rate_limited" => Some(Event::Happened),
+        _ => None,
+    }
+}
+
 /// Reads a form. `None` where there is nothing to be done: Slack looks whether we are there, or it is the
 /// button of somebody else's.
 pub fn form(body: &[u8]) -> Result<Option<Asked>, Strange> {
