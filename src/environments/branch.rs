@@ -13,11 +13,11 @@ use git2::Oid;
 use super::access;
 use super::change::{Change, read};
 use super::error::{Error, LISTED};
-use super::message::Message;
+use super::message::{Message, is_way_back};
 use super::past::{self, Stay};
 use super::pipeline::{Deliver, Environment};
 use super::places::Service;
-use super::promote::{Desk, Order, Outcome, Report, same};
+use super::promote::{Desk, Earlier, Order, Outcome, Report, same};
 use super::version::Version;
 use crate::git::forge::{Forge, Place, Proposal, State};
 use crate::git::{self, Committer, Copy, Limits, Pushed, Signer, Tokens};
@@ -107,19 +107,26 @@ impl Desk<'_> {
         &self,
         at: &Environment,
         service: &Service,
-    ) -> Result<Version, Error> {
+    ) -> Result<Earlier, Error> {
         let mut copy = self.copy(at)?;
         let head = copy.fetch()?;
         let present = read(&copy, head, at.folder()?, service)?.version;
         let stays = past::stays(&mut copy, (at.folder()?, service), |stays| stays.len() > 1)?;
-        let before = stays.into_iter().find(|stay| stay.version != present);
-        before
-            .map(|stay| stay.version)
-            .ok_or_else(|| Error::NothingBefore {
+        let stay = stays.first().filter(|stay| stay.version == present);
+        let back = stay.filter(|stay| {
+            let messages = past::messages(copy.repository(), stay.commit);
+            let mut messages = messages.iter();
+            messages.any(|text| is_way_back(text, &service.name, &at.name))
+        });
+        let back = back.map(|stay| stay.since);
+        match stays.into_iter().find(|stay| stay.version != present) {
+            Some(before) => Ok(Earlier::new(present, before.version, back)),
+            None => Err(Error::NothingBefore {
                 service: service.name.clone(),
                 environment: at.name.clone(),
                 present: present.to_string(),
-            })
+            }),
+        }
     }
 
     /// Writes it as a commit.

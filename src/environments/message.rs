@@ -102,9 +102,82 @@ impl Message<'_> {
     }
 }
 
+/// Whether a commit's message says that it took an environment's version away: by `sluice rollback`, by the
+/// remedy of a run that failed, or by `git revert`. One that takes a way back away again is none.
+pub fn is_way_back(message: &str, service: &str, to: &str) -> bool {
+    let subject = message.lines().next().unwrap_or_default();
+    let says = |key: &str, value: &str| {
+        let mut said = message.lines().filter_map(|line| line.strip_prefix(key));
+        said.any(|said| said.trim() == value)
+    };
+    let begins = |words: &str| message.lines().any(|line| line.starts_with(words));
+    let by_trailers = says("Sluice-Service: ", service)
+        && says("Sluice-Environment: ", to)
+        && !begins("Sluice-From: ");
+    // A forge that squashes may keep the first line only, with a number behind it.
+    let in_words = subject.split(" (#").next().unwrap_or_default();
+    let by_words = in_words.starts_with(&format!("Roll back {service} to "))
+        && in_words.ends_with(&format!(" in {to}"));
+    let again = ["Revert \"Revert ", "Revert \"Roll back "];
+    let again = again.iter().any(|words| subject.starts_with(words));
+    let reverts = begins("This reverts commit ") || subject.starts_with("Revert \"");
+    let reapplied = again || subject.starts_with("Reapply \"");
+    by_trailers || by_words || begins("Sluice-Run: ") || (reverts && !reapplied)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_way_back_is_known_by_what_its_commit_says() {
+        let version = |text: &str| text.parse::<Version>().unwrap();
+        let (new, old) = (version("v1.3.0"), version("v1.2.0"));
+        let back = |from| Message {
+            service: "backend",
+            from,
+            to: "production",
+            version: &old,
+            before: &new,
+            gates: &[],
+        };
+        let (back, forth) = (back(None), back(Some("staging")));
+        let squashed = format!("{} (#12)\n", back.subject());
+        for (message, is) in [
+            (back.text().as_str(), true),
+            (&squashed, true),
+            (&forth.text(), false),
+            ("Release v1.3.0\n", false),
+            (
+                "Revert \"Release v1.3.0\"\n\nThis reverts commit 0123.\n",
+                true,
+            ),
+            (
+                "Revert \"Release v1.3.0\" (#13)\n\nReverts shop/config#12\n",
+                true,
+            ),
+            (
+                "Reapply \"Release v1.3.0\"\n\nThis reverts commit 0123.\n",
+                false,
+            ),
+            (
+                "Revert \"Revert \"Release v1.3.0\"\"\n\nThis reverts commit 0123.\n",
+                false,
+            ),
+            (
+                "Revert 2 commits that released shop/backend\n\nSluice-Run: 7\n",
+                true,
+            ),
+        ] {
+            assert_eq!(
+                is_way_back(message, "backend", "production"),
+                is,
+                "{message}"
+            );
+        }
+        assert!(!is_way_back(&back.text(), "backend", "staging"));
+        assert!(!is_way_back(&back.text(), "frontend", "production"));
+    }
 
     #[test]
     fn a_commit_says_what_from_where_and_why_and_ends_in_trailers() {

@@ -93,6 +93,21 @@ fn walked(
     }
 }
 
+/// What a commit says, and what a merge brought: a forge writes words of its own over those that were merged.
+pub fn messages(repository: &Repository, commit: Oid) -> Vec<String> {
+    let Ok(commit) = repository.find_commit(commit) else {
+        return Vec::new();
+    };
+    // A merged branch may lie deeper than the copy.
+    let merged = commit.parent_ids().skip(1);
+    let merged = merged.filter_map(|parent| repository.find_commit(parent).ok());
+    let mut all: Vec<_> = merged.collect();
+    all.push(commit);
+    let text =
+        |commit: &git2::Commit<'_>| String::from_utf8_lossy(commit.message_bytes()).into_owned();
+    all.iter().map(text).collect()
+}
+
 /// The version in a commit, if it says one: an old commit may have been broken.
 fn version(repository: &Repository, commit: Oid, path: &str, service: &Service) -> Option<Version> {
     let tree = repository.find_commit(commit).ok()?.tree().ok()?;

@@ -118,6 +118,35 @@ pub(super) struct Order<'a> {
     pub(super) gates: Vec<Answer>,
 }
 
+/// What was there before the present version.
+pub(super) enum Earlier {
+    /// This, which may come back.
+    Version(Version),
+    /// What the present version's way back led away from.
+    Left {
+        /// The present version.
+        present: Version,
+        /// The one before.
+        left: Version,
+        /// When that was.
+        at: Timestamp,
+    },
+}
+
+impl Earlier {
+    /// What was before `present`, which came by a way back at a time, if it did.
+    pub(super) fn new(present: Version, before: Version, back: Option<Timestamp>) -> Self {
+        match back {
+            Some(at) => Self::Left {
+                present,
+                left: before,
+                at,
+            },
+            None => Self::Version(before),
+        }
+    }
+}
+
 impl<'a> Desk<'a> {
     /// A desk that writes nothing, with copies in `folder`.
     pub fn reading(
@@ -193,7 +222,8 @@ impl Desk<'_> {
         Ok((seen.since != Since::Over).then_some(seen.version))
     }
 
-    /// Puts back a version that was there, by default the one before the present one.
+    /// Puts back a version that was there, by default the one before the present one, unless that was left by
+    /// a way back.
     pub fn roll_back(
         &self,
         environment: &str,
@@ -204,7 +234,12 @@ impl Desk<'_> {
         let service = self.pipeline.service(service)?;
         let version = match version {
             Some(version) => self.back_to(to, service, version)?,
-            None => self.earlier(to, service)?,
+            None => match self.earlier(to, service)? {
+                Earlier::Version(version) => version,
+                Earlier::Left { present, left, at } => {
+                    return Ok(self.back_already(service, to, present, (&left, at)));
+                }
+            },
         };
         let order = Order {
             service,
@@ -214,6 +249,34 @@ impl Desk<'_> {
             gates: Vec::new(),
         };
         self.deliver(&order)
+    }
+
+    /// Nothing is done, since that was done before: once more would lead to what was left then.
+    fn back_already(
+        &self,
+        service: &Service,
+        to: &Environment,
+        present: Version,
+        (left, at): (&Version, Timestamp),
+    ) -> Report {
+        let ago = gates::ago(self.now, at);
+        let note = format!(
+            "{} went back from {} to {} {ago} ago: any other version takes --to",
+            to.name,
+            left.short(),
+            present.short()
+        );
+        Report {
+            service: service.name.clone(),
+            from: None,
+            to: to.name.clone(),
+            version: present.clone(),
+            before: present,
+            gates: Vec::new(),
+            notes: vec![note],
+            diff: String::new(),
+            outcome: Outcome::Already,
+        }
     }
 
     /// Whether an environment names digests, where that is asked for.
@@ -264,7 +327,7 @@ impl Desk<'_> {
     }
 
     /// The version before the present one.
-    fn earlier(&self, at: &Environment, service: &Service) -> Result<Version, Error> {
+    fn earlier(&self, at: &Environment, service: &Service) -> Result<Earlier, Error> {
         match at.follows() {
             None => self.earlier_stay(at, service),
             Some(follows) => Shelf::new(self, at, follows, service)?.earlier(),

@@ -150,7 +150,7 @@ impl<'a> Shelf<'a> {
             tag: order.version.tag.clone(),
             digest: Some(wanted.digest.clone()),
         };
-        let outcome = self.outcome(&wanted, (&present, &version), &gates)?;
+        let outcome = self.outcome(&wanted, (&present, &version), &gates, way_back)?;
         Ok(Report {
             service: order.service.name.clone(),
             from: order.from.map(|from| from.name.clone()),
@@ -169,6 +169,7 @@ impl<'a> Shelf<'a> {
         wanted: &Move,
         (present, version): (&Version, &Version),
         gates: &[Answer],
+        way_back: bool,
     ) -> Result<Outcome, Error> {
         if !gates.iter().all(|answer| answer.open) {
             return Ok(Outcome::Refused);
@@ -183,16 +184,20 @@ impl<'a> Shelf<'a> {
         }
         if there {
             // It may have been moved by hand, or we ended before it was recorded.
-            self.recorded(present, self.desk.now)?;
+            self.recorded(present, self.desk.now, false)?;
             return Ok(Outcome::Already);
         }
         if present.digest.is_some() {
-            self.recorded(present, self.desk.now)?;
+            self.recorded(present, self.desk.now, false)?;
         }
-        self.moved(wanted)?;
         let later = SignedDuration::from_secs(1);
         let later = self.desk.now.checked_add(later).unwrap_or(self.desk.now);
-        self.recorded(version, later)?;
+        if way_back {
+            // Before the tag is moved: whoever asks again after a crash must not be led forth again.
+            self.recorded(version, later, true)?;
+        }
+        self.moved(wanted)?;
+        self.recorded(version, later, way_back)?;
         Ok(Outcome::Tagged {
             tag: wanted.tag.clone(),
             digest: wanted.digest.clone(),
@@ -222,7 +227,7 @@ impl<'a> Shelf<'a> {
     }
 
     /// Notes what the environment has, unless the newest record says so.
-    fn recorded(&self, version: &Version, at: Timestamp) -> Result<(), Error> {
+    fn recorded(&self, version: &Version, at: Timestamp, back: bool) -> Result<(), Error> {
         let Some(digest) = &version.digest else {
             return Ok(());
         };
@@ -234,7 +239,7 @@ impl<'a> Shelf<'a> {
         }
         let repository = &self.image.repository;
         let manifest = self.wait(self.registry.manifest(repository, digest))?;
-        let record = Record::new(&self.environment.name, at, version);
+        let record = Record::new(&self.environment.name, at, version, back);
         let put = self.registry.put(repository, &record.tag, &manifest);
         Ok(self.wait(put)?)
     }

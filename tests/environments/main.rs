@@ -95,6 +95,20 @@ async fn a_version_goes_from_environment_to_environment_and_back() {
         stand.team.file(PRODUCTION),
         kustomization("v1.2.0", "v2").trim_end()
     );
+    // Once more is no way forth again: neither after a lost answer, nor by another person.
+    let again = stand.sluice("rollback production backend").await;
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    let wanted = "note  production went back from v1.3.0 to v1.2.0 ";
+    assert!(again.stdout.contains(wanted), "{}", again.stdout);
+    assert!(
+        again.stdout.ends_with("production has it already\n"),
+        "{}",
+        again.stdout
+    );
+    assert_eq!(
+        stand.team.file(PRODUCTION),
+        kustomization("v1.2.0", "v2").trim_end()
+    );
     let named = stand
         .sluice("rollback production backend --to v1.1.0")
         .await;
@@ -103,6 +117,33 @@ async fn a_version_goes_from_environment_to_environment_and_back() {
         stand.team.file(PRODUCTION),
         kustomization("v1.1.0", "v2").trim_end()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_remedy_took_back_is_not_brought_again_by_a_way_back() {
+    let stand = Stand::new("deliver: push", "").await;
+    let file = |version| kustomization(version, "v2");
+    let (two, three) = (file("v1.2.0"), file("v1.3.0"));
+    stand.team.commit("Release v1.3.0", &[(PRODUCTION, &three)]);
+    let words = "Revert \"Release v1.3.0\"\n\nThis reverts commit 01234567.\n\nSluice-Run: backend-7\n\
+                 Sluice-Rollout: shop/backend";
+    stand.team.commit(words, &[(PRODUCTION, &two)]);
+    let back = stand.sluice("rollback production backend").await;
+    assert_eq!(back.code, 0, "{}", back.stderr);
+    let wanted = "production went back from v1.3.0 to v1.2.0 ";
+    assert!(back.stdout.contains(wanted), "{}", back.stdout);
+    assert_eq!(stand.team.file(PRODUCTION), two.trim_end());
+    // Tried anew, and no better: that is a release like any other.
+    let again = [(PRODUCTION, three.as_str())];
+    stand.team.commit_on_top("Release v1.3.0", &again);
+    let back = stand.sluice("rollback production backend").await;
+    assert!(
+        back.stdout.contains("pushed "),
+        "{}{}",
+        back.stdout,
+        back.stderr
+    );
+    assert_eq!(stand.team.file(PRODUCTION), two.trim_end());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -228,6 +228,11 @@ async fn a_tag_is_moved_to_the_same_bytes_and_back() {
     let back = shop.sluice("rollback production backend").await;
     assert_eq!(back.code, 0, "{}{}", back.stdout, back.stderr);
     assert_eq!(shop.leads("production-latest").await.as_ref(), Some(&old));
+    let again = shop.sluice("rollback production backend").await;
+    assert_eq!(again.code, 0, "{}{}", again.stdout, again.stderr);
+    let wanted = "note  production went back from v1.3.0-rc.1";
+    assert!(again.stdout.contains(wanted), "{}", again.stdout);
+    assert_eq!(shop.leads("production-latest").await.as_ref(), Some(&old));
     // The tag is another one since; the environment had what it was then, and the new bytes never.
     let moved = shop.push("moved", &["v1.3.0-rc.1", "v1.4.0"]).await;
     for never in ["v1.4.0", &moved] {

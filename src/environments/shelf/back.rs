@@ -4,13 +4,14 @@
 
 use super::super::error::{Error, LISTED};
 use super::super::pipeline::Follows;
+use super::super::promote::Earlier;
 use super::super::record::Record;
 use super::super::version::Version;
 use super::Shelf;
 
 impl Shelf<'_> {
     /// What was there before the present version.
-    pub fn earlier(&self) -> Result<Version, Error> {
+    pub fn earlier(&self) -> Result<Earlier, Error> {
         let present = self.present()?.version;
         if let Follows::Newest(range) = self.follows {
             return Err(Error::NewestWins {
@@ -20,11 +21,16 @@ impl Shelf<'_> {
             });
         }
         let tags = self.tags()?;
+        let mut since = None;
         for record in Record::all(&self.environment.name, &tags) {
             let digest = self.digest(&record.tag)?;
+            if digest.is_some() && digest == present.digest && record.back {
+                since = since.or(Some(record.at));
+            }
             if digest.is_some() && digest != present.digest {
                 let tag = record.name;
-                return Ok(Version { tag, digest });
+                let version = Version { tag, digest };
+                return Ok(Earlier::new(present, version, since));
             }
         }
         Err(Error::NothingBefore {
