@@ -240,6 +240,16 @@ fn with_every_option_the_chart_passes_our_own_validation() {
 }
 
 #[test]
+fn a_service_monitor_leaves_the_namespace_of_a_rollout_as_it_is() {
+    let Some(helm) = helm() else { return };
+    let objects = rendered(&helm, EVERYTHING).unwrap();
+    let mut all = objects.iter();
+    let monitor = all.find(|object| object["kind"] == "ServiceMonitor");
+    let endpoints = &monitor.unwrap()["spec"]["endpoints"];
+    assert_eq!(endpoints[0]["honorLabels"], true, "{endpoints}");
+}
+
+#[test]
 fn rights_go_to_the_namespaces_that_are_named() {
     let Some(helm) = helm() else { return };
     let objects = rendered(&helm, EVERYTHING).unwrap();
