@@ -142,7 +142,8 @@ impl Error {
             ),
             Self::NoDaemon { .. } => Some(
                 "name the daemon by --server or SLUICE_SERVER: its Service as NAMESPACE/NAME, or a URL such as \
-                 http://127.0.0.1:8095",
+                 http://127.0.0.1:8095. After a timeout a NetworkPolicy may shut the API server out: with \
+                 `kubectl port-forward -n sluice-system service/sluice 8095` that URL is the daemon's",
             ),
             Self::Late { .. } => Some("see `sluice explain`, or wait longer with --timeout"),
             Self::Kubeconfig(_)

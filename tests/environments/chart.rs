@@ -80,6 +80,7 @@ podAnnotations: {example.com/a: b}
 nodeSelector: {kubernetes.io/os: linux}
 tolerations: [{key: platform, operator: Exists}]
 priorityClassName: system-cluster-critical
+networkPolicy: {from: [{ipBlock: {cidr: 10.0.0.10/32}}]}
 env: [{name: RUST_BACKTRACE, value: "0"}]
 "#;
 
@@ -247,6 +248,17 @@ fn a_service_monitor_leaves_the_namespace_of_a_rollout_as_it_is() {
     let monitor = all.find(|object| object["kind"] == "ServiceMonitor");
     let endpoints = &monitor.unwrap()["spec"]["endpoints"];
     assert_eq!(endpoints[0]["honorLabels"], true, "{endpoints}");
+}
+
+#[test]
+fn who_else_may_ask_is_named_as_in_a_network_policy() {
+    let Some(helm) = helm() else { return };
+    let objects = rendered(&helm, EVERYTHING).unwrap();
+    let mut all = objects.iter();
+    let policy = all.find(|object| object["kind"] == "NetworkPolicy");
+    let from = policy.unwrap()["spec"]["ingress"][0]["from"].as_array();
+    let wanted = json!({"ipBlock": {"cidr": "10.0.0.10/32"}});
+    assert_eq!(from.unwrap().last(), Some(&wanted));
 }
 
 #[test]
