@@ -11,6 +11,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Map, Value, json};
 use sluice::daemon::settings::Settings;
+use sluice::environments::Pipeline;
 use sluice::kustomize::{Disk, build};
 
 /// Files that the chart has as copies, since a chart that Flux or a registry brings has no links.
@@ -64,6 +65,10 @@ image: {repository: registry.example/sluice, digest: "sha256:0000000000000000000
 namespaces: [shop, payment]
 rules: {shop.yaml: "rules: []\n"}
 smokeTests: {shop.yaml: "smoke: []\n", cart.yaml: "smoke: []\n"}
+pipeline:
+  repository: {url: "https://git.example/shop.git", tokenFile: /var/run/secrets/sluice/git/token}
+  services: [{name: backend}]
+  environments: [{name: staging, path: staging}, {name: production, path: production, gates: {soak: 24h}}]
 secrets: [{name: slack, secretName: sluice-slack}]
 serviceAccount: {annotations: {example.com/role: sluice}}
 gitRevert: {enabled: true, namespaces: [flux-system, team-flux], argoNamespaces: [argocd]}
@@ -261,6 +266,25 @@ fn who_else_may_ask_is_named_as_in_a_network_policy() {
     assert_eq!(from.unwrap().last(), Some(&wanted));
 }
 
+/// The daemon's default `git.folder` is among the temporary files, and its root is read-only.
+#[test]
+fn copies_of_repositories_have_a_volume_in_the_manifests_and_the_chart() {
+    let objects = build(&Disk(root().to_owned()), "clusters/production").unwrap();
+    let chart = helm().map(|helm| rendered(&helm, EVERYTHING).unwrap());
+    for objects in [Some(objects), chart].into_iter().flatten() {
+        let mut all = objects.iter();
+        let deployment = all.find(|object| object["kind"] == "Deployment").unwrap();
+        let pod = &deployment["spec"]["template"]["spec"];
+        let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap();
+        let mount = mounts.iter().find(|mount| mount["mountPath"] == "/tmp");
+        let volumes = pod["volumes"].as_array().unwrap();
+        let volume = volumes
+            .iter()
+            .find(|it| it["name"] == mount.unwrap()["name"]);
+        assert!(volume.unwrap()["emptyDir"].is_object(), "{pod:#}");
+    }
+}
+
 #[test]
 fn rights_go_to_the_namespaces_that_are_named() {
     let Some(helm) = helm() else { return };
@@ -299,7 +323,15 @@ fn the_settings_of_the_chart_are_settings() {
     for folder in ["rules", "smoke"].map(|name| folder.path().join(name)) {
         std::fs::create_dir(folder).unwrap();
     }
+    let pipeline = objects
+        .iter()
+        .find(|object| object["metadata"]["name"] == "sluice-pipeline");
+    let text = pipeline.unwrap()["data"]["pipeline.yaml"].as_str().unwrap();
+    let beside = folder.path().join("pipeline.yaml");
+    std::fs::write(&beside, text).unwrap();
     let settings = Settings::load(&path).unwrap();
+    assert_eq!(settings.pipeline, Some(beside.clone()));
+    assert_eq!(Pipeline::load(&beside).unwrap().environments.len(), 2);
     assert_eq!(settings.cluster.namespaces, ["shop", "payment"]);
     assert_eq!(settings.environment, "production");
 }

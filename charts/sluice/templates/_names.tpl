@@ -30,6 +30,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and .Values.smokeTests (not (hasKey $settings "smoke")) -}}
 {{- $_ := set $settings "smoke" (list "smoke") -}}
 {{- end -}}
+{{- if and .Values.pipeline (not (hasKey $settings "pipeline")) -}}
+{{- $_ := set $settings "pipeline" "pipeline.yaml" -}}
+{{- end -}}
 {{- if .Values.namespaces -}}
 {{- $_ := set $settings "cluster" (merge (dict "namespaces" .Values.namespaces) (default dict $settings.cluster)) -}}
 {{- end -}}
