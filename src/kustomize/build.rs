@@ -1,4 +1,9 @@
 //! Building a folder: its resources, then what the kustomization does to them, in kustomize's order.
+//!
+//! What is read for one build is bounded: folders that each name the next one twice would be built a billion
+//! times, and whoever may write to a repository would hold up the daemon.
+
+use std::cell::Cell;
 
 use serde_json::Value;
 
@@ -7,6 +12,10 @@ use super::{Error, Files, generate, images, labels, patch, text};
 
 /// How deep folders may name folders: further down they name each other in a circle.
 const DEEPEST: usize = 32;
+/// Files and folders that are asked for in one build, each as often as that is done.
+const MOST_READS: usize = 50_000;
+/// Bytes that are read in one build.
+const MOST_BYTES: usize = 32 << 20;
 
 /// The objects that `folder` deploys.
 ///
@@ -14,12 +23,57 @@ const DEEPEST: usize = 32;
 /// If something is missing, malformed, or not understood here.
 pub fn build(files: &dyn Files, folder: &str) -> Result<Vec<Value>, Error> {
     let folder = join("", folder)?;
+    let files = &Bounded {
+        files,
+        reads: Cell::new(0),
+        bytes: Cell::new(0),
+    };
     let mut objects = match Kustomization::read(files, &folder)? {
         Some(read) => built(files, &folder, read, Vec::new(), 0)?,
         None => all_below(files, &folder, 0)?,
     };
     generate::name_by_content(&mut objects);
     Ok(objects)
+}
+
+/// Files, of which so many may be read.
+struct Bounded<'a> {
+    files: &'a dyn Files,
+    reads: Cell<usize>,
+    bytes: Cell<usize>,
+}
+
+impl Bounded<'_> {
+    fn one_more(&self) -> Result<(), String> {
+        self.reads.set(self.reads.get() + 1);
+        if self.reads.get() > MOST_READS {
+            return Err(format!(
+                "more than {MOST_READS} files are read for this: do folders name each other several times?"
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Files for Bounded<'_> {
+    fn text(&self, path: &str) -> Result<Option<String>, String> {
+        self.one_more()?;
+        let text = self.files.text(path)?;
+        let length = text.as_ref().map_or(0, String::len);
+        self.bytes.set(self.bytes.get().saturating_add(length));
+        if self.bytes.get() > MOST_BYTES {
+            let most = MOST_BYTES >> 20;
+            return Err(format!(
+                "more than {most} MiB are read for this: do folders name each other several times?"
+            ));
+        }
+        Ok(text)
+    }
+
+    fn list(&self, path: &str) -> Result<Option<Vec<String>>, String> {
+        self.one_more()?;
+        self.files.list(path)
+    }
 }
 
 /// What a kustomization makes of `objects`, which only a component is given.
@@ -136,4 +190,57 @@ pub fn join(folder: &str, path: &str) -> Result<String, Error> {
         }
     }
     Ok(parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Folders `0`, `1`, `2` and so on, each of which names the next one twice.
+    struct Twice;
+
+    impl Files for Twice {
+        fn text(&self, path: &str) -> Result<Option<String>, String> {
+            let folder = path.strip_suffix("/kustomization.yaml");
+            let number = folder.and_then(|folder| folder.parse::<u32>().ok());
+            Ok(number.map(|number| match number {
+                0..30 => format!("resources: [../{0}, ../{0}]\n", number + 1),
+                _ => "namespace: a\n".to_owned(),
+            }))
+        }
+
+        fn list(&self, _: &str) -> Result<Option<Vec<String>>, String> {
+            Ok(None)
+        }
+    }
+
+    /// One file, which names itself a thousand times.
+    struct Long(String);
+
+    impl Files for Long {
+        fn text(&self, path: &str) -> Result<Option<String>, String> {
+            Ok(match path {
+                "kustomization.yaml" => {
+                    let names = vec!["a.yaml"; 1000].join(", ");
+                    Some(format!("resources: [{names}]\n"))
+                }
+                "a.yaml" => Some(self.0.clone()),
+                _ => None,
+            })
+        }
+
+        fn list(&self, _: &str) -> Result<Option<Vec<String>>, String> {
+            Ok(None)
+        }
+    }
+
+    #[test]
+    fn folders_that_name_each_other_twice_end_at_a_bound() {
+        let error = build(&Twice, "0").unwrap_err();
+        assert!(error.why.contains("more than 50000 files"), "{error}");
+        let long = format!("# {}\n", "a".repeat(1 << 20));
+        let error = build(&Long(long), "").unwrap_err();
+        assert!(error.why.contains("more than 32 MiB"), "{error}");
+        assert_eq!(build(&Twice, "29"), Ok(Vec::new()));
+    }
 }
