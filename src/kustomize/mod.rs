@@ -22,7 +22,7 @@ mod patch;
 mod sources;
 
 pub use build::{build, join};
-pub use sources::{Disk, Rewritten, Tracked};
+pub use sources::{Disk, Rewritten, Tracked, blob};
 
 use serde_json::{Map, Value};
 

@@ -8,9 +8,12 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use git2::{ObjectType, Repository, Tree};
+use git2::{Blob, ObjectType, Oid, Repository, Tree};
 
 use super::Files;
+
+/// The longest file in Git that is taken for a manifest, in bytes: some definitions have a megabyte.
+const LONGEST: usize = 4 << 20;
 
 /// A folder on disk, which is the root.
 #[derive(Debug, Clone)]
@@ -68,8 +71,7 @@ impl Files for Tracked<'_> {
         if entry.kind() != Some(ObjectType::Blob) {
             return Ok(None);
         }
-        let blob = self.repository.find_blob(entry.id());
-        let blob = blob.map_err(|error| error.message().to_owned())?;
+        let blob = blob(self.repository, entry.id())?;
         let text = std::str::from_utf8(blob.content()).map_err(|error| error.to_string())?;
         Ok(Some(text.to_owned()))
     }
@@ -84,6 +86,24 @@ impl Files for Tracked<'_> {
         };
         Ok(below.map(|tree| tree.iter().map(|entry| name_of(&entry)).collect()))
     }
+}
+
+/// A file's content in Git. What is longer than a manifest is not unpacked: a film would take the memory of the
+/// whole daemon, and so would a page of zeros that was packed into nothing.
+///
+/// # Errors
+/// That it is too long, or why it cannot be read.
+pub fn blob(repository: &Repository, id: Oid) -> Result<Blob<'_>, String> {
+    let told = |error: git2::Error| error.message().to_owned();
+    let header = repository.odb().and_then(|odb| odb.read_header(id));
+    let (length, _) = header.map_err(told)?;
+    if length > LONGEST {
+        let most = LONGEST >> 20;
+        return Err(format!(
+            "has {length} bytes, and no more than {most} MiB are read of a manifest"
+        ));
+    }
+    repository.find_blob(id).map_err(told)
 }
 
 fn name_of(entry: &git2::TreeEntry<'_>) -> String {
@@ -119,5 +139,36 @@ impl Files for Rewritten<'_> {
 
     fn list(&self, path: &str) -> Result<Option<Vec<String>>, String> {
         self.files.list(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use git2::FileMode;
+    use git2::build::TreeUpdateBuilder;
+
+    use super::*;
+
+    #[test]
+    fn a_file_in_git_that_is_longer_than_a_manifest_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = Repository::init_bare(folder.path()).unwrap();
+        let empty = repository.treebuilder(None).unwrap().write().unwrap();
+        let empty = repository.find_tree(empty).unwrap();
+        let mut update = TreeUpdateBuilder::new();
+        for (name, length) in [("right.yaml", LONGEST), ("long.yaml", LONGEST + 1)] {
+            let blob = repository.blob(&vec![b' '; length]).unwrap();
+            update.upsert(name, blob, FileMode::Blob);
+        }
+        let tree = update.create_updated(&repository, &empty).unwrap();
+        let tree = &repository.find_tree(tree).unwrap();
+        let files = Tracked {
+            repository: &repository,
+            tree,
+        };
+        let length = |name| files.text(name).map(|text| text.map(|text| text.len()));
+        assert_eq!(length("right.yaml"), Ok(Some(LONGEST)));
+        let told = length("long.yaml").unwrap_err();
+        assert!(told.contains("has 4194305 bytes"), "{told}");
     }
 }

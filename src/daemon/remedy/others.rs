@@ -156,9 +156,13 @@ pub fn manifests(
     for file in differing_files(trees)? {
         let texts = [before, after].map(|tree| Tracked { repository, tree }.text(&file));
         for text in texts {
-            // What is no text is no manifest.
-            let Ok(Some(text)) = text else { continue };
-            if is_manifest(&file, &text) && !ours(&file, &text) {
+            let is_theirs = match text {
+                Ok(Some(text)) => is_manifest(&file, &text) && !ours(&file, &text),
+                Ok(None) => false,
+                // What cannot be read, or is too long to be, is one by its name.
+                Err(_) => is_named_like_one(&file) && !ours(&file, ""),
+            };
+            if is_theirs {
                 told.push(file);
                 break;
             }
@@ -253,6 +257,12 @@ fn is_manifest(file: &str, text: &str) -> bool {
                     .any(|it| it.get("kind").is_some() && it.get("apiVersion").is_some())
             },
         )
+}
+
+/// Whether a file has a name that manifests have.
+fn is_named_like_one(file: &str) -> bool {
+    let name = file.rsplit('/').next().unwrap_or(file);
+    name == "Kustomization" || matches!(name.rsplit_once('.'), Some((_, "yaml" | "yml")))
 }
 
 #[cfg(test)]
@@ -365,5 +375,8 @@ mod tests {
         let none: Vec<String> = Vec::new();
         assert_eq!(told("README.md", "kind: b\napiVersion: v1\n", "a\n"), none);
         assert_eq!(told("ci.yaml", "on: b\n", "on: a\n"), none);
+        let long = " ".repeat((4 << 20) + 1);
+        assert_eq!(told("film.mp4", &long, "a\n"), none);
+        assert_eq!(told("more.yaml", &long, "a\n"), ["more.yaml"]);
     }
 }

@@ -15,11 +15,9 @@ use regex::Regex;
 use crate::git::{Beside, Change, Error, Outcome, Written};
 use crate::kubernetes::crd::GitRemedy;
 use crate::kubernetes::flux::range;
-use crate::kustomize::{image_name, image_version};
+use crate::kustomize::{blob, image_name, image_version};
 use crate::yaml::{self, Node, scalar};
 
-/// Larger files are no manifests of people.
-const LARGEST: usize = 1024 * 1024;
 const MARKER: &str = "{\"$imagepolicy\"";
 const GROUP: &str = "image.toolkit.fluxcd.io/";
 
@@ -196,7 +194,7 @@ fn brought(repository: &Repository, change: &Change) -> Result<Vec<String>, Erro
     let diff = repository.diff_tree_to_tree(Some(&before), Some(&after), None);
     let mut texts = Vec::new();
     for delta in diff.map_err(git)?.deltas() {
-        let blob = repository.find_blob(delta.new_file().id());
+        let blob = blob(repository, delta.new_file().id());
         texts.extend(
             blob.ok()
                 .and_then(|blob| std::str::from_utf8(blob.content()).ok().map(str::to_owned)),
@@ -238,8 +236,7 @@ impl Manifests {
             let manifest = matches!(path.rsplit_once('.'), Some((_, "yaml" | "yml")));
             if manifest
                 && entry.kind() == Some(ObjectType::Blob)
-                && let Ok(blob) = repository.find_blob(entry.id())
-                && blob.size() <= LARGEST
+                && let Ok(blob) = blob(repository, entry.id())
                 && let Ok(text) = std::str::from_utf8(blob.content())
             {
                 all.read(path, text);

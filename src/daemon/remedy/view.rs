@@ -169,7 +169,7 @@ impl View for Naming {
         let mut seen = String::new();
         let walked = below.walk(TreeWalkMode::PreOrder, |parent, entry| {
             if entry.kind() == Some(ObjectType::Blob)
-                && let Ok(blob) = repository.find_blob(entry.id())
+                && let Ok(blob) = kustomize::blob(repository, entry.id())
                 && self.named_in(blob.content())
             {
                 let name = String::from_utf8_lossy(entry.name_bytes());
