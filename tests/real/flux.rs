@@ -127,10 +127,10 @@ async fn what_the_daemon_writes_into_the_objects_of_flux_and_argo_cd_is_taken_an
         branch: "main".to_owned(),
         path: "./apps/shop".to_owned(),
     };
-    let suspended = flux
+    let (suspended, failed) = flux
         .suspend_automations(&reach, "default/shop", "run")
-        .await
-        .unwrap();
+        .await;
+    assert!(failed.is_none(), "{failed:?}");
     assert_eq!(suspended, [named("flux-system", "all")]);
     let automation = now(&admin, 4, "imageupdateautomations").await;
     assert_eq!(automation.data["spec"]["suspend"], true);

@@ -63,6 +63,36 @@ fn image_automation_is_suspended_until_a_newer_release_passes() {
     });
 }
 
+#[test]
+fn image_automation_goes_on_after_a_remedy_that_never_came_to_an_end() {
+    virtually(async {
+        let shop = Shop::open().await;
+        let _daemon = shop.daemon_with(&json!({"imageAutomation": "suspend"}));
+        let good = shop.released("2", "0", "Promoted").await;
+        shop.good_is(good).await;
+        shop.flux.token("wrong").await;
+        shop.released("3", "0.3", "RolledBack").await;
+        let noted = || async {
+            let remedy = shop.remedy().await;
+            remedy.is_some_and(|remedy| remedy.suspended == ["flux-system/all"])
+        };
+        shop.world.until("it is suspended", MINUTE * 3, noted).await;
+        let remedy = shop.remedy().await.unwrap();
+        assert_eq!(remedy.outcome, "Suspended", "{remedy:?}");
+        let automation = shop.flux.automation().await;
+        assert_eq!(automation.data["spec"]["suspend"], true);
+        // Nobody could revert it; a person went on.
+        shop.released("4", "0", "Promoted").await;
+        let resumed = || async {
+            let remedy = shop.remedy().await;
+            remedy.is_some_and(|remedy| remedy.suspended.is_empty())
+        };
+        shop.world.until("it goes on", MINUTE * 3, resumed).await;
+        let automation = shop.flux.automation().await;
+        assert!(automation.data["spec"]["suspend"].is_null());
+    });
+}
+
 const POLICIES: &str = "\
 apiVersion: image.toolkit.fluxcd.io/v1
 kind: ImageRepository

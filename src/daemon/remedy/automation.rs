@@ -2,8 +2,9 @@
 //! it is reverted.
 //!
 //! It is suspended before the commit is pushed, and let go when a newer template has passed, or at
-//! once if nothing came of the remedy. What cannot be suspended does not hold up the remedy: it is
-//! said.
+//! once if nothing came of the remedy. What is suspended is written down before anything else is tried, so that
+//! it is let go also after a remedy that never ends. What cannot be suspended does not hold up the remedy: it
+//! is said.
 //!
 //! Not here: which automations matter (`kubernetes::flux::automation`).
 
@@ -26,6 +27,13 @@ use crate::rollout::reason::Reason;
 pub struct Suspended {
     automations: Vec<Named>,
     why_not: Option<String>,
+}
+
+impl Suspended {
+    fn names(&self) -> Vec<String> {
+        let named = |at: &Named| format!("{}/{}", at.namespace, at.name);
+        self.automations.iter().map(named).collect()
+    }
 }
 
 impl Remedies {
@@ -57,30 +65,49 @@ impl Remedies {
             path: deployed.path.clone(),
         };
         let named = named(rollout);
-        match self
-            .sources
-            .flux
-            .suspend_automations(&reach, &named, run)
-            .await
-        {
-            Ok(automations) => Suspended {
-                automations,
-                why_not: None,
-            },
-            Err(error) => Suspended {
-                automations: Vec::new(),
-                why_not: Some(causes::told(&error)),
-            },
+        let flux = &self.sources.flux;
+        let (automations, failed) = flux.suspend_automations(&reach, &named, run).await;
+        Suspended {
+            automations,
+            why_not: failed.as_ref().map(|error| causes::told(error)),
         }
     }
 
-    /// The remedy with what was suspended for it; what it does not need is let go.
+    /// Notes what is suspended, beside the remedy before if there was one.
+    pub(super) async fn noted(
+        &self,
+        rollout: &Rollout,
+        git: &GitStatus,
+        suspended: &Suspended,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let begun = || {
+            let why = "image automation is suspended; the commits are not taken back yet";
+            GitRemedy::none("", "Suspended", why, now)
+        };
+        let mut remedy = git.remedy.clone().unwrap_or_else(begun);
+        let known = remedy.suspended.len();
+        for name in suspended.names() {
+            if !remedy.suspended.contains(&name) {
+                remedy.suspended.push(name);
+            }
+        }
+        if remedy.suspended.len() == known {
+            return Ok(());
+        }
+        let remedy = Some(remedy);
+        let git = git.clone();
+        self.write(rollout, &GitStatus { remedy, ..git }).await
+    }
+
+    /// The remedy with what was suspended for it; what it does not need is let go, and named.
     pub(super) async fn with_suspended(
         &self,
         rollout: &Rollout,
         remedy: GitRemedy,
         suspended: Suspended,
-    ) -> Result<GitRemedy, Error> {
+    ) -> Result<(GitRemedy, Vec<String>), Error> {
+        let names = suspended.names();
         let needed = ["Reverted", "PullRequested", "Restored"];
         if !needed.contains(&remedy.outcome.as_str()) {
             for at in &suspended.automations {
@@ -89,7 +116,7 @@ impl Remedies {
                     .lift_automation(at, &named(rollout))
                     .await?;
             }
-            return Ok(remedy);
+            return Ok((remedy, names));
         }
         let until = if remedy.excluded.is_empty() {
             "a newer template has passed"
@@ -98,17 +125,17 @@ impl Remedies {
         };
         let told = |at| told(at, until);
         let told: String = suspended.automations.iter().map(told).collect();
+        let which = if names.is_empty() { "" } else { "some " };
         let why_not = suspended.why_not.map(|why| {
-            format!("; image automation is not suspended and may write the tag again: {why}")
+            format!("; {which}image automation is not suspended and may write the tag again: {why}")
         });
         let message = [remedy.message, told, why_not.unwrap_or_default()].concat();
-        let names = suspended.automations.iter();
-        let names = names.map(|at| format!("{}/{}", at.namespace, at.name));
-        Ok(GitRemedy {
+        let remedy = GitRemedy {
             message,
-            suspended: names.collect(),
+            suspended: names,
             ..remedy
-        })
+        };
+        Ok((remedy, Vec::new()))
     }
 
     /// Lets image automation go once no policy chooses a tag any more that our commit excludes.

@@ -247,8 +247,9 @@ impl Remedies {
                 self.conclude(rollout, git, remedy, now).await
             }
             Due::Undo { good, bad } => {
-                let remedy = self.undo(rollout, by, &good, &bad, now).await?;
-                self.conclude(rollout, git, remedy, now).await
+                let (remedy, let_go) = self.undo(rollout, by, &git, (&good, &bad), now).await?;
+                self.conclude(rollout, without(git, &let_go), remedy, now)
+                    .await
             }
             Due::AskPull(pull, remedy) => {
                 self.await_merged(rollout, by, git, (pull, remedy), now)
@@ -264,20 +265,22 @@ impl Remedies {
         }
     }
 
-    /// Takes the commits back; what cannot be done by trying again is an outcome too.
+    /// Takes the commits back; what cannot be done by trying again is an outcome too. Beside it the image
+    /// automation that was let go at once.
     async fn undo(
         &self,
         rollout: &Rollout,
         by: &By,
-        good: &GitPoint,
-        bad: &GitPoint,
+        git: &GitStatus,
+        (good, bad): (&GitPoint, &GitPoint),
         now: Timestamp,
-    ) -> Result<GitRemedy, Error> {
+    ) -> Result<(GitRemedy, Vec<String>), Error> {
         let deployed = self.sources.deployed(by).await?;
         let run = bad.run.clone().unwrap_or_default();
         let when = (self.means.local, now);
         let job = undo::Job::new(rollout, &deployed, (good, bad), when);
         let suspended = self.suspend_automations(rollout, &run, &deployed).await;
+        self.noted(rollout, git, &suspended, now).await?;
         let means = self.means.clone();
         let runtime = tokio::runtime::Handle::current();
         let done = match job {
@@ -416,6 +419,14 @@ fn point(
         run,
         authors: None,
     })
+}
+
+/// Without the names of what was let go.
+fn without(mut git: GitStatus, let_go: &[String]) -> GitStatus {
+    if let Some(remedy) = &mut git.remedy {
+        remedy.suspended.retain(|name| !let_go.contains(name));
+    }
+    git
 }
 
 /// What the remedy before suspended or excluded is still to be let go, though it is not the last one any more.

@@ -291,7 +291,7 @@ impl GitAuthor {
 pub struct GitRemedy {
     /// The run.
     pub run: String,
-    /// `Reverted`, `PullRequested`, `Excluded`, `Restored`, `Superseded` or `NotReverted`.
+    /// `Reverted`, `PullRequested`, `Excluded`, `Restored`, `Superseded` or `NotReverted`; `Suspended` before the first of these.
     pub outcome: String,
     /// What was done, or why not and what to do by hand.
     pub message: String,

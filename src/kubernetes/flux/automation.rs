@@ -36,17 +36,20 @@ pub struct Reach {
 }
 
 impl Flux {
-    /// Suspends what writes there, for this Rollout and run; all that are suspended for it now.
+    /// Suspends what writes there, for this Rollout and run, each by itself; all that are suspended for it now, or
+    /// may be, and why one may not be.
     pub async fn suspend_automations(
         &self,
         reach: &Reach,
         rollout: &str,
         run: &str,
-    ) -> Result<Vec<Named>, Error> {
-        let Some((kind, found)) = self.automations(&reach.repository.namespace).await? else {
-            return Ok(Vec::new());
+    ) -> (Vec<Named>, Option<Error>) {
+        let (kind, found) = match self.automations(&reach.repository.namespace).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return (Vec::new(), None),
+            Err(error) => return (Vec::new(), Some(error)),
         };
-        let mut suspended = Vec::new();
+        let (mut suspended, mut failed) = (Vec::new(), None);
         for object in found {
             let at = Named {
                 namespace: reach.repository.namespace.clone(),
@@ -58,11 +61,19 @@ impl Flux {
             match suspension(&object, rollout, run) {
                 Suspension::Theirs => continue,
                 Suspension::Done => {}
-                Suspension::Wanted(patch) => self.patch(kind, &at, &patch).await?,
+                Suspension::Wanted(patch) => {
+                    if let Err(error) = self.patch(kind, &at, &patch).await {
+                        let refused = is_refused(&error);
+                        failed = failed.or(Some(error));
+                        if refused {
+                            continue;
+                        }
+                    }
+                }
             }
             suspended.push(at);
         }
-        Ok(suspended)
+        (suspended, failed)
     }
 
     /// Lets one go again as far as this Rollout is concerned. One that is gone is let go.
@@ -114,6 +125,17 @@ impl Flux {
         let patch = Patch::Merge(patch);
         let request = api.patch(&at.name, &params, &patch);
         within(&told(KIND, at), request).await.map(|_| ())
+    }
+}
+
+/// Whether the API server said no; otherwise it may have done what was asked.
+fn is_refused(error: &Error) -> bool {
+    match error {
+        Error::Read {
+            source: kube::Error::Api(status),
+            ..
+        } => (400..500).contains(&status.code),
+        Error::Read { .. } | Error::Silent { .. } | Error::NoCommit { .. } => false,
     }
 }
 
