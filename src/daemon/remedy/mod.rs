@@ -16,6 +16,7 @@ mod automation;
 mod due;
 mod exclude;
 mod others;
+mod own;
 mod policies;
 mod pull;
 mod source;

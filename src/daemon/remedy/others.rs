@@ -211,16 +211,13 @@ fn named(object: &Value) -> String {
     }
 }
 
-/// What an object runs, `images` without their versions; `None` for what runs nothing.
+/// An object as it is deployed, `images` without their versions: what configures others counts as what runs.
+/// `None` for what has no name, which nothing applies.
 fn runs(object: &Value, images: &[String]) -> Option<Value> {
-    let part = match object["kind"].as_str() {
-        Some("HelmRelease" | "Kustomization" | "Pod") => "/spec",
-        Some("CronJob") => "/spec/jobTemplate/spec/template",
-        _ => "/spec/template",
-    };
-    let mut part = object.pointer(part)?.clone();
-    unversioned(&mut part, images);
-    Some(part)
+    object["metadata"]["name"].as_str()?;
+    let mut object = object.clone();
+    unversioned(&mut object, images);
+    Some(object)
 }
 
 fn unversioned(value: &mut Value, images: &[String]) {
@@ -378,5 +375,20 @@ mod tests {
         let long = " ".repeat((4 << 20) + 1);
         assert_eq!(told("film.mp4", &long, "a\n"), none);
         assert_eq!(told("more.yaml", &long, "a\n"), ["more.yaml"]);
+    }
+    #[test]
+    fn what_configures_others_is_named_too() {
+        let with = |version: &str, port: u16| {
+            let policy = format!(
+                "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: pay}}\n\
+                 spec: {{podSelector: {{}}, ingress: [{{ports: [{{port: {port}}}]}}]}}\n"
+            );
+            let mut files = apps(version, "pay:1");
+            files[0].1 = "resources: [shop.yaml, pay.yaml, policy.yaml]\n".to_owned();
+            files.push(("apps/policy.yaml", policy));
+            files
+        };
+        let told = beside(&with("shop:2", 2), &with("shop:1", 1));
+        assert_eq!(told, ["NetworkPolicy pay"]);
     }
 }

@@ -6,6 +6,7 @@ use git2::{ObjectType, Repository, Tree, TreeWalkMode, TreeWalkResult};
 use serde_json::{Value, json};
 
 use super::others::{Trees, differing, manifests};
+use super::own::Own;
 use crate::git::{Error, View};
 use crate::kubernetes::flux::Named;
 use crate::kustomize::{self, Tracked, build};
@@ -58,7 +59,9 @@ impl View for Template {
             before,
             after,
         };
-        differing(trees, &self.path, &self.images, |object| self.is(object))
+        let own = Own::of(trees, &self.path, &|object| self.is(object))?;
+        let ours = |object: &Value| self.is(object) || own.has(object);
+        differing(trees, &self.path, &self.images, ours)
     }
 }
 
@@ -109,7 +112,9 @@ impl View for Release {
             before,
             after,
         };
-        differing(trees, &self.path, &self.images, |object| self.is(object))
+        let own = Own::of(trees, &self.path, &|object| self.is(object))?;
+        let ours = |object: &Value| self.is(object) || own.has(object);
+        differing(trees, &self.path, &self.images, ours)
     }
 }
 
