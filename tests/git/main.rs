@@ -10,6 +10,10 @@ mod server;
 
 use std::time::Duration;
 
+use axum::extract::Request;
+use axum::http::{Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
 use git2::Oid;
 use repository::Team;
 use secrecy::SecretString;
@@ -121,6 +125,31 @@ async fn released() -> (Team, Http, String, Oid, Oid) {
     team.commit("Write more", &[("README", "more\n")]);
     let bad = team.commit("Release v3", &[(BACKEND, "a: 1\nimage: v3\nb: 1\nc: 1\n")]);
     (team, http, url, good, bad)
+}
+
+/// GitLab: the listing of a repository without `.git` is redirected, and nothing else is there.
+async fn like_gitlab(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    if path.starts_with("/shop.git/") {
+        return next.run(request).await;
+    }
+    if request.method() != Method::GET {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let to = path.replacen("/shop/", "/shop.git/", 1);
+    let query = request.uri().query().unwrap_or_default();
+    Redirect::permanent(&format!("{to}?{query}")).into_response()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_a_redirected_listing_goes_where_that_led_to() {
+    let (team, _http, _, good, bad) = released().await;
+    let layer = axum::middleware::from_fn(like_gitlab);
+    let gitlab = Http::serve_behind(&team.served(), |router| router.layer(layer)).await;
+    let url = format!("{}/shop", gitlab.url);
+    let outcome = undone(&team, &url, bot(), Case::new(good, bad)).await;
+    assert!(matches!(outcome, Ok(Outcome::Pushed { .. })), "{outcome:?}");
+    assert!(team.file(BACKEND).contains("image: v2"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

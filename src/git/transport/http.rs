@@ -1,7 +1,8 @@
 //! Git's smart protocol over HTTP, through the HTTP client that the daemon has.
 //!
 //! One exchange is one request: what libgit2 writes is the body, and the first read sends it.
-//! Redirects are followed on the same host only, so that credentials go nowhere else.
+//! Redirects are followed on the same host only, so that credentials go nowhere else. Where the listing of branches was
+//! redirected to, there the exchanges after it go too, as Git does: GitLab redirects the listing only.
 //!
 //! Source: gitprotocol-http(5).
 
@@ -71,7 +72,11 @@ pub(super) struct Exchange {
 impl Exchange {
     /// Nothing is sent before it is read from.
     pub fn new(line: Arc<Line>, client: Client, service: Service) -> Self {
-        let url = line.remote.at.url().trim_end_matches('/').to_owned();
+        let moved = match service {
+            Service::UploadPackLs | Service::ReceivePackLs => None,
+            Service::UploadPack | Service::ReceivePack => line.moved().clone(),
+        };
+        let url = moved.unwrap_or_else(|| line.remote.at.url().trim_end_matches('/').to_owned());
         Self {
             line,
             client,
@@ -134,7 +139,12 @@ impl Exchange {
             self.line.fail(Failure::Unreachable(why))
         })?;
         match answer.status() {
-            StatusCode::OK => Ok(answer),
+            StatusCode::OK => {
+                if let Some(base) = listed_at(answer.url()) {
+                    *self.line.moved() = Some(base);
+                }
+                Ok(answer)
+            }
             status => Err(self.refused(status, answer)),
         }
     }
@@ -151,6 +161,14 @@ impl Exchange {
             Failure::Refused(why)
         })
     }
+}
+
+/// The repository's address, where branches were listed at this one.
+fn listed_at(url: &reqwest::Url) -> Option<String> {
+    let mut base = url.clone();
+    base.set_path(url.path().strip_suffix("/info/refs")?);
+    base.set_query(None);
+    Some(base.as_str().trim_end_matches('/').to_owned())
 }
 
 impl Read for Exchange {

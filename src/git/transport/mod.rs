@@ -44,6 +44,8 @@ pub(super) struct Line {
     remote: Remote,
     /// For HTTP; `None` where SSH is spoken, or nothing at all.
     http: Option<reqwest::Client>,
+    /// Where the server led to when it was asked for its branches: what follows is asked there.
+    moved: Mutex<Option<String>>,
     /// Where the known hosts are written for SSH.
     known_hosts: PathBuf,
     limits: Limits,
@@ -77,6 +79,7 @@ impl Line {
             runtime,
             remote,
             http,
+            moved: Mutex::new(None),
             known_hosts,
             limits,
             until: Instant::now() + limits.time,
@@ -123,6 +126,10 @@ impl Line {
         let mut kept = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         kept.get_or_insert(failure);
         std::io::Error::other("the connection failed")
+    }
+
+    fn moved(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for `future` within the line's time.
