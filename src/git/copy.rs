@@ -2,7 +2,8 @@
 //!
 //! It begins with a few commits of the branch and is deepened until the last good one is reached,
 //! so that a large repository costs little. A copy that cannot be opened, after a crash or a full
-//! disk, is thrown away and made anew. It goes to the address that was given: what a person's own
+//! disk, is thrown away and made anew. How deep it is stands beside it, since a fetch that is asked for less cuts
+//! off what was there, and all would be fetched anew at each use. It goes to the address that was given: what a person's own
 //! configuration of Git puts in its place (`insteadOf`) is not followed.
 //!
 //! Not here: which commits matter (`history`), and whose folder it is (`folder`).
@@ -38,6 +39,8 @@ pub struct Copy {
     remote: Remote,
     /// Commits that are fetched of a branch.
     depth: usize,
+    /// Where that is kept.
+    depth_file: PathBuf,
     _held: Held,
 }
 
@@ -68,6 +71,7 @@ impl Copy {
         );
         let held = held(folder, &name, &runtime, limits.time)?;
         let known_hosts = folder.join(format!("{name}.known_hosts"));
+        let depth_file = folder.join(format!("{name}.depth"));
         let folder = folder.join(name);
         let repository = open_or_make(&folder, remote.at.url())?;
         if let Credentials::Ssh {
@@ -85,7 +89,8 @@ impl Copy {
             repository,
             line,
             remote,
-            depth: SHALLOW,
+            depth: kept_depth(&depth_file),
+            depth_file,
             _held: held,
         })
     }
@@ -138,7 +143,13 @@ impl Copy {
         self.depth = deeper;
         throw_away(&self.folder)?;
         self.repository = open_or_make(&self.folder, self.remote.at.url())?;
-        self.fetch().map(|_| true)
+        self.fetch()?;
+        let kept = fs::write(&self.depth_file, deeper.to_string());
+        kept.map_err(|source| Error::Local {
+            doing: format!("writing {}", self.depth_file.display()),
+            source,
+        })?;
+        Ok(true)
     }
 
     /// Pushes `commit` to `branch`, never forced.
@@ -237,6 +248,13 @@ pub enum Pushed {
     Done,
     /// Somebody else pushed first.
     Moved,
+}
+
+/// How deep a copy was made last; as at first, where that is not known.
+fn kept_depth(file: &Path) -> usize {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let depth = text.trim().parse().unwrap_or(SHALLOW);
+    depth.clamp(SHALLOW, DEEPEST)
 }
 
 fn open_or_make(folder: &Path, url: &str) -> Result<Repository, Error> {

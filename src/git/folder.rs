@@ -44,7 +44,8 @@ pub(super) fn held(
     let us = us(runtime).map_err(local(|| "asking who we are".to_owned()))?;
     let path = folder.join(format!("{name}.lock"));
     let known_hosts = folder.join(format!("{name}.known_hosts"));
-    for path in [folder, &folder.join(name), &path, &known_hosts] {
+    let depth = folder.join(format!("{name}.depth"));
+    for path in [folder, &folder.join(name), &path, &known_hosts, &depth] {
         is_ours(path, us)?;
     }
     let lock = File::options().create(true).append(true).open(&path);

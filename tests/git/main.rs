@@ -127,6 +127,41 @@ async fn released() -> (Team, Http, String, Oid, Oid) {
     (team, http, url, good, bad)
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_was_deepened_stays_as_deep() {
+    let team = Team::new();
+    let http = Http::serve(&team.served()).await;
+    for commit in 0..60 {
+        team.commit(&format!("Write {commit}"), &[]);
+    }
+    let remote = Remote {
+        at: Address::parse(&format!("{}/shop.git", http.url)).unwrap().0,
+        branch: "main".to_owned(),
+        credentials: bot(),
+        authority: None,
+    };
+    let (runtime, folder) = (Handle::current(), team.folder.path().join("copies"));
+    let work = move || {
+        let open = || Copy::open(&folder, runtime.clone(), remote.clone(), limits()).unwrap();
+        let commits = |copy: &Copy| {
+            let head = copy.fetch().unwrap();
+            let mut walk = copy.repository().revwalk().unwrap();
+            walk.push(head).unwrap();
+            walk.count()
+        };
+        let mut copy = open();
+        let before = commits(&copy);
+        assert!(copy.deepen().unwrap());
+        let deep = commits(&copy);
+        drop(copy);
+        (before, deep, commits(&open()))
+    };
+    let (before, deep, again) = tokio::task::spawn_blocking(work).await.unwrap();
+    assert_eq!(before, 50);
+    assert!(deep >= 60, "{deep}");
+    assert_eq!(again, deep);
+}
+
 /// GitLab: the listing of a repository without `.git` is redirected, and nothing else is there.
 async fn like_gitlab(request: Request, next: Next) -> Response {
     let path = request.uri().path();
