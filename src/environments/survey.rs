@@ -13,6 +13,7 @@ use super::pipeline::Environment;
 use super::places::Service;
 use super::promote::{Desk, Seen};
 use super::version::Version;
+use crate::git;
 
 /// A service in an environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -88,7 +89,14 @@ impl Desk<'_> {
         environment: &Environment,
         services: &[&Service],
     ) -> Result<Vec<Result<Seen, String>>, Error> {
-        let all = self.present_of_all(environment, services)?;
+        let all = match self.present_of_all(environment, services) {
+            // Only this environment's: one that was just added, say.
+            Err(error @ Error::Git(git::Error::NoBranch { .. })) => {
+                let why = crate::causes::told(&error);
+                return Ok(services.iter().map(|_| Err(why.clone())).collect());
+            }
+            all => all?,
+        };
         all.into_iter()
             .map(|seen| match seen {
                 Ok(seen) => Ok(Ok(seen)),

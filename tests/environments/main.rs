@@ -334,6 +334,18 @@ async fn the_status_says_which_version_is_where_and_what_it_waits_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_branch_that_is_not_there_costs_its_own_rows() {
+    let stand = Stand::new("branch: released", "").await;
+    let _cluster = stand.cluster().await;
+    let json = stand.sluice("status backend -o json").await;
+    assert_eq!(json.code, 0, "{}", json.stderr);
+    let told: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(told[1]["version"], "v1.3.0", "{told:#}");
+    let why = told[2]["why"].as_str().unwrap_or_default();
+    assert!(why.contains("released"), "{told:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn clusters_are_asked_at_once_and_one_that_hangs_up_costs_its_own_rows() {
     let stand = Stand::new("deliver: push", "").await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
