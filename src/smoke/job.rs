@@ -156,10 +156,7 @@ impl<'a> Jobs<'a> {
             .within("reading the log", api.logs(&pod, &params))
             .await
         {
-            Ok(log) => format!(
-                "; pod {pod} said: {}",
-                masked(&excerpt(last(&log).as_bytes()))
-            ),
+            Ok(log) => format!("; pod {pod} said: {}", quoted(&log)),
             Err(why) => format!(" (no log: {why})"),
         }
     }
@@ -287,6 +284,23 @@ fn last(log: &str) -> String {
     kept
 }
 
+/// The end of a log as it is told on: masked before it is cut, since half a password is known by nothing.
+fn quoted(log: &str) -> String {
+    let end = last(whole(log));
+    let plain = |c: &char| !c.is_control() || c.is_whitespace();
+    let end: String = end.chars().filter(plain).collect();
+    excerpt(masked(&end).as_bytes())
+}
+
+/// A log without its last line where that was cut off.
+fn whole(log: &str) -> &str {
+    let is_cut = i64::try_from(log.len()).is_ok_and(|length| length >= BYTES);
+    match log.trim_end().rsplit_once('\n') {
+        Some((before, _)) if is_cut => before,
+        _ => log,
+    }
+}
+
 /// What looks like a secret by its name, its form or its place in a URL is not told on.
 fn masked(text: &str) -> String {
     static SECRETS: LazyLock<Option<[Regex; 3]>> = LazyLock::new(|| {
@@ -313,6 +327,20 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn a_password_is_not_quoted_in_half() {
+        let url = format!("postgres://app:{}@db/shop", "hunter2".repeat(30));
+        for before in [0, 60, 90, 100, 110] {
+            let log = format!("{} {url} is away\n", "x".repeat(before));
+            let told = quoted(&log);
+            assert!(!told.contains("hunter2"), "{told}");
+        }
+        let length = usize::try_from(BYTES).unwrap();
+        let mut log = format!("{}\n{url}", "x ".repeat(length / 2 - 30));
+        log.truncate(length);
+        assert!(!quoted(&log).contains("hunter2"));
+    }
 
     #[test]
     fn what_a_job_was_called_is_left_out() {
