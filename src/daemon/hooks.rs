@@ -238,13 +238,25 @@ async fn take(
     alerts: &[Alert],
 ) -> Result<Vec<Taken>, Refusal> {
     let rollouts = live.cache.rollouts.all_where(|head| head.running);
-    let each = alerts.iter().flat_map(|alert| {
-        let concerned = rollouts.iter().filter_map(move |rollout| {
-            let run = rollout.on_trial()?;
-            let weight = weigh(live, settings, rollout, run, alert);
-            (weight != Weight::Foreign).then_some((rollout, run, weight))
-        });
-        concerned.map(move |(rollout, run, weight)| async move {
+    let on_trial: Vec<_> = rollouts
+        .iter()
+        .filter_map(|rollout| OnTrial::of(live, settings, rollout))
+        .collect();
+    let mut concerned = Vec::new();
+    for alert in alerts {
+        for one in &on_trial {
+            let weight = one.weigh(alert);
+            if weight != Weight::Foreign {
+                concerned.push((alert, one, weight));
+            }
+        }
+        // An incident brings hundreds of each, and the page and the probes must be answered meanwhile.
+        tokio::task::yield_now().await;
+    }
+    let each = concerned
+        .into_iter()
+        .map(|(alert, one, weight)| async move {
+            let (rollout, run) = (one.rollout, one.run);
             let result = match weight {
                 _ if !alert.firing => Outcome::Resolved,
                 Weight::Foreign | Weight::Older => Outcome::Older,
@@ -254,8 +266,7 @@ async fn take(
                 }
             };
             Ok(hooks.took(rollout, alert, result))
-        })
-    });
+        });
     let each: Vec<_> = each.collect();
     let asked = stream::iter(each).buffered(AT_ONCE);
     let asked: Vec<Result<Taken, String>> = asked.collect().await;
@@ -273,27 +284,43 @@ async fn take(
     Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, text))
 }
 
-fn weigh(
-    live: &Live,
-    settings: &Alerts,
-    rollout: &Rollout,
-    run: &RunStatus,
-    alert: &Alert,
-) -> Weight {
-    // A Rollout whose matchers cannot be read is not accepted, and says so in its conditions.
-    let watched = Watched {
-        own: conversion::alerts(rollout).unwrap_or_default(),
-        environment: settings.matchers.clone(),
-    };
-    let namespace = rollout.namespace().unwrap_or_default();
-    let names = names(live, &namespace, rollout);
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let trial = Trial {
-        namespace: &namespace,
-        names: &names,
-        began: run.started.0,
-    };
-    watched.weigh(alert, &trial)
+/// A Rollout in a run, with what alerts are held against: made once for all of them, since matchers are compiled.
+struct OnTrial<'a> {
+    rollout: &'a Rollout,
+    run: &'a RunStatus,
+    watched: Watched,
+    namespace: String,
+    names: Vec<String>,
+}
+
+impl<'a> OnTrial<'a> {
+    fn of(live: &Live, settings: &Alerts, rollout: &'a Rollout) -> Option<Self> {
+        let run = rollout.on_trial()?;
+        // A Rollout whose matchers cannot be read is not accepted, and says so in its conditions.
+        let watched = Watched {
+            own: conversion::alerts(rollout).unwrap_or_default(),
+            environment: settings.matchers.clone(),
+        };
+        let namespace = rollout.namespace().unwrap_or_default();
+        let names = names(live, &namespace, rollout);
+        Some(Self {
+            rollout,
+            run,
+            watched,
+            namespace,
+            names,
+        })
+    }
+
+    fn weigh(&self, alert: &Alert) -> Weight {
+        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        let trial = Trial {
+            namespace: &self.namespace,
+            names: &names,
+            began: self.run.started.0,
+        };
+        self.watched.weigh(alert, &trial)
+    }
 }
 
 /// The Rollout's name and those of its Deployment, its Ingress or `HTTPRoute` and the Services behind that.
