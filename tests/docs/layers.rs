@@ -34,7 +34,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("rollout", &["stats", "clock", "yaml"]),
     (
         "kubernetes",
-        &["rollout", "stats", "clock", "yaml", "causes"],
+        &["rollout", "stats", "clock", "yaml", "causes", "http_client"],
     ),
     (
         "prometheus",

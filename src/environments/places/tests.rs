@@ -1,3 +1,5 @@
+//! Where versions are found, what is written there, and what is said where there is none.
+
 use super::*;
 use crate::kustomize::Disk;
 
