@@ -30,14 +30,13 @@ fn moved(
     let files = Disk(folder.path().to_owned());
     let pinned = Pinned::read(&files, "env", &service).map_err(told)?;
     let texts = pinned.with(&to.parse().unwrap()).map_err(told)?;
-    let mut changed = String::new();
+    let mut changed = Vec::new();
     for (path, new) in &texts {
         let old = pinned.text(path).unwrap();
-        for (old, new) in old.lines().zip(new.lines()).filter(|(old, new)| old != new) {
-            changed += &format!("{}>{}\n", old.trim(), new.trim());
-        }
+        let differ = old.lines().zip(new.lines()).filter(|(old, new)| old != new);
+        changed.extend(differ.map(|(old, new)| format!("{}>{}\n", old.trim(), new.trim())));
     }
-    Ok((pinned.version.to_string(), changed))
+    Ok((pinned.version.to_string(), changed.concat()))
 }
 
 fn check(file: &str, text: &str, was: &str, to: &str, wanted: &str) {

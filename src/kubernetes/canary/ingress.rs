@@ -424,9 +424,17 @@ mod tests {
         assert!(is_off(&serde_json::from_value(lowered).unwrap(), P));
 
         let mut plain = on;
-        plain.metadata.annotations.as_mut().unwrap().remove(&format!("{P}/affinity"));
+        plain
+            .metadata
+            .annotations
+            .as_mut()
+            .unwrap()
+            .remove(&format!("{P}/affinity"));
         let patch = off_patch(Some(&plain), P);
-        assert_eq!(patch["metadata"]["annotations"].get(format!("{P}/{STICKS}")), None);
+        assert_eq!(
+            patch["metadata"]["annotations"].get(format!("{P}/{STICKS}")),
+            None
+        );
     }
 
     #[test]

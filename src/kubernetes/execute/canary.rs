@@ -40,7 +40,10 @@ impl Executor {
         let present = order.scene.canary_ingress(order.plan, ingress);
         let lowered = || canary::ingress::lowering_patch(present?, prefix, weight);
         let patch = if weight == 0 {
-            Patch::Merge(canary::ingress::off_patch(present.map(|present| &**present), prefix))
+            Patch::Merge(canary::ingress::off_patch(
+                present.map(|present| &**present),
+                prefix,
+            ))
         } else if let Some(lowered) = lowered() {
             conditional(LOWERING, lowered)?
         } else {
