@@ -3,7 +3,7 @@
 //! A canary is another Ingress with the annotation `canary`, whose rule has the same host, path and type.
 //! Not here: what its annotations say of how (`annotations`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressServiceBackend};
 use kube::ResourceExt;
@@ -43,6 +43,8 @@ pub struct Read {
     pub hosts: BTreeMap<String, Vec<Path>>,
     /// Hosts with TLS, and the Secrets of their certificates; empty for the controller's default.
     pub secrets: BTreeMap<String, String>,
+    /// The Ingresses that are its canaries.
+    pub canaries: BTreeSet<String>,
 }
 
 impl Read {
@@ -270,6 +272,7 @@ impl Reader<'_> {
                 continue;
             };
             path.canary = Some((backend, shaping.clone()));
+            read.canaries.insert(canary.name_any());
         }
     }
 }

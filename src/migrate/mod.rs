@@ -97,7 +97,6 @@ pub fn to_gateway(given: &Given, gateway: &Gateway) -> Result<Migrated, Faults> 
             "Ingress {name}: a Rollout splits one HTTPRoute, and these are several: bring its Service's hosts and paths into one"
         ));
     }
-    let hosts = read.hosts();
-    migrated.steps = switch::steps(given, gateway, (&routes, &rollouts, &hosts));
+    migrated.steps = switch::steps(given, gateway, (&routes, &rollouts, &read));
     Ok(migrated)
 }

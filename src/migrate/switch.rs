@@ -5,6 +5,7 @@
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
+use super::ingress::Read;
 use super::{Gateway, Given};
 
 /// The Rollouts that split the traffic of this Ingress.
@@ -17,16 +18,20 @@ pub fn rollouts<'a>(given: &'a Given, ingress: &str) -> Vec<&'a Value> {
 pub fn steps(
     given: &Given,
     gateway: &Gateway,
-    (routes, rollouts, hosts): (&[String], &[&Value], &[String]),
+    (routes, rollouts, read): (&[String], &[&Value], &Read),
 ) -> Vec<String> {
     let name = given.ingress.name_any();
     let place = given
         .ingress
         .namespace()
         .map_or_else(String::new, |namespace| format!(" -n {namespace}"));
-    let host = hosts
-        .first()
-        .map_or("HOST", String::as_str)
+    let first = read.hosts().into_iter().next();
+    let (scheme, port) = match &first {
+        Some(host) if read.secrets.contains_key(host) => ("https", 443),
+        _ => ("http", 80),
+    };
+    let host = first
+        .unwrap_or_else(|| "HOST".to_owned())
         .replace('*', "www");
     let mut steps = vec![
         format!(
@@ -34,7 +39,7 @@ pub fn steps(
             routes.join(" ")
         ),
         format!(
-            "Ask the Gateway {} at its address what the Ingress is asked, each host and path: curl --connect-to {host}:443:ADDRESS:443 https://{host}/",
+            "Ask the Gateway {} at its address what the Ingress is asked, each host and path: curl --connect-to {host}:{port}:ADDRESS:{port} {scheme}://{host}/",
             gateway.name
         ),
     ];
@@ -51,7 +56,9 @@ pub fn steps(
             &place,
         ));
     }
-    steps.push(format!("kubectl delete ingress{place} {name}"));
+    let canaries = read.canaries.iter().map(String::as_str);
+    let all: Vec<&str> = std::iter::once(name.as_str()).chain(canaries).collect();
+    steps.push(format!("kubectl delete ingress{place} {}", all.join(" ")));
     steps
 }
 

@@ -279,3 +279,19 @@ fn the_canary_of_a_run_is_left_out_and_rollouts_are_switched_last() {
             .starts_with("kubectl delete ingress -n shop shop")
     );
 }
+
+#[test]
+fn a_canary_by_hand_goes_with_its_ingress_and_what_has_no_tls_is_asked_without() {
+    let mut canary = main(
+        &[("canary", "true"), ("canary-weight", "5")],
+        vec![path("/", "Prefix", "shop-canary")],
+    );
+    canary["metadata"]["name"] = json!("shop-canary");
+    let migrated = to_gateway(&given(main(&[], whole()), vec![canary]), &public()).unwrap();
+    let steps = migrated.steps;
+    assert!(steps[1].contains(":80:ADDRESS:80 http://"), "{steps:?}");
+    assert_eq!(
+        steps.last().unwrap(),
+        "kubectl delete ingress -n shop shop shop-canary"
+    );
+}
