@@ -126,6 +126,11 @@ fn ended(screen: &mut Screen, arguments: &Arguments, report: &Report) -> Result<
         0 => String::new(),
         count => format!(", {}", counted(count, "warning")),
     };
+    if report.objects == 0 {
+        return screen.print(&format!(
+            "there is nothing to look at in {folders}{warned}\n"
+        ));
+    }
     screen.print(&format!(
         "nothing is wrong with {objects} in {folders}{warned}\n"
     ))

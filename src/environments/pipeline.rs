@@ -9,6 +9,7 @@
 //! Not here: the gates' judgement (`gates`).
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -193,7 +194,10 @@ impl Pipeline {
     pub fn load(path: &Path) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path).map_err(|error| Error::Read {
             path: path.display().to_string(),
-            why: error.to_string(),
+            why: match error.kind() {
+                ErrorKind::NotFound => "there is no such file; want the pipeline, with repository, services and environments (--pipeline names it)".to_owned(),
+                _ => error.to_string(),
+            },
         })?;
         Self::parse(&text, path)
     }
