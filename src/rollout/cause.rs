@@ -210,7 +210,7 @@ impl fmt::Display for Cause {
             Self::AbortedBy { who } => write!(out, "{who} asked for it"),
             Self::Alert { alert } => write!(out, "alert {alert}"),
             Self::Smoke { sentence } => write!(out, "smoke test {sentence}"),
-            Self::Superseded => write!(out, "a newer template was applied"),
+            Self::Superseded => write!(out, "a newer template or configuration was applied"),
             Self::Returned => write!(out, "the template is the stable one again"),
             Self::WentOut => write!(out, "the revision went out past the gate"),
             Self::TargetGone => write!(out, "the Deployment was deleted or made anew"),

@@ -195,6 +195,9 @@ pub struct Run {
     pub revision: Revision,
     /// What began it.
     pub trigger: Trigger,
+    /// The configuration that it is tried with, as far as it was read.
+    #[serde(default, skip_serializing_if = "Config::is_unread")]
+    pub config: Config,
     /// Who has made the change, as the workload said when it began.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub authors: Vec<String>,
@@ -271,6 +274,7 @@ impl Run {
             id: format!("{}-{}", revision.hash, now.as_second()),
             revision,
             trigger,
+            config: Config::default(),
             authors: Vec::new(),
             started: now,
             since: now,

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use super::idle::{keep_desired, keep_shut};
 use super::pass::Pass;
 use super::promoting;
+use super::running::follow_config;
 use super::smoke::{self, Look};
 use crate::rollout::action::Action;
 use crate::rollout::evidence::{Evidence, GoalReport, Limit, Verdict};
@@ -81,6 +82,9 @@ pub(super) fn baking(pass: &mut Pass<'_>, mut run: Run) -> Phase {
         return pass.roll_back(run, cause);
     }
     let newer = !target.revision.same(&run.revision);
+    if !newer {
+        follow_config(pass, target, &mut run);
+    }
     let passed = newer && !target.paused;
     let tested = match smoke::after_promotion(pass, &mut run) {
         Look::Failed(cause) => return pass.roll_back(run, cause),

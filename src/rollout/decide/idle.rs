@@ -232,7 +232,7 @@ fn accept(pass: &mut Pass<'_>, revision: Revision) -> Phase {
 }
 
 /// The configuration of the template that is there.
-fn config(pass: &Pass<'_>) -> Config {
+pub(super) fn config(pass: &Pass<'_>) -> Config {
     let target = pass.target();
     target
         .map(|target| target.config.clone())
@@ -327,7 +327,12 @@ pub(super) fn begun(pass: &mut Pass<'_>, revision: Revision, trigger: Trigger) -
         Trigger::Template => pass.seen.rollout.said.clone(),
         Trigger::Config { .. } | Trigger::Back { .. } => Vec::new(),
     };
+    let config = match trigger {
+        Trigger::Template | Trigger::Config { .. } => config(pass),
+        Trigger::Back { .. } => Config::default(),
+    };
     Run {
+        config,
         authors,
         ..Run::begun(revision, trigger, now)
     }

@@ -9,14 +9,13 @@
 use super::back;
 use super::baking;
 use super::idle::{
-    drop_desired, is_kept_paused, keep_desired, keep_shut, keep_stable, settle_pause,
+    config, drop_desired, is_kept_paused, keep_desired, keep_shut, keep_stable, settle_pause,
 };
 use super::known;
 use super::pass::Pass;
 use super::rolling_back::{canary_gone, close, keep_off, take_away};
-use super::running::{bad, keep_canary, steer};
+use super::running::{bad, follow_config, is_reconfigured, keep_canary, steer};
 use crate::rollout::action::Action;
-use crate::rollout::config::Config;
 use crate::rollout::observation::Target;
 use crate::rollout::reason::{Cause, Outcome, Reason};
 use crate::rollout::revision::Revision;
@@ -55,6 +54,9 @@ pub(super) fn promoting(pass: &mut Pass<'_>, mut run: Run, stage: Promotion) -> 
         }
         // A person's word stands; the canary gets nothing more all the same.
         run.weight = 0;
+    }
+    if target.revision.same(&run.revision) && run.trigger == Trigger::Template {
+        follow_config(pass, target, &mut run);
     }
     match stage {
         Promotion::Rolling { ready, since } => match run.trigger.clone() {
@@ -158,8 +160,12 @@ fn restarting(
     mut run: Run,
     (ready, since): (i32, jiff::Timestamp),
 ) -> Phase {
+    let begun = target.restarted_for.as_ref() == Some(&run.id);
+    if !begun && is_reconfigured(pass, target, &run) {
+        return pass.roll_back(run, Cause::Superseded);
+    }
     keep_share(pass, &mut run);
-    if target.restarted_for.as_ref() != Some(&run.id) {
+    if !begun {
         pass.act(Action::Restart { id: run.id.clone() });
     } else if target.complete {
         return drain(pass, run);
@@ -244,11 +250,11 @@ pub(super) fn take_place(pass: &mut Pass<'_>, run: &Run) {
     if let Trigger::Back { from } = &run.trigger {
         back::leave(pass, from);
     }
-    if let Trigger::Config { digest } = &run.trigger {
-        pass.state.config = Config::from(digest.clone());
-    } else if let Some(target) = pass.target() {
-        pass.state.config = target.config.clone();
-    }
+    // Not what there is now: what came meanwhile is found as a change, and told or tried.
+    pass.state.config = match run.trigger {
+        Trigger::Template | Trigger::Config { .. } => run.config.clone(),
+        Trigger::Back { .. } => config(pass),
+    };
 }
 
 /// Removes the canary, once its last requests are answered.

@@ -13,7 +13,6 @@ use super::idle::keep_desired;
 use super::known;
 use super::pass::Pass;
 use crate::rollout::action::Action;
-use crate::rollout::config::Config;
 use crate::rollout::observation::{GateMode, Target};
 use crate::rollout::reason::{Cause, Outcome, Reason};
 use crate::rollout::revision::Revision;
@@ -251,8 +250,8 @@ fn finish(pass: &mut Pass<'_>, run: &Run, cause: &Cause) -> Phase {
 
 /// A revision that failed is not tried again by itself.
 fn remember(pass: &mut Pass<'_>, run: &Run, cause: &Cause) {
-    if let Trigger::Config { digest } = &run.trigger {
-        pass.state.config = Config::from(digest.clone());
+    if let Trigger::Config { .. } = &run.trigger {
+        pass.state.config = run.config.clone();
         return;
     }
     known::forget(pass, &run.revision);

@@ -15,7 +15,7 @@ use super::switching;
 use crate::rollout::action::Action;
 use crate::rollout::evidence::{Evidence, RuleReport, Verdict};
 use crate::rollout::observation::Target;
-use crate::rollout::plan::{NoDataThen, Plan, Strategy};
+use crate::rollout::plan::{ConfigChanges, NoDataThen, Plan, Strategy};
 use crate::rollout::reason::{Cause, HeldWhy, Reason};
 use crate::rollout::state::{Mending, Phase, Run, Trigger};
 
@@ -101,15 +101,19 @@ pub(super) fn bad(pass: &Pass<'_>, run: &Run, reports: &[RuleReport]) -> Option<
     fate.cloned().map(Cause::Pods)
 }
 
-/// A template that is no longer the one under trial.
-fn overtaken(pass: &Pass<'_>, target: &Target, run: &Run) -> Option<Cause> {
+/// A template, or its configuration, that is no longer the one under trial.
+fn overtaken(pass: &mut Pass<'_>, target: &Target, run: &mut Run) -> Option<Cause> {
     let on_trial = match run.trigger {
         Trigger::Template | Trigger::Back { .. } => &run.revision,
         Trigger::Config { .. } => pass.state.stable.as_ref()?,
     };
     if target.revision.same(on_trial) {
         let open = run.trigger == Trigger::Template && !target.paused;
-        return open.then_some(Cause::WentOut);
+        if open {
+            return Some(Cause::WentOut);
+        }
+        follow_config(pass, target, run);
+        return is_reconfigured(pass, target, run).then_some(Cause::Superseded);
     }
     let back = pass
         .state
@@ -121,6 +125,28 @@ fn overtaken(pass: &Pass<'_>, target: &Target, run: &Run) -> Option<Cause> {
     } else {
         Cause::Superseded
     })
+}
+
+/// Whether the configuration under trial is another one now, which pods that start from now on get, on both
+/// arms: nobody would have compared it with anything.
+pub(super) fn is_reconfigured(pass: &Pass<'_>, target: &Target, run: &Run) -> bool {
+    tries_config(pass, run) && run.config.differs(&target.config)
+}
+
+fn tries_config(pass: &Pass<'_>, run: &Run) -> bool {
+    let tried = matches!(run.trigger, Trigger::Config { .. });
+    tried || pass.plan.config_changes == ConfigChanges::Run
+}
+
+/// Notes the configuration that pods get now; a change that is not tried is told.
+pub(super) fn follow_config(pass: &mut Pass<'_>, target: &Target, run: &mut Run) {
+    if is_reconfigured(pass, target, run) {
+        return;
+    }
+    if run.config.differs(&target.config) {
+        pass.tell(Reason::ConfigChanged);
+    }
+    run.config = target.config.or(&run.config);
 }
 
 /// Bad answers that a step down saved: the canary's excess since then, at the share it had before;
@@ -445,15 +471,18 @@ pub(super) fn stay(pass: &Pass<'_>, run: &mut Run) {
     run.step = reached.unwrap_or(0);
 }
 
-/// A newer template waits while a person holds the run, as long as there is a canary to hold.
+/// A newer template or configuration waits while a person holds the run, as long as there is a canary to hold.
 fn waits(pass: &mut Pass<'_>, run: &mut Run, why: &HeldWhy, cause: &Cause) -> bool {
     let waits =
         *why == HeldWhy::Person && *cause == Cause::Superseded && pass.seen.canary.is_some();
     let newer = pass.target().map(|target| target.revision.clone());
     if waits && run.waiting != newer {
         run.waiting.clone_from(&newer);
-        pass.tell(Reason::Waiting {
-            revision: newer.unwrap_or_default(),
+        let newer = newer.unwrap_or_default();
+        pass.tell(if newer.same(&run.revision) {
+            Reason::ConfigChanged
+        } else {
+            Reason::Waiting { revision: newer }
         });
     }
     waits

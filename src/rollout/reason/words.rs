@@ -157,7 +157,7 @@ impl fmt::Display for Reason {
             Self::Superseded { revision } => {
                 write!(
                     out,
-                    "the run of {revision} is superseded by a newer template"
+                    "the run of {revision} is superseded by a newer template or configuration"
                 )
             }
             Self::Cancelled { revision, cause } => {

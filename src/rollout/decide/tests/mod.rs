@@ -8,6 +8,7 @@
 mod approving;
 mod baking;
 mod between_runs;
+mod configuring;
 mod freezing;
 mod going_back;
 mod invariants;
