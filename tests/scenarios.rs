@@ -103,6 +103,7 @@ scenarios! {
     gate_27_a_restart_when_idle: "gate/27-a-restart-when-idle.yaml",
     gate_28_a_network_policy: "gate/28-a-network-policy.yaml",
     gate_29_known_good_again: "gate/29-known-good-again.yaml",
+    gate_30_a_configuration_that_changes_in_its_run: "gate/30-a-configuration-that-changes-in-its-run.yaml",
     gateway_an_http_route_is_split_and_made_whole: "gateway/an-http-route-is-split-and-made-whole.yaml",
     gateway_an_idle_rollout_goes_from_its_ingress_to_a_route: "gateway/an-idle-rollout-goes-from-its-ingress-to-a-route.yaml",
     limits_a_switch_without_a_baseline: "limits/a-switch-without-a-baseline.yaml",

@@ -310,7 +310,7 @@ fn context(
     Ok(Context {
         clock: parts.clock,
         cache: Arc::clone(cache),
-        executor: Executor::new(writes.clone(), parts.clock),
+        executor: Executor::new(writes.clone()),
         events,
         watchlist: Arc::new(Watchlist::default()),
         traces,

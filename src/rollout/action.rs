@@ -4,6 +4,8 @@
 //! two of them heals in the next pass. Actions that touch a template or open the gate carry the
 //! revision they were decided for; the executor makes that a precondition of the request.
 
+use jiff::Timestamp;
+
 use super::revision::Revision;
 use super::smoke::At;
 
@@ -43,6 +45,8 @@ pub enum Action {
         expect: Revision,
         /// Whether the Deployment is paused afterwards.
         paused: bool,
+        /// The time of the restart that it is put back with, if it was being restarted.
+        restarted_at: Option<Timestamp>,
     },
     /// Keeps the template of the stable `ReplicaSet`, so that it can be put back without one.
     KeepStable { revision: Revision },
@@ -52,10 +56,13 @@ pub enum Action {
     DropDesired,
     /// Deletes the pods that stand in the way of a roll back, if the template is still `expect`.
     RemoveStuck { expect: Revision },
-    /// Restarts the Deployment natively, as `kubectl rollout restart` does.
+    /// Restarts the Deployment natively, as `kubectl rollout restart` does, if its template is still `expect`.
     Restart {
         /// What it is for; noted on the Deployment, so that it is done once.
         id: String,
+        /// Noted in the template, so that a restart that is put back is the same one.
+        at: Timestamp,
+        expect: Revision,
     },
     /// Makes these smoke tests, once a run and place.
     Smoke { tests: Vec<String>, at: At },

@@ -27,7 +27,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::crd::{FINALIZER, MANAGER, REQUEST_PREFIX, Rollout};
 use super::fence;
 use super::scene::{self, DESIRED, Mark, STABLE, Scene};
-use crate::clock::Clock;
 use crate::rollout::action::Action;
 use crate::rollout::plan::Plan;
 
@@ -45,7 +44,6 @@ pub const RESTARTED_FOR: &str = "sluice.dev/restarted-for";
 #[derive(Clone)]
 pub struct Executor {
     client: Client,
-    clock: Clock,
     turns: Arc<Semaphore>,
 }
 
@@ -121,10 +119,9 @@ type Done = Result<Option<Rollout>, Error>;
 
 impl Executor {
     /// Executes with this client, which should not retry by itself.
-    pub fn new(client: Client, clock: Clock) -> Self {
+    pub fn new(client: Client) -> Self {
         Self {
             client,
-            clock,
             turns: Arc::new(Semaphore::new(AT_ONCE)),
         }
     }
@@ -167,8 +164,13 @@ impl Executor {
             Action::Unpause { expect } => {
                 self.set_paused(order, expect, false).await.map(|()| None)
             }
-            Action::RestoreTemplate { to, expect, paused } => self
-                .restore(order, to, expect, *paused)
+            Action::RestoreTemplate {
+                to,
+                expect,
+                paused,
+                restarted_at,
+            } => self
+                .restore(order, to, expect, (*paused, *restarted_at))
                 .await
                 .map(|()| None),
             Action::KeepStable { revision } => {
@@ -179,7 +181,10 @@ impl Executor {
             }
             Action::DropDesired => self.drop_kept(order, DESIRED, None).await.map(|()| None),
             Action::RemoveStuck { expect } => self.remove_stuck(order, expect).await.map(|()| None),
-            Action::Restart { id } => self.restart(order, id).await.map(|()| None),
+            Action::Restart { id, at, expect } => {
+                let restarted = self.restart(order, expect, (id, *at)).await;
+                restarted.map(|()| None)
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! The guarded workload: its gate, its template, its restart; the pods that stand in its way.
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use kube::api::{DynamicObject, Patch};
 use kube::{Api, ResourceExt};
@@ -75,9 +76,14 @@ impl Executor {
         order: Order<'_>,
         to: &Revision,
         expect: &Revision,
-        paused: bool,
+        (paused, restarted_at): (bool, Option<Timestamp>),
     ) -> Result<(), Error> {
-        let template = self.known_template(order, to).await?;
+        let mut template = self.known_template(order, to).await?;
+        if let Some(at) = restarted_at {
+            let meta = template.metadata.get_or_insert_default();
+            let notes = meta.annotations.get_or_insert_default();
+            notes.insert(template::RESTARTED_AT.to_owned(), stamp(at));
+        }
         let written = self
             .change("putting the template back", order, expect, |present| {
                 let mut patch =
@@ -125,17 +131,25 @@ impl Executor {
         }
     }
 
-    pub(super) async fn restart(&self, order: Order<'_>, id: &str) -> Result<(), Error> {
-        let at = self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let restart = json!({template::RESTARTED_AT: at});
-        let patch = Patch::Strategic(json!({
-            "metadata": {"annotations": {RESTARTED_FOR: id}},
-            "spec": {"template": {"metadata": {"annotations": restart}}},
-        }));
-        let api = self.target(order);
-        let params = manager();
-        let request = api.patch(&order.plan.target, &params, &patch);
-        within("restarting the workload", request).await.map(|_| ())
+    pub(super) async fn restart(
+        &self,
+        order: Order<'_>,
+        expect: &Revision,
+        (id, at): (&str, Timestamp),
+    ) -> Result<(), Error> {
+        self.change("restarting the workload", order, expect, |present| {
+            let mut own = present.annotations().clone();
+            own.insert(RESTARTED_FOR.to_owned(), id.to_owned());
+            let template = &present.data["spec"]["template"]["metadata"]["annotations"];
+            let mut template = template.as_object().cloned().unwrap_or_default();
+            template.insert(template::RESTARTED_AT.to_owned(), json!(stamp(at)));
+            vec![
+                json!({"op": "add", "path": "/metadata/annotations", "value": own}),
+                json!({"op": "add", "path": "/spec/template/metadata/annotations", "value": template}),
+            ]
+        })
+        .await
+        .map(drop)
     }
 
     /// Deletes the pods that were seen to stand in the way of the template, not others of their names.
@@ -203,6 +217,11 @@ impl Executor {
         let patch = conditional::<()>(doing, Value::Array(patch.to_vec()))?;
         within(doing, api.patch(&order.plan.target, &manager(), &patch)).await
     }
+}
+
+/// A restart's time, as `kubectl rollout restart` writes it.
+fn stamp(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// The revision of the template that is in force.

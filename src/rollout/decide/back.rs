@@ -179,6 +179,7 @@ pub(super) fn put_back(
         to: run.revision.clone(),
         expect: present.clone(),
         paused: false,
+        restarted_at: None,
     });
     let Promotion::Rolling { ready, since } = stage else {
         return Phase::Promoting { run, stage };

@@ -163,6 +163,7 @@ pub(super) fn put_back(pass: &mut Pass<'_>, target: &Target, run: &Run, since: T
             to: stable,
             expect,
             paused: false,
+            restarted_at: None,
         });
     } else if target.complete {
         return true;

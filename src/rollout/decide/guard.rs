@@ -233,6 +233,7 @@ pub(super) fn suspended(pass: &mut Pass<'_>) -> Phase {
             to: stable,
             expect: target.revision.clone(),
             paused: false,
+            restarted_at: None,
         });
         return Phase::Suspended;
     }

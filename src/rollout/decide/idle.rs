@@ -99,7 +99,11 @@ fn restart(pass: &mut Pass<'_>, target: &Target) {
         return;
     };
     if target.restarted_for.as_ref() != Some(&id) {
-        pass.act(Action::Restart { id });
+        pass.act(Action::Restart {
+            id,
+            at: pass.now(),
+            expect: target.revision.clone(),
+        });
     } else if target.complete {
         pass.state.restart = None;
         pass.tell(Reason::Restarted);
@@ -198,6 +202,7 @@ pub(super) fn bring_up(pass: &mut Pass<'_>, target: &Target, stable: Revision) {
         to: stable,
         expect,
         paused: false,
+        restarted_at: None,
     });
 }
 
@@ -254,6 +259,7 @@ fn give_back_desired(pass: &mut Pass<'_>, target: &Target) {
             to: desired.clone(),
             expect: target.revision.clone(),
             paused: true,
+            restarted_at: None,
         });
         give_up_desired(pass, desired);
         return;

@@ -4,7 +4,7 @@
 //!
 //! A newer template that is applied meanwhile (the gate holds it) waits: before the proven one
 //! has any pod it supersedes the run; afterwards it is kept, the proven one is finished, and
-//! the newer one is given back.
+//! the newer one is given back. So it is with the restart that promotes a configuration.
 
 use super::back;
 use super::baking;
@@ -60,7 +60,7 @@ pub(super) fn promoting(pass: &mut Pass<'_>, mut run: Run, stage: Promotion) -> 
     }
     match stage {
         Promotion::Rolling { ready, since } => match run.trigger.clone() {
-            Trigger::Template if !target.revision.same(&run.revision) => {
+            Trigger::Template | Trigger::Config { .. } if !target.revision.same(&run.revision) => {
                 newer(pass, target, run, stage)
             }
             Trigger::Back { from } if !target.revision.same(&run.revision) => {
@@ -83,9 +83,12 @@ fn found_bad(pass: &Pass<'_>, run: &mut Run) -> Option<Cause> {
 
 /// A newer template was applied during the promotion.
 fn newer(pass: &mut Pass<'_>, target: &Target, mut run: Run, stage: Promotion) -> Phase {
-    let begun = target
-        .serving(&run.revision)
-        .is_some_and(|serving| serving.replicas > 0);
+    let begun = if matches!(run.trigger, Trigger::Config { .. }) {
+        target.restarted_for.as_ref() == Some(&run.id)
+    } else {
+        let own = target.serving(&run.revision);
+        own.is_some_and(|serving| serving.replicas > 0)
+    };
     let stable = pass.state.stable.clone();
     if !begun
         || stable
@@ -110,17 +113,19 @@ fn newer(pass: &mut Pass<'_>, target: &Target, mut run: Run, stage: Promotion) -
             finished: run.revision.clone(),
         });
     }
-    finish_first(pass, &target.revision, &run.revision);
+    finish_first(pass, &target.revision, &run);
     Phase::Promoting { run, stage }
 }
 
 /// Keeps the newer template and puts the proven one back, so that it is finished.
-fn finish_first(pass: &mut Pass<'_>, newer: &Revision, proven: &Revision) {
+fn finish_first(pass: &mut Pass<'_>, newer: &Revision, run: &Run) {
     keep_desired(pass, newer);
+    let restarts = matches!(run.trigger, Trigger::Config { .. });
     pass.act(Action::RestoreTemplate {
-        to: proven.clone(),
+        to: run.revision.clone(),
         expect: newer.clone(),
         paused: false,
+        restarted_at: restarts.then_some(run.since),
     });
 }
 
@@ -166,7 +171,11 @@ fn restarting(
     }
     keep_share(pass, &mut run);
     if !begun {
-        pass.act(Action::Restart { id: run.id.clone() });
+        pass.act(Action::Restart {
+            id: run.id.clone(),
+            at: run.since,
+            expect: run.revision.clone(),
+        });
     } else if target.complete {
         return drain(pass, run);
     } else if target.paused {
@@ -184,8 +193,9 @@ fn progress(
     run: Run,
     (ready, since): (i32, jiff::Timestamp),
 ) -> Phase {
-    let (ready, since) = if target.updated_ready > ready {
-        (target.updated_ready, pass.now())
+    let new = new_pods(target, &run);
+    let (ready, since) = if new > ready {
+        (new, pass.now())
     } else {
         (ready, since)
     };
@@ -197,6 +207,15 @@ fn progress(
         run,
         stage: Promotion::Rolling { ready, since },
     }
+}
+
+/// Ready pods that the promotion has brought; those of before a restart are of the same revision.
+fn new_pods(target: &Target, run: &Run) -> i32 {
+    let restarted = target.restarted_for.as_ref() == Some(&run.id) && !target.behind;
+    if matches!(run.trigger, Trigger::Config { .. }) && !restarted {
+        return 0;
+    }
+    target.updated_ready
 }
 
 /// Why the promotion is taken back: nothing came of it since `since`.

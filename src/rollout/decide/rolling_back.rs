@@ -180,6 +180,7 @@ fn restore_template(
         to: stable,
         expect: run.revision.clone(),
         paused: pass.seen.gate.mode == GateMode::Paused && !rolled(target, &run.revision),
+        restarted_at: None,
     });
     false
 }

@@ -140,6 +140,7 @@ fn a_suspended_rollout_takes_back_what_is_held_where_it_can() {
         to: revision("v1"),
         expect: revision("v2"),
         paused: false,
+        restarted_at: None,
     }];
     let keep = Action::KeepDesired {
         revision: revision("v2"),
@@ -369,7 +370,8 @@ fn a_restart_is_done_once_and_is_over_when_all_pods_are_new() {
     let id = "one".to_owned();
     model.state.restart = Some(id.clone());
     let begun = decided(&model, |_| {});
-    assert_eq!(begun.actions, [Action::Restart { id }]);
+    let (at, expect) = (model.now, revision("v1"));
+    assert_eq!(begun.actions, [Action::Restart { id, at, expect }]);
     assert_eq!(told(&begun), Vec::<&str>::new());
     for (complete, mode, paused, actions) in [
         (false, GateMode::Policy, false, vec![]),
@@ -503,6 +505,7 @@ fn a_template_that_was_kept_is_given_back_when_the_older_one_is_complete() {
             to: revision("v3"),
             expect: revision("v1"),
             paused: true,
+            restarted_at: None,
         });
         assert_eq!(given, complete);
         assert_eq!(told(&decision), Vec::<&str>::new());

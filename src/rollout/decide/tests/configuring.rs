@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use super::model::{Model, config, ended, phase, revision};
+use crate::rollout::action::Action;
 use crate::rollout::plan::ConfigChanges;
 use crate::rollout::reason::{Outcome, Reason};
-use crate::rollout::state::{Run, Trigger};
+use crate::rollout::state::{Phase, Promotion, Run, Trigger};
 
 /// One that serves with `one.s`.
 fn idle(changes: ConfigChanges) -> Model {
@@ -61,6 +62,17 @@ fn what_comes_between_a_proof_and_the_restart_stops_the_restart() {
 }
 
 #[test]
+fn pods_of_before_the_restart_are_no_progress_of_it() {
+    let mut model = proven();
+    model.pass();
+    let Phase::Promoting { stage, .. } = &model.state.phase else {
+        panic!("{:?}", model.state.phase);
+    };
+    assert!(matches!(stage, Promotion::Rolling { ready: 0, .. }));
+    assert!(model.target.restarted_for.is_some());
+}
+
+#[test]
 fn what_comes_after_the_restart_is_tried_when_it_is_done() {
     let mut model = proven();
     assert!(model.until(60, |model| model.target.restarted_for.is_some()));
@@ -70,6 +82,46 @@ fn what_comes_after_the_restart_is_tried_when_it_is_done() {
         last.is_some_and(|last| last.outcome == Outcome::Promoted)
     }));
     assert_eq!(run(&model).mark(), "v1-three.s");
+}
+
+#[test]
+fn a_template_that_comes_before_the_restart_supersedes_the_configuration() {
+    let mut model = proven();
+    model.apply("v2");
+    assert!(model.until(60, phase("Preparing")));
+    assert_eq!(run(&model).revision, revision("v2"));
+    assert_eq!(model.target.restarted_for, None);
+    assert!(model.until(600, |model| ended(model, Outcome::Promoted)));
+    assert_eq!(model.state.config, config("two.s"));
+}
+
+#[test]
+fn a_template_that_comes_into_the_restart_waits_until_that_is_done() {
+    let mut model = proven();
+    assert!(model.until(60, |model| model.target.restarted_for.is_some()));
+    let since = run(&model).since;
+    model.tick();
+    model.apply("v2");
+    let actions = model.pass().actions;
+    let wanted = [
+        Action::KeepDesired {
+            revision: revision("v2"),
+        },
+        Action::RestoreTemplate {
+            to: revision("v1"),
+            expect: revision("v2"),
+            paused: false,
+            restarted_at: Some(since),
+        },
+    ];
+    assert!(actions.ends_with(&wanted), "{actions:?}");
+    assert!(model.until(60, |model| {
+        let last = model.state.last_run.as_ref();
+        last.is_some_and(|last| last.outcome == Outcome::Promoted)
+    }));
+    assert_eq!(model.state.config, config("two.s"));
+    assert!(model.until(60, phase("Stepping")));
+    assert_eq!(run(&model).revision, revision("v2"));
 }
 
 #[test]

@@ -443,7 +443,9 @@ impl Model {
             }
             Action::Pause { expect } => self.set_paused(expect, true),
             Action::Unpause { expect } => self.set_paused(expect, false),
-            Action::RestoreTemplate { to, expect, paused } => {
+            Action::RestoreTemplate {
+                to, expect, paused, ..
+            } => {
                 if self.target.revision.same(expect) {
                     self.target.revision = to.clone();
                     self.target.paused = *paused;
@@ -458,7 +460,11 @@ impl Model {
                     self.rolls = true;
                 }
             }
-            Action::Restart { id } => self.target.restarted_for = Some(id.clone()),
+            Action::Restart { id, expect, .. } => {
+                if self.target.revision.same(expect) {
+                    self.target.restarted_for = Some(id.clone());
+                }
+            }
             Action::Smoke { tests, .. } => self.smoke_asked.clone_from(tests),
             Action::ClearRequest { id } => self.requests.retain(|request| request.id != *id),
         }
