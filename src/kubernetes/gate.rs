@@ -170,6 +170,10 @@ fn warning_spec(account: &str) -> Value {
         "'held by Sluice: ' + object.metadata.name + ' stays held until Sluice lets it through; instead of kubectl rollout \
          resume, undo or restart use: kubectl sluice promote, rollback or restart ' + variables.rollout + {command}"
     );
+    let paused = format!(
+        "'guarded by Sluice: ' + object.metadata.name + ' does not stay paused; to take a release back use: kubectl sluice \
+         abort ' + variables.rollout + {command}"
+    );
     json!({
         "failurePolicy": "Ignore",
         "matchConstraints": constraints(),
@@ -189,6 +193,10 @@ fn warning_spec(account: &str) -> Value {
             {
                 "expression": "!(variables.held && variables.person && variables.before && object.spec == oldObject.spec)",
                 "messageExpression": resumed,
+            },
+            {
+                "expression": "!(variables.held && variables.person && !variables.before && object.spec.template == oldObject.spec.template)",
+                "messageExpression": paused,
             },
         ],
     })
@@ -452,7 +460,7 @@ mod tests {
         for object in manifests("o'brien\\") {
             expressions(&object, &mut found);
         }
-        assert_eq!(found.len(), 18);
+        assert_eq!(found.len(), 20);
         for expression in found {
             let parser = cel::parser::Parser::new().enable_optional_syntax(true);
             assert!(parser.parse(&expression).is_ok(), "{expression}");

@@ -112,6 +112,7 @@ pub enum Reason {
     PromotionHindered {
         why: String,
     },
+    PauseUndone,
     BakeStarted {
         revision: Revision,
         sentence: String,
@@ -222,6 +223,7 @@ impl Reason {
             Self::Resumed => "Resumed",
             Self::PromotionStarted { .. } => "PromotionStarted",
             Self::PromotionHindered { .. } => "PromotionHindered",
+            Self::PauseUndone => "PauseUndone",
             Self::BakeStarted { .. } => "BakeStarted",
             Self::BakeAwaited { .. } => "BakeAwaited",
             Self::DesiredKept { .. } => "DesiredKept",
@@ -260,6 +262,7 @@ impl Reason {
             | Self::WeightMended { .. }
             | Self::CanaryMended
             | Self::PromotionHindered { .. }
+            | Self::PauseUndone
             | Self::ShareWrong { .. }
             | Self::Suspected { .. }
             | Self::Held { .. }

@@ -383,6 +383,8 @@ pub enum Mending {
     Weight,
     /// The stable pods.
     Serving,
+    /// The gate, which somebody shut while a promotion rolls.
+    Pause,
     /// A promotion that the cluster hinders; nobody but the cluster's owners can mend it.
     Promotion,
 }

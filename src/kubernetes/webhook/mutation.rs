@@ -140,6 +140,12 @@ fn warnings(update: Update<'_>, held: bool) -> Vec<String> {
              resume, undo or restart use: kubectl sluice promote, rollback or restart {rollout}; {command}"
         )];
     }
+    if person && !is_held(kind, old) {
+        return vec![format!(
+            "guarded by Sluice: {name} does not stay paused; to take a release back use: kubectl sluice abort \
+             {rollout}; {command}"
+        )];
+    }
     Vec::new()
 }
 
@@ -242,6 +248,14 @@ mod tests {
         );
         assert_eq!(resumed.patch.len(), 1);
         assert!(resumed.warnings[0].contains("instead of kubectl rollout resume"));
+        let paused = told(
+            "Deployment",
+            "jane",
+            &json!({"spec": {"paused": false}}),
+            &held,
+        );
+        assert_eq!(paused.patch.len(), 0);
+        assert!(paused.warnings[0].contains("kubectl sluice abort shop"));
         let by_a_controller = told(
             "Deployment",
             "system:serviceaccount:flux-system:kustomize-controller",

@@ -24,6 +24,9 @@ use crate::rollout::state::{Mending, Phase, Promotion, Run, Trigger};
 /// Begins the promotion of a run.
 pub(super) fn begin(pass: &mut Pass<'_>, mut run: Run, sentence: String) -> Phase {
     run.proof = Some(sentence.clone());
+    pass.state
+        .mending
+        .retain(|mending| *mending != Mending::Pause);
     run.limits = baking::limits(pass, &run);
     pass.tell(Reason::PromotionStarted { sentence });
     let now = pass.now();
@@ -148,15 +151,22 @@ fn rolling(
     mut run: Run,
     (ready, since): (i32, jiff::Timestamp),
 ) -> Phase {
-    if target.paused {
-        pass.act(Action::Unpause {
-            expect: run.revision.clone(),
-        });
-    } else if target.complete {
+    open(pass, target, &run, ready);
+    if !target.paused && target.complete {
         return drain(pass, run);
     }
     keep_share(pass, &mut run);
     progress(pass, target, run, (ready, since))
+}
+
+/// Opens the gate. Once a pod is new it was open: who paused since wanted to stop something, and is told how.
+fn open(pass: &mut Pass<'_>, target: &Target, run: &Run, ready: i32) {
+    let again = target.paused && ready > 0;
+    pass.tell_mending(Mending::Pause, again, Reason::PauseUndone);
+    if target.paused {
+        let expect = run.revision.clone();
+        pass.act(Action::Unpause { expect });
+    }
 }
 
 fn restarting(
@@ -178,10 +188,8 @@ fn restarting(
         });
     } else if target.complete {
         return drain(pass, run);
-    } else if target.paused {
-        pass.act(Action::Unpause {
-            expect: run.revision.clone(),
-        });
+    } else {
+        open(pass, target, &run, ready);
     }
     progress(pass, target, run, (ready, since))
 }

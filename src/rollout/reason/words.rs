@@ -84,6 +84,10 @@ impl fmt::Display for Reason {
                     "the cluster lets nothing come of the promotion, which waits: {why}"
                 )
             }
+            Self::PauseUndone => write!(
+                out,
+                "somebody paused the Deployment while it rolls: it goes on; `sluice abort` takes the release back"
+            ),
             Self::CanaryMended => {
                 write!(
                     out,

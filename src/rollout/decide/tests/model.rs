@@ -505,6 +505,8 @@ impl Model {
                 serving.replicas = self.target.replicas;
                 serving.ready = self.target.replicas;
             }
+            let own = self.target.serving(&self.target.revision);
+            self.target.updated_ready = own.map_or(0, |serving| serving.ready);
         } else if !self.rolls {
             self.roll_one_pod();
         } else {

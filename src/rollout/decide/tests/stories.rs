@@ -418,6 +418,30 @@ fn a_promotion_that_the_cluster_hinders_waits() {
 }
 
 #[test]
+fn who_pauses_a_promotion_is_told_once_how_to_take_it_back() {
+    let mut model = Model::idle();
+    model.rolls = false;
+    model.apply("v2");
+    assert!(model.until(600, |model| {
+        model.target.updated_ready == 1 && model.state.phase.name() == "Promoting"
+    }));
+    let told = |model: &Model| names(model).contains(&"PauseUndone");
+    model.pass();
+    assert!(!told(&model));
+    model.target.paused = true;
+    model.refuses = Some("a webhook hangs".to_owned());
+    for _ in 0..3 {
+        model.pass();
+    }
+    let times = names(&model);
+    let times = times.iter().filter(|name| **name == "PauseUndone");
+    assert_eq!(times.count(), 1);
+    (model.rolls, model.refuses) = (true, None);
+    assert!(model.until(60, |model| ended(model, Outcome::Promoted)));
+    assert!(!model.target.paused);
+}
+
+#[test]
 fn a_person_who_promotes_has_the_last_word_but_the_canary_gets_nothing_more() {
     let mut model = Model::idle();
     model.rolls = false;
