@@ -75,6 +75,7 @@ scenarios! {
     gate_14_the_canary_runs_out_of_memory: "gate/14-the-canary-runs-out-of-memory.yaml",
     gate_15_the_daemon_is_killed_again_and_again: "gate/15-the-daemon-is-killed-again-and-again.yaml",
     gate_15_the_daemon_is_killed_while_it_rolls_back: "gate/15-the-daemon-is-killed-while-it-rolls-back.yaml",
+    gate_16_a_header_is_added_by_hand: "gate/16-a-header-is-added-by-hand.yaml",
     gate_16_the_canary_deployment_is_deleted: "gate/16-the-canary-deployment-is-deleted.yaml",
     gate_16_the_canary_ingress_is_deleted: "gate/16-the-canary-ingress-is-deleted.yaml",
     gate_16_the_canary_service_is_deleted: "gate/16-the-canary-service-is-deleted.yaml",

@@ -18,6 +18,8 @@ use crate::rollout::plan::{HeaderValue, Match};
 /// The class annotation from before `spec.ingressClassName`.
 pub const LEGACY_CLASS: &str = "kubernetes.io/ingress.class";
 
+const CANARY: &str = "canary";
+const CANARY_PREFIX: &str = "canary-";
 const WEIGHT: &str = "canary-weight";
 const TOTAL: &str = "canary-weight-total";
 const MATCHERS: [&str; 4] = [
@@ -163,25 +165,47 @@ pub fn is_canary(ingress: &Ingress, prefix: &str) -> bool {
 }
 
 /// Whether the Ingress that exists is not the one that is wanted: rules, class, TLS, our labels,
-/// and every canary annotation in both directions.
+/// and every annotation that the controller reads from a canary, in both directions. Others may have put more
+/// on it, as an admission policy does on all Ingresses.
 pub fn differs(desired: &Ingress, observed: &Ingress, prefix: &str) -> bool {
     let (Some(want), Some(have)) = (&desired.spec, &observed.spec) else {
         return true;
     };
-    let stray = |(key, _): (&String, &String)| {
-        let ours = key.starts_with(&format!("{prefix}/"));
-        ours && desired
-            .metadata
-            .annotations
-            .as_ref()
-            .is_none_or(|all| !all.contains_key(key))
-    };
     meta_differs(&desired.metadata, &observed.metadata)
-        || observed.metadata.annotations.iter().flatten().any(stray)
+        || strays(desired, observed, prefix).next().is_some()
         || want.ingress_class_name != have.ingress_class_name
         || want.default_backend != have.default_backend
         || lists_differ(want.rules.as_ref(), have.rules.as_ref())
         || lists_differ(want.tls.as_ref(), have.tls.as_ref())
+}
+
+/// A merge patch that takes away what somebody put on a canary as it is in `observed`, and an apply does not own.
+pub fn stray_patch(desired: &Ingress, observed: &Ingress, prefix: &str) -> Option<Value> {
+    let strays = strays(desired, observed, prefix);
+    let strays: serde_json::Map<_, _> = strays.map(|key| (key.clone(), Value::Null)).collect();
+    (!strays.is_empty()).then(|| {
+        json!({"metadata": {
+            "annotations": strays, "resourceVersion": observed.metadata.resource_version,
+        }})
+    })
+}
+
+/// Annotations that the controller reads from a canary and that are not wanted.
+fn strays<'a>(
+    desired: &'a Ingress,
+    observed: &'a Ingress,
+    prefix: &'a str,
+) -> impl Iterator<Item = &'a String> {
+    let wanted = desired.metadata.annotations.as_ref();
+    let all = observed.metadata.annotations.iter().flatten();
+    all.map(|(key, _)| key).filter(move |key| {
+        let name = key.strip_prefix(prefix);
+        let name = name.and_then(|rest| rest.strip_prefix('/'));
+        let read = name.is_some_and(|name| {
+            is_shared(name) || name == CANARY || name.starts_with(CANARY_PREFIX)
+        });
+        read && wanted.is_none_or(|wanted| !wanted.contains_key(*key))
+    })
 }
 
 fn canary_rules(spec: &IngressSpec, traffic: &Traffic<'_>) -> Vec<IngressRule> {
@@ -251,13 +275,16 @@ fn stickiness(shared: &Labels, traffic: &Traffic<'_>) -> Option<(String, String)
     any.then(|| (name(STICKS), behaviour.to_owned()))
 }
 
+fn is_shared(name: &str) -> bool {
+    SHARED.contains(&name) || name.starts_with(SHARED_PREFIX)
+}
+
 fn shared_annotations(main: &Ingress, prefix: &str) -> Labels {
     let shared = |key: &str| {
         let name = key
             .strip_prefix(prefix)
             .and_then(|rest| rest.strip_prefix('/'));
-        key == LEGACY_CLASS
-            || name.is_some_and(|name| SHARED.contains(&name) || name.starts_with(SHARED_PREFIX))
+        key == LEGACY_CLASS || name.is_some_and(is_shared)
     };
     let all = main.metadata.annotations.iter().flatten();
     all.filter(|(key, _)| shared(key))
@@ -468,11 +495,37 @@ mod tests {
     }
 
     #[test]
+    fn what_others_put_on_a_canary_is_taken_away_where_the_controller_reads_it() {
+        let wanted = build(&one_rule(), 5, None).unwrap();
+        let mut stored = wanted.clone();
+        stored.metadata.resource_version = Some("7".to_owned());
+        assert_eq!(stray_patch(&wanted, &stored, P), None);
+        let own = stored.metadata.annotations.get_or_insert_default();
+        for name in ["proxy-body-size", "canary-by-cookie", "affinity-mode"] {
+            own.insert(format!("{P}/{name}"), "x".to_owned());
+        }
+        let patch = stray_patch(&wanted, &stored, P).unwrap();
+        let strays =
+            ["affinity-mode", "canary-by-cookie"].map(|name| (format!("{P}/{name}"), Value::Null));
+        let strays = serde_json::Map::from_iter(strays);
+        assert_eq!(
+            patch,
+            json!({"metadata": {"annotations": strays, "resourceVersion": "7"}})
+        );
+        let mut mended = serde_json::to_value(&stored).unwrap();
+        json_patch::merge(&mut mended, &patch);
+        let mended = serde_json::from_value(mended).unwrap();
+        assert!(differs(&wanted, &stored, P) && !differs(&wanted, &mended, P));
+    }
+
+    #[test]
     fn a_hand_edit_is_seen_and_what_the_server_adds_is_not() {
         let wanted = build(&one_rule(), 5, None).unwrap();
         let mut stored = wanted.clone();
         stored.metadata.uid = Some("i".into());
         stored.status = Some(k8s_openapi::api::networking::v1::IngressStatus::default());
+        let own = stored.metadata.annotations.get_or_insert_default();
+        own.insert(format!("{P}/proxy-body-size"), "8m".to_owned());
         assert!(!differs(&wanted, &stored, P));
         let patches = [
             weight_patch(P, 50),

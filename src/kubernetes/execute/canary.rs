@@ -138,13 +138,33 @@ impl Executor {
     ) -> Result<(), Error> {
         let present = order.scene.canary_ingress(order.plan, main);
         let seen = match present {
-            Some(present) => present.resource_version(),
+            Some(present) => self.without_strays(order, present, prefix, weight).await?,
             None => self
                 .ingress(order, prefix, 0, None)
                 .await?
                 .resource_version(),
         };
         self.ingress(order, prefix, weight, seen).await.map(drop)
+    }
+
+    /// Takes away what an apply leaves, since others own it; the version afterwards.
+    async fn without_strays(
+        &self,
+        order: Order<'_>,
+        present: &Ingress,
+        prefix: &str,
+        weight: u8,
+    ) -> Result<Option<String>, Error> {
+        let scene = order.scene;
+        let wanted = scene.wanted_ingress(order.plan, prefix, mark(order), weight)?;
+        let Some(patch) = canary::ingress::stray_patch(&wanted, present, prefix) else {
+            return Ok(present.resource_version());
+        };
+        let api: Api<Ingress> = self.api(&order.plan.namespace);
+        let (name, params, patch) = (present.name_any(), manager(), Patch::Merge(patch));
+        let request = api.patch(&name, &params, &patch);
+        let mended = within("mending the canary's Ingress", request).await?;
+        Ok(mended.resource_version())
     }
 
     async fn ingress(
