@@ -305,15 +305,17 @@ fn clearing(pass: &mut Pass<'_>, target: &Target, mut run: Run) -> Phase {
     Phase::Idle
 }
 
-/// Whether the Deployment is still to be paused, once it is complete again: in mode `paused` what is applied
-/// before that goes out.
+/// Whether the Deployment is still to be paused: in mode `paused` what is applied before that goes out. One
+/// that is not complete any more, as when its new pods crash, is paused later: a bake, which can take it back,
+/// begins at once, and nothing waits for it longer than the deadline.
 fn shuts(pass: &mut Pass<'_>, target: &Target, run: &Run) -> bool {
     let ours = run.revision.same(&target.revision);
-    let shuts = ours && is_kept_paused(pass, target) && !target.paused;
-    if shuts {
-        keep_shut(pass, target);
+    if !ours || !is_kept_paused(pass, target) || target.paused {
+        return false;
     }
-    shuts
+    keep_shut(pass, target);
+    let since = run.weight_since.unwrap_or_else(|| pass.now());
+    target.complete || !(run.bakes || pass.over(since, pass.plan.progress_deadline))
 }
 
 /// The run is over, and its revision serves.

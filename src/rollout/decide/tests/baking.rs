@@ -21,6 +21,45 @@ fn baking() -> Model {
     model
 }
 
+/// A revision `v2` in mode `paused` that has rolled, whose pods crash, and whose pause was lost.
+fn crashing(bake: Option<Duration>) -> Model {
+    let mut model = Model::idle();
+    model.gate.mode = GateMode::Paused;
+    model.terms.plan.bake = bake;
+    model.apply("v2");
+    let drains = |model: &Model| match &model.state.phase {
+        Phase::Promoting { run, .. } => run.weight == 0,
+        _ => false,
+    };
+    assert!(model.until(600, drains));
+    model.target.paused = false;
+    model.crashing = true;
+    model.settle();
+    model
+}
+
+#[test]
+fn in_mode_paused_a_bake_does_not_wait_for_pods_that_crash() {
+    let mut model = crashing(Some(Duration::from_secs(120)));
+    assert!(model.until(30, bakes));
+    model.ask("abort");
+    model.crashing = false;
+    assert!(model.until(60, |model| ended(model, "v2", Outcome::RolledBack)));
+    assert_eq!(model.state.stable, Some(revision("v1")));
+    assert_eq!(model.target.revision, revision("v1"));
+}
+
+#[test]
+fn in_mode_paused_pods_that_crash_are_not_waited_for_without_end() {
+    let mut model = crashing(None);
+    assert!(!model.until(60, |model| ended(model, "v2", Outcome::Promoted)));
+    assert!(model.until(120, |model| ended(model, "v2", Outcome::Promoted)));
+    model.crashing = false;
+    model.settle();
+    model.pass();
+    assert!(model.target.paused);
+}
+
 fn bakes(model: &Model) -> bool {
     matches!(model.state.phase, Phase::Baking(_))
 }

@@ -157,6 +157,8 @@ pub struct Model {
     pub refuses: Option<String>,
     /// An open Deployment rolls to its end; if not, one pod of the new template is all.
     pub rolls: bool,
+    /// Pods of an open Deployment that has rolled crash.
+    pub crashing: bool,
     /// Revisions that a promotion was decided for, or that served at adoption.
     pub approved: BTreeSet<String>,
     /// What was told, by name.
@@ -207,6 +209,7 @@ impl Model {
             comes_up: true,
             refuses: None,
             rolls: true,
+            crashing: false,
             approved: BTreeSet::from(["v1".to_owned()]),
             told: Vec::new(),
             sampled: now,
@@ -516,7 +519,7 @@ impl Model {
                 replicas,
                 ready: replicas,
             }];
-            self.target.complete = true;
+            self.target.complete = !self.crashing;
             self.target.updated_ready = replicas;
         }
         self.note_past();
