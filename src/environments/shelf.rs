@@ -237,6 +237,12 @@ impl<'a> Shelf<'a> {
         {
             return Ok(());
         }
+        // Records have seconds, and the newest must be known among two that are made within one.
+        let after = records.first().and_then(|newest| {
+            let second = SignedDuration::from_secs(1);
+            newest.at.checked_add(second).ok()
+        });
+        let at = after.map_or(at, |after| at.max(after));
         let repository = &self.image.repository;
         let manifest = self.wait(self.registry.manifest(repository, digest))?;
         let record = Record::new(&self.environment.name, at, version, back);

@@ -376,6 +376,7 @@ mod tests {
         assert_eq!(told("film.mp4", &long, "a\n"), none);
         assert_eq!(told("more.yaml", &long, "a\n"), ["more.yaml"]);
     }
+
     #[test]
     fn what_configures_others_is_named_too() {
         let with = |version: &str, port: u16| {
