@@ -13,6 +13,6 @@ FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /src/target/release/sluice /sluice
 USER 65532:65532
-EXPOSE 8095
+EXPOSE 8095 8443
 ENTRYPOINT ["/sluice"]
 CMD ["run", "--config", "/etc/sluice/sluice.yaml"]

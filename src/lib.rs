@@ -1,8 +1,10 @@
 //! Sluice: progressive delivery for Kubernetes, gated in the API server and decided by
 //! anytime-valid statistics.
 //!
-//! Arrows point down only: `cli` and `daemon` see several edges, edges never see each other,
-//! and all of them may use `rollout`, which uses `stats`. The sandbox knows only wire formats.
+//! `stats` holds the mathematics, `rollout` decides; both are pure. Edges (`kubernetes`, `prometheus`, `git`,
+//! `people`, `web`, `history`, ...) use `rollout` and see no other edge, but for the resource's types in
+//! `kubernetes::crd` and what `tests/docs/layers.rs` names, which checks all of this. `cli` and `daemon` tie
+//! them together. The sandbox knows only wire formats.
 
 pub mod causes;
 pub mod cli;

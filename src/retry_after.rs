@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use jiff::Timestamp;
 
-/// What the header says; a date that has passed is no time at all, and what cannot be read is nothing.
+/// What the header says; a date that has passed, and what cannot be read, say nothing.
 pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get("retry-after")?.to_str().ok()?.trim();
     let seconds = text.parse().ok().map(Duration::from_secs);

@@ -68,7 +68,8 @@ impl Wanted {
                     wanted.namespaces = arguments.next().unwrap_or_default().parse()?;
                 }
                 part if !part.starts_with("--") => wanted.parts.push(part.to_owned()),
-                _ => {} // cargo's own
+                "--bench" => {} // cargo's own
+                other => return Err(format!("no option `{other}`").into()),
             }
         }
         Ok(wanted)

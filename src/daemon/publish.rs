@@ -17,7 +17,7 @@ use crate::kubernetes::scene::Scene;
 use crate::kubernetes::status;
 use crate::prometheus::{self, Cursor, Subject};
 use crate::rollout::describe;
-use crate::rollout::reason::Reason;
+use crate::rollout::reason::{Outcome, Reason};
 use crate::rollout::rule::{Kind, Rule};
 use crate::rollout::state::{Phase, State};
 use crate::rollout::terms::Terms;
@@ -53,7 +53,10 @@ pub fn tell(
 fn count(context: &Context, reason: &Reason) {
     match reason {
         Reason::Bypassed { .. } => context.metrics.bypassed(),
-        Reason::Promoted { .. } => context.metrics.run_ended("Promoted", "Promoted"),
+        Reason::Promoted { by, .. } => {
+            let outcome = Outcome::Promoted.to_string();
+            context.metrics.run_ended(&outcome, by.name());
+        }
         Reason::RolledBack { cause, .. } | Reason::Cancelled { cause, .. } => {
             context
                 .metrics

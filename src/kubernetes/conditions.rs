@@ -74,7 +74,8 @@ fn since(old: &[Condition], standing: &Standing<'_>) -> Option<Time> {
 }
 
 /// Whether a condition is there and true.
-pub fn is_true(conditions: &[Condition], name: &str) -> bool {
+#[cfg(test)]
+fn is_true(conditions: &[Condition], name: &str) -> bool {
     conditions
         .iter()
         .any(|condition| condition.type_ == name && condition.status == "True")

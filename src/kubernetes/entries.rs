@@ -82,14 +82,14 @@ impl Shelved {
             beside: Beside::of(&object),
             revision: identity(&object.spec.template),
             odd,
-            text: serde_json::to_string(&object).ok()?.into_boxed_str(),
+            text: lost(serde_json::to_string(&object))?.into_boxed_str(),
         })
     }
 
     /// The whole workload.
     pub fn whole(&self) -> Option<Templated<Deployment>> {
         Some(Templated {
-            object: serde_json::from_str(&self.text).ok()?,
+            object: lost(serde_json::from_str(&self.text))?,
             revision: self.revision.clone(),
             odd: self.odd.clone(),
         })
@@ -217,9 +217,15 @@ pub fn kept(object: ControllerRevision) -> Option<Text<ControllerRevision>> {
     Text::of(&object, ())
 }
 
+/// What of an object could be written or read. Nothing else is expected; if it happens, the object looks gone.
+fn lost<T>(done: serde_json::Result<T>) -> Option<T> {
+    done.inspect_err(|error| tracing::error!(%error, "an object is not kept"))
+        .ok()
+}
+
 /// The object as JSON.
 pub fn value<K: Resource + serde::Serialize>(object: K) -> Option<serde_json::Value> {
-    serde_json::to_value(bare(object)).ok()
+    lost(serde_json::to_value(bare(object)))
 }
 
 /// The Deployment with its revision.

@@ -178,12 +178,6 @@ impl Registry {
         Err(self.answer(format!("more than {PAGES} pages of tags of {repository}")))
     }
 
-    /// Asks whether it is there at all.
-    pub async fn ping(&self) -> Result<(), Error> {
-        let answer = self.request(Method::GET, "/v2/").send().await;
-        answer.map(|_| ()).map_err(|error| self.unreachable(error))
-    }
-
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.base))
     }

@@ -28,6 +28,28 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// By what a revision was promoted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Promoted {
+    /// The evidence, or a person's word.
+    Proven,
+    /// It was promoted here before.
+    KnownGood,
+    /// A person went back to it.
+    WentBack,
+}
+
+impl Promoted {
+    /// Its name, bounded, for metrics and the status.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Proven => "Promoted",
+            Self::KnownGood => "KnownGood",
+            Self::WentBack => "WentBack",
+        }
+    }
+}
+
 /// Every way in which a run ends: the outcome, and the reason that it is told by.
 pub const ENDS: [(Outcome, &str); 21] = [
     (Outcome::Promoted, "Promoted"),

@@ -5,7 +5,7 @@
 
 mod words;
 
-pub use super::cause::{Cause, ENDS, HeldWhy, Outcome};
+pub use super::cause::{Cause, ENDS, HeldWhy, Outcome, Promoted};
 use super::revision::Revision;
 
 /// Something that happened and that people may want to know.
@@ -129,6 +129,7 @@ pub enum Reason {
     },
     Promoted {
         revision: Revision,
+        by: Promoted,
     },
     RollbackStarted {
         cause: Cause,

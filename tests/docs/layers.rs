@@ -10,8 +10,12 @@ use regex::Regex;
 use super::{files, none, root, text};
 
 /// What each folder may use of the crate besides itself.
-const MAY_USE: [(&str, &[&str]); 20] = [
+const MAY_USE: [(&str, &[&str]); 24] = [
     ("stats", &[]),
+    ("causes", &[]),
+    ("clock", &[]),
+    ("http_client", &[]),
+    ("retry_after", &[]),
     ("git", &["causes", "http_client", "retry_after"]),
     ("yaml", &[]),
     ("kustomize", &["yaml"]),
@@ -174,7 +178,9 @@ fn is_test(path: &Path) -> bool {
 
 fn sources(folder: &str) -> Vec<(String, String)> {
     let paths = files(folder, "rs").into_iter();
+    let beside = root().join(format!("{folder}.rs"));
     paths
+        .chain(beside.is_file().then_some(beside))
         .filter(|path| !is_test(path.strip_prefix(root()).unwrap()))
         .map(|path| {
             let name = path.strip_prefix(root()).unwrap().display().to_string();

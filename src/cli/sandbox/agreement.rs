@@ -148,7 +148,8 @@ async fn send(
     // After the prefix by which a policy names itself.
     let text = |warning: &http::HeaderValue| {
         let text = warning.to_str().unwrap();
-        let at = text.find("held by Sluice").unwrap_or(0);
+        let said = ["held by Sluice", "guarded by Sluice"];
+        let at = said.iter().find_map(|said| text.find(said)).unwrap_or(0);
         text[at..].to_owned()
     };
     let warnings = warnings.iter().map(text).collect();

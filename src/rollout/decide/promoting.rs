@@ -17,7 +17,7 @@ use super::rolling_back::{canary_gone, close, keep_off, take_away};
 use super::running::{bad, follow_config, is_reconfigured, keep_canary, steer};
 use crate::rollout::action::Action;
 use crate::rollout::observation::Target;
-use crate::rollout::reason::{Cause, Outcome, Reason};
+use crate::rollout::reason::{Cause, Outcome, Promoted, Reason};
 use crate::rollout::revision::Revision;
 use crate::rollout::state::{Mending, Phase, Promotion, Run, Trigger};
 
@@ -322,16 +322,16 @@ fn shuts(pass: &mut Pass<'_>, target: &Target, run: &Run) -> bool {
 pub(super) fn conclude(pass: &mut Pass<'_>, run: &Run) {
     pass.tell(Reason::Promoted {
         revision: run.revision.clone(),
+        by: promoted_by(run),
     });
     let proof = run.proof.clone().unwrap_or_default();
-    close(pass, run, Outcome::Promoted, ended_as(run), proof);
+    close(pass, run, Outcome::Promoted, promoted_by(run).name(), proof);
 }
 
-/// The reason of a promotion: by evidence or a person's word, as known good, or as the way back.
-fn ended_as(run: &Run) -> &'static str {
+fn promoted_by(run: &Run) -> Promoted {
     match run.trigger {
-        Trigger::Back { .. } => "WentBack",
-        Trigger::Template | Trigger::Config { .. } if run.straight => "KnownGood",
-        Trigger::Template | Trigger::Config { .. } => "Promoted",
+        Trigger::Back { .. } => Promoted::WentBack,
+        Trigger::Template | Trigger::Config { .. } if run.straight => Promoted::KnownGood,
+        Trigger::Template | Trigger::Config { .. } => Promoted::Proven,
     }
 }

@@ -118,6 +118,7 @@ pub struct ShareReport {
 
 impl ShareReport {
     /// Seconds for which the share has agreed at `now`; 0 while it is wrong or unseen.
+    #[cfg(test)]
     pub fn agreed_seconds(&self, now: Timestamp) -> f64 {
         self.agreed_since.map_or(0.0, |since| {
             now.duration_since(since).as_secs_f64().max(0.0)

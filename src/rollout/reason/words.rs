@@ -153,7 +153,7 @@ impl fmt::Display for Reason {
                 "{kept} was applied during the promotion of {finished}: it is kept, and tried when that is finished"
             ),
             Self::DesiredGiven { revision } => write!(out, "{revision} is given back, held"),
-            Self::Promoted { revision } => write!(out, "{revision} is promoted"),
+            Self::Promoted { revision, .. } => write!(out, "{revision} is promoted"),
             Self::RollbackStarted { cause } => write!(out, "rolls back: {cause}"),
             Self::RolledBack { revision, cause } => {
                 write!(out, "{revision} is rolled back: {cause}")

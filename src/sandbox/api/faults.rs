@@ -141,6 +141,7 @@ impl Faults {
     }
 
     /// Whether nothing is armed any more.
+    #[cfg(test)]
     pub fn is_spent(&self) -> bool {
         self.lock().is_empty()
     }

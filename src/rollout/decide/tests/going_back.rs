@@ -34,9 +34,17 @@ fn answer(model: &Model) -> (bool, &str) {
     (answer.done, answer.message.as_str())
 }
 
+/// The last run's reason; of a promotion it is the one that is told and counted.
 fn last_reason(model: &Model) -> &str {
-    let last = model.state.last_run.as_ref();
-    last.map_or("", |run| run.reason.as_str())
+    let last = model.state.last_run.as_ref().unwrap();
+    let told = model.told.iter().rev().find_map(|reason| match reason {
+        Reason::Promoted { by, .. } => Some(by.name()),
+        _ => None,
+    });
+    if last.outcome == Outcome::Promoted {
+        assert_eq!(told, Some(last.reason.as_str()));
+    }
+    &last.reason
 }
 
 #[test]
