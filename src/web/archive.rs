@@ -51,6 +51,29 @@ impl Asked {
         }
     }
 
+    /// The query that asks for ten times as many, where there may be more than the list has.
+    fn more(&self, listed: usize) -> Option<String> {
+        let limit = self.limit.unwrap_or(LIMIT).min(MOST);
+        let further = limit.saturating_mul(10).min(MOST);
+        if listed < limit || further == limit {
+            return None;
+        }
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        for (key, value) in [
+            ("environment", &self.environment),
+            ("namespace", &self.namespace),
+            ("name", &self.name),
+            ("since", &self.since.map(|since| since.to_string())),
+            ("everywhere", &self.everywhere.then(|| "true".to_owned())),
+        ] {
+            if let Some(value) = value {
+                query.append_pair(key, value);
+            }
+        }
+        query.append_pair("limit", &further.to_string());
+        Some(query.finish())
+    }
+
     fn which(&self, run: String, own: &str) -> Which {
         Which {
             run,
@@ -126,7 +149,8 @@ pub async fn past_runs(State(web): State<Web>, Query(asked): Query<Asked>) -> Re
     };
     match web.history.list(asked.filter(&web.place.environment)).await {
         Ok(runs) => {
-            let list = past::list(&runs, &web.place, listed, web.clock.now());
+            let more = asked.more(runs.len());
+            let list = past::list(&runs, &web.place, listed, more.as_deref(), web.clock.now());
             Html(page.html(&list).into_string()).into_response()
         }
         Err(error) => failed(&error),
@@ -176,4 +200,27 @@ fn failed(error: &Error) -> Response {
     };
     let error = json!({"error": causes::told(error)});
     (status, Json(error)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_leads_to_further_runs_of_the_same_choice() {
+        let asked = Asked {
+            name: Some("a b".to_owned()),
+            everywhere: true,
+            ..Asked::default()
+        };
+        assert_eq!(asked.more(LIMIT - 1), None);
+        let more = asked.more(LIMIT);
+        let wanted = "name=a+b&everywhere=true&limit=1000";
+        assert_eq!(more.as_deref(), Some(wanted));
+        let all = Asked {
+            limit: Some(MOST),
+            ..Asked::default()
+        };
+        assert_eq!(all.more(MOST), None);
+    }
 }

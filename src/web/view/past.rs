@@ -21,8 +21,14 @@ pub enum Listed {
     All,
 }
 
-/// The page of past runs.
-pub fn list(runs: &[Summary], place: &Place, listed: Listed, now: Timestamp) -> Markup {
+/// The page of past runs; `more` is the query for further ones, where there may be some.
+pub fn list(
+    runs: &[Summary],
+    place: &Place,
+    listed: Listed,
+    more: Option<&str>,
+    now: Timestamp,
+) -> Markup {
     let page = place.path("/history");
     html! {
         h1 { "Past runs" }
@@ -32,6 +38,9 @@ pub fn list(runs: &[Summary], place: &Place, listed: Listed, now: Timestamp) -> 
             Listed::All => p { "Of all environments. " a href=(page) { "Only of " (place.environment) } }
         }
         (rows(runs, place, listed, now))
+        @if let Some(more) = more {
+            p.faint { "The newest " (runs.len()) ". " a href={ (page) "?" (more) } { "Further ones" } }
+        }
     }
 }
 

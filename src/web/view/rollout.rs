@@ -59,7 +59,12 @@ impl Shown<'_> {
             section aria-labelledby="past" {
                 h2 #past { "Past runs" }
                 @match self.past {
-                    Some(runs) => { (past::table(runs, self.place, self.now)) },
+                    Some(runs) => {
+                        (past::table(runs, self.place, self.now))
+                        @if !runs.is_empty() {
+                            p.faint { a href={ (self.place.path("/history")) "?namespace=" (entry.namespace) "&name=" (entry.name) } { "All of its runs" } }
+                        }
+                    },
                     None => { p.none { "The history does not answer." } },
                 }
             }
