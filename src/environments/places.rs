@@ -50,6 +50,8 @@ enum Rank {
     Patch,
     Values,
     Manifest,
+    /// Values that a ConfigMap holds: of a chart if nothing else is there.
+    Config,
 }
 
 /// One place.

@@ -148,7 +148,8 @@ impl<'a> Search<'a> {
                 if let Some(spec) = document.get("spec") {
                     self.patches(source, spec);
                 }
-                self.tag(source, at(document, "spec.postBuild.substitute"));
+                let variables = at(document, "spec.postBuild.substitute");
+                self.tag(source, variables, Rank::Values);
             }
             (Some("Application" | "ApplicationSet"), Some("argoproj.io")) => {
                 self.application(source, document);
@@ -257,7 +258,10 @@ impl<'a> Search<'a> {
     fn config(&mut self, source: Source<'_>, data: Option<&Node>) {
         if let Some(Kind::Map(entries)) = data.map(|data| &data.kind) {
             for entry in entries.iter().filter(|entry| is_yaml(&entry.key)) {
-                self.text(source, &entry.value, Self::chart);
+                self.text(source, &entry.value, |search, source, values| {
+                    search.tag(source, Some(values), Rank::Config);
+                    search.values(source, values, Rank::Config);
+                });
             }
         }
     }
@@ -285,12 +289,12 @@ impl<'a> Search<'a> {
 
     /// Values of a chart.
     fn chart(&mut self, source: Source<'_>, values: &Node) {
-        self.tag(source, Some(values));
+        self.tag(source, Some(values), Rank::Values);
         self.values(source, values, Rank::Values);
     }
 
     /// The field that the service says.
-    fn tag(&mut self, source: Source<'_>, values: Option<&Node>) {
+    fn tag(&mut self, source: Source<'_>, values: Option<&Node>, rank: Rank) {
         let Some(field) = self.service.tag_field.clone() else {
             return;
         };
@@ -298,7 +302,7 @@ impl<'a> Search<'a> {
         // Found by its image too, where that stands beside it.
         let node = values.and_then(|values| at(values, above));
         if let Some(node) = node.filter(|node| !self.is_in_parts(node)) {
-            self.apart(Rank::Values, source, node, (key, "digest"));
+            self.apart(rank, source, node, (key, "digest"));
         }
     }
 
@@ -348,7 +352,7 @@ impl<'a> Search<'a> {
                 .iter()
                 .for_each(|item| self.values(source, item, rank)),
             Kind::Map(entries) => {
-                if rank == Rank::Values && self.is_in_parts(node) {
+                if matches!(rank, Rank::Values | Rank::Config) && self.is_in_parts(node) {
                     self.apart(rank, source, node, ("tag", "digest"));
                 }
                 for entry in entries {

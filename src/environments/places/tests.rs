@@ -120,6 +120,16 @@ fn a_tag_alone_is_found_by_its_field() {
 }
 
 #[test]
+fn values_in_a_config_map_count_where_nothing_else_says_the_version() {
+    let config = "kind: ConfigMap\napiVersion: v1\ndata:\n  values.yaml: |\n    image:\n      repository: IMAGE\n      tag: v1\n";
+    check("config.yaml", config, "v1", "v2", "tag: v1>tag: v2");
+    let pod = format!("{config}---\nkind: Pod\nspec: {{containers: [{{image: 'IMAGE:v0'}}]}}\n");
+    let line =
+        "spec: {containers: [{image: 'IMAGE:v0'}]}>spec: {containers: [{image: 'IMAGE:v2'}]}";
+    check("all.yaml", &pod, "v0", "v2", line);
+}
+
+#[test]
 fn a_digest_behind_the_tag_stays_one() {
     let [one, two] = ["a1", "b2"].map(|byte| format!("sha256:{}", byte.repeat(32)));
     let text = format!("image: {{repository: IMAGE, tag: 'v1@{one}'}}\n");
