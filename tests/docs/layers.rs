@@ -177,9 +177,14 @@ fn is_test(path: &Path) -> bool {
 }
 
 fn sources(folder: &str) -> Vec<(String, String)> {
-    let paths = files(folder, "rs").into_iter();
     let beside = root().join(format!("{folder}.rs"));
-    paths
+    let within = if root().join(folder).is_dir() {
+        files(folder, "rs")
+    } else {
+        Vec::new()
+    };
+    within
+        .into_iter()
         .chain(beside.is_file().then_some(beside))
         .filter(|path| !is_test(path.strip_prefix(root()).unwrap()))
         .map(|path| {
