@@ -148,7 +148,13 @@ fn scan(text: &[u8], size: usize) -> (Vec<Row>, usize) {
     let mut take = |line: &super::exposition::Line<'_>| {
         let labels = line.labels.iter();
         let labels = labels.map(|(name, value)| (name.to_string(), value.to_string()));
-        rows.push((line.name.to_owned(), labels.collect(), line.value.to_bits()));
+        // A NaN is printed without its sign.
+        let value = if line.value.is_nan() {
+            f64::NAN
+        } else {
+            line.value
+        };
+        rows.push((line.name.to_owned(), labels.collect(), value.to_bits()));
     };
     for piece in text.chunks(size) {
         scanner.feed(piece, &mut take);

@@ -7,7 +7,7 @@
 //! The cookie says when the login ends and where it leads; state, nonce and verifier are keyed digests of
 //! it, by a key of this process. So a cookie that was made or changed elsewhere fits no state.
 //!
-//! Caveats: a login begins and ends at the same process, as a session does. Of more than [`MOST`] that
+//! Caveats: a login begins and ends at the same process, as a session does. Of more than a thousand that
 //! were answered lately, the earliest could be shown to the provider again, which takes a code once.
 //!
 //! Not here: the provider (`people::oidc`), and the session that follows (`session`).
