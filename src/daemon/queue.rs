@@ -17,6 +17,10 @@ use tokio_util::time::{DelayQueue, delay_queue};
 /// Namespace and name of a Rollout.
 pub type Key = (String, String);
 
+/// The longest that a Rollout waits for its next pass: what people write (a freeze "until further notice") may lie
+/// further ahead than the queue can tell (795 days), and a machine's clock may be set meanwhile.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The order of passes.
 #[derive(Debug, Default)]
 pub struct Queue {
@@ -51,10 +55,11 @@ impl Queue {
         }
     }
 
-    /// Asks for a pass after `wait` of the runtime's time; replaces an alarm that was set before.
+    /// Asks for a pass after `wait` of the runtime's time, or after [`LONGEST`] if that is sooner; replaces an alarm
+    /// that was set before.
     pub fn wake_in(&mut self, key: Key, wait: Duration) {
         self.forget_alarm(&key);
-        let alarm = self.delays.insert(key.clone(), wait);
+        let alarm = self.delays.insert(key.clone(), wait.min(LONGEST));
         self.alarms.insert(key, alarm);
     }
 
@@ -156,6 +161,15 @@ mod tests {
         assert_eq!(queue.next(9), Some(key("a")));
         queue.done(&key("a"));
         assert_eq!(queue.next(9), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pass_of_years_from_now_comes_within_a_day() {
+        let mut queue = Queue::default();
+        queue.wake_in(key("a"), Duration::MAX);
+        let alarm = tokio::time::timeout(LONGEST * 2, queue.alarm()).await;
+        assert!(alarm.is_ok());
+        assert_eq!(queue.next(9), Some(key("a")));
     }
 
     #[tokio::test(start_paused = true)]
