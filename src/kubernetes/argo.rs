@@ -61,37 +61,24 @@ impl Argo {
         Self { reads, writes }
     }
 
-    /// The Application by which Argo CD tracks a Deployment; `argo` is Argo CD's namespace.
+    /// The Application that applies a workload.
     ///
     /// # Errors
-    /// If it cannot be read, or does not deploy it.
-    pub async fn tracking(
+    /// If it cannot be read, leads to no commit, or does not apply it.
+    pub async fn application(
         &self,
-        (kind, deployment): (&str, &ObjectMeta),
-        argo: &str,
-    ) -> Result<Named, Error> {
-        let name = deployment.name.clone().unwrap_or_default();
-        let namespace = deployment.namespace.clone().unwrap_or_default();
-        let what = format!("{kind} {namespace}/{name}");
-        let at = tracked((kind, deployment), argo).map_err(|why| Error::NoCommit { what, why })?;
-        let annotations = deployment.annotations.as_ref();
-        if annotations.is_some_and(|all| all.contains_key(TRACKING)) {
-            return Ok(at);
-        }
-        let what = told(APPLICATION.2, &at);
-        let found = within(&what, api(&self.reads, APPLICATION, &at).get(&at.name)).await?;
-        if lists(&found.data["status"], kind, (&namespace, &name)) {
-            Ok(at)
-        } else {
-            let why = format!("it does not list {kind} {namespace}/{name}: name the Application");
-            Err(Error::NoCommit { what, why })
-        }
-    }
-
-    /// An Application.
-    pub async fn application(&self, at: &Named) -> Result<Application, Error> {
+        at: &Named,
+        (kind, workload): (&str, &Named),
+    ) -> Result<Application, Error> {
         let what = told(APPLICATION.2, at);
         let found = within(&what, api(&self.reads, APPLICATION, at).get(&at.name)).await?;
+        if !lists(&found.data["status"], kind, workload) {
+            return Err(Error::Foreign {
+                what,
+                of: told(kind, workload),
+                by: "status.resources",
+            });
+        }
         application(&found.data).map_err(|why| Error::NoCommit { what, why })
     }
 
@@ -200,8 +187,8 @@ fn revision(of: &Value, index: Option<usize>) -> Option<&str> {
     }
 }
 
-/// The Application by which Argo CD tracks a Deployment: its annotation says whose it is; the label, which
-/// Helm sets too, counts where an Application of that name lists the Deployment (`lists`).
+/// The Application by which Argo CD tracks a Deployment, as its annotation says it, else its label, which Helm
+/// sets too; `argo` is Argo CD's namespace. Whether it is so, the Application says ([`Argo::application`]).
 ///
 /// # Errors
 /// What was found and what would be right.
@@ -236,13 +223,16 @@ pub fn tracked((kind, deployment): (&str, &ObjectMeta), argo: &str) -> Result<Na
     })
 }
 
-/// Whether an Application's status lists a Deployment.
-fn lists(status: &Value, kind: &str, (namespace, name): (&str, &str)) -> bool {
+/// Whether an Application's status lists a workload.
+fn lists(status: &Value, kind: &str, at: &Named) -> bool {
+    let is = |one: &Value| {
+        one["group"] == "apps"
+            && one["kind"] == kind
+            && one["namespace"] == at.namespace.as_str()
+            && one["name"] == at.name.as_str()
+    };
     let resources = status["resources"].as_array();
-    resources
-        .into_iter()
-        .flatten()
-        .any(|one| one["kind"] == kind && one["namespace"] == namespace && one["name"] == name)
+    resources.into_iter().flatten().any(is)
 }
 
 /// The branch that is followed; what cannot be added to is refused.
@@ -447,10 +437,14 @@ mod tests {
         assert_eq!(of(None, Some("shop")).as_deref(), Ok("argocd/shop"));
         assert!(of(None, None).unwrap_err().contains("name the Application"));
         let status = json!({"resources": [{"group": "apps", "kind": "Deployment", "namespace": "default", "name": "shop"}]});
-        assert!(
-            lists(&status, "Deployment", ("default", "shop"))
-                && !lists(&status, "Deployment", ("default", "pay"))
-        );
+        let at = |namespace: &str, name: &str| Named {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
+        assert!(lists(&status, "Deployment", &at("default", "shop")));
+        assert!(!lists(&status, "Deployment", &at("default", "pay")));
+        assert!(!lists(&status, "Deployment", &at("production", "shop")));
+        assert!(!lists(&status, "StatefulSet", &at("default", "shop")));
     }
 
     #[test]

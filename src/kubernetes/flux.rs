@@ -58,6 +58,16 @@ pub enum Error {
         /// What was found and what would be right.
         why: String,
     },
+    /// It is there, but what it applies is not what it was asked for.
+    #[error("{what} does not apply {of} ({by} does not list it): name what does")]
+    Foreign {
+        /// Kind, namespace and name.
+        what: String,
+        /// The same of the workload.
+        of: String,
+        /// The field that would list it.
+        by: &'static str,
+    },
 }
 
 /// Namespace and name.
@@ -80,6 +90,18 @@ pub struct Kustomization {
     pub attempted: Option<String>,
     /// Where the commits come from.
     pub repository: Named,
+    /// The namespace that it puts everything in, whatever the manifests say.
+    pub target_namespace: Option<String>,
+    /// What it has applied: `namespace_name_group_kind` each.
+    inventory: Vec<String>,
+}
+
+impl Kustomization {
+    /// Whether its inventory has an object.
+    pub fn applies(&self, (group, kind): (&str, &str), at: &Named) -> bool {
+        let id = format!("{}_{}_{group}_{kind}", at.namespace, at.name);
+        self.inventory.contains(&id)
+    }
 }
 
 /// What an object of Flux has applied.
@@ -148,6 +170,18 @@ impl Flux {
         let what = told("Kustomization", at);
         let found = within(&what, api(&self.reads, KUSTOMIZATION, at).get(&at.name)).await?;
         kustomization(&found.data, at).map_err(|why| Error::NoCommit { what, why })
+    }
+
+    /// The namespace that a `HelmRelease` installs into.
+    pub async fn installs_into(&self, release: &Named) -> Result<String, Error> {
+        let what = told(HELM_RELEASE.2, release);
+        let found = within(
+            &what,
+            api(&self.reads, HELM_RELEASE, release).get(&release.name),
+        )
+        .await?;
+        let target = found.data["spec"]["targetNamespace"].as_str();
+        Ok(target.unwrap_or(&release.namespace).to_owned())
     }
 
     /// A `GitRepository` with its Secret.
@@ -279,7 +313,11 @@ fn kustomization(object: &Value, at: &Named) -> Result<Kustomization, String> {
         ));
     }
     let text = |value: &Value| value.as_str().map(str::to_owned);
+    let entries = object["status"]["inventory"]["entries"].as_array();
+    let entries = entries.into_iter().flatten();
     Ok(Kustomization {
+        target_namespace: text(&object["spec"]["targetNamespace"]),
+        inventory: entries.filter_map(|entry| text(&entry["id"])).collect(),
         path: text(&object["spec"]["path"]).unwrap_or_default(),
         applied: object["status"]["lastAppliedRevision"]
             .as_str()
@@ -355,7 +393,8 @@ mod tests {
     fn a_kustomization_leads_to_its_repository_and_commits() {
         let object = json!({
             "spec": {"path": "./apps/production", "sourceRef": {"kind": "GitRepository", "name": "fleet"}},
-            "status": {"lastAppliedRevision": format!("main@sha1:{COMMIT}"), "lastAttemptedRevision": "main@sha1:12"},
+            "status": {"lastAppliedRevision": format!("main@sha1:{COMMIT}"), "lastAttemptedRevision": "main@sha1:12",
+                       "inventory": {"entries": [{"id": "shop_backend_apps_Deployment", "v": "v1"}]}},
         });
         let wanted = Kustomization {
             path: "./apps/production".to_owned(),
@@ -365,7 +404,16 @@ mod tests {
                 name: "fleet".to_owned(),
                 ..here()
             },
+            target_namespace: None,
+            inventory: vec!["shop_backend_apps_Deployment".to_owned()],
         };
+        let backend = |namespace: &str| Named {
+            namespace: namespace.to_owned(),
+            name: "backend".to_owned(),
+        };
+        assert!(wanted.applies(("apps", "Deployment"), &backend("shop")));
+        assert!(!wanted.applies(("apps", "Deployment"), &backend("shop-dev")));
+        assert!(!wanted.applies(("apps", "StatefulSet"), &backend("shop")));
         assert_eq!(kustomization(&object, &here()), Ok(wanted));
     }
 

@@ -143,6 +143,13 @@ async fn what_the_daemon_writes_into_the_objects_of_flux_and_argo_cd_is_taken_an
 
     let image = |tag: &str| vec![format!("r.example/shop:{tag}")];
     let (failed, stable) = (image("3"), image("2"));
+    let images = (failed.as_slice(), stable.as_slice());
+    let refused = flux.exclude(&shop, "default/shop", images, Timestamp::UNIX_EPOCH);
+    let refused = refused.await.unwrap().unwrap_err();
+    assert!(refused.contains("sluice.dev/rollouts"), "{refused}");
+    let mut provider = objects()[7].clone();
+    provider["metadata"]["annotations"] = json!({"sluice.dev/rollouts": "default/shop"});
+    apply(&admin, &provider).await;
     let excluded = flux.exclude(
         &shop,
         "default/shop",
@@ -159,7 +166,17 @@ async fn what_the_daemon_writes_into_the_objects_of_flux_and_argo_cd_is_taken_an
 
     let argo = Argo::new(daemon.clone(), daemon);
     let at = named("argocd", "shop");
-    assert_eq!(argo.application(&at).await.unwrap().path, "apps/shop");
+    let workload = named("default", "shop");
+    let foreign = argo.application(&at, ("Deployment", &workload)).await;
+    let foreign = foreign.unwrap_err().to_string();
+    assert!(foreign.contains("status.resources"), "{foreign}");
+    let one =
+        json!({"group": "apps", "kind": "Deployment", "namespace": "default", "name": "shop"});
+    let mut listed = objects()[8].clone();
+    listed["status"] = json!({"resources": [one]});
+    apply(&admin, &listed).await;
+    let found = argo.application(&at, ("Deployment", &workload)).await;
+    assert_eq!(found.unwrap().path, "apps/shop");
     argo.refresh_now(&at).await.unwrap();
     let application = now(&admin, 8, "applications").await;
     let marks = application.metadata.annotations.unwrap();

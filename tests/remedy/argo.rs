@@ -78,6 +78,7 @@ async fn reconcile(client: Client, clock: Clock, bare: std::path::PathBuf) {
         status(
             &client,
             json!({
+                "resources": [{"group": "apps", "version": "v1", "kind": "Deployment", "namespace": "default", "name": "shop"}],
                 "sync": {"status": word(synced, "Synced", "OutOfSync"), "revision": head},
                 "health": {"status": health},
             }),

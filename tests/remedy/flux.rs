@@ -255,7 +255,9 @@ impl Controller {
                 .await
                 .unwrap();
         }
-        for object in built(&self.bare, head) {
+        let objects = built(&self.bare, head);
+        self.status(json!({"inventory": inventory(&objects)})).await;
+        for object in objects {
             let object = if object["kind"] == "HelmRelease" {
                 rendered(&object)
             } else {
@@ -287,6 +289,20 @@ impl Controller {
         let group = "kustomize.toolkit.fluxcd.io";
         flux_api(&self.client, group, "Kustomization", "kustomizations")
     }
+}
+
+/// What a Kustomization's status lists of what it applies.
+pub fn inventory(objects: &[Value]) -> Value {
+    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let entry = |object: &Value| {
+        let meta = &object["metadata"];
+        let (namespace, name) = (word(&meta["namespace"]), word(&meta["name"]));
+        let version = word(&object["apiVersion"]);
+        let (group, version) = version.split_once('/').unwrap_or(("", &version));
+        let id = format!("{namespace}_{name}_{group}_{}", word(&object["kind"]));
+        json!({"id": id, "v": version})
+    };
+    json!({"entries": objects.iter().map(entry).collect::<Vec<_>>()})
 }
 
 /// What helm-controller makes of a release of the shop's chart.

@@ -293,6 +293,39 @@ fn the_commit_of_a_failed_release_is_reverted_and_flux_applies_that() {
 }
 
 #[test]
+fn a_rollout_that_names_what_applies_other_workloads_takes_nothing_back() {
+    virtually(async {
+        let shop = Shop::open().await;
+        let _daemon = shop.daemon();
+        let good = shop.released("2", "0", "Promoted").await;
+        shop.good_is(good).await;
+        // Of the same path, but what it has applied is not this Deployment.
+        let status = json!({
+            "inventory": {"entries": [{"id": "production_shop_apps_Deployment", "v": "v1"}]},
+        });
+        shop.world
+            .apply(json!({
+                "apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization",
+                "metadata": {"namespace": "flux-system", "name": "production"},
+                "spec": {"path": "./apps/shop", "interval": "1m", "prune": true,
+                         "sourceRef": {"kind": "GitRepository", "name": "fleet"}},
+                "status": status,
+            }))
+            .await;
+        let git = json!({"mode": "revert", "kustomization": "flux-system/production"});
+        shop.world.apply(rollout(&json!({"git": git}))).await;
+        let bad = shop.released("3", "0.3", "RolledBack").await;
+        let told = || async { shop.remedy().await.is_some() };
+        shop.world.until("it is told", MINUTE * 10, told).await;
+        let remedy = shop.remedy().await.unwrap();
+        assert_eq!(remedy.outcome, "NotReverted", "{remedy:?}");
+        let why = "Kustomization flux-system/production does not apply Deployment default/shop";
+        assert!(remedy.message.contains(why), "{remedy:?}");
+        assert_eq!(shop.team.says(&["rev-parse", "main"]), bad.to_string());
+    });
+}
+
+#[test]
 fn what_a_person_went_back_from_is_reverted_too() {
     virtually(async {
         let shop = Shop::open().await;

@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::due::wanted;
-use super::source::{By, Sources, release};
+use super::source::{By, Deployed, Sources, Workload, release};
 use super::undo::{Means, remote};
 use super::view::{Naming, Release, Template, names};
 use super::{Error, patch_status};
@@ -28,6 +28,7 @@ use crate::daemon::leader::Role;
 use crate::daemon::queue::Key;
 use crate::git::{Author, Copy, Limits, View, authors};
 use crate::kubernetes::crd::{GitAuthor, GitPoint, Rollout};
+use crate::kubernetes::flux::Named;
 
 /// Time between two looks at whose authors are not known.
 const EVERY: Duration = Duration::from_secs(1);
@@ -143,8 +144,9 @@ impl Authors {
             return Ok(Vec::new());
         };
         let cache = &self.context.cache;
-        let by = self.sources.tracked(cache, rollout, &by).await?;
-        let deployed = self.sources.deployed(&by).await?;
+        let by = Sources::tracked(cache, rollout, &by)?;
+        let workload = Workload::of(cache, rollout);
+        let deployed = self.sources.deployed(&by, &workload).await?;
         let status = rollout.status.as_ref();
         let git = status.and_then(|status| status.git.as_ref());
         let good = git.and_then(|git| git.good.as_ref());
@@ -153,7 +155,7 @@ impl Authors {
         let (Ok(remote), Ok(bad)) = (remote(&deployed.repository, self.means.local), bad) else {
             return Ok(Vec::new());
         };
-        let views = Views::of(rollout, &deployed.path, release(cache, rollout));
+        let views = Views::of(rollout, &deployed, release(cache, rollout));
         let remote = remote.signed_in(&self.means.tokens, self.context.clock.now());
         let (remote, folder) = (remote.await?, self.means.folder.clone());
         let limits = Limits {
@@ -214,7 +216,7 @@ struct Views {
 }
 
 impl Views {
-    fn of(rollout: &Rollout, path: &str, release: Option<crate::kubernetes::flux::Named>) -> Self {
+    fn of(rollout: &Rollout, deployed: &Deployed, release: Option<Named>) -> Self {
         let status = rollout.status.as_ref();
         let run = status.and_then(|status| status.run.as_ref());
         let last = status.and_then(|status| status.last_run.as_ref());
@@ -222,12 +224,13 @@ impl Views {
             .map(|run| &run.revision)
             .or(last.map(|last| &last.revision));
         let images = revision.map_or(&[][..], |revision| &revision.images);
-        let path = path.to_owned();
+        let path = deployed.path.clone();
         Self {
             template: Template {
                 path: path.clone(),
                 kind: rollout.spec.target.kind.clone(),
                 name: rollout.spec.target.name.clone(),
+                namespace: deployed.namespace.clone(),
                 images: names(images),
             },
             naming: Naming::new(&path, images),

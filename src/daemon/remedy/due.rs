@@ -52,6 +52,15 @@ impl Due {
             _ => None,
         }
     }
+
+    /// The run that was rolled back, if this is done for one.
+    pub fn of_a_run_that_is_over(&self, status: &RolloutStatus) -> Option<&str> {
+        match self {
+            Self::Undo { bad, .. } => bad.run.as_deref(),
+            Self::AskBad { run, .. } if status.run.is_none() => Some(run),
+            _ => None,
+        }
+    }
 }
 
 /// Whether the Rollout wants it, and what applies its Deployment.

@@ -49,7 +49,7 @@ use crate::kubernetes::events::reference;
 use crate::kubernetes::flux;
 use crate::rollout::reason::Reason;
 use due::{Due, due, due_without_commits, is_back, pull_wait, wanted};
-use source::{By, Sources, release};
+use source::{By, Sources, Workload, release};
 
 /// Time between two looks at what is due.
 const EVERY: Duration = Duration::from_secs(1);
@@ -173,7 +173,13 @@ impl Remedies {
             Due::Undo { bad, .. } => bad.run.clone(),
             _ => None,
         };
-        let done = self.step(rollout, by, due, now).await;
+        let over = due.of_a_run_that_is_over(status).map(str::to_owned);
+        let done = match (self.step(rollout, by, due, now).await, over) {
+            (Err(Error::Flux(error @ flux::Error::Foreign { .. })), Some(run)) => {
+                self.not_ours(rollout, &run, &error, now).await
+            }
+            (done, _) => done,
+        };
         if let Some(run) = run {
             let error = done.as_ref().err().map(|error| causes::told(error));
             let of = traced::Of {
@@ -219,7 +225,8 @@ impl Remedies {
             .and_then(|status| status.git.clone());
         let git = git.unwrap_or_default();
         let cache = &self.context.cache;
-        let by = &self.sources.tracked(cache, rollout, by).await?;
+        let by = &Sources::tracked(cache, rollout, by)?;
+        let workload = &Workload::of(cache, rollout);
         match due {
             Due::Nothing => Ok(()),
             Due::Keep(good) => {
@@ -234,12 +241,12 @@ impl Remedies {
                 self.write(rollout, &git).await
             }
             Due::AskGood(revision) => {
-                let commit = self.sources.commits(by, now).await?.applied;
+                let commit = self.sources.commits(by, workload, now).await?.applied;
                 let good = Some(point(by, commit, None, revision)?);
                 self.write(rollout, &GitStatus { good, ..git }).await
             }
             Due::AskBad { run, revision } => {
-                let commit = self.sources.commits(by, now).await?.attempted;
+                let commit = self.sources.commits(by, workload, now).await?.attempted;
                 let bad = Some(point(by, commit, Some(run), revision)?);
                 self.write(rollout, &GitStatus { bad, ..git }).await
             }
@@ -276,8 +283,9 @@ impl Remedies {
         (good, bad): (&GitPoint, &GitPoint),
         now: Timestamp,
     ) -> Result<(GitRemedy, Vec<String>), Error> {
-        let deployed = self.sources.deployed(by).await?;
         let run = bad.run.clone().unwrap_or_default();
+        let workload = Workload::of(&self.context.cache, rollout);
+        let deployed = self.sources.deployed(by, &workload).await?;
         let when = (self.means.local, now);
         let job = undo::Job::new(rollout, &deployed, (good, bad), when);
         let suspended = self.suspend_automations(rollout, &run, &deployed).await;
@@ -308,6 +316,21 @@ impl Remedies {
         self.with_suspended(rollout, remedy, suspended).await
     }
 
+    /// What the Rollout names applies something else: that is not mended by trying again.
+    async fn not_ours(
+        &self,
+        rollout: &Rollout,
+        run: &str,
+        error: &flux::Error,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let status = rollout.status.as_ref();
+        let git = status.and_then(|status| status.git.clone());
+        let remedy = GitRemedy::none(run, "NotReverted", &causes::told(error), now);
+        self.conclude(rollout, git.unwrap_or_default(), remedy, now)
+            .await
+    }
+
     async fn conclude(
         &self,
         rollout: &Rollout,
@@ -336,7 +359,9 @@ impl Remedies {
         remedy: GitRemedy,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let applied = self.sources.commits(by, now).await?.applied;
+        let workload = Workload::of(&self.context.cache, rollout);
+        let commits = self.sources.commits(by, &workload, now).await?;
+        let applied = commits.applied;
         let before =
             [&git.good, &git.bad].map(|point| point.as_ref().map(|point| point.commit.clone()));
         if applied.is_none() || before.contains(&applied) {

@@ -8,7 +8,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::source::By;
+use super::source::{By, Workload};
 use super::{Error, Remedies, undo};
 use crate::daemon::publish;
 use crate::git;
@@ -43,7 +43,8 @@ impl Remedies {
         (before, remedy): (GitPull, GitRemedy),
         now: Timestamp,
     ) -> Result<(), Error> {
-        let deployed = self.sources.deployed(by).await?;
+        let workload = Workload::of(&self.context.cache, rollout);
+        let deployed = self.sources.deployed(by, &workload).await?;
         let repository = deployed.repository.clone();
         let (means, number) = (self.means.clone(), before.number);
         let runtime = tokio::runtime::Handle::current();

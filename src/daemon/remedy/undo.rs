@@ -77,6 +77,8 @@ pub struct Job {
     path: String,
     kind: String,
     target: String,
+    /// Its namespace, where the manifests decide on it.
+    namespace: Option<String>,
     /// The `HelmRelease` that deploys the target, if one does.
     release: Option<Named>,
     images: Vec<String>,
@@ -121,6 +123,7 @@ impl Job {
             path: deployed.path.clone(),
             kind: rollout.spec.target.kind.clone(),
             target: rollout.spec.target.name.clone(),
+            namespace: deployed.namespace.clone(),
             release: None,
             images,
             failed: None,
@@ -204,6 +207,7 @@ impl Job {
             path: self.path.clone(),
             kind: self.kind.clone(),
             name: self.target.clone(),
+            namespace: self.namespace.clone(),
             images: names(&self.images),
         };
         let mut why = match git::undo(copy, &order, &template) {

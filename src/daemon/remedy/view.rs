@@ -20,13 +20,21 @@ pub struct Template {
     pub kind: String,
     /// Its name.
     pub name: String,
+    /// Its namespace, where the manifests decide on it.
+    pub namespace: Option<String>,
     /// The failed images, without their versions.
     pub images: Vec<String>,
 }
 
 impl Template {
     fn is(&self, object: &Value) -> bool {
-        object["kind"] == self.kind.as_str() && object["metadata"]["name"] == self.name.as_str()
+        let written = object["metadata"]["namespace"].as_str();
+        // What Flux substitutes is not known here.
+        let written = written.filter(|written| !written.contains("${"));
+        let own = self.namespace.as_deref();
+        object["kind"] == self.kind.as_str()
+            && object["metadata"]["name"] == self.name.as_str()
+            && written.zip(own).is_none_or(|(written, own)| written == own)
     }
 }
 

@@ -135,7 +135,10 @@ fn is_refused(error: &Error) -> bool {
             source: kube::Error::Api(status),
             ..
         } => (400..500).contains(&status.code),
-        Error::Read { .. } | Error::Silent { .. } | Error::NoCommit { .. } => false,
+        Error::Read { .. }
+        | Error::Silent { .. }
+        | Error::NoCommit { .. }
+        | Error::Foreign { .. } => false,
     }
 }
 

@@ -20,6 +20,9 @@ use crate::kubernetes::crd::MANAGER;
 pub const EXCLUDED_FOR: &str = "sluice.dev/excluded-for";
 /// What the filter excluded before, as JSON: a text, or null.
 pub const EXCLUDED_BEFORE: &str = "sluice.dev/excluded-before";
+/// The Rollouts of other namespaces for which tags may be excluded: `namespace/name` or `namespace/*`, with commas
+/// between. Those of the provider's own namespace need no word.
+pub const ROLLOUTS: &str = "sluice.dev/rollouts";
 
 const PROVIDER: Kind = (
     "fluxcd.controlplane.io",
@@ -42,6 +45,9 @@ impl Flux {
         now: Timestamp,
     ) -> Result<Result<String, String>, Error> {
         let found = self.provider(at).await?;
+        if let Err(why) = serves(&found, rollout) {
+            return Ok(Err(why));
+        }
         let tag = match tag(&found.data["spec"], failed, stable) {
             Ok(tag) => tag,
             Err(why) => return Ok(Err(why)),
@@ -83,6 +89,24 @@ impl Flux {
         let request = api.patch(&at.name, &params, &patch);
         within(&told(PROVIDER.2, at), request).await.map(|_| ())
     }
+}
+
+/// Whether a provider may be changed for a Rollout: who may write that has else no say in the provider's namespace.
+fn serves(provider: &DynamicObject, rollout: &str) -> Result<(), String> {
+    let namespace = rollout.split('/').next().unwrap_or_default();
+    if provider.metadata.namespace.as_deref() == Some(namespace) {
+        return Ok(());
+    }
+    let annotations = provider.metadata.annotations.as_ref();
+    let named = annotations.and_then(|all| all.get(ROLLOUTS));
+    let all = format!("{namespace}/*");
+    let mut words = named.map_or("", String::as_str).split(',').map(str::trim);
+    if words.any(|word| word == rollout || word == all) {
+        return Ok(());
+    }
+    Err(format!(
+        "the provider is of another namespace and does not name {rollout}: annotate it with {ROLLOUTS}={rollout}"
+    ))
 }
 
 /// The failed revision's tag of the provider's image, where stable has another one.
@@ -258,6 +282,24 @@ mod tests {
         let marks = plain["metadata"]["annotations"][EXCLUDED_FOR].as_str();
         let back = inclusion(&provider(json!("^v3$"), marks, "null"), "a/shop").unwrap();
         assert_eq!(back["spec"]["filter"]["excludeTag"], Value::Null);
+    }
+
+    #[test]
+    fn a_provider_serves_its_own_namespace_and_the_rollouts_that_it_names() {
+        let of = |named: Option<&str>| {
+            let annotations = named.map(|named| json!({ROLLOUTS: named}));
+            let meta =
+                json!({"name": "shop", "namespace": "flux-system", "annotations": annotations});
+            serde_json::from_value(json!({"metadata": meta})).unwrap()
+        };
+        assert_eq!(serves(&of(None), "flux-system/shop"), Ok(()));
+        let refused = serves(&of(None), "shop-dev/shop").unwrap_err();
+        let advice = "annotate it with sluice.dev/rollouts=shop-dev/shop";
+        assert!(refused.contains(advice), "{refused}");
+        let named = Some("shop/backend, pay/*");
+        assert_eq!(serves(&of(named), "shop/backend"), Ok(()));
+        assert_eq!(serves(&of(named), "pay/api"), Ok(()));
+        assert!(serves(&of(named), "shop/frontend").is_err());
     }
 
     #[test]

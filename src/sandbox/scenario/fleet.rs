@@ -131,7 +131,12 @@ impl Fleet {
     }
 
     async fn attempt(&mut self, stage: &dyn Stage, commit: Oid) -> Result<(), String> {
-        let status = json!({"lastAttemptedRevision": revision(commit)});
+        let objects = self.repository.objects(commit)?;
+        let entries: Vec<Value> = objects.iter().map(entry).collect();
+        let status = json!({
+            "lastAttemptedRevision": revision(commit),
+            "inventory": {"entries": entries},
+        });
         self.say(stage, &status).await?;
         self.attempted = Some(commit);
         Ok(())
@@ -176,6 +181,16 @@ impl Fleet {
 
 fn revision(commit: Oid) -> String {
     format!("main@sha1:{commit}")
+}
+
+/// An object as an inventory lists it.
+fn entry(object: &Value) -> Value {
+    let word = |pointer: &str| kinds::text(object, pointer).unwrap_or_default().to_owned();
+    let version = word("/apiVersion");
+    let (group, version) = version.split_once('/').unwrap_or(("", &version));
+    let (namespace, name) = (manifests::namespace(object), word("/metadata/name"));
+    let kind = word("/kind");
+    json!({"id": format!("{namespace}_{name}_{group}_{kind}"), "v": version})
 }
 
 /// As kstatus has it, roughly.
