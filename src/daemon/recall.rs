@@ -69,6 +69,13 @@ pub async fn stand_still(
     terms: &Terms,
     why: &Error,
 ) -> Result<(), Error> {
+    // Nobody takes its readings.
+    let key = prometheus::Key {
+        namespace: terms.plan.namespace.clone(),
+        name: terms.plan.name.clone(),
+    };
+    context.watchlist.leave(&key);
+    entry.unread.clear();
     let scene = Scene::gather(&context.cache, rollout.clone(), &terms.plan);
     let (now, gate) = (context.clock.now(), context.gate());
     let nothing = State::default();

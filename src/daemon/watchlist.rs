@@ -13,7 +13,21 @@ use crate::prometheus::{Cursor, Key, Reading, Subject};
 
 /// The list. Locked for copies only.
 #[derive(Debug, Default)]
-pub struct Watchlist(Mutex<BTreeMap<Key, Watched>>);
+pub struct Watchlist(Mutex<List>);
+
+#[derive(Debug, Default)]
+struct List {
+    all: BTreeMap<Key, Watched>,
+    /// Counts lives of all Rollouts together: a reading of one that left the list and came back is not of its new life.
+    epochs: u64,
+}
+
+impl List {
+    fn next_epoch(&mut self) -> u64 {
+        self.epochs += 1;
+        self.epochs
+    }
+}
 
 #[derive(Debug)]
 struct Watched {
@@ -38,39 +52,36 @@ impl Watchlist {
     /// not begins at the subject's cursor.
     pub fn enter(&self, subject: Subject) {
         let mut list = self.lock();
-        match list.get_mut(&subject.key()) {
-            Some(watched) => {
-                let cursor = watched.subject.cursor.take();
-                watched.subject = Subject { cursor, ..subject };
-            }
-            None => {
-                list.insert(
-                    subject.key(),
-                    Watched {
-                        subject,
-                        epoch: 0,
-                        unread: Vec::new(),
-                        absent: None,
-                    },
-                );
-            }
+        if let Some(watched) = list.all.get_mut(&subject.key()) {
+            let cursor = watched.subject.cursor.take();
+            watched.subject = Subject { cursor, ..subject };
+            return;
         }
+        let watched = Watched {
+            epoch: list.next_epoch(),
+            unread: Vec::new(),
+            absent: None,
+            subject,
+        };
+        list.all.insert(watched.subject.key(), watched);
     }
 
     /// Takes a Rollout off the list.
     pub fn leave(&self, key: &Key) {
-        self.lock().remove(key);
+        self.lock().all.remove(key);
     }
 
     /// Takes everybody off the list.
     pub fn clear(&self) {
-        self.lock().clear();
+        self.lock().all.clear();
     }
 
     /// Forgets what was read for a Rollout: it begins at `cursor` again.
     pub fn rewind(&self, key: &Key, cursor: Option<Cursor>) {
-        if let Some(watched) = self.lock().get_mut(key) {
-            watched.epoch += 1;
+        let mut list = self.lock();
+        let epoch = list.next_epoch();
+        if let Some(watched) = list.all.get_mut(key) {
+            watched.epoch = epoch;
             watched.unread.clear();
             watched.subject.cursor = cursor;
         }
@@ -83,12 +94,12 @@ impl Watchlist {
             subject: watched.subject.clone(),
             epoch: watched.epoch,
         };
-        list.values().map(wanted).collect()
+        list.all.values().map(wanted).collect()
     }
 
     /// Hands in a reading. Whether it was of use.
     pub fn hand_in(&self, key: &Key, epoch: u64, reading: Reading) -> bool {
-        match self.lock().get_mut(key) {
+        match self.lock().all.get_mut(key) {
             Some(watched) if watched.epoch == epoch => {
                 watched.subject.cursor = Some(reading.cursor.clone());
                 watched.absent.clone_from(&reading.absent);
@@ -102,17 +113,18 @@ impl Watchlist {
     /// The readings that a pass has not seen yet.
     pub fn take(&self, key: &Key) -> Vec<Reading> {
         let mut list = self.lock();
-        list.get_mut(key)
+        list.all
+            .get_mut(key)
             .map(|watched| std::mem::take(&mut watched.unread))
             .unwrap_or_default()
     }
 
     /// Why the last reading was not whole, also for passes that have nothing new to read.
     pub fn absent(&self, key: &Key) -> Option<String> {
-        self.lock().get(key)?.absent.clone()
+        self.lock().all.get(key)?.absent.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Watched>> {
+    fn lock(&self) -> MutexGuard<'_, List> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -121,10 +133,8 @@ impl Watchlist {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_was_absent_is_so_until_the_next_reading() {
-        let list = Watchlist::default();
-        let subject = Subject {
+    fn subject() -> Subject {
+        Subject {
             namespace: "shop".into(),
             name: "api".into(),
             ingress: "api".into(),
@@ -140,21 +150,43 @@ mod tests {
             rules: Vec::new(),
             cursor: None,
             since: jiff::Timestamp::UNIX_EPOCH,
-        };
+        }
+    }
+
+    #[test]
+    fn a_reading_for_the_life_before_is_of_no_use() {
+        let list = Watchlist::default();
+        let subject = subject();
         let key = subject.key();
         list.enter(subject.clone());
+        let before = list.wanted().remove(0).epoch;
+        // The lease was lost and won again.
+        list.clear();
+        list.enter(subject);
+        assert!(!list.hand_in(&key, before, Reading::default()));
+        let now = list.wanted().remove(0).epoch;
+        assert!(list.hand_in(&key, now, Reading::default()));
+    }
+
+    #[test]
+    fn what_was_absent_is_so_until_the_next_reading() {
+        let list = Watchlist::default();
+        let subject = subject();
+        let key = subject.key();
+        list.enter(subject.clone());
+        let epoch = list.wanted().remove(0).epoch;
         let reading = |absent: Option<&str>| Reading {
             absent: absent.map(str::to_owned),
             ..Reading::default()
         };
-        assert!(list.hand_in(&key, 0, reading(Some("no answer"))));
+        assert!(list.hand_in(&key, epoch, reading(Some("no answer"))));
         assert_eq!(list.take(&key).len(), 1);
         list.enter(subject);
         assert_eq!(
             (list.take(&key), list.absent(&key)),
             (vec![], Some("no answer".into()))
         );
-        assert!(list.hand_in(&key, 0, reading(None)));
+        assert!(list.hand_in(&key, epoch, reading(None)));
         assert_eq!(list.absent(&key), None);
     }
 }

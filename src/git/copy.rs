@@ -2,7 +2,7 @@
 //!
 //! It begins with a few commits of the branch and is deepened until the last good one is reached,
 //! so that a large repository costs little. A copy that cannot be opened, after a crash or a full
-//! disk, is thrown away and made anew. How deep it is stands beside it, since a fetch that is asked for less cuts
+//! disk, or that has grown by many fetches, is thrown away and made anew. How deep it is stands beside it, since a fetch that is asked for less cuts
 //! off what was there, and all would be fetched anew at each use. It goes to the address that was given: what a person's own
 //! configuration of Git puts in its place (`insteadOf`) is not followed.
 //!
@@ -30,6 +30,8 @@ const SHALLOW: usize = 50;
 const DEEPER: usize = 8;
 /// How deep is looked at most.
 const DEEPEST: usize = 25_600;
+/// Packs of a copy, over which it is made anew: nothing puts them together, and each lookup asks all of them.
+const PACKS: usize = 100;
 
 /// A local copy of one branch.
 pub struct Copy {
@@ -259,11 +261,20 @@ fn kept_depth(file: &Path) -> usize {
 
 fn open_or_make(folder: &Path, url: &str) -> Result<Repository, Error> {
     let repository = match Repository::open_bare(folder) {
-        Ok(repository) => repository,
-        Err(_) => make(folder)?,
+        Ok(repository) if packs(folder) <= PACKS => repository,
+        _ => make(folder)?,
     };
     stay_at(&repository, url).doing("configuring the copy")?;
     Ok(repository)
+}
+
+/// How many fetches lie in a copy: each one adds a pack.
+fn packs(folder: &Path) -> usize {
+    let files = fs::read_dir(folder.join("objects/pack"));
+    let names = files.into_iter().flatten().flatten();
+    names
+        .filter(|file| file.path().extension().is_some_and(|end| end == "pack"))
+        .count()
 }
 
 fn make(folder: &Path) -> Result<Repository, Error> {
@@ -297,6 +308,23 @@ fn throw_away(folder: &Path) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_of_many_fetches_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = "https://git.example/shop";
+        let copy = folder.path().join("copy");
+        drop(open_or_make(&copy, url).unwrap());
+        let pack = |number: usize| copy.join(format!("objects/pack/pack-{number}.pack"));
+        for number in 0..PACKS {
+            fs::write(pack(number), "").unwrap();
+        }
+        drop(open_or_make(&copy, url).unwrap());
+        assert!(pack(0).exists());
+        fs::write(pack(PACKS), "").unwrap();
+        drop(open_or_make(&copy, url).unwrap());
+        assert!(!pack(0).exists());
+    }
 
     #[test]
     fn an_address_is_not_replaced_by_what_git_is_configured_to() {

@@ -5,10 +5,10 @@
 //!
 //! Not here: which cluster is wanted, and how long it may take (`daemon::connect`, `cli::connect`).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kube::client::ClientBuilder;
-use kube::config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::{Cluster, InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use tower::BoxError;
 use tower::util::MapErrLayer;
@@ -42,22 +42,29 @@ pub async fn config(file: Option<&Path>, options: &KubeConfigOptions) -> Result<
         // Where there is none we are in a cluster, or are told below.
         None => Kubeconfig::read().ok(),
     };
-    let named = kubeconfig.as_ref().map(|it| names_proxy(it, options));
+    let cluster = kubeconfig.as_ref().map(|it| cluster(it, options).cloned());
     let mut config = match (file, kubeconfig) {
         (Some(_), Some(kubeconfig)) => Config::from_custom_kubeconfig(kubeconfig, options).await?,
         _ if options.context.is_some() => Config::from_kubeconfig(options).await?,
         _ => Config::infer().await?,
     };
+    let Some(cluster) = cluster.map(Option::unwrap_or_default) else {
+        return Ok(config);
+    };
     // kube holds NO_PROXY against the proxy's address, not the cluster's.
-    if named == Some(false) {
+    if cluster.proxy_url.is_none() {
         let proxy = http_client::proxy(&config.cluster_url);
         config.proxy_url = proxy.map(|proxy| config.proxy_url.take().unwrap_or(proxy));
+    }
+    // kube reads an authority again in a cluster only.
+    if cluster.certificate_authority_data.is_none() {
+        config.root_cert_file = cluster.certificate_authority.map(PathBuf::from);
     }
     Ok(config)
 }
 
-/// Whether the kubeconfig itself says by which proxy its cluster is reached (`proxy-url`).
-fn names_proxy(kubeconfig: &Kubeconfig, options: &KubeConfigOptions) -> bool {
+/// The cluster that is meant, as the kubeconfig has it.
+fn cluster<'a>(kubeconfig: &'a Kubeconfig, options: &KubeConfigOptions) -> Option<&'a Cluster> {
     let current = kubeconfig.current_context.as_ref();
     let context = options.context.as_ref().or(current);
     let mut contexts = kubeconfig.contexts.iter();
@@ -65,9 +72,8 @@ fn names_proxy(kubeconfig: &Kubeconfig, options: &KubeConfigOptions) -> bool {
     let cluster = context.and_then(|one| one.context.as_ref().map(|one| &one.cluster));
     let cluster = options.cluster.as_ref().or(cluster);
     let mut clusters = kubeconfig.clusters.iter();
-    let cluster = clusters.find(|one| Some(&one.name) == cluster);
-    let cluster = cluster.and_then(|one| one.cluster.as_ref());
-    cluster.is_some_and(|cluster| cluster.proxy_url.is_some())
+    let cluster = clusters.find(|one| Some(&one.name) == cluster)?;
+    cluster.cluster.as_ref()
 }
 
 /// A client of the cluster that `config` names.
@@ -87,8 +93,39 @@ pub fn client(config: Config) -> Result<Client, kube::Error> {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
     use crate::causes;
+
+    #[tokio::test]
+    async fn an_authority_that_is_a_file_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
+        let text = STANDARD.encode(made.cert.der());
+        let pem = format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
+        std::fs::write(folder.path().join("ca.crt"), pem).unwrap();
+        let of = |authority: &str| {
+            format!(
+                "apiVersion: v1\nkind: Config\ncurrent-context: a\n\
+                 contexts: [{{name: a, context: {{cluster: a, user: a}}}}]\n\
+                 users: [{{name: a, user: {{token: t}}}}]\n\
+                 clusters: [{{name: a, cluster: {{server: 'https://127.0.0.1:1'{authority}}}}}]\n"
+            )
+        };
+        let file = folder.path().join("kubeconfig");
+        let options = KubeConfigOptions::default();
+        for (authority, wanted) in [
+            (", certificate-authority: ca.crt", Some("ca.crt")),
+            ("", None),
+        ] {
+            std::fs::write(&file, of(authority)).unwrap();
+            let config = config(Some(&file), &options).await.unwrap();
+            let wanted = wanted.map(|name| folder.path().join(name));
+            assert_eq!(config.root_cert_file, wanted);
+        }
+    }
 
     #[tokio::test]
     async fn a_refused_connection_names_the_address_and_the_cause() {

@@ -11,7 +11,7 @@ use hyper::client::conn::http2;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
-use super::{Failure, connect};
+use super::{Failure, connect, excerpt};
 
 /// What is read of an answer, in bytes.
 const BYTES: usize = 4096;
@@ -80,7 +80,10 @@ async fn read(answer: Response<Incoming>) -> Result<(), Failure> {
     let late = body.trailers().and_then(code);
     match early.or(late) {
         Some((code, _)) if code == "0" => {}
-        Some((code, said)) => return Err(format!("gRPC status {code}: {said}")),
+        Some((code, said)) => {
+            let said = excerpt(said.as_bytes());
+            return Err(format!("gRPC status {code}: {said}"));
+        }
         None => return Err("an answer without a gRPC status".to_owned()),
     }
     serving(&body.to_bytes())

@@ -8,6 +8,7 @@ pub mod file;
 mod grpc;
 mod http;
 mod job;
+mod masked;
 mod tcp;
 
 use std::fmt;
@@ -19,7 +20,7 @@ use futures::future::BoxFuture;
 use kube::Client;
 use tokio::net::{TcpStream, lookup_host};
 
-use crate::clock::{Clock, elapsed};
+use crate::clock::Clock;
 use crate::rollout::smoke::{Attempt, Next, Probe, Report, Test, Words};
 use job::Jobs;
 
@@ -47,14 +48,14 @@ impl Asker {
 
     /// One try, ended after `timeout`.
     pub async fn attempt(&self, probe: &Probe, timeout: Duration, clock: Clock) -> Attempt {
-        let began = clock.now();
+        let began = clock.ticks();
         let asked = clock.timeout(timeout, (self.0)(probe.clone())).await;
         let result = asked.unwrap_or_else(|_| {
             let timeout = humantime::format_duration(timeout);
             Err(format!("no answer within {timeout}"))
         });
         Attempt {
-            took: elapsed(began, clock.now()),
+            took: clock.ticks().saturating_sub(began),
             failure: result.err(),
         }
     }
@@ -137,10 +138,11 @@ fn is_link_local(ip: IpAddr) -> bool {
     }
 }
 
-/// The beginning of what was answered, in one line.
+/// The beginning of what was answered, in one line; masked before it is cut, since half a password is known by
+/// nothing.
 fn excerpt(bytes: &[u8]) -> String {
     const CHARACTERS: usize = 120;
-    let text = String::from_utf8_lossy(bytes);
+    let text = masked::masked(&String::from_utf8_lossy(bytes));
     let mut short = String::new();
     for word in text.split_whitespace() {
         if short.chars().count() > CHARACTERS {
@@ -166,6 +168,11 @@ mod tests {
     #[test]
     fn an_excerpt_is_one_short_line() {
         assert_eq!(excerpt(b" a\n\tb \x00\xff "), "a b \u{fffd}");
+        let refused = b"no connection to postgres://app:hunter2@db/shop";
+        assert_eq!(
+            excerpt(refused),
+            "no connection to postgres://app:***@db/shop"
+        );
         let long = excerpt("ä".repeat(500).as_bytes());
         assert_eq!(long.chars().count(), 121);
     }

@@ -2,30 +2,31 @@
 //! `notAuthor` is asked for.
 //!
 //! It goes beside the passes and beside the remedies, with copies of its own: no run and no remedy waits for
-//! it. Each run is asked about once; what failed for now is tried again, ever more seldom, as long as the run is the
+//! it, and no other than its own repository's either. Each run is asked about once; what failed for now is tried again, ever more seldom, as long as the run is the
 //! newest.
 //!
 //! Not here: whose commits count (`git::authors`), which commit was being applied (`due`).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use git2::Oid;
-use jiff::Timestamp;
 use kube::{Client, ResourceExt};
 use serde_json::json;
 use tokio::sync::watch;
+use tokio::task::{Id, JoinError, JoinSet};
 
 use super::due::wanted;
+use super::schedule::Schedule;
 use super::source::{By, Deployed, Sources, Workload, release};
+use super::turns::Turns;
 use super::undo::{Means, remote};
 use super::view::{Naming, Release, Template, names};
 use super::{Error, patch_status};
 use crate::causes;
 use crate::daemon::context::Context;
 use crate::daemon::leader::Role;
-use crate::daemon::queue::Key;
 use crate::git::{Author, Copy, Limits, View, authors};
 use crate::kubernetes::crd::{GitAuthor, GitPoint, Rollout};
 use crate::kubernetes::flux::Named;
@@ -34,18 +35,6 @@ use crate::kubernetes::flux::Named;
 const EVERY: Duration = Duration::from_secs(1);
 /// For one look at a repository.
 const TIME: Duration = Duration::from_secs(30);
-/// The first wait after a failure; doubles up to the longest.
-const FIRST_RETRY: Duration = Duration::from_secs(5);
-const LONGEST_RETRY: Duration = Duration::from_secs(300);
-
-/// What is known of one Rollout's newest run.
-#[derive(Debug, Default)]
-struct Look {
-    run: String,
-    found: Option<Vec<GitAuthor>>,
-    failures: u32,
-    until: Option<Timestamp>,
-}
 
 #[allow(missing_debug_implementations)] // kube's Client has none
 /// Asks repositories for the authors of what runs try.
@@ -55,7 +44,7 @@ pub struct Authors {
     sources: Sources,
     means: Means,
     role: watch::Receiver<Role>,
-    looks: HashMap<Key, Look>,
+    turns: Turns,
 }
 
 impl Authors {
@@ -73,69 +62,58 @@ impl Authors {
             writes,
             means: Means { folder, ..means },
             role,
-            looks: HashMap::new(),
+            turns: Turns::default(),
         }
     }
 
     /// Looks for ever.
-    pub async fn keep_up(mut self) {
+    pub async fn keep_up(self) {
+        let this = Arc::new(self);
+        let (mut schedule, mut tasks) = (Schedule::default(), JoinSet::new());
         loop {
-            self.context.clock.sleep(EVERY).await;
-            let rollouts = if self.role.borrow().leads() {
-                self.context.cache.rollouts.all_where(|head| head.git)
-            } else {
-                Vec::new()
-            };
-            let open: Vec<_> = rollouts
-                .iter()
-                .filter_map(|r| Some((r, unknown(r)?)))
-                .collect();
-            let keys: Vec<Key> = open.iter().map(|(rollout, _)| key(rollout)).collect();
-            self.looks.retain(|key, _| keys.contains(key));
-            for (rollout, bad) in open {
-                self.look(rollout, bad).await;
+            this.context.clock.sleep(EVERY).await;
+            while let Some(ended) = tasks.try_join_next_with_id() {
+                this.ended(ended, &mut schedule);
+            }
+            if !this.role.borrow().leads() {
+                schedule.forget();
+                continue;
+            }
+            for rollout in this.context.cache.rollouts.all_where(|head| head.git) {
+                let key = (rollout.namespace().unwrap_or_default(), rollout.name_any());
+                let Some(bad) = unknown(&rollout).cloned() else {
+                    continue;
+                };
+                if schedule.may(&key, this.context.clock.ticks()) {
+                    let asking = this.clone();
+                    let task = tasks.spawn(async move { asking.look(&rollout, &bad).await });
+                    schedule.begun(task.id(), key);
+                }
             }
         }
     }
 
-    /// Asks once for a run, and writes what it found until it stands in the status.
-    async fn look(&mut self, rollout: &Rollout, bad: &GitPoint) {
-        let now = self.context.clock.now();
-        let mut look = self.looks.remove(&key(rollout)).unwrap_or_default();
-        let run = bad.run.clone().unwrap_or_default();
-        if look.run != run {
-            look = Look {
-                run,
-                ..Look::default()
-            };
+    fn ended(&self, ended: Result<(Id, Result<(), Error>), JoinError>, schedule: &mut Schedule) {
+        let (task, result) = match ended {
+            Ok((task, result)) => (task, result),
+            Err(error) => (error.id(), Err(error.into())),
+        };
+        let Some(key) = schedule.ended(task) else {
+            return;
+        };
+        match result {
+            Ok(()) => schedule.done(&key),
+            Err(error) => {
+                let (rollout, why) = (&key.1, causes::told(&error));
+                tracing::debug!(rollout, why, "the authors of a commit are not known yet");
+                schedule.failed(key, &why, error.wait(), self.context.clock.ticks());
+            }
         }
-        if look.until.is_none_or(|until| until <= now) {
-            self.try_once(rollout, bad, &mut look).await;
-        }
-        self.looks.insert(key(rollout), look);
     }
 
-    async fn try_once(&self, rollout: &Rollout, bad: &GitPoint, look: &mut Look) {
-        let done = async {
-            let found = match look.found.take() {
-                Some(found) => found,
-                None => self.ask(rollout, bad).await?,
-            };
-            let written = self.write(rollout, bad, &found).await;
-            look.found = Some(found);
-            written
-        };
-        let Err(error) = done.await else { return };
-        let (name, why) = (rollout.name_any(), causes::told(&error));
-        tracing::debug!(
-            rollout = name,
-            why,
-            "the authors of a commit are not known yet"
-        );
-        let wait = FIRST_RETRY.saturating_mul(1 << look.failures.min(10));
-        look.failures = look.failures.saturating_add(1);
-        let now = self.context.clock.now();
-        look.until = now.checked_add(wait.min(LONGEST_RETRY)).ok();
+    async fn look(&self, rollout: &Rollout, bad: &GitPoint) -> Result<(), Error> {
+        let found = self.ask(rollout, bad).await?;
+        self.write(rollout, bad, &found).await
     }
 
     /// Empty where the repository cannot say it.
@@ -147,6 +125,7 @@ impl Authors {
         let by = Sources::tracked(cache, rollout, &by)?;
         let workload = Workload::of(cache, rollout);
         let deployed = self.sources.deployed(&by, &workload).await?;
+        let _turn = self.turns.at(&deployed.repository.url).await;
         let status = rollout.status.as_ref();
         let git = status.and_then(|status| status.git.as_ref());
         let good = git.and_then(|git| git.good.as_ref());
@@ -188,10 +167,6 @@ impl Authors {
         ]);
         patch_status(&self.writes, rollout, operations).await
     }
-}
-
-fn key(rollout: &Rollout) -> Key {
-    (rollout.namespace().unwrap_or_default(), rollout.name_any())
 }
 
 /// The commit of the newest run, as long as nobody has asked who wrote it.

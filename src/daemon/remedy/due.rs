@@ -53,6 +53,11 @@ impl Due {
         }
     }
 
+    /// Whether a server of Git is asked, which may take minutes.
+    pub fn asks_git(&self) -> bool {
+        matches!(self, Self::Undo { .. } | Self::AskPull(..))
+    }
+
     /// The run that was rolled back, if this is done for one.
     pub fn of_a_run_that_is_over(&self, status: &RolloutStatus) -> Option<&str> {
         match self {

@@ -6,8 +6,8 @@
 //! done, so that a restart goes on behind it; a commit that was pushed just before a crash is
 //! found by its trailer.
 //!
-//! Guarantees: only a daemon that leads does anything; one remedy at a time; nothing is asked of
-//! anybody while nothing is due; what failed for now is tried again, ever more seldom.
+//! Guarantees: only a daemon that leads begins anything; one remedy at a time for a Rollout and for a repository;
+//! nothing is asked of anybody while nothing is due; what failed for now is tried again, ever more seldom.
 //!
 //! Not here: what is due (`due`), how commits are undone (`crate::git`).
 
@@ -19,12 +19,14 @@ mod others;
 mod own;
 mod policies;
 mod pull;
+mod schedule;
 mod source;
 mod told;
+mod turns;
 mod undo;
 mod view;
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -33,6 +35,7 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tokio::task::{Id, JoinError, JoinSet};
 
 pub use author::Authors;
 pub use undo::{ImageAutomation, Means};
@@ -49,15 +52,12 @@ use crate::kubernetes::events::reference;
 use crate::kubernetes::flux;
 use crate::rollout::reason::Reason;
 use due::{Due, due, due_without_commits, is_back, pull_wait, wanted};
-use source::{By, Sources, Workload, release};
+use schedule::Schedule;
+use source::{By, Deployed, Sources, Workload, release};
+use turns::{Held, Turns};
 
 /// Time between two looks at what is due.
 const EVERY: Duration = Duration::from_secs(1);
-/// The first wait after something failed; doubles up to the longest.
-const FIRST_RETRY: Duration = Duration::from_secs(2);
-const LONGEST_RETRY: Duration = Duration::from_secs(300);
-/// A forge that wants to be left alone longer is asked all the same.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// A request that takes longer has failed.
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -72,6 +72,8 @@ enum Error {
     Git(#[from] crate::git::Error),
     #[error("the work on the repository ended abnormally")]
     Lost(#[from] tokio::task::JoinError),
+    #[error("another daemon leads now")]
+    Deposed,
     #[error("writing status.git as JSON")]
     Encode(#[source] serde_json::Error),
     #[error("writing status.git")]
@@ -90,25 +92,30 @@ impl Error {
     }
 }
 
-/// What was tried without success.
-#[derive(Debug, Default)]
-struct Trouble {
-    times: u32,
-    until: Option<Timestamp>,
-    told: String,
-}
-
 #[allow(missing_debug_implementations)] // kube's Client has none
-/// Does what is due, one Rollout after the other.
+/// Does what is due: what asks only the cluster one Rollout after the other, what asks servers of Git beside it.
 pub struct Remedies {
     context: Context,
     writes: Client,
     sources: Sources,
     means: Means,
     role: watch::Receiver<Role>,
-    troubles: HashMap<Key, Trouble>,
-    /// When each pull request is looked at next.
-    looks: HashMap<Key, Timestamp>,
+    turns: Turns,
+}
+
+/// What is to be done for a Rollout.
+struct Step {
+    rollout: Arc<Rollout>,
+    key: Key,
+    by: By,
+    due: Due,
+    now: Timestamp,
+}
+
+/// What became of a step.
+struct Done {
+    step: Step,
+    result: Result<(), Error>,
 }
 
 impl Remedies {
@@ -125,90 +132,122 @@ impl Remedies {
             writes,
             means,
             role,
-            troubles: HashMap::new(),
-            looks: HashMap::new(),
+            turns: Turns::default(),
         }
     }
 
     /// Looks for ever.
-    pub async fn keep_up(mut self) {
+    pub async fn keep_up(self) {
+        let this = Arc::new(self);
+        let (mut schedule, mut tasks) = (Schedule::default(), JoinSet::new());
         loop {
-            self.context.clock.sleep(EVERY).await;
-            if !self.role.borrow().leads() {
-                self.troubles.clear();
-                self.looks.clear();
+            this.context.clock.sleep(EVERY).await;
+            while let Some(ended) = tasks.try_join_next_with_id() {
+                this.ended(ended, &mut schedule);
+            }
+            if !this.role.borrow().leads() {
+                schedule.forget();
                 continue;
             }
-            for rollout in self.context.cache.rollouts.all_where(|head| head.git) {
-                if let Some(by) = wanted(&rollout) {
-                    self.look(&rollout, &by).await;
+            for rollout in this.context.cache.rollouts.all_where(|head| head.git) {
+                let Some(step) = this.step_for(rollout, &mut schedule) else {
+                    continue;
+                };
+                if step.due.asks_git() {
+                    let (key, doer) = (step.key.clone(), this.clone());
+                    let task = tasks.spawn(async move { doer.done(step).await });
+                    schedule.begun(task.id(), key);
+                } else {
+                    let done = this.done(step).await;
+                    this.note(done, &mut schedule);
                 }
             }
         }
     }
 
-    /// Does what is due for one Rollout, unless that failed a moment ago.
-    async fn look(&mut self, rollout: &Rollout, by: &By) {
-        let now = self.context.clock.now();
-        let Some(status) = &rollout.status else {
-            return;
-        };
+    fn ended(&self, ended: Result<(Id, Done), JoinError>, schedule: &mut Schedule) {
+        match ended {
+            Ok((task, done)) => {
+                schedule.ended(task);
+                self.note(done, schedule);
+            }
+            Err(error) => {
+                if let Some(key) = schedule.ended(error.id()) {
+                    tracing::error!(rollout = ?key, "the work on a remedy ended abnormally: {error}");
+                    let now = self.context.clock.ticks();
+                    schedule.failed(key, &error.to_string(), None, now);
+                }
+            }
+        }
+    }
+
+    /// What is due for one Rollout, unless that goes on or failed a moment ago.
+    fn step_for(&self, rollout: Arc<Rollout>, schedule: &mut Schedule) -> Option<Step> {
+        let (now, ticks) = (self.context.clock.now(), self.context.clock.ticks());
+        let by = wanted(&rollout)?;
+        let status = rollout.status.as_ref()?;
         let due = match by {
             By::InputProvider(_) => due_without_commits(status),
             By::Kustomization(_) | By::Application(_) => due(status, now),
         };
         let key = (rollout.namespace().unwrap_or_default(), rollout.name_any());
-        let waits = self.troubles.get(&key).and_then(|trouble| trouble.until);
-        if due == Due::Nothing || waits.is_some_and(|until| now < until) {
-            return;
+        if due == Due::Nothing || !schedule.may(&key, ticks) {
+            return None;
         }
-        if let Some(since) = due.seldom() {
-            if self.looks.get(&key).is_some_and(|next| now < *next) {
-                return;
-            }
-            let next = now.checked_add(pull_wait(elapsed(since, now)));
-            self.looks.extend(next.ok().map(|next| (key.clone(), next)));
+        if let Some(since) = due.seldom()
+            && !schedule.look(&key, pull_wait(elapsed(since, now)), ticks)
+        {
+            return None;
         }
-        let run = match &due {
-            Due::Undo { bad, .. } => bad.run.clone(),
-            _ => None,
-        };
-        let over = due.of_a_run_that_is_over(status).map(str::to_owned);
-        let done = match (self.step(rollout, by, due, now).await, over) {
-            (Err(Error::Flux(error @ flux::Error::Foreign { .. })), Some(run)) => {
-                self.not_ours(rollout, &run, &error, now).await
-            }
-            (done, _) => done,
-        };
-        if let Some(run) = run {
-            let error = done.as_ref().err().map(|error| causes::told(error));
-            let of = traced::Of {
-                namespace: &key.0,
-                rollout: &key.1,
-                run: &run,
-            };
-            traced::remedied(&self.context, of, now, error);
-        }
-        match done {
-            Ok(()) => drop(self.troubles.remove(&key)),
-            Err(error) => self.failed(rollout, key, &error, now),
-        }
+        Some(Step {
+            rollout,
+            key,
+            by,
+            due,
+            now,
+        })
     }
 
-    fn failed(&mut self, rollout: &Rollout, key: Key, error: &Error, now: Timestamp) {
-        let why = causes::told(error);
-        let trouble = self.troubles.entry(key).or_default();
-        let wait = FIRST_RETRY
-            .saturating_mul(1 << trouble.times.min(10))
-            .min(LONGEST_RETRY)
-            .max(error.wait().unwrap_or_default().min(LONGEST_WAIT));
-        trouble.times = trouble.times.saturating_add(1);
-        trouble.until = now.checked_add(wait).ok();
-        // What passes by itself is told when it has lasted.
-        if trouble.times > 2 && trouble.told != why {
-            trouble.told.clone_from(&why);
+    /// Does it.
+    async fn done(&self, step: Step) -> Done {
+        let Step {
+            rollout, by, now, ..
+        } = &step;
+        let status = rollout.status.as_ref();
+        let over = status.and_then(|status| step.due.of_a_run_that_is_over(status));
+        let tried = self.step(rollout, by, step.due.clone(), *now).await;
+        let result = match (tried, over) {
+            (Err(Error::Flux(error @ flux::Error::Foreign { .. })), Some(run)) => {
+                self.not_ours(rollout, run, &error, *now).await
+            }
+            (tried, _) => tried,
+        };
+        if let Due::Undo { bad, .. } = &step.due
+            && let Some(run) = &bad.run
+        {
+            let of = traced::Of {
+                namespace: &step.key.0,
+                rollout: &step.key.1,
+                run,
+            };
+            let error = result.as_ref().err().map(|error| causes::told(error));
+            traced::remedied(&self.context, of, step.now, error);
+        }
+        Done { step, result }
+    }
+
+    /// Notes when it is tried again, and tells what lasts.
+    fn note(&self, Done { step, result }: Done, schedule: &mut Schedule) {
+        let why = result.as_ref().err().map(|error| causes::told(error));
+        let (Err(error), Some(why)) = (result, why) else {
+            schedule.done(&step.key);
+            return;
+        };
+        let ticks = self.context.clock.ticks();
+        if schedule.failed(step.key, &why, error.wait(), ticks) {
             let reason = [Reason::GitWaits { why }];
-            publish::tell(&self.context, &[reference(rollout)], "", &reason, now);
+            let about = [reference(step.rollout.as_ref())];
+            publish::tell(&self.context, &about, "", &reason, self.context.clock.now());
         }
     }
 
@@ -273,6 +312,17 @@ impl Remedies {
         }
     }
 
+    /// Waits for the turn at a repository.
+    async fn turn(&self, deployed: &Deployed) -> Result<Held, Error> {
+        let held = self.turns.at(&deployed.repository.url).await;
+        // That may have been minutes.
+        if self.role.borrow().leads() {
+            Ok(held)
+        } else {
+            Err(Error::Deposed)
+        }
+    }
+
     /// Takes the commits back; what cannot be done by trying again is an outcome too. Beside it the image
     /// automation that was let go at once.
     async fn undo(
@@ -286,6 +336,7 @@ impl Remedies {
         let run = bad.run.clone().unwrap_or_default();
         let workload = Workload::of(&self.context.cache, rollout);
         let deployed = self.sources.deployed(by, &workload).await?;
+        let _turn = self.turn(&deployed).await?;
         let when = (self.means.local, now);
         let job = undo::Job::new(rollout, &deployed, (good, bad), when);
         let suspended = self.suspend_automations(rollout, &run, &deployed).await;

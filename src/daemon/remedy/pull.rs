@@ -45,6 +45,7 @@ impl Remedies {
     ) -> Result<(), Error> {
         let workload = Workload::of(&self.context.cache, rollout);
         let deployed = self.sources.deployed(by, &workload).await?;
+        let _turn = self.turn(&deployed).await?;
         let repository = deployed.repository.clone();
         let (means, number) = (self.means.clone(), before.number);
         let runtime = tokio::runtime::Handle::current();
