@@ -16,6 +16,7 @@ use super::Error;
 use super::fleet::Fleet;
 use super::pages::Pages;
 use super::process::Process;
+use super::stopwatch;
 
 /// Time between two looks at the metrics where reactions are timed: longer than any reaction should
 /// take, so that the look that led to a verdict is the last one before its effect.
@@ -114,6 +115,14 @@ impl Daemon {
             }
         };
         Ok(tokio::time::timeout(READY, look).await?)
+    }
+
+    /// Starts one, and waits until it is ready: how long that took.
+    pub async fn timed(environments: &[Environment]) -> Result<(Self, Duration), Error> {
+        let began = stopwatch::now();
+        let daemon = Self::start(environments)?;
+        daemon.ready().await?;
+        Ok((daemon, began.elapsed()))
     }
 
     async fn is_ready(&self) -> bool {

@@ -7,31 +7,38 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Error;
-use super::daemon::Daemon;
+use super::daemon::{Daemon, Environment};
 use super::fleet::Fleet;
 use super::stopwatch;
 use super::table::Row;
 
 /// Time to settle before memory is read and requests are counted.
-const SETTLE: Duration = Duration::from_secs(5);
+pub const SETTLE: Duration = Duration::from_secs(5);
 /// Time over which requests are counted.
 const COUNTED: Duration = Duration::from_secs(20);
 /// Rollouts in a run.
 const ACTIVE: usize = 10;
 
-/// Memory and requests with 0, 100 and 1,000 idle Rollouts; the cluster has 1,000 afterwards.
-pub async fn measure(fleet: &mut Fleet, daemon: &Daemon) -> Result<Vec<Row>, Error> {
-    let began = stopwatch::now();
-    daemon.ready().await?;
-    let started = began.elapsed();
-    tokio::time::sleep(SETTLE).await;
+/// Starts a daemon with nothing to do: its time to ready, and its memory once it has settled.
+pub async fn started(
+    environments: &[Environment],
+    settle: Duration,
+) -> Result<(Daemon, Vec<Row>), Error> {
+    let (daemon, took) = Daemon::timed(environments).await?;
+    tokio::time::sleep(settle).await;
     let mut rows = vec![Row::held(
         "start to ready, no Rollout",
-        format!("{:.2} s", started.as_secs_f64()),
+        format!("{:.2} s", took.as_secs_f64()),
         "< 1 s",
-        started < Duration::from_secs(1),
+        took < Duration::from_secs(1),
     )];
     rows.extend(daemon.process().memory("no Rollout", 20.0)?);
+    Ok((daemon, rows))
+}
+
+/// Memory and requests with 100 and 1,000 idle Rollouts; the cluster has 1,000 afterwards.
+pub async fn measure(fleet: &mut Fleet, daemon: &Daemon) -> Result<Vec<Row>, Error> {
+    let mut rows = Vec::new();
     for size in [100, 1_000] {
         let began = stopwatch::now();
         fleet.grow(size).await?;

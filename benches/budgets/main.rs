@@ -124,14 +124,12 @@ async fn main() -> Result<(), Error> {
 async fn cluster(wanted: &Wanted) -> Result<Vec<Row>, Error> {
     let mut fleet = fleet::Fleet::start(wanted.namespaces).await?;
     let pages = pages::Pages::start(fleet.router()).await?;
-    let start = |fleet: &fleet::Fleet| {
-        let place = daemon::Environment::of("bench", fleet, &pages, daemon::OFTEN)?;
-        daemon::Daemon::start(&[place])
-    };
-    let daemon = start(&fleet)?;
-    let mut rows = idle::measure(&mut fleet, &daemon).await?;
+    let place =
+        |fleet: &fleet::Fleet| daemon::Environment::of("bench", fleet, &pages, daemon::OFTEN);
+    let (daemon, mut rows) = idle::started(&[place(&fleet)?], idle::SETTLE).await?;
+    rows.extend(idle::measure(&mut fleet, &daemon).await?);
     drop(daemon);
-    let daemon = start(&fleet)?;
+    let daemon = daemon::Daemon::start(&[place(&fleet)?])?;
     rows.extend(idle::restarted(&daemon).await?);
     if wanted.has("reaction") {
         rows.extend(

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::Error;
 use super::daemon::{Daemon, Environment};
 use super::fleet::{Fleet, Load};
+use super::idle;
 use super::pages::Pages;
 use super::process::Process;
 use super::reaction;
@@ -40,7 +41,8 @@ pub async fn measure(idle: usize, active: usize) -> Result<Vec<Row>, Error> {
     let mut fleet = Fleet::start(NAMESPACES).await?;
     let pages = Pages::start(fleet.router()).await?;
     let places = |fleet: &Fleet| Environment::of("bench", fleet, &pages, EVERY);
-    let mut rows = empty(&[places(&fleet)?]).await?;
+    let (empty, mut rows) = idle::started(&[places(&fleet)?], SETTLE).await?;
+    drop(empty);
     let daemon = Daemon::start(&[places(&fleet)?])?;
     daemon.ready().await?;
     let began = stopwatch::now();
@@ -56,12 +58,10 @@ pub async fn measure(idle: usize, active: usize) -> Result<Vec<Row>, Error> {
     rows.extend(cost(&daemon, &fleets, &all, MEASURED).await?);
     rows.extend(delays(&pages, MEASURED, &all));
     drop(daemon);
-    let began = stopwatch::now();
-    let daemon = Daemon::start(&[places(&fleet)?])?;
-    daemon.ready().await?;
+    let (daemon, took) = Daemon::timed(&[places(&fleet)?]).await?;
     rows.push(Row::known(
         format!("start to ready, {all}"),
-        format!("{:.2} s", began.elapsed().as_secs_f64()),
+        format!("{:.2} s", took.as_secs_f64()),
     ));
     tokio::time::sleep(SETTLE).await;
     let restarted = format!("{all}, after a restart");
@@ -70,23 +70,6 @@ pub async fn measure(idle: usize, active: usize) -> Result<Vec<Row>, Error> {
     rows.extend(reaction::measure(&mut fleet, &pages, &daemon, trials).await?);
     drop(daemon);
     fleet.stop().await?;
-    Ok(rows)
-}
-
-/// A daemon with nothing to do.
-async fn empty(environments: &[Environment]) -> Result<Vec<Row>, Error> {
-    let began = stopwatch::now();
-    let daemon = Daemon::start(environments)?;
-    daemon.ready().await?;
-    let started = began.elapsed();
-    tokio::time::sleep(SETTLE).await;
-    let mut rows = vec![Row::held(
-        "start to ready, no Rollout",
-        format!("{:.2} s", started.as_secs_f64()),
-        "< 1 s",
-        started < Duration::from_secs(1),
-    )];
-    rows.extend(daemon.process().memory("no Rollout", 20.0)?);
     Ok(rows)
 }
 

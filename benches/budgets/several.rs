@@ -9,7 +9,6 @@ use super::daemon::{Daemon, Environment};
 use super::fleet::Fleet;
 use super::pages::Pages;
 use super::scale::{EVERY, SETTLE, begin_runs, cost};
-use super::stopwatch;
 use super::table::Row;
 
 const ENVIRONMENTS: usize = 10;
@@ -35,12 +34,10 @@ pub async fn measure() -> Result<Vec<Row>, Error> {
             Environment::of(&format!("bench-{index}"), fleet, pages, EVERY)
         })
         .collect();
-    let began = stopwatch::now();
-    let daemon = Daemon::start(&environments?)?;
-    daemon.ready().await?;
+    let (daemon, took) = Daemon::timed(&environments?).await?;
     let mut rows = vec![Row::known(
         format!("start to all ready, a hub of {ENVIRONMENTS} environments, no Rollout"),
-        format!("{:.2} s", began.elapsed().as_secs_f64()),
+        format!("{:.2} s", took.as_secs_f64()),
     )];
     for fleet in &mut fleets {
         fleet.grow(IDLE + ACTIVE).await?;

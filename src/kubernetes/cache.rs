@@ -228,34 +228,45 @@ impl Starter<'_> {
             |c| c.rollouts.texts(),
             rollout,
             |rollout: &Rollout| Touched::Rollout(key(rollout.meta())),
+            Without::Nothing,
         );
         self.namespaced(
             cache,
             |c| &c.deployments,
             deployment,
             |object: &Deployment| Touched::Workload(key(object.meta())),
+            Without::Nothing,
         );
         self.namespaced(
             cache,
             |c| &c.stateful_sets,
             stateful_set,
             |object: &StatefulSet| Touched::Workload(key(object.meta())),
+            Without::Nothing,
         );
         self.namespaced(
             cache,
             |c| &c.daemon_sets,
             daemon_set,
             |object: &DaemonSet| Touched::Workload(key(object.meta())),
+            Without::Nothing,
         );
         self.namespaced(
             cache,
             |c| &c.replica_sets,
             replica_set,
             |object: &ReplicaSet| Touched::Workload(owner(object.meta())),
+            Without::Nothing,
         );
         let pod_touches = |object: &Pod| Touched::Workload(workload_of(object));
         self.taken(cache, pods, pod_touches, Without::Nothing);
-        self.namespaced(cache, |c| c.revisions.texts(), kept, revision_touches);
+        self.namespaced(
+            cache,
+            |c| c.revisions.texts(),
+            kept,
+            revision_touches,
+            Without::Nothing,
+        );
     }
 
     fn surroundings(&mut self, cache: &Arc<Cache>) {
@@ -267,8 +278,20 @@ impl Starter<'_> {
                 rollout: rollout_of(object.meta()),
             }
         }
-        self.namespaced(cache, |c| c.services.texts(), text::<Service>, around);
-        self.namespaced(cache, |c| c.ingresses.texts(), text::<Ingress>, around);
+        self.namespaced(
+            cache,
+            |c| c.services.texts(),
+            text::<Service>,
+            around,
+            Without::Nothing,
+        );
+        self.namespaced(
+            cache,
+            |c| c.ingresses.texts(),
+            text::<Ingress>,
+            around,
+            Without::Nothing,
+        );
         let routes =
             |scope: Option<&str>| onto(|c: &Cache| c.http_routes.texts(), text::<HttpRoute>, scope);
         self.taken(cache, routes, around, Without::Routes);
@@ -277,30 +300,35 @@ impl Starter<'_> {
             |c| c.network_policies.texts(),
             text::<NetworkPolicy>,
             around,
+            Without::Nothing,
         );
-        self.welcome(
+        self.namespaced(
             cache,
             |c| &c.config_maps,
             |map: ConfigMap| Some(template::config_map_digest(&map)),
             around,
+            Without::Less,
         );
-        self.welcome(
+        self.namespaced(
             cache,
             |c| &c.secrets,
             |secret: Secret| Some(template::secret_digest(&secret)),
             around,
+            Without::Less,
         );
-        self.welcome(
+        self.namespaced(
             cache,
             |c| c.claims.texts(),
             text::<PersistentVolumeClaim>,
             around,
+            Without::Less,
         );
-        self.welcome(
+        self.namespaced(
             cache,
             |c| c.budgets.texts(),
             text::<PodDisruptionBudget>,
             around,
+            Without::Less,
         );
         self.everywhere(cache, |c| &c.classes, whole::<IngressClass>);
     }
@@ -334,27 +362,13 @@ impl Starter<'_> {
         shelf: fn(&Cache) -> &Shelf<V>,
         entry: fn(K) -> Option<V>,
         touches: fn(&K) -> Touched,
+        without: Without,
     ) where
         K: Watched<Scope = k8s_openapi::NamespaceResourceScope>,
         V: Send + Sync + 'static,
     {
         let take = |scope: Option<&str>| onto(shelf, entry, scope);
-        self.taken(cache, take, touches, Without::Nothing);
-    }
-
-    /// As `namespaced`, of what can be done without.
-    fn welcome<K, V>(
-        &mut self,
-        cache: &Arc<Cache>,
-        shelf: fn(&Cache) -> &Shelf<V>,
-        entry: fn(K) -> Option<V>,
-        touches: fn(&K) -> Touched,
-    ) where
-        K: Watched<Scope = k8s_openapi::NamespaceResourceScope>,
-        V: Send + Sync + 'static,
-    {
-        let take = |scope: Option<&str>| onto(shelf, entry, scope);
-        self.taken(cache, take, touches, Without::Less);
+        self.taken(cache, take, touches, without);
     }
 
     fn taken<K>(

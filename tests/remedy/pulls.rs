@@ -44,6 +44,28 @@ impl Place {
     }
 }
 
+/// After a good release and one that fails: the bad commit, and what its remedy came to.
+async fn failed(shop: &Shop, outcome: &str) -> (git2::Oid, GitRemedy) {
+    let good = shop.released("2", "0", "Promoted").await;
+    shop.good_is(good).await;
+    let bad = shop.released("3", "0.3", "RolledBack").await;
+    let told = || async { shop.remedy().await.is_some() };
+    shop.world.until("it is told", MINUTE * 2, told).await;
+    let remedy = shop.remedy().await.unwrap();
+    assert_eq!(remedy.outcome, outcome, "{remedy:?}");
+    (bad, remedy)
+}
+
+/// The branch that is deployed is as the bad release left it.
+fn assert_unpushed(shop: &Shop, bad: git2::Oid) {
+    let head = shop.team.says(&["rev-parse", "main"]);
+    assert_eq!(
+        head,
+        bad.to_string(),
+        "nothing is pushed to what is deployed"
+    );
+}
+
 fn state(remedy: &GitRemedy) -> &str {
     remedy
         .pull_request
@@ -58,10 +80,7 @@ fn on_each_forge_a_pull_request_is_opened_and_its_merge_is_applied() {
             let place = Place::open(kind, "pullRequest").await;
             let bad = place.shop.released("3", "0.3", "RolledBack").await;
             let remedy = place.requested().await;
-            assert_eq!(
-                place.shop.team.says(&["rev-parse", "main"]),
-                bad.to_string()
-            );
+            assert_unpushed(&place.shop, bad);
             let [pull] = place.forge.pulls().try_into().unwrap();
             assert_eq!(pull.title, "Revert \"Release 3\"");
             assert!(pull.branch.ends_with(&remedy.run), "{pull:?}");
@@ -125,10 +144,7 @@ fn a_protected_branch_leads_to_a_pull_request() {
         });
         let bad = bad.await;
         let remedy = place.requested().await;
-        assert_eq!(
-            place.shop.team.says(&["rev-parse", "main"]),
-            bad.to_string()
-        );
+        assert_unpushed(&place.shop, bad);
         let [pull] = place.forge.pulls().try_into().unwrap();
         let parent = format!("{}~1", pull.branch);
         assert_eq!(
@@ -286,21 +302,10 @@ fn a_commit_that_brought_another_service_too_is_taken_back_by_a_pull_request() {
         shop.world.app("pay", 100, "20s").await;
         let forge = Forge::start(kind, shop.team.folder.path(), &shop.trip).await;
         let _daemon = shop.daemon_with(&forge.settings());
-        let good = shop.released("2", "0", "Promoted").await;
-        shop.good_is(good).await;
-        let bad = shop.released("3", "0.3", "RolledBack").await;
-        let told = || async { shop.remedy().await.is_some() };
-        shop.world.until("it is told", MINUTE * 2, told).await;
-        let remedy = shop.remedy().await.unwrap();
-        assert_eq!(remedy.outcome, "PullRequested", "{remedy:?}");
+        let (bad, remedy) = failed(&shop, "PullRequested").await;
         let others = "takes back what others run too: Deployment default/pay";
         assert!(remedy.message.contains(others), "{remedy:?}");
-        let head = shop.team.says(&["rev-parse", "main"]);
-        assert_eq!(
-            head,
-            bad.to_string(),
-            "nothing is pushed to what is deployed"
-        );
+        assert_unpushed(&shop, bad);
         assert_eq!(forge.pulls().len(), 1);
     });
 }
@@ -328,17 +333,10 @@ fn a_base_that_another_overlay_shares_is_taken_back_by_a_pull_request() {
         let shop = Shop::of("revert", kind.path(), shared_base).await;
         let forge = Forge::start(kind, shop.team.folder.path(), &shop.trip).await;
         let _daemon = shop.daemon_with(&forge.settings());
-        let good = shop.released("2", "0", "Promoted").await;
-        shop.good_is(good).await;
-        let bad = shop.released("3", "0.3", "RolledBack").await;
-        let told = || async { shop.remedy().await.is_some() };
-        shop.world.until("it is told", MINUTE * 2, told).await;
-        let remedy = shop.remedy().await.unwrap();
-        assert_eq!(remedy.outcome, "PullRequested", "{remedy:?}");
+        let (bad, remedy) = failed(&shop, "PullRequested").await;
         let others = "Deployment default/shop in production/shop";
         assert!(remedy.message.contains(others), "{remedy:?}");
-        let head = shop.team.says(&["rev-parse", "main"]);
-        assert_eq!(head, bad.to_string(), "production keeps what it has");
+        assert_unpushed(&shop, bad);
     });
 }
 
@@ -349,13 +347,7 @@ fn a_github_app_opens_the_pull_request_by_a_token_of_its_installation() {
         let folder = shop.team.folder.path();
         let forge = Forge::start(Kind::GitHub, folder, &shop.trip).await;
         let _daemon = shop.daemon_with(&forge.settings_of_app(folder));
-        let good = shop.released("2", "0", "Promoted").await;
-        shop.good_is(good).await;
-        shop.released("3", "0.3", "RolledBack").await;
-        let told = || async { shop.remedy().await.is_some() };
-        shop.world.until("it is told", MINUTE * 2, told).await;
-        let remedy = shop.remedy().await.unwrap();
-        assert_eq!(remedy.outcome, "PullRequested", "{remedy:?}");
+        failed(&shop, "PullRequested").await;
         let seen = forge.seen();
         let tokens = seen.iter().filter(|one| one.path == TOKENS);
         assert_eq!(tokens.count(), 1, "the token is kept");
@@ -367,13 +359,7 @@ fn without_a_forge_a_pull_request_is_left_to_people() {
     virtually(async {
         let shop = Shop::with("pullRequest", "shop.git").await;
         let _daemon = shop.daemon();
-        let good = shop.released("2", "0", "Promoted").await;
-        shop.good_is(good).await;
-        shop.released("3", "0.3", "RolledBack").await;
-        let told = || async { shop.remedy().await.is_some() };
-        shop.world.until("it is told", MINUTE * 2, told).await;
-        let remedy = shop.remedy().await.unwrap();
-        assert_eq!(remedy.outcome, "NotReverted");
+        let (_, remedy) = failed(&shop, "NotReverted").await;
         assert!(remedy.message.contains("git.forge"), "{remedy:?}");
         let branches = shop.team.says(&["branch", "--format=%(refname:short)"]);
         assert!(
