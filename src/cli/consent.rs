@@ -14,8 +14,8 @@ use super::way::{self, Where};
 use super::{Error, Global, Screen, request};
 use crate::clock::Clock;
 use crate::environments::Version;
-use crate::kubernetes::ask::{self, Act};
-use crate::rollout::observation::Request;
+use crate::kubernetes::ask;
+use crate::rollout::request::{Act, Request};
 
 /// The field manager of what is written.
 const MANAGER: &str = "sluice-cli";
@@ -69,7 +69,7 @@ pub async fn approve(
     })?;
     let request = Request {
         id: ask::id(Act::Approve, Clock::machine()),
-        act: Act::Approve.to_string(),
+        act: Ok(Act::Approve),
         revision: Some(version.to_string()),
         goal: Some(to.to_owned()),
         by: Some(by.clone()),

@@ -224,7 +224,7 @@ fn block_on(arguments: Arguments) -> Result<(), Error> {
 }
 
 async fn dispatch(arguments: Arguments) -> Result<(), Error> {
-    use request::Act;
+    use crate::rollout::request::Act;
     let global = &arguments.global;
     let screen = &mut Screen::new(global.output);
     match arguments.command {

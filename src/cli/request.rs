@@ -16,9 +16,8 @@ use super::connect::Cluster;
 use super::{Error, Format, Global, Screen, text, way};
 use crate::clock::Clock;
 use crate::kubernetes::ask;
-pub use crate::kubernetes::ask::Act;
 use crate::kubernetes::crd::Answer;
-use crate::rollout::observation::Request;
+use crate::rollout::request::{Act, Request};
 use clap::Args;
 
 /// The field manager of requests.
@@ -154,7 +153,7 @@ async fn ask_for(
     let (by, groups) = said_of(act, by, groups);
     let request = Request {
         id: ask::id(act, clock),
-        act: act.to_string(),
+        act: Ok(act),
         revision,
         goal: to.map(str::to_owned),
         by,

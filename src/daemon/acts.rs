@@ -23,12 +23,12 @@ use tokio::sync::Semaphore;
 use super::settings::Access;
 use crate::causes;
 use crate::clock::Clock;
-use crate::kubernetes::ask::{self, Act};
+use crate::kubernetes::ask;
 use crate::kubernetes::crd::{Answer, Rollout};
 use crate::people::oidc::{self, Provider};
 use crate::people::proxy::{Introduced, Proxy};
 use crate::people::{bearer, person::Person};
-use crate::rollout::observation::Request;
+use crate::rollout::request::{Act, Request};
 use crate::web;
 use crate::web::login::Logins;
 use crate::web::session::{Proof, Sessions};
@@ -253,7 +253,7 @@ impl Acts {
         let asker = self.shown(proof).await?;
         let request = Request {
             id: String::new(),
-            act: act.to_owned(),
+            act: act.parse(),
             revision,
             by: None,
             why: None,
@@ -291,7 +291,8 @@ impl Acts {
         manager: &str,
     ) -> Result<Answer, Denial> {
         self.may(asker, "patch", namespace, name).await?;
-        let act = Act::named(&request.act).ok_or_else(|| Denial::NoAct(request.act.clone()))?;
+        let word = request.word();
+        let act = Act::of_people(word).ok_or_else(|| Denial::NoAct(word.to_owned()))?;
         let live = self.live()?;
         let rollout = self.find(namespace, name)?;
         let status = rollout.status.clone().unwrap_or_default();

@@ -35,7 +35,7 @@ use crate::people::alertmanager::{self, Group};
 use crate::people::bearer::{self, Stranger};
 use crate::people::signature;
 use crate::rollout::alert::{Alert, Trial, Watched, Weight};
-use crate::rollout::observation;
+use crate::rollout::request::{self, Act};
 use crate::telemetry::Metrics;
 
 /// The field manager of what is asked.
@@ -370,9 +370,9 @@ async fn roll_back(
     run: &RunStatus,
     alert: &Alert,
 ) -> Result<(), String> {
-    let request = observation::Request {
+    let request = request::Request {
         id: id(alert),
-        act: "alert".to_owned(),
+        act: Ok(Act::Alert),
         revision: Some(run.revision.hash.clone()),
         goal: None,
         groups: Vec::new(),

@@ -7,7 +7,6 @@
 //!
 //! Not here: what is answered (`rollout::decide`).
 
-use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
 use jiff::Timestamp;
@@ -22,8 +21,8 @@ use super::crd::{
     LastRun, PROMOTION_PREFIX, REQUEST_PREFIX, RevisionStatus, Rollout, RolloutStatus,
 };
 use crate::clock::Clock;
-use crate::rollout::observation::Request;
 use crate::rollout::reason::Outcome;
+use crate::rollout::request::{Act, Request};
 
 /// The most of a `by` or a `why`, in characters.
 const WORDS: usize = 400;
@@ -31,61 +30,6 @@ const WORDS: usize = 400;
 const GROUPS: usize = 100;
 /// Before the word that says what to go back to.
 const GOAL: &str = "to=";
-
-/// What can be asked of the daemon.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Act {
-    /// Bring the revision through now.
-    Promote,
-    /// Keep the weight.
-    Hold,
-    /// Go on.
-    Resume,
-    /// End the run.
-    Abort,
-    /// The same.
-    Rollback,
-    /// Try a failed revision again.
-    Retry,
-    /// Restart the pods natively.
-    Restart,
-    /// Let a step pass.
-    Approve,
-}
-
-impl Act {
-    /// All of them.
-    const ALL: [Self; 8] = [
-        Self::Promote,
-        Self::Hold,
-        Self::Resume,
-        Self::Abort,
-        Self::Rollback,
-        Self::Retry,
-        Self::Restart,
-        Self::Approve,
-    ];
-
-    /// The act of this name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|act| act.to_string() == name)
-    }
-}
-
-impl fmt::Display for Act {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(match self {
-            Self::Promote => "promote",
-            Self::Hold => "hold",
-            Self::Resume => "resume",
-            Self::Abort => "abort",
-            Self::Rollback => "rollback",
-            Self::Retry => "retry",
-            Self::Restart => "restart",
-            Self::Approve => "approve",
-        })
-    }
-}
 
 impl LastRun {
     /// The revision that is not tried again by itself, where the run ended so.
@@ -104,7 +48,14 @@ pub fn meant(act: Act, status: &RolloutStatus) -> Option<String> {
             .and_then(LastRun::failed)
             .map(|failed| failed.hash.clone()),
         Act::Restart => status.stable.as_ref().map(|stable| stable.hash.clone()),
-        _ => running.or_else(|| status.revision.clone()),
+        Act::Promote
+        | Act::Approve
+        | Act::Hold
+        | Act::Resume
+        | Act::Abort
+        | Act::Rollback
+        | Act::Alert
+        | Act::Smoke => running.or_else(|| status.revision.clone()),
     }
 }
 
@@ -149,7 +100,7 @@ pub fn written(request: &Request) -> String {
     let asker = (asker.by.is_some() || asker.why.is_some()).then(|| written_in_order(&asker));
     let goal = request.goal.as_ref().map(|goal| format!("{GOAL}{goal}"));
     let words = [
-        Some(request.act.clone()),
+        Some(request.word().to_owned()),
         request.revision.clone(),
         goal,
         asker,
@@ -171,7 +122,7 @@ pub fn read(id: &str, value: &str) -> Request {
     };
     let asker: Asker = serde_json::from_str(asker).unwrap_or_default();
     let mut words = words.split_whitespace();
-    let act = words.next().unwrap_or_default().to_owned();
+    let act = words.next().unwrap_or_default().parse();
     let (goals, revisions): (Vec<&str>, Vec<&str>) = words.partition(|word| word.starts_with(GOAL));
     let goal = goals.first().and_then(|goal| goal.strip_prefix(GOAL));
     Request {
@@ -287,7 +238,7 @@ mod tests {
     fn what_is_written_is_read() {
         let mut request = Request {
             id: "promote-1".to_owned(),
-            act: "promote".to_owned(),
+            act: Ok(Act::Promote),
             revision: None,
             goal: None,
             groups: Vec::new(),
@@ -316,7 +267,7 @@ mod tests {
             ("abort 91 now please", "abort", Some("91")),
         ] {
             let request = read("x", value);
-            assert_eq!(request.act, act, "{value}");
+            assert_eq!(request.word(), act, "{value}");
             assert_eq!(request.revision.as_deref(), revision, "{value}");
             assert_eq!(request.by, None, "{value}");
         }
@@ -338,7 +289,7 @@ mod tests {
     fn long_words_are_cut() {
         let request = Request {
             id: String::new(),
-            act: "alert".to_owned(),
+            act: Ok(Act::Alert),
             revision: None,
             goal: None,
             groups: Vec::new(),
@@ -395,7 +346,5 @@ mod tests {
             "{id}"
         );
         assert_ne!(id, super::id(Act::Rollback, Clock::machine()));
-        assert_eq!(Act::named("rollback"), Some(Act::Rollback));
-        assert_eq!(Act::named("Rollback"), None);
     }
 }

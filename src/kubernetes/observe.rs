@@ -21,10 +21,10 @@ use super::members;
 use super::scene::{DESIRED, KEEPS, Mark, STABLE, Scene, kept_revision};
 use crate::rollout::approval::Vouched;
 use crate::rollout::observation::{
-    Canary, CanaryRoute, Custody, Gate, Kept, Metrics, Observation, Request, Route, Serving,
-    Smoked, Target,
+    Canary, CanaryRoute, Custody, Gate, Kept, Metrics, Observation, Route, Serving, Smoked, Target,
 };
 use crate::rollout::plan::{self, Plan, WorkloadKind};
+use crate::rollout::request::Request;
 use crate::rollout::state::{Run, State};
 
 /// What a pass sees.
@@ -110,10 +110,7 @@ pub fn requests(annotations: &BTreeMap<String, String>) -> Vec<Request> {
     });
     let mut requests: Vec<Request> = requests.collect();
     requests.sort_by_key(|request| {
-        let ends = matches!(
-            request.act.as_str(),
-            "abort" | "rollback" | "alert" | "smoke"
-        );
+        let ends = request.act.as_ref().is_ok_and(|act| act.ends_run());
         (!ends || request.goal.is_some(), ask::asked_at(&request.id))
     });
     requests
@@ -415,7 +412,7 @@ mod tests {
         let annotations =
             asked.map(|(id, text)| (format!("{REQUEST_PREFIX}{id}"), text.to_owned()));
         let served = requests(&BTreeMap::from(annotations));
-        let acts: Vec<&str> = served.iter().map(|request| request.act.as_str()).collect();
+        let acts: Vec<&str> = served.iter().map(Request::word).collect();
         let wanted = ["abort", "alert", "rollback", "resume", "hold", "promote"];
         assert_eq!(acts, wanted);
     }

@@ -170,6 +170,7 @@ pub fn run_status(terms: &Terms, state: &State, run: &Run) -> RunStatus {
                 terms.plan.asked_at(run).required
             )
         }),
+        approvals_to_come: terms.plan.approvals_to_come(&state.phase),
         next: Some(describe::next(&terms.plan, state, &reports)),
         sampled: state
             .evidence

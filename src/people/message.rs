@@ -12,6 +12,8 @@ use serde::Serialize;
 use crate::kubernetes::crd::{
     GitAuthor, GitStatus, LastRun, RevisionStatus, RuleStatus, RunStatus, besides,
 };
+use crate::rollout::request::{Act, offered};
+use crate::rollout::state::PhaseName;
 
 /// Characters of a commit that are shown.
 const SHORT: usize = 10;
@@ -47,18 +49,20 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// Of a run that goes on, by the name of its phase.
-    fn of_phase(phase: &str) -> Option<Self> {
+    /// Of a run that goes on, by its phase.
+    fn of_phase(phase: PhaseName) -> Option<Self> {
         Some(match phase {
-            "Preparing" => Self::Began,
-            "Stepping" => Self::Stepping,
-            "Suspect" => Self::Suspect,
-            "AwaitingApproval" => Self::ApprovalAwaited,
-            "Held" => Self::Held,
-            "Promoting" => Self::Promoting,
-            "Baking" => Self::Baking,
-            "RollingBack" => Self::RollingBack,
-            _ => return None,
+            PhaseName::Preparing => Self::Began,
+            PhaseName::Stepping => Self::Stepping,
+            PhaseName::Suspect => Self::Suspect,
+            PhaseName::AwaitingApproval => Self::ApprovalAwaited,
+            PhaseName::Held => Self::Held,
+            PhaseName::Promoting => Self::Promoting,
+            PhaseName::Baking => Self::Baking,
+            PhaseName::RollingBack => Self::RollingBack,
+            PhaseName::Adopting | PhaseName::Idle | PhaseName::Failed | PhaseName::Suspended => {
+                return None;
+            }
         })
     }
 
@@ -113,28 +117,20 @@ impl Stage {
             Self::Cancelled => "was cancelled",
         }
     }
-
-    /// What a person can ask for.
-    fn acts(self) -> &'static [&'static str] {
-        match self {
-            Self::Began | Self::Stepping | Self::Suspect => &["promote", "hold", "rollback"],
-            Self::ApprovalAwaited => &["approve", "promote", "hold", "rollback"],
-            Self::Held => &["resume", "promote", "rollback"],
-            Self::Promoting => &["rollback"],
-            Self::Baking => &["promote", "rollback"],
-            Self::RolledBack => &["retry"],
-            Self::RollingBack | Self::Promoted | Self::Superseded | Self::Cancelled => &[],
-        }
-    }
 }
 
-/// What a person can ask for in this phase.
-pub fn acts(phase: &str) -> &'static [&'static str] {
-    let stage = match phase {
-        "Failed" => Some(Stage::RolledBack),
-        _ => Stage::of_phase(phase),
+/// What a person can ask for in this phase, by the commands that people are told: the end of a run is `rollback`.
+pub fn acts(phase: &str, run: Option<&RunStatus>) -> Vec<Act> {
+    let to_come = run.is_some_and(|run| run.approvals_to_come);
+    let offered = PhaseName::named(phase).map(|phase| offered(phase, to_come));
+    let called = |act| {
+        if act == Act::Abort {
+            Act::Rollback
+        } else {
+            act
+        }
     };
-    stage.map_or(&[], Stage::acts)
+    offered.into_iter().flatten().map(called).collect()
 }
 
 /// What one rule has found.
@@ -162,7 +158,7 @@ pub struct Finding {
 #[serde(rename_all = "camelCase")]
 pub struct Can {
     /// The act, as the command line calls it.
-    pub act: &'static str,
+    pub act: Act,
     /// The command.
     pub command: String,
 }
@@ -328,8 +324,9 @@ pub fn messages(seen: Seen<'_>) -> Vec<Message> {
 }
 
 fn running(seen: Seen<'_>, run: &RunStatus) -> Option<Message> {
-    let stage = Stage::of_phase(seen.phase)?;
+    let stage = PhaseName::named(seen.phase).and_then(Stage::of_phase)?;
     Some(Message {
+        can: can(seen, acts(seen.phase, Some(run))),
         weight: run.weight,
         step: run.step.clone(),
         next: run.next.clone(),
@@ -353,8 +350,8 @@ fn ended(seen: Seen<'_>, last: &LastRun) -> Option<Message> {
         );
     }
     // Once another run goes on, there is nothing to be done about this one.
-    if seen.run.is_some() {
-        message.can.clear();
+    if stage == Stage::RolledBack && seen.run.is_none() {
+        message.can = can(seen, vec![Act::Retry]);
     }
     message.at = last.ended.0;
     Some(message)
@@ -372,10 +369,6 @@ fn bare(
     let remedy = git.and_then(|git| git.remedy.as_ref());
     let remedy = remedy.filter(|remedy| remedy.run == run);
     let (namespace, name) = (seen.namespace, seen.name);
-    let can = |act: &&'static str| Can {
-        act,
-        command: format!("sluice {act} {name} --namespace {namespace}"),
-    };
     Message {
         environment: seen.environment.to_owned(),
         namespace: namespace.to_owned(),
@@ -396,13 +389,22 @@ fn bare(
             message: remedy.message.clone(),
             url: remedy.pull_request.as_ref().map(|pull| pull.url.clone()),
         }),
-        can: stage.acts().iter().map(can).collect(),
+        can: Vec::new(),
         link: seen
             .page
             .map(|page| format!("{page}/rollouts/{namespace}/{name}")),
         at: Timestamp::UNIX_EPOCH,
         approvals: None,
     }
+}
+
+fn can(seen: Seen<'_>, acts: Vec<Act>) -> Vec<Can> {
+    let (namespace, name) = (seen.namespace, seen.name);
+    let can = |act| Can {
+        act,
+        command: format!("sluice {act} {name} --namespace {namespace}"),
+    };
+    acts.into_iter().map(can).collect()
 }
 
 fn finding(rule: &RuleStatus) -> Finding {
@@ -539,10 +541,19 @@ mod tests {
             let message = message(phase);
             assert_eq!(message.stage, stage);
             assert_eq!(message.headline(), format!("shop/backend: v1.4.2 {words}"));
-            let can: Vec<&str> = message.can.iter().map(|can| can.act).collect();
+            let can: Vec<&str> = message.can.iter().map(|can| can.act.name()).collect();
             assert_eq!(can.join(" "), acts, "{phase}");
         }
         assert_eq!(messages(seen("Idle", None, None)), []);
+    }
+
+    #[test]
+    fn nobody_is_told_to_promote_past_approvals() {
+        let mut run = run("r-1", 5);
+        run.approvals_to_come = true;
+        let told = messages(seen("AwaitingApproval", Some(&run), None)).remove(0);
+        let acts: Vec<&str> = told.can.iter().map(|can| can.act.name()).collect();
+        assert_eq!(acts, ["approve", "hold", "rollback"]);
     }
 
     #[test]
@@ -579,7 +590,7 @@ mod tests {
         );
         assert!(both[0].can.is_empty() && both[0].why.ends_with("saved some 70 bad answers"));
         let alone = messages(seen("Failed", None, Some(&one)));
-        assert_eq!(alone[0].can[0].act, "retry");
+        assert_eq!(alone[0].can[0].act, Act::Retry);
     }
 
     #[test]

@@ -247,8 +247,10 @@ impl fmt::Display for Cause {
 /// Why a run stands still.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HeldWhy {
-    /// A person asked for it.
+    /// A person asked for it who is not named.
     Person,
+    /// A person asked for it.
+    PersonNamed { who: String },
     /// The route or the workload does not allow a canary.
     Refused { why: String },
     /// The gate was made for another account: a promotion could not open it.
@@ -272,10 +274,15 @@ pub enum HeldWhy {
 }
 
 impl HeldWhy {
+    /// Whether a person holds it.
+    pub fn is_by_person(&self) -> bool {
+        matches!(self, Self::Person | Self::PersonNamed { .. })
+    }
+
     /// Whether only a person lets the run go on.
     pub fn needs_person(&self) -> bool {
         match self {
-            Self::Person | Self::Suspicions => true,
+            Self::Person | Self::PersonNamed { .. } | Self::Suspicions => true,
             Self::Refused { .. }
             | Self::GateHoldsUs { .. }
             | Self::PodsRefused { .. }
@@ -293,6 +300,9 @@ impl fmt::Display for HeldWhy {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Person => write!(out, "a person holds it; `sluice resume` lets it go on"),
+            Self::PersonNamed { who } => {
+                write!(out, "{who} holds it; `sluice resume` lets it go on")
+            }
             Self::Refused { why } => write!(out, "no canary can be routed: {why}"),
             Self::GateHoldsUs { why } => {
                 write!(out, "no promotion could open the gate: {why}")

@@ -211,7 +211,11 @@ pub fn next(plan: &Plan, state: &State, reports: &[RuleReport]) -> String {
         Phase::Stepping(run) => next_step(plan, run, reports),
         Phase::AwaitingApproval(run) => awaited(plan, run),
         Phase::Held { why, .. } if why.needs_person() => {
-            "a person decides: `sluice resume`, `sluice promote` or `sluice abort`".to_owned()
+            if plan.approvals_to_come(&state.phase) {
+                "a person decides: `sluice resume` or `sluice abort`".to_owned()
+            } else {
+                "a person decides: `sluice resume`, `sluice promote` or `sluice abort`".to_owned()
+            }
         }
         Phase::Held {
             why: HeldWhy::Frozen { until, .. },

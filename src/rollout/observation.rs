@@ -12,6 +12,7 @@ use super::approval::Vouched;
 use super::config::Config;
 use super::evidence::Sample;
 use super::freeze::Frozen;
+use super::request::Request;
 use super::revision::Revision;
 
 /// One look at everything that a decision depends on.
@@ -58,25 +59,6 @@ pub struct Custody {
     pub authors: Vec<String>,
     /// Who has made the workload's newest change, as it says itself.
     pub said: Vec<String>,
-}
-
-/// Something that a person asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
-    /// Its id, unique.
-    pub id: String,
-    /// What is asked.
-    pub act: String,
-    /// The revision it was meant for.
-    pub revision: Option<String>,
-    /// Who asks, if that is said.
-    pub by: Option<String>,
-    /// The groups of who asks, where they count.
-    pub groups: Vec<String>,
-    /// Why, if that is said.
-    pub why: Option<String>,
-    /// What to go back to: a revision's number, a tag, an image or a hash.
-    pub goal: Option<String>,
 }
 
 /// The guarded workload.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::approval::{Approvals, Environment};
-use super::state::Run;
+use super::state::{Phase, Run};
 
 /// How one workload is guarded and how its releases are brought through.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,6 +68,29 @@ impl Plan {
         let step = self.steps.get(run.step).filter(|_| shares);
         let own = step.and_then(|step| step.approvers.as_ref());
         own.unwrap_or(&self.approvals)
+    }
+
+    /// Whether an approval is still to come that depends on who gives it, so that nobody may promote past it.
+    pub fn approvals_to_come(&self, phase: &Phase) -> bool {
+        let (Phase::Preparing(run)
+        | Phase::Stepping(run)
+        | Phase::AwaitingApproval(run)
+        | Phase::Held { run, .. }) = phase
+        else {
+            return false;
+        };
+        if let Some(asks) = self.strategy.approval() {
+            return asks && !run.approved && run.weight == 0 && self.approvals.is_about_people();
+        }
+        let mut rest = self
+            .steps
+            .iter()
+            .skip(run.step)
+            .filter(|step| step.approval);
+        rest.any(|step| {
+            let approvers = step.approvers.as_ref();
+            approvers.unwrap_or(&self.approvals).is_about_people()
+        })
     }
 
     /// Asks for what the environment asks for too.

@@ -166,19 +166,83 @@ impl Phase {
         }
     }
 
+    /// Which it is, as people tell phases apart.
+    pub fn kind(&self) -> PhaseName {
+        match self {
+            Self::Adopting { .. } => PhaseName::Adopting,
+            Self::Idle => PhaseName::Idle,
+            Self::Preparing(_) => PhaseName::Preparing,
+            Self::Stepping(run) if run.suspect.is_some() => PhaseName::Suspect,
+            Self::Stepping(_) => PhaseName::Stepping,
+            Self::AwaitingApproval(_) => PhaseName::AwaitingApproval,
+            Self::Held { .. } => PhaseName::Held,
+            Self::Promoting { .. } => PhaseName::Promoting,
+            Self::Baking(_) => PhaseName::Baking,
+            Self::RollingBack { .. } => PhaseName::RollingBack,
+            Self::Failed => PhaseName::Failed,
+            Self::Suspended => PhaseName::Suspended,
+        }
+    }
+
     /// Its name, as status, metrics and people use it.
     pub fn name(&self) -> &'static str {
+        self.kind().name()
+    }
+}
+
+/// A phase without what it carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PhaseName {
+    Adopting,
+    Idle,
+    Preparing,
+    Stepping,
+    /// A step whose canary is suspected.
+    Suspect,
+    AwaitingApproval,
+    Held,
+    Promoting,
+    Baking,
+    RollingBack,
+    Failed,
+    Suspended,
+}
+
+impl PhaseName {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Adopting,
+        Self::Idle,
+        Self::Preparing,
+        Self::Stepping,
+        Self::Suspect,
+        Self::AwaitingApproval,
+        Self::Held,
+        Self::Promoting,
+        Self::Baking,
+        Self::RollingBack,
+        Self::Failed,
+        Self::Suspended,
+    ];
+
+    /// The phase of this name; none where a daemon of another version has written it.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|phase| phase.name() == name)
+    }
+
+    /// Its name, as status, metrics and people use it.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::Adopting { .. } => "Adopting",
+            Self::Adopting => "Adopting",
             Self::Idle => "Idle",
-            Self::Preparing(_) => "Preparing",
-            Self::Stepping(run) if run.suspect.is_some() => "Suspect",
-            Self::Stepping(_) => "Stepping",
-            Self::AwaitingApproval(_) => "AwaitingApproval",
-            Self::Held { .. } => "Held",
-            Self::Promoting { .. } => "Promoting",
-            Self::Baking(_) => "Baking",
-            Self::RollingBack { .. } => "RollingBack",
+            Self::Preparing => "Preparing",
+            Self::Stepping => "Stepping",
+            Self::Suspect => "Suspect",
+            Self::AwaitingApproval => "AwaitingApproval",
+            Self::Held => "Held",
+            Self::Promoting => "Promoting",
+            Self::Baking => "Baking",
+            Self::RollingBack => "RollingBack",
             Self::Failed => "Failed",
             Self::Suspended => "Suspended",
         }

@@ -7,9 +7,9 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use sluice::clock::Clock;
-use sluice::kubernetes::ask::{self, Act};
+use sluice::kubernetes::ask;
 use sluice::kubernetes::crd::{ACCOUNT, Rollout};
-use sluice::rollout::observation::Request;
+use sluice::rollout::request::{Act, Request};
 use sluice::sandbox::scenario::{self, Way};
 
 use super::stand::{Stand, until};
@@ -95,7 +95,7 @@ async fn nobody_asks_in_the_name_of_somebody_else() {
     assert!(groups.contains(&"dev".to_owned()), "{groups:?}");
     let request = Request {
         id: ask::id(Act::Approve, Clock::machine()),
-        act: "approve".to_owned(),
+        act: Ok(Act::Approve),
         revision: Some("91bc".to_owned()),
         by,
         groups,
@@ -190,7 +190,7 @@ async fn nobody_lets_a_version_on_for_somebody_else(stand: &Stand, alice: &Clien
     let (by, groups) = ask::who(alice).await;
     let request = Request {
         id: ask::id(Act::Approve, Clock::machine()),
-        act: "approve".to_owned(),
+        act: Ok(Act::Approve),
         revision: Some("1.4.0".to_owned()),
         by,
         groups,

@@ -122,7 +122,8 @@ impl Report {
     /// Commands to choose from, each as it can be typed.
     fn acts(&mut self, rollout: &Rollout, status: &RolloutStatus) -> fmt::Result {
         let (name, namespace) = (rollout.name_any(), rollout.namespace().unwrap_or_default());
-        let acts = acts(status.phase.as_deref().unwrap_or_default());
+        let phase = status.phase.as_deref().unwrap_or_default();
+        let acts = acts(phase, status.run.as_ref());
         for (index, act) in acts.iter().enumerate() {
             let title = if index == 0 { "You can" } else { "" };
             self.line(

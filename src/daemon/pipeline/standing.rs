@@ -8,7 +8,7 @@ use crate::environments::Standing;
 use crate::environments::gates::{Approved, Ended};
 use crate::kubernetes::ask;
 use crate::kubernetes::crd::Rollout;
-use crate::rollout::observation::Request;
+use crate::rollout::request::Request;
 
 /// What the Rollout of this namespace and name says.
 pub fn standing(rollout: &Rollout, (namespace, name): (&str, &str)) -> Standing {

@@ -24,8 +24,8 @@ use crate::daemon::connect::Error;
 use crate::daemon::settings::{Settings, SlackApp};
 use crate::kubernetes::crd::Rollout;
 use crate::people::sender::Sender;
-use crate::people::slack::asked::{COMMANDS, Wish};
-use crate::rollout::observation::Request;
+use crate::people::slack::asked::Wish;
+use crate::rollout::request::{Act, Request};
 
 /// The field manager of what is asked.
 const MANAGER: &str = "sluice-slack";
@@ -142,7 +142,7 @@ impl Office {
             Wish::Status(Some((namespace, name))) => self.one(&asker, namespace, name).await,
             Wish::Status(None) => self.all(&asker, all()).await,
             Wish::Button { act, aim } if *aim.environment == *self.environment => {
-                let place = (aim.namespace.as_str(), aim.name.as_str(), act.as_str());
+                let place = (aim.namespace.as_str(), aim.name.as_str(), *act);
                 self.act(&asker, job, place, Some(aim.revision.clone()))
                     .await
             }
@@ -156,7 +156,7 @@ impl Office {
                 namespace,
                 name,
             } => {
-                let place = (namespace.as_str(), name.as_str(), act.as_str());
+                let place = (namespace.as_str(), name.as_str(), *act);
                 self.act(&asker, job, place, None).await
             }
         }
@@ -166,12 +166,12 @@ impl Office {
         &self,
         asker: &Asker,
         job: &Job,
-        (namespace, name, act): (&str, &str, &str),
+        (namespace, name, act): (&str, &str, Act),
         revision: Option<String>,
     ) -> String {
         let request = Request {
             id: format!("{act}-slack-{}", job.id),
-            act: act.to_owned(),
+            act: Ok(act),
             revision,
             by: None,
             why: None,
@@ -245,7 +245,7 @@ fn line(rollout: &Rollout) -> String {
 }
 
 fn help(strange: Option<&str>) -> String {
-    let known = COMMANDS.join("|");
+    let known = Act::OF_PEOPLE.map(Act::name).join("|");
     let help = format!(
         "`/sluice status [NAMESPACE/NAME]` says how Rollouts stand; `/sluice {known} NAMESPACE/NAME` acts on one, as the \
          command line does, with the rights that you have in the cluster."

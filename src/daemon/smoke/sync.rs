@@ -28,7 +28,7 @@ use crate::daemon::queue::Key;
 use crate::kubernetes::ask;
 use crate::kubernetes::crd::{Rollout, RunStatus};
 use crate::kubernetes::flux::{Applied, Flux};
-use crate::rollout::observation::Request;
+use crate::rollout::request::{Act, Request};
 use crate::rollout::smoke::{Report, Synced, SyncedKind, Test, Words};
 use crate::smoke::Asker;
 
@@ -337,7 +337,7 @@ fn request(run: &RunStatus, revision: &str, words: &str) -> Request {
     let short: String = newest.into_iter().rev().collect();
     Request {
         id: format!("smoke-{}-{short}", run.id),
-        act: "smoke".to_owned(),
+        act: Ok(Act::Smoke),
         revision: Some(run.revision.hash.clone()),
         goal: None,
         groups: Vec::new(),

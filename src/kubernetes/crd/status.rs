@@ -94,6 +94,9 @@ pub struct RunStatus {
     /// While approvals are awaited: how many there are, of how many, e.g. `1/2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvals_needed: Option<String>,
+    /// Whether approvals are to come that depend on who gives them: nobody may promote past those.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub approvals_to_come: bool,
     /// What happens next, and when at the earliest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,

@@ -9,12 +9,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::rollout::request::Act;
+
 /// What begins the id of each of our buttons.
 pub const ACTION: &str = "sluice-";
-/// What can be asked by `/sluice`; `status` and `help` beside them.
-pub const COMMANDS: [&str; 8] = [
-    "approve", "promote", "hold", "resume", "abort", "rollback", "retry", "restart",
-];
 
 /// What a button means: which Rollout, in which environment, and the revision that its message was about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,17 +34,17 @@ pub struct Aim {
 /// What is wished.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wish {
-    /// An act of `COMMANDS`, by a button.
+    /// An act, by a button.
     Button {
         /// The act.
-        act: String,
+        act: Act,
         /// Of what.
         aim: Aim,
     },
-    /// An act of `COMMANDS`, on the Rollout `namespace/name`.
+    /// An act, by a command, on the Rollout `namespace/name`.
     Command {
         /// The act.
-        act: String,
+        act: Act,
         /// The Rollout's namespace.
         namespace: String,
         /// The Rollout's name.
@@ -160,13 +158,13 @@ fn wish(text: &str) -> Wish {
             Some(at) => Wish::Status(Some(at)),
             None => not_understood(),
         },
-        [act, at] if COMMANDS.contains(act) => match place(at) {
-            Some((namespace, name)) => Wish::Command {
-                act: (*act).to_owned(),
+        [act, at] => match (Act::of_people(act), place(at)) {
+            (Some(act), Some((namespace, name))) => Wish::Command {
+                act,
                 namespace,
                 name,
             },
-            None => not_understood(),
+            _ => not_understood(),
         },
         _ => not_understood(),
     }
@@ -191,7 +189,7 @@ pub fn interaction(payload: &Value) -> Result<Option<Asked>, Strange> {
         return Err(Strange("block_actions without actions"));
     };
     let id = action["action_id"].as_str().unwrap_or_default();
-    let Some(act) = id.strip_prefix(ACTION).filter(|act| COMMANDS.contains(act)) else {
+    let Some(act) = id.strip_prefix(ACTION).and_then(Act::of_people) else {
         return Ok(None);
     };
     let person = payload["user"]["id"].as_str().unwrap_or_default();
@@ -209,10 +207,7 @@ pub fn interaction(payload: &Value) -> Result<Option<Asked>, Strange> {
             .as_str()
             .unwrap_or_default()
             .to_owned(),
-        wish: Wish::Button {
-            act: act.to_owned(),
-            aim,
-        },
+        wish: Wish::Button { act, aim },
     }))
 }
 
@@ -284,7 +279,7 @@ mod tests {
     fn commands_are_read() {
         let shop = || ("shop".to_owned(), "backend".to_owned());
         let hold = Wish::Command {
-            act: "hold".to_owned(),
+            act: Act::Hold,
             namespace: shop().0,
             name: shop().1,
         };
@@ -330,7 +325,7 @@ mod tests {
         let Wish::Button { act, aim } = found.wish else {
             panic!("{found:?}")
         };
-        assert_eq!(act, "hold");
+        assert_eq!(act, Act::Hold);
         assert_eq!(serde_json::to_string(&aim).unwrap(), value);
         assert_eq!(pressed("other", value), Ok(None));
         assert_eq!(pressed("sluice-explode", value), Ok(None));

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::asked::{ACTION, Aim};
 use crate::people::message::{Finding, Message, Stage};
+use crate::rollout::request::Act;
 
 /// What a text of a block may have at most, in characters: Slack takes 3000.
 const TEXT: usize = 2900;
@@ -66,7 +67,7 @@ pub fn blocks(message: &Message, buttons: bool) -> Vec<Value> {
 }
 
 /// An act as a button that is asked back. Its value names the revision, so that it cannot hit another one.
-fn button(message: &Message, act: &str) -> Value {
+fn button(message: &Message, act: Act) -> Value {
     let (name, about) = named(act, message.stage);
     let aim = Aim {
         environment: message.environment.clone(),
@@ -87,9 +88,15 @@ fn button(message: &Message, act: &str) -> Value {
         },
     });
     let style = match act {
-        "approve" => Some("primary"),
-        "rollback" => Some("danger"),
-        _ => None,
+        Act::Approve => Some("primary"),
+        Act::Rollback | Act::Abort => Some("danger"),
+        Act::Promote
+        | Act::Hold
+        | Act::Resume
+        | Act::Retry
+        | Act::Restart
+        | Act::Alert
+        | Act::Smoke => None,
     };
     if let Some(style) = style {
         button["style"] = json!(style);
@@ -99,18 +106,19 @@ fn button(message: &Message, act: &str) -> Value {
 }
 
 /// An act's name, and what it does.
-fn named(act: &str, stage: Stage) -> (&'static str, &'static str) {
+fn named(act: Act, stage: Stage) -> (&'static str, &'static str) {
     match act {
-        "approve" => ("Approve", "Lets the step pass that waits for a person."),
-        "promote" if stage == Stage::Baking => ("End the watch", "Ends the watch now."),
-        "promote" => (
+        Act::Approve => ("Approve", "Lets the step pass that waits for a person."),
+        Act::Promote if stage == Stage::Baking => ("End the watch", "Ends the watch now."),
+        Act::Promote => (
             "Promote",
             "Brings the revision through now, whatever the evidence says.",
         ),
-        "hold" => ("Hold", "Keeps the weight until somebody resumes the run."),
-        "resume" => ("Resume", "Lets the run go on."),
-        "retry" => ("Retry", "Tries the revision again that failed."),
-        _ => (
+        Act::Hold => ("Hold", "Keeps the weight until somebody resumes the run."),
+        Act::Resume => ("Resume", "Lets the run go on."),
+        Act::Retry => ("Retry", "Tries the revision again that failed."),
+        Act::Restart => ("Restart", "Restarts the pods natively."),
+        Act::Abort | Act::Rollback | Act::Alert | Act::Smoke => (
             "Roll back",
             "Ends the run: weight 0, the canary is removed, the template is put back.",
         ),

@@ -9,28 +9,13 @@ use super::stepping::onward;
 use super::switching;
 use crate::rollout::approval::{Approval, Approvals};
 use crate::rollout::evidence::Verdict;
-use crate::rollout::observation::Request;
 use crate::rollout::plan::{Plan, Step};
 use crate::rollout::reason::Reason;
+use crate::rollout::request::{Act, Request};
 use crate::rollout::state::{Phase, Run};
 
 /// Who has approved where nobody is named.
 const NOBODY: &str = "somebody";
-
-/// Whether an approval is still to come that depends on who gives it: nobody may pass it alone.
-pub(super) fn are_to_come(plan: &Plan, run: &Run) -> bool {
-    if plan.strategy.approval().is_some() {
-        let asks = plan.strategy.approval() == Some(true);
-        return asks && !run.approved && run.weight == 0 && plan.approvals.is_about_people();
-    }
-    let rest = plan.steps.iter().skip(run.step);
-    rest.filter(|step| step.approval).any(|step| {
-        step.approvers
-            .as_ref()
-            .unwrap_or(&plan.approvals)
-            .is_about_people()
-    })
-}
 
 /// Whether a release needs an approval that depends on who gives it.
 pub(super) fn matter(plan: &Plan) -> bool {
@@ -48,16 +33,12 @@ pub(super) fn begin(run: &mut Run) {
     run.approvals.retain(|approval| approval.step != step);
 }
 
-/// Somebody approves.
+/// Somebody approves the step that waits for it.
 pub(super) fn approve(
     pass: &mut Pass<'_>,
-    phase: &Phase,
     mut run: Run,
     request: &Request,
 ) -> Result<(Phase, String), String> {
-    if !matches!(phase, Phase::AwaitingApproval(_)) {
-        return Err(format!("no approval is awaited in phase {}", phase.name()));
-    }
     if let Some(doubt) = doubt(pass) {
         return Err(format!(
             "it is suspected ({doubt}), and goes on by nobody's approval while it is; ask again when that is over, or `sluice abort` takes it back"
@@ -116,7 +97,7 @@ pub(super) fn look(pass: &mut Pass<'_>, run: &mut Run) -> Option<Phase> {
     for by in named.chain(nobody) {
         if run.approvals_here() < need && note(pass, &asked, run, (by, &[]), true).is_ok() {
             pass.tell(Reason::Answered {
-                act: "approve".to_owned(),
+                act: Act::Approve.to_string(),
                 by: Some(by.unwrap_or(NOBODY).to_owned()),
                 done: true,
                 message: format!("{}, in Git", counted(run.approvals_here(), need)),
@@ -180,7 +161,7 @@ fn leave_out_authors(pass: &mut Pass<'_>, asked: &Approvals, run: &mut Run) {
     run.approvals = kept;
     for approval in out {
         pass.tell(Reason::Answered {
-            act: "approve".to_owned(),
+            act: Act::Approve.to_string(),
             message: format!(
                 "{} has turned out to be the author of the change",
                 approval.by

@@ -13,8 +13,9 @@ use super::known;
 use super::pass::Pass;
 use super::promoting::{self, stuck};
 use crate::rollout::action::Action;
-use crate::rollout::observation::{Past, Request, Target};
+use crate::rollout::observation::{Past, Target};
 use crate::rollout::reason::Reason;
+use crate::rollout::request::{Act, Request};
 use crate::rollout::revision::Revision;
 use crate::rollout::state::{Failure, Phase, Promotion, Run, State, Trigger};
 
@@ -24,7 +25,7 @@ pub fn needs_past(state: &State, requests: &[Request]) -> bool {
     state.phase.run().is_none()
         && requests
             .iter()
-            .any(|request| request.act == "rollback" && !answered(request))
+            .any(|request| request.act == Ok(Act::Rollback) && !answered(request))
 }
 
 /// Begins the way back, or says why there is none.

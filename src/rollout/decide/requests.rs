@@ -13,10 +13,10 @@ use super::promoting;
 use super::running::{resume, stay};
 use crate::rollout::action::Action;
 use crate::rollout::evidence::{Evidence, Verdict};
-use crate::rollout::observation::Request;
 use crate::rollout::reason::{Cause, HeldWhy, Reason};
+use crate::rollout::request::{Act, Request, fits};
 use crate::rollout::revision::Revision;
-use crate::rollout::state::{Answer, Phase, Promotion, Run};
+use crate::rollout::state::{Answer, Phase, PhaseName, Promotion, Run};
 
 /// Answers that are kept in the status.
 const ANSWERS: usize = 8;
@@ -45,14 +45,14 @@ fn note(pass: &mut Pass<'_>, request: &Request, result: Result<String, String>) 
         Err(message) => (false, message),
     };
     pass.tell(Reason::Answered {
-        act: request.act.clone(),
+        act: request.word().to_owned(),
         by: request.by.clone(),
         done,
         message: message.clone(),
     });
     pass.state.answers.push(Answer {
         id: request.id.clone(),
-        act: request.act.clone(),
+        act: request.word().to_owned(),
         by: request.by.clone(),
         done,
         message,
@@ -73,17 +73,23 @@ fn forget_old(pass: &mut Pass<'_>) {
 }
 
 fn serve(pass: &mut Pass<'_>, request: &Request) -> Result<String, String> {
-    match request.act.as_str() {
-        "retry" => return retry(pass, request),
-        "rollback" if pass.state.phase.run().is_none() => return back::go_back(pass, request),
-        "restart" => return restart(pass, request),
-        "promote" | "approve" | "hold" | "resume" | "abort" | "rollback" | "alert" | "smoke" => {}
-        other => {
-            return Err(format!(
-                "unknown request {other:?}; known: promote, approve, hold, resume, abort, rollback, retry, restart, alert, smoke"
-            ));
-        }
+    match *request.act.as_ref().map_err(ToString::to_string)? {
+        Act::Retry => retry(pass, request),
+        Act::Restart => restart(pass, request),
+        Act::Rollback if pass.state.phase.run().is_none() => back::go_back(pass, request),
+        act @ (Act::Promote
+        | Act::Approve
+        | Act::Hold
+        | Act::Resume
+        | Act::Abort
+        | Act::Rollback
+        | Act::Alert
+        | Act::Smoke) => serve_run(pass, request, act),
     }
+}
+
+/// Answers what is about the run that goes on.
+fn serve_run(pass: &mut Pass<'_>, request: &Request, asked: Act) -> Result<String, String> {
     let Some(run) = pass.state.phase.run().cloned() else {
         return Err(
             "no run goes on: one begins when a new template is applied, or what failed is applied again after `sluice retry`"
@@ -98,7 +104,7 @@ fn serve(pass: &mut Pass<'_>, request: &Request) -> Result<String, String> {
         );
     }
     let phase = pass.state.phase.clone();
-    let (next, message) = act(pass, request, phase, run)?;
+    let (next, message) = act(pass, (request, asked), phase, run)?;
     pass.state.phase = next;
     Ok(message)
 }
@@ -116,13 +122,10 @@ fn meant(request: &Request, present: &Revision, stands: &str) -> Result<(), Stri
 
 fn act(
     pass: &mut Pass<'_>,
-    request: &Request,
+    (request, asked): (&Request, Act),
     phase: Phase,
     run: Run,
 ) -> Result<(Phase, String), String> {
-    if let Phase::RollingBack { .. } = phase {
-        return Err("the run is being rolled back".to_owned());
-    }
     if let Phase::Promoting {
         stage: Promotion::Draining { .. } | Promotion::Removing,
         ..
@@ -141,52 +144,91 @@ fn act(
             ..
         }
     );
-    if frozen && matches!(request.act.as_str(), "alert" | "smoke") {
+    if frozen && matches!(asked, Act::Alert | Act::Smoke) {
         return Err("the run has not begun: a freeze holds it".to_owned());
     }
-    let promoting = matches!(phase, Phase::Promoting { .. });
-    let baking = matches!(phase, Phase::Baking(_));
-    match request.act.as_str() {
-        "abort" | "rollback" => {
+    if !fits(phase.kind(), asked) {
+        return Err(misfit(phase.kind(), asked));
+    }
+    match asked {
+        Act::Abort | Act::Rollback => {
             let cause = aborted(request);
             Ok((pass.roll_back(run, cause), "rolls back".to_owned()))
         }
-        "alert" => {
+        Act::Alert => {
             let alert = request.why.clone();
             let alert = alert.unwrap_or_else(|| "one that is not described".to_owned());
             let cause = Cause::Alert { alert };
             Ok((pass.roll_back(run, cause), "rolls back".to_owned()))
         }
-        "smoke" => {
+        Act::Smoke => {
             let sentence = request.why.clone();
             let sentence = sentence.unwrap_or_else(|| "that is not described".to_owned());
             let cause = Cause::Smoke { sentence };
             Ok((pass.roll_back(run, cause), "rolls back".to_owned()))
         }
-        _ if promoting => {
-            Err("the promotion is under way; `sluice abort` takes it back".to_owned())
-        }
-        "promote" if baking => {
+        Act::Promote if matches!(phase, Phase::Baking(_)) => {
             baking::conclude(pass, &run);
             Ok((Phase::Idle, "promoted, and watched no more".to_owned()))
         }
-        _ if baking => Err(
-            "the revision serves and is watched; `sluice promote` ends the watch, `sluice abort` goes back"
-                .to_owned(),
-        ),
-        "promote" if approvals::are_to_come(pass.plan, &run) => Err(
+        Act::Promote if pass.plan.approvals_to_come(&phase) => Err(
             "it needs the approvals of its plan first: `sluice approve`; in an emergency the annotation sluice.dev/open lets it through, which is told"
                 .to_owned(),
         ),
-        "promote" => Ok(promote(pass, run, request)),
-        "approve" => approvals::approve(pass, &phase, run, request),
-        "hold" => {
+        Act::Promote => Ok(promote(pass, run, request)),
+        Act::Approve => approvals::approve(pass, run, request),
+        Act::Hold => {
             let mut run = run;
             stay(pass, &mut run);
-            Ok((pass.hold(run, HeldWhy::Person), "held".to_owned()))
+            Ok((pass.hold(run, holder(request)), "held".to_owned()))
         }
-        _ => go_on(pass, phase, run),
+        Act::Resume => go_on(pass, phase, run),
+        Act::Retry | Act::Restart => Err(misfit(phase.kind(), asked)),
     }
+}
+
+/// Why an act that fits no run in this phase is refused.
+fn misfit(phase: PhaseName, asked: Act) -> String {
+    match phase {
+        PhaseName::RollingBack => "the run is being rolled back".to_owned(),
+        PhaseName::Promoting => {
+            "the promotion is under way; `sluice abort` takes it back".to_owned()
+        }
+        PhaseName::Baking => {
+            "the revision serves and is watched; `sluice promote` ends the watch, `sluice abort` goes back"
+                .to_owned()
+        }
+        PhaseName::Adopting
+        | PhaseName::Idle
+        | PhaseName::Preparing
+        | PhaseName::Stepping
+        | PhaseName::Suspect
+        | PhaseName::AwaitingApproval
+        | PhaseName::Held
+        | PhaseName::Failed
+        | PhaseName::Suspended => unfit(phase.name(), asked),
+    }
+}
+
+fn unfit(phase: &str, asked: Act) -> String {
+    match asked {
+        Act::Approve => format!("no approval is awaited in phase {phase}"),
+        Act::Resume => format!("the run is not held, it is in phase {phase}"),
+        Act::Promote
+        | Act::Hold
+        | Act::Abort
+        | Act::Rollback
+        | Act::Retry
+        | Act::Restart
+        | Act::Alert
+        | Act::Smoke => format!("{asked} is not possible in phase {phase}"),
+    }
+}
+
+/// That a person holds the run: who, where that is known.
+fn holder(request: &Request) -> HeldWhy {
+    let who = request.by.clone();
+    who.map_or(HeldWhy::Person, |who| HeldWhy::PersonNamed { who })
 }
 
 /// That a person ends the run: who, where that is known.
@@ -214,10 +256,7 @@ fn promote(pass: &mut Pass<'_>, mut run: Run, request: &Request) -> (Phase, Stri
 
 fn go_on(pass: &mut Pass<'_>, phase: Phase, run: Run) -> Result<(Phase, String), String> {
     let Phase::Held { why, .. } = phase else {
-        return Err(format!(
-            "the run is not held, it is in phase {}",
-            phase.name()
-        ));
+        return Err(misfit(phase.kind(), Act::Resume));
     };
     if why == HeldWhy::Suspicions
         && let Some(evidence) = &mut pass.state.evidence

@@ -473,8 +473,7 @@ pub(super) fn stay(pass: &Pass<'_>, run: &mut Run) {
 
 /// A newer template or configuration waits while a person holds the run, as long as there is a canary to hold.
 fn waits(pass: &mut Pass<'_>, run: &mut Run, why: &HeldWhy, cause: &Cause) -> bool {
-    let waits =
-        *why == HeldWhy::Person && *cause == Cause::Superseded && pass.seen.canary.is_some();
+    let waits = why.is_by_person() && *cause == Cause::Superseded && pass.seen.canary.is_some();
     let newer = pass.target().map(|target| target.revision.clone());
     if waits && run.waiting != newer {
         run.waiting.clone_from(&newer);
@@ -510,6 +509,7 @@ fn over(pass: &Pass<'_>, run: &Run, why: &HeldWhy, reports: &[RuleReport]) -> bo
         | HeldWhy::NoReplicas
         | HeldWhy::StableGone
         | HeldWhy::Person
+        | HeldWhy::PersonNamed { .. }
         | HeldWhy::Suspicions => hindered(pass).is_none(),
     }
 }

@@ -8,6 +8,8 @@ use maud::{Markup, html};
 
 use super::words::sentence;
 use crate::kubernetes::crd::LastRun;
+use crate::rollout::request::{self, Act};
+use crate::rollout::state::PhaseName;
 use crate::web::session::Session;
 use crate::web::{Entry, Place};
 
@@ -23,59 +25,45 @@ pub enum Viewer<'a> {
 }
 
 /// Acts, their names, what they do, and the class of their button.
-const ACTS: [(&str, &str, &str, &str); 7] = [
+const ACTS: [(Act, &str, &str, &str); 7] = [
     (
-        "approve",
+        Act::Approve,
         "Approve",
         "Lets the step that waits for a person pass.",
         "calm",
     ),
     (
-        "promote",
+        Act::Promote,
         "Promote",
         "Brings the revision through now, whatever the evidence says.",
         "attention",
     ),
     (
-        "hold",
+        Act::Hold,
         "Hold",
         "Keeps the present weight until somebody resumes the run.",
         "moving",
     ),
-    ("resume", "Resume", "Lets the run go on.", "moving"),
+    (Act::Resume, "Resume", "Lets the run go on.", "moving"),
     (
-        "abort",
+        Act::Abort,
         "Roll back",
         "Ends the run: weight 0, the canary is removed, the template is put back.",
         "bad",
     ),
     (
-        "retry",
+        Act::Retry,
         "Retry",
         "Tries the revision again that failed.",
         "moving",
     ),
     (
-        "rollback",
+        Act::Rollback,
         "Go back",
         "Puts the last good revision back in place of the one that serves; it rolls natively.",
         "bad",
     ),
 ];
-
-/// The acts that a phase allows.
-fn allowed(phase: &str) -> &'static [&'static str] {
-    match phase {
-        "Preparing" | "Stepping" | "Suspect" => &["promote", "hold", "abort"],
-        "AwaitingApproval" => &["approve", "promote", "hold", "abort"],
-        "Held" => &["resume", "promote", "abort"],
-        "Promoting" => &["abort"],
-        "Baking" => &["promote", "abort"],
-        "Failed" => &["retry", "rollback"],
-        "Idle" => &["rollback"],
-        _ => &[],
-    }
-}
 
 /// The buttons for who has signed in, else the way to do so.
 pub fn bar(entry: &Entry, place: &Place, viewer: Viewer<'_>) -> Markup {
@@ -88,16 +76,16 @@ pub fn bar(entry: &Entry, place: &Place, viewer: Viewer<'_>) -> Markup {
         }
         Viewer::Known(session) => session,
     };
-    let allowed = allowed(&entry.phase);
+    let offered = offered(entry);
     html! {
         div.actions role="group" aria-label="Acts" {
-            @for (act, name, about, class) in ACTS.iter().filter(|(act, ..)| allowed.contains(act)) {
+            @for (act, name, about, class) in ACTS.iter().filter(|(act, ..)| offered.contains(act)) {
                 details.act id={ "act-" (act) } class=(class) {
                     summary { (name) "…" }
                     form method="post" action={ (place.base) "/rollouts/" (entry.namespace) "/" (entry.name) "/" (act) } {
                         p { (about) }
                         input type="hidden" name="form" value=(session.form);
-                        @if let Some(revision) = revision(entry, act) { input type="hidden" name="revision" value=(revision); }
+                        @if let Some(revision) = revision(entry, *act) { input type="hidden" name="revision" value=(revision); }
                         button { (name) " now" }
                     }
                 }
@@ -114,13 +102,22 @@ pub fn bar(entry: &Entry, place: &Place, viewer: Viewer<'_>) -> Markup {
     }
 }
 
+/// What can be asked for now.
+fn offered(entry: &Entry) -> Vec<Act> {
+    let to_come = entry.run.as_ref().is_some_and(|run| run.approvals_to_come);
+    let phase = PhaseName::named(&entry.phase);
+    let acts = phase.map(|phase| request::offered(phase, to_come));
+    acts.into_iter().flatten().collect()
+}
+
 /// The revision that the person sees: a request that comes too late cannot hit another one.
-fn revision<'a>(entry: &'a Entry, act: &str) -> Option<&'a str> {
+fn revision(entry: &Entry, act: Act) -> Option<&str> {
     let run = entry.run.as_ref().map(|run| &run.revision);
-    let rest = match act {
-        // One goes back from what serves.
-        "rollback" => entry.stable.as_ref(),
-        _ => entry.last_run.as_ref().and_then(LastRun::failed),
+    // One goes back from what serves.
+    let rest = if act == Act::Rollback {
+        entry.stable.as_ref()
+    } else {
+        entry.last_run.as_ref().and_then(LastRun::failed)
     };
     let revision = run.or(rest);
     revision.map(|revision| revision.hash.as_str())

@@ -14,5 +14,6 @@ mod going_back;
 mod invariants;
 mod model;
 mod native;
+mod offering;
 mod stories;
 mod switching;

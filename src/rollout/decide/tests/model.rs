@@ -16,14 +16,15 @@ use crate::rollout::config::Config;
 use crate::rollout::decide::{Decision, decide};
 use crate::rollout::evidence::{self, ArmCounts, Kind, Question, Sample};
 use crate::rollout::observation::{
-    Canary, CanaryRoute, Custody, Fate, FateKind, Gate, Kept, Metrics, Observation, Past, Request,
-    Route, Serving, Smoked, Target,
+    Canary, CanaryRoute, Custody, Fate, FateKind, Gate, Kept, Metrics, Observation, Past, Route,
+    Serving, Smoked, Target,
 };
 use crate::rollout::plan::{
     Analysis, ConfigChanges, KnownGood, NoDataThen, Plan, Route as PlanRoute, Step,
     Strategy as PlanStrategy, UndecidedThen,
 };
 use crate::rollout::reason::{Outcome, Reason};
+use crate::rollout::request::Request;
 use crate::rollout::revision::Revision;
 use crate::rollout::state::{Phase, State};
 use crate::rollout::terms::{Terms, Tuning};
@@ -232,7 +233,7 @@ impl Model {
     pub fn ask(&mut self, act: &str) {
         self.requests.push(Request {
             id: format!("{act}-{}", self.requests.len() + self.told.len()),
-            act: act.to_owned(),
+            act: act.parse(),
             revision: None,
             by: None,
             why: None,
