@@ -16,6 +16,7 @@ use super::{Error, Format, Global, Screen, text};
 use crate::clock::{Clock, elapsed};
 use crate::daemon::pipeline::api::{Asked, Runs};
 use crate::history::Summary;
+use crate::rollout::reason::Outcome;
 
 /// The most runs that are asked for.
 const MOST: usize = 10_000;
@@ -103,8 +104,8 @@ fn measures(runs: &[Summary], since: Duration) -> Vec<Measures> {
 }
 
 fn of_rollout([environment, namespace, name]: [&str; 3], runs: &[&Summary], days: f64) -> Measures {
-    let promoted = took(runs, "Promoted");
-    let rolled_back = took(runs, "RolledBack");
+    let promoted = took(runs, Outcome::Promoted);
+    let rolled_back = took(runs, Outcome::RolledBack);
     let judged = promoted.len() + rolled_back.len();
     let rate = rolled_back.len() as f64 / judged.max(1) as f64;
     Measures {
@@ -121,10 +122,10 @@ fn of_rollout([environment, namespace, name]: [&str; 3], runs: &[&Summary], days
 }
 
 /// How long the runs took that ended so, in seconds. What a person ended says nothing of the release.
-fn took(runs: &[&Summary], outcome: &str) -> Vec<f64> {
+fn took(runs: &[&Summary], outcome: Outcome) -> Vec<f64> {
     let ended = runs
         .iter()
-        .filter(|run| run.outcome.as_deref() == Some(outcome) && run.reason != "Aborted");
+        .filter(|run| run.outcome.as_deref() == Some(outcome.name()) && run.reason != "Aborted");
     ended
         .filter_map(|run| Some(elapsed(run.started, run.ended?).as_secs_f64()))
         .collect()

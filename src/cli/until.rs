@@ -11,6 +11,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 
 use crate::kubernetes::crd::RolloutStatus;
 use crate::kubernetes::template;
+use crate::rollout::reason::Outcome;
 
 /// What is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -62,7 +63,7 @@ pub fn reached(until: Until, status: &RolloutStatus, held: bool) -> Option<Resul
         // Never run: one that is to come is waited for.
         return None;
     };
-    let promoted = phase != "Failed" && last.outcome == "Promoted";
+    let promoted = phase != "Failed" && last.outcome() == Some(Outcome::Promoted);
     if promoted == (until == Until::Promoted) {
         Some(Ok(()))
     } else {

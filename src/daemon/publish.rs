@@ -17,7 +17,7 @@ use crate::kubernetes::scene::Scene;
 use crate::kubernetes::status;
 use crate::prometheus::{self, Cursor, Subject};
 use crate::rollout::describe;
-use crate::rollout::reason::{Outcome, Reason};
+use crate::rollout::reason::{Cause, Outcome, Reason};
 use crate::rollout::rule::{Kind, Rule};
 use crate::rollout::state::{Phase, State};
 use crate::rollout::terms::Terms;
@@ -54,15 +54,17 @@ fn count(context: &Context, reason: &Reason) {
     match reason {
         Reason::Bypassed { .. } => context.metrics.bypassed(),
         Reason::Promoted { by, .. } => {
-            let outcome = Outcome::Promoted.to_string();
-            context.metrics.run_ended(&outcome, by.name());
+            let outcome = Outcome::Promoted.name();
+            context.metrics.run_ended(outcome, by.name());
         }
         Reason::RolledBack { cause, .. } | Reason::Cancelled { cause, .. } => {
             context
                 .metrics
-                .run_ended(&cause.outcome().to_string(), cause.name());
+                .run_ended(cause.outcome().name(), cause.name());
         }
-        Reason::Superseded { .. } => context.metrics.run_ended("Superseded", "Superseded"),
+        Reason::Superseded { .. } => context
+            .metrics
+            .run_ended(Outcome::Superseded.name(), Cause::Superseded.name()),
         Reason::GitReverted { .. } => context.metrics.remedied("reverted"),
         Reason::GitProposed { .. } => context.metrics.remedied("proposed"),
         Reason::GitNotReverted { .. } => context.metrics.remedied("failed"),

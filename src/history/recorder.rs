@@ -261,6 +261,7 @@ mod tests {
 
     use super::super::record::samples::run;
     use super::*;
+    use crate::rollout::remedy::RemedyOutcome;
 
     fn last(id: &str) -> LastRun {
         serde_json::from_value(json!({
@@ -382,7 +383,12 @@ mod tests {
         };
         recorder.seen(ended, at(1));
         let git = GitStatus {
-            remedy: Some(GitRemedy::none("one", "Reverted", "reverted it", at(5))),
+            remedy: Some(GitRemedy::none(
+                "one",
+                RemedyOutcome::Reverted,
+                "reverted it",
+                at(5),
+            )),
             ..GitStatus::default()
         };
         let later = Seen {

@@ -208,6 +208,7 @@ mod tests {
     use super::super::record::samples::record;
     use super::*;
     use crate::kubernetes::crd::{GitRemedy, GitStatus};
+    use crate::rollout::remedy::RemedyOutcome;
 
     fn put(store: &mut Sqlite, records: Vec<Record>) {
         let writes = records.into_iter().map(|r| Write::Run(Box::new(r)));
@@ -273,7 +274,12 @@ mod tests {
     fn a_remedy_is_added_to_the_run_that_it_belongs_to() {
         let mut store = Sqlite::open(&Place::Memory).unwrap();
         put(&mut store, vec![record("backend", "one", 60)]);
-        let remedy = GitRemedy::none("one", "Reverted", "reverted", Timestamp::UNIX_EPOCH);
+        let remedy = GitRemedy::none(
+            "one",
+            RemedyOutcome::Reverted,
+            "reverted",
+            Timestamp::UNIX_EPOCH,
+        );
         let git = Write::Git {
             environment: "test".to_owned(),
             namespace: "shop".to_owned(),

@@ -17,11 +17,8 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::crd::{
-    LastRun, PROMOTION_PREFIX, REQUEST_PREFIX, RevisionStatus, Rollout, RolloutStatus,
-};
+use super::crd::{LastRun, PROMOTION_PREFIX, REQUEST_PREFIX, Rollout, RolloutStatus};
 use crate::clock::Clock;
-use crate::rollout::reason::Outcome;
 use crate::rollout::request::{Act, Request};
 
 /// The most of a `by` or a `why`, in characters.
@@ -30,13 +27,6 @@ const WORDS: usize = 400;
 const GROUPS: usize = 100;
 /// Before the word that says what to go back to.
 const GOAL: &str = "to=";
-
-impl LastRun {
-    /// The revision that is not tried again by itself, where the run ended so.
-    pub fn failed(&self) -> Option<&RevisionStatus> {
-        (self.outcome == Outcome::RolledBack.to_string()).then_some(&self.revision)
-    }
-}
 
 /// The revision that a person who asks now has in mind.
 pub fn meant(act: Act, status: &RolloutStatus) -> Option<String> {
@@ -233,6 +223,7 @@ async fn patch(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kubernetes::crd::RevisionStatus;
 
     #[test]
     fn what_is_written_is_read() {

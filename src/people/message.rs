@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::kubernetes::crd::{
     GitAuthor, GitStatus, LastRun, RevisionStatus, RuleStatus, RunStatus, besides,
 };
+use crate::rollout::reason::Outcome;
 use crate::rollout::request::{Act, offered};
 use crate::rollout::state::PhaseName;
 
@@ -67,14 +68,13 @@ impl Stage {
     }
 
     /// Of a run that ended, by its outcome.
-    fn of_outcome(outcome: &str) -> Option<Self> {
-        Some(match outcome {
-            "Promoted" => Self::Promoted,
-            "RolledBack" => Self::RolledBack,
-            "Superseded" => Self::Superseded,
-            "Cancelled" => Self::Cancelled,
-            _ => return None,
-        })
+    fn of_outcome(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Promoted => Self::Promoted,
+            Outcome::RolledBack => Self::RolledBack,
+            Outcome::Superseded => Self::Superseded,
+            Outcome::Cancelled => Self::Cancelled,
+        }
     }
 
     /// Whether the run has ended.
@@ -167,7 +167,7 @@ pub struct Can {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Remedy {
-    /// `Reverted`, `PullRequested`, `Restored`, `Superseded` or `NotReverted`.
+    /// `Reverted`, `PullRequested`, `Excluded`, `Restored`, `Superseded` or `NotReverted`.
     pub outcome: String,
     /// What was done, or why not.
     pub message: String,
@@ -340,7 +340,7 @@ fn running(seen: Seen<'_>, run: &RunStatus) -> Option<Message> {
 }
 
 fn ended(seen: Seen<'_>, last: &LastRun) -> Option<Message> {
-    let stage = Stage::of_outcome(&last.outcome)?;
+    let stage = last.outcome().map(Stage::of_outcome)?;
     let mut message = bare(seen, (&last.id, &last.revision, &last.authors), stage);
     message.why.clone_from(&last.message);
     if let Some(saved) = last.saved {

@@ -22,9 +22,33 @@ pub enum Outcome {
     Cancelled,
 }
 
+impl Outcome {
+    const ALL: [Self; 4] = [
+        Self::Promoted,
+        Self::RolledBack,
+        Self::Superseded,
+        Self::Cancelled,
+    ];
+
+    /// The outcome of this name; none where a daemon of another version has written it.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.name() == name)
+    }
+
+    /// Its name, as status, history and metrics use it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Promoted => "Promoted",
+            Self::RolledBack => "RolledBack",
+            Self::Superseded => "Superseded",
+            Self::Cancelled => "Cancelled",
+        }
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, out)
+        out.write_str(self.name())
     }
 }
 

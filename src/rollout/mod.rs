@@ -22,6 +22,7 @@ pub mod load;
 pub mod observation;
 pub mod plan;
 pub mod reason;
+pub mod remedy;
 pub mod request;
 pub mod revision;
 pub mod rule;

@@ -21,6 +21,7 @@ use crate::kubernetes::crd::{GitRemedy, GitStatus, Rollout};
 use crate::kubernetes::events::reference;
 use crate::kubernetes::flux::{Named, Reach};
 use crate::rollout::reason::Reason;
+use crate::rollout::remedy::RemedyOutcome;
 
 /// What was suspended for a remedy.
 #[derive(Debug, Default)]
@@ -83,7 +84,7 @@ impl Remedies {
     ) -> Result<(), Error> {
         let begun = || {
             let why = "image automation is suspended; the commits are not taken back yet";
-            GitRemedy::none("", "Suspended", why, now)
+            GitRemedy::none("", RemedyOutcome::Suspended, why, now)
         };
         let mut remedy = git.remedy.clone().unwrap_or_else(begun);
         let known = remedy.suspended.len();
@@ -108,8 +109,8 @@ impl Remedies {
         suspended: Suspended,
     ) -> Result<(GitRemedy, Vec<String>), Error> {
         let names = suspended.names();
-        let needed = ["Reverted", "PullRequested", "Restored"];
-        if !needed.contains(&remedy.outcome.as_str()) {
+        let outcome = remedy.outcome();
+        if !outcome.is_some_and(RemedyOutcome::keeps_suspended) {
             for at in &suspended.automations {
                 self.sources
                     .flux

@@ -11,6 +11,8 @@ use super::source::By;
 use crate::clock::elapsed;
 use crate::kubernetes::crd::{GitPoint, GitPull, GitRemedy, GitStatus, Rollout, RolloutStatus};
 use crate::kubernetes::flux::Named;
+use crate::rollout::reason::{Outcome, Promoted};
+use crate::rollout::remedy::PullState;
 use std::time::Duration;
 
 /// Flux is awaited this long; then it is said that it did not apply the commit.
@@ -121,13 +123,13 @@ pub fn due_without_commits(status: &RolloutStatus) -> Due {
     let done = remedy.is_some_and(|remedy| remedy.run == last.id);
     let stable = status.stable.as_ref();
     let failed = stable.is_some_and(|stable| stable.hash != last.revision.hash);
-    match (last.outcome.as_str(), remedy) {
-        ("RolledBack", _) if !done && failed => Due::Exclude {
+    match (last.outcome(), remedy) {
+        (Some(Outcome::RolledBack), _) if !done && failed => Due::Exclude {
             run: last.id.clone(),
         },
         // A way back, or what was known to be good, is no newer template.
-        ("Promoted", Some(remedy))
-            if !done && last.reason == "Promoted" && !remedy.suspended.is_empty() =>
+        (Some(Outcome::Promoted), Some(remedy))
+            if !done && last.reason == Promoted::Proven.name() && !remedy.suspended.is_empty() =>
         {
             Due::Lift(remedy.clone())
         }
@@ -167,7 +169,8 @@ fn failed(status: &RolloutStatus, git: &GitStatus) -> Option<Due> {
         .as_ref()
         .is_some_and(|remedy| remedy.run == last.id);
     let stable = status.stable.as_ref()?;
-    if last.outcome != "RolledBack" || done || last.revision.hash == stable.hash {
+    let failed = last.failed();
+    if done || failed.is_none_or(|revision| revision.hash == stable.hash) {
         return None;
     }
     let run = last.id.clone();
@@ -233,13 +236,15 @@ pub fn is_back(status: &RolloutStatus) -> bool {
 /// Whether stable serves since a person went back to it.
 fn went_back(status: &RolloutStatus, stable: &str) -> bool {
     let last = status.last_run.as_ref();
-    last.is_some_and(|last| last.reason == "WentBack" && last.revision.hash == stable)
+    last.is_some_and(|last| {
+        last.reason == Promoted::WentBack.name() && last.revision.hash == stable
+    })
 }
 
 /// The run that was promoted last, if that was the newest one.
 fn passed(status: &RolloutStatus) -> Option<&str> {
     let last = status.last_run.as_ref()?;
-    (last.outcome == "Promoted").then_some(last.id.as_str())
+    (last.outcome() == Some(Outcome::Promoted)).then_some(last.id.as_str())
 }
 
 /// Whether what is applied brought stable: after a release that was put back it is that one's commit.
@@ -279,11 +284,11 @@ fn awaited(git: &GitStatus, now: Timestamp) -> Due {
         return Due::Nothing;
     };
     let since = match &remedy.pull_request {
-        Some(pull) if pull.state == "Open" => {
-            return Due::AskPull(pull.clone(), remedy.clone());
-        }
-        Some(pull) if pull.state == "Closed" => return Due::Nothing,
-        Some(merged) => merged.since.0,
+        Some(pull) => match pull.state() {
+            Some(PullState::Open) => return Due::AskPull(pull.clone(), remedy.clone()),
+            Some(PullState::Closed) => return Due::Nothing,
+            Some(PullState::Merged) | None => pull.since.0,
+        },
         None => remedy.at.0,
     };
     if remedy.applied.is_some() && !remedy.excluded.is_empty() && !remedy.suspended.is_empty() {
@@ -307,6 +312,7 @@ pub fn pull_wait(age: Duration) -> Duration {
 mod tests {
     use super::*;
     use crate::kubernetes::crd::{LastRun, RevisionStatus, RunStatus};
+    use crate::rollout::remedy::RemedyOutcome;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use serde_json::{Value, from_value, json};
 
@@ -388,7 +394,7 @@ mod tests {
                 state: state.to_owned(),
                 since: Time(at(5000)),
             }),
-            ..GitRemedy::none("run", "Reverted", "", at(100))
+            ..GitRemedy::none("run", RemedyOutcome::Reverted, "", at(100))
         }
     }
 

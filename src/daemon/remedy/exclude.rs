@@ -10,6 +10,7 @@ use super::source::By;
 use super::{Error, Remedies};
 use crate::kubernetes::crd::{GitRemedy, GitStatus, Rollout};
 use crate::kubernetes::flux::Named;
+use crate::rollout::remedy::RemedyOutcome;
 
 impl Remedies {
     /// Excludes the tag of the run that was rolled back last; what cannot be excluded is said.
@@ -33,9 +34,9 @@ impl Remedies {
         let remedy = match excluded.await? {
             Ok(tag) => GitRemedy {
                 suspended: vec![format!("{}/{}", at.namespace, at.name)],
-                ..GitRemedy::none(run, "Excluded", &told(at, &tag), now)
+                ..GitRemedy::none(run, RemedyOutcome::Excluded, &told(at, &tag), now)
             },
-            Err(why) => GitRemedy::none(run, "NotReverted", &why, now),
+            Err(why) => GitRemedy::none(run, RemedyOutcome::NotReverted, &why, now),
         };
         self.conclude(rollout, git, remedy, now).await
     }

@@ -51,6 +51,7 @@ use crate::kubernetes::crd::{GitPoint, GitRemedy, GitStatus, MANAGER, Rollout};
 use crate::kubernetes::events::reference;
 use crate::kubernetes::flux;
 use crate::rollout::reason::Reason;
+use crate::rollout::remedy::RemedyOutcome;
 use due::{Due, due, due_without_commits, is_back, pull_wait, wanted};
 use schedule::Schedule;
 use source::{By, Deployed, Sources, Workload, release};
@@ -290,7 +291,7 @@ impl Remedies {
                 self.write(rollout, &GitStatus { bad, ..git }).await
             }
             Due::Give { run, why } => {
-                let remedy = GitRemedy::none(&run, "NotReverted", why, now);
+                let remedy = GitRemedy::none(&run, RemedyOutcome::NotReverted, why, now);
                 self.conclude(rollout, git, remedy, now).await
             }
             Due::Undo { good, bad } => {
@@ -353,7 +354,7 @@ impl Remedies {
         };
         let remedy = match done {
             Ok(done) => {
-                if done.outcome == "Reverted" {
+                if done.outcome() == Some(RemedyOutcome::Reverted) {
                     self.sources.reconcile_now(by, &deployed, now).await?;
                 }
                 GitRemedy { run, ..done }
@@ -361,7 +362,7 @@ impl Remedies {
             Err(error) if error.may_pass() => return Err(error.into()),
             Err(error) => {
                 let why = causes::told(&error);
-                GitRemedy::none(&run, "NotReverted", &why, now)
+                GitRemedy::none(&run, RemedyOutcome::NotReverted, &why, now)
             }
         };
         self.with_suspended(rollout, remedy, suspended).await
@@ -390,10 +391,17 @@ impl Remedies {
         now: Timestamp,
     ) -> Result<(), Error> {
         let (run, sentence) = (remedy.run.clone(), remedy.message.clone());
-        let reason = match remedy.outcome.as_str() {
-            "NotReverted" => Reason::GitNotReverted { why: sentence },
-            "PullRequested" => Reason::GitProposed { sentence },
-            _ => Reason::GitReverted { sentence },
+        let reason = match remedy.outcome() {
+            Some(RemedyOutcome::NotReverted) => Reason::GitNotReverted { why: sentence },
+            Some(RemedyOutcome::PullRequested) => Reason::GitProposed { sentence },
+            Some(
+                RemedyOutcome::Reverted
+                | RemedyOutcome::Excluded
+                | RemedyOutcome::Restored
+                | RemedyOutcome::Superseded
+                | RemedyOutcome::Suspended,
+            )
+            | None => Reason::GitReverted { sentence },
         };
         let remedy = Some(still_suspending(remedy, git.remedy.as_ref()));
         self.write(rollout, &GitStatus { remedy, ..git }).await?;

@@ -17,18 +17,19 @@ use crate::kubernetes::crd::{GitPull, GitRemedy, GitStatus, Rollout};
 use crate::kubernetes::events::reference;
 use crate::kubernetes::flux::Repository;
 use crate::rollout::reason::Reason;
+use crate::rollout::remedy::PullState;
 
 /// As the status has it.
 pub fn told(pull: &Pull, now: Timestamp) -> GitPull {
     let state = match pull.state {
-        State::Open => "Open",
-        State::Merged(_) => "Merged",
-        State::Closed => "Closed",
+        State::Open => PullState::Open,
+        State::Merged(_) => PullState::Merged,
+        State::Closed => PullState::Closed,
     };
     GitPull {
         number: pull.number,
         url: pull.url.clone(),
-        state: state.to_owned(),
+        state: state.to_string(),
         since: Time(now),
     }
 }

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use git2::Oid;
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use tokio::runtime::Handle;
 
@@ -30,6 +29,7 @@ use crate::git::{
 };
 use crate::kubernetes::crd::{GitMode, GitPoint, GitRemedy, Rollout};
 use crate::kubernetes::flux::{Named, Repository};
+use crate::rollout::remedy::RemedyOutcome;
 
 /// What every remedy works with, from the settings.
 #[derive(Debug, Clone)]
@@ -288,7 +288,12 @@ impl Job {
         let remedy = GitRemedy {
             commit: Some(commit.0.to_string()),
             pull_request: Some(pull::told(&pull, self.now)),
-            ..GitRemedy::none(&self.message.run, "PullRequested", &message, self.now)
+            ..GitRemedy::none(
+                &self.message.run,
+                RemedyOutcome::PullRequested,
+                &message,
+                self.now,
+            )
         };
         Ok(excluding(remedy, excluded))
     }
@@ -324,7 +329,7 @@ impl Job {
     }
 
     fn none(&self, why: &str) -> GitRemedy {
-        GitRemedy::none(&self.message.run, "NotReverted", why, self.now)
+        GitRemedy::none(&self.message.run, RemedyOutcome::NotReverted, why, self.now)
     }
 
     /// Why not, and what a person would run.
@@ -351,19 +356,19 @@ impl Job {
                     undone => format!(": it takes back {}", each(undone)),
                 };
                 let message = format!("pushed {commit} to {at}{what}{how}");
-                ("Reverted", Some(commit), message)
+                (RemedyOutcome::Reverted, Some(commit), message)
             }
             Outcome::Shared { branch, undone, .. } => {
                 let message = format!("{branch} of {at} takes back {}{how}", each(&undone));
-                ("NotReverted", None, message)
+                (RemedyOutcome::NotReverted, None, message)
             }
             Outcome::Restored { head } => (
-                "Restored",
+                RemedyOutcome::Restored,
                 None,
                 format!("{at} deploys the stable template already, as of {head}"),
             ),
             Outcome::Superseded { by } => (
-                "Superseded",
+                RemedyOutcome::Superseded,
                 None,
                 format!("{at} has gone on: {}; nothing is reverted", one(&by)),
             ),
@@ -372,7 +377,7 @@ impl Job {
                 let message = format!(
                     "no commit from {good} to {bad} changes what {path} deploys{how}: the template came from the Kustomization itself or from elsewhere"
                 );
-                ("NotReverted", None, message)
+                (RemedyOutcome::NotReverted, None, message)
             }
             Outcome::NotEnough { found } => {
                 let message = format!(
@@ -380,19 +385,12 @@ impl Job {
                     each(&found),
                     by_hand(&self.remote.branch, &found)
                 );
-                ("NotReverted", None, message)
+                (RemedyOutcome::NotReverted, None, message)
             }
         };
         GitRemedy {
-            run: self.message.run.clone(),
-            outcome: outcome.to_owned(),
-            message,
             commit: commit.map(|commit| commit.0.to_string()),
-            pull_request: None,
-            excluded: Vec::new(),
-            suspended: Vec::new(),
-            at: Time(self.now),
-            applied: None,
+            ..GitRemedy::none(&self.message.run, outcome, &message, self.now)
         }
     }
 }

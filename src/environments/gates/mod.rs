@@ -19,6 +19,7 @@ use serde::Serialize;
 use super::pipeline::Gates;
 use super::places::Service;
 use super::version::Version;
+use crate::rollout::reason::Outcome;
 
 pub use people::Approved;
 pub use proof::Smoked;
@@ -252,7 +253,7 @@ fn promoted(version: &Version, facts: &Facts<'_>) -> Result<Timestamp, String> {
             "the last run of {name} in {environment} was of {own}"
         ));
     }
-    if last.outcome != "Promoted" {
+    if Outcome::named(&last.outcome) != Some(Outcome::Promoted) {
         return Err(format!(
             "{name} in {environment} ended {}: {}",
             last.outcome, last.message

@@ -5,6 +5,7 @@
 
 use super::super::version::Version;
 use super::{Answer, Facts, Since, gone};
+use crate::rollout::reason::Outcome;
 
 /// A smoke test that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,10 +28,15 @@ pub(super) fn runs(wanted: u32, facts: &Facts<'_>) -> Answer {
             format!("the runs in {environment} are not known: {why}"),
         ),
         Some(Ok(outcomes)) => {
-            let counted = outcomes
+            let known = outcomes
                 .iter()
-                .filter(|outcome| matches!(outcome.as_str(), "Promoted" | "RolledBack"));
-            let good = counted.take_while(|outcome| *outcome == "Promoted").count();
+                .filter_map(|outcome| Outcome::named(outcome));
+            let counted = known.filter(|outcome| match outcome {
+                Outcome::Promoted | Outcome::RolledBack => true,
+                Outcome::Superseded | Outcome::Cancelled => false,
+            });
+            let good = counted.take_while(|outcome| *outcome == Outcome::Promoted);
+            let good = good.count();
             let told = format!("the newest {good} runs in {environment} were promoted");
             let told = if good == 1 {
                 format!("the newest run in {environment} was promoted, not the one before")

@@ -8,6 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::rollout::reason::Outcome;
+use crate::rollout::remedy::{PullState, RemedyOutcome};
+
 /// Where a Rollout stands.
 #[derive(Deserialize, Serialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -180,6 +183,18 @@ pub struct LastRun {
     pub ended: Time,
 }
 
+impl LastRun {
+    /// How it ended; none where a daemon of another version says something else.
+    pub fn outcome(&self) -> Option<Outcome> {
+        Outcome::named(&self.outcome)
+    }
+
+    /// The revision that is not tried again by itself, where the run ended so.
+    pub fn failed(&self) -> Option<&RevisionStatus> {
+        (self.outcome() == Some(Outcome::RolledBack)).then_some(&self.revision)
+    }
+}
+
 /// The commits behind the templates, and the last remedy in Git.
 #[derive(Deserialize, Serialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -320,10 +335,10 @@ pub struct GitRemedy {
 
 impl GitRemedy {
     /// One without a commit.
-    pub fn none(run: &str, outcome: &str, message: &str, now: jiff::Timestamp) -> Self {
+    pub fn none(run: &str, outcome: RemedyOutcome, message: &str, now: jiff::Timestamp) -> Self {
         Self {
             run: run.to_owned(),
-            outcome: outcome.to_owned(),
+            outcome: outcome.to_string(),
             message: message.to_owned(),
             commit: None,
             pull_request: None,
@@ -332,6 +347,11 @@ impl GitRemedy {
             at: Time(now),
             applied: None,
         }
+    }
+
+    /// What it came to; none where a daemon of another version says something else.
+    pub fn outcome(&self) -> Option<RemedyOutcome> {
+        RemedyOutcome::named(&self.outcome)
     }
 }
 
@@ -347,6 +367,13 @@ pub struct GitPull {
     pub state: String,
     /// When it was seen to be so first.
     pub since: Time,
+}
+
+impl GitPull {
+    /// Where it stands; none where a daemon of another version says something else.
+    pub fn state(&self) -> Option<PullState> {
+        PullState::named(&self.state)
+    }
 }
 
 /// What was told of one run.
