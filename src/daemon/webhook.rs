@@ -41,6 +41,43 @@ const LOOK: Duration = Duration::from_secs(2);
 const LOOKS: u32 = 5;
 const DEADLINE: Duration = Duration::from_secs(5);
 
+/// Why the webhook's keys or its bundle are not as they should be.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("the webhook's keys (Secret sluice-webhook)")]
+    Stored(#[source] secret::Error),
+    #[error("the webhook's keys are written by somebody else all the time")]
+    Contested,
+    #[error(transparent)]
+    Made(#[from] keys::Error),
+    #[error(transparent)]
+    Served(#[from] reach::Error),
+    #[error("writing caBundle of MutatingWebhookConfiguration/{name}")]
+    Bundle {
+        name: String,
+        #[source]
+        source: Unwritten,
+    },
+    #[error("the webhook is not reached at {host}:{port}")]
+    Unreached {
+        host: String,
+        port: u16,
+        #[source]
+        source: reach::Error,
+    },
+}
+
+/// Why the API server did not take a patch.
+#[derive(Debug, thiserror::Error)]
+enum Unwritten {
+    #[error("making the patch")]
+    Patch(#[from] serde_json::Error),
+    #[error(transparent)]
+    Request(#[from] kube::Error),
+    #[error("no answer within {0:?}")]
+    Deadline(Duration),
+}
+
 /// How the webhook stands, apart from its configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Standing {
@@ -239,32 +276,25 @@ impl Keeper {
             let bundle = self.spread().await;
             // At the very start the Service does not know this daemon yet.
             if whole && problem.is_none() && looks > LOOKS {
-                problem = self.unreached().await;
+                problem = self.reached().await.err();
             }
-            let bundle_problem = bundle.err();
-            self.tell(problem.clone().or(bundle_problem));
+            let trouble = problem.as_ref().or(bundle.as_ref().err());
+            self.tell(trouble.map(|trouble| causes::told(trouble)));
             self.clock.sleep(LOOK).await;
         }
     }
 
     /// Reads the stored keys, renews them when that is due, and serves them.
-    async fn renew(&mut self) -> Result<(), String> {
-        let cannot = |error: secret::Error| {
-            format!(
-                "the webhook's keys (Secret sluice-webhook): {}",
-                causes::told(&error)
-            )
-        };
+    async fn renew(&mut self) -> Result<(), Trouble> {
         // Of those who write at once one wins; the others read what it wrote.
         for _ in 0..3 {
-            let stored = self.vault.read().await.map_err(cannot)?;
+            let stored = self.vault.read().await.map_err(Trouble::Stored)?;
             let found = stored.as_ref().and_then(|stored| stored.keys.as_ref());
             // A Secret that somebody deleted is written again as it was.
             let present = found.or(self.keys.as_ref());
             let (_, trusted) = trusted(&self.cache, &self.wanted);
             let (host, _) = self.wanted.reached.place();
-            let due = keys::due(present, &host, trusted.as_deref(), self.clock.now());
-            let due = due.map_err(|error| causes::told(&error))?;
+            let due = keys::due(present, &host, trusted.as_deref(), self.clock.now())?;
             let Some(new) = due.or_else(|| present.filter(|_| found.is_none()).cloned()) else {
                 let keys = present.cloned();
                 return self.serve(keys);
@@ -277,19 +307,19 @@ impl Keeper {
                     return self.serve(Some(new));
                 }
                 Err(secret::Error::Overtaken) => {}
-                Err(error) => return Err(cannot(error)),
+                Err(error) => return Err(Trouble::Stored(error)),
             }
         }
-        Err("the webhook's keys are written by somebody else all the time".to_owned())
+        Err(Trouble::Contested)
     }
 
-    fn serve(&mut self, keys: Option<Keys>) -> Result<(), String> {
+    fn serve(&mut self, keys: Option<Keys>) -> Result<(), Trouble> {
         let serving = |keys: &Option<Keys>| keys.as_ref().map(|keys| keys.serving.clone());
         let pair = serving(&keys);
         if pair != serving(&self.keys)
             && let Some(pair) = pair
         {
-            let config = reach::server(&pair).map_err(|error| causes::told(&error))?;
+            let config = reach::server(&pair)?;
             self.tls.send_replace(Some(Arc::new(config)));
             let ends = pair.expires.as_second();
             self.metrics.certificate_ends(&pair.host, ends);
@@ -299,7 +329,7 @@ impl Keeper {
     }
 
     /// Has the API server trust what is served.
-    async fn spread(&self) -> Result<(), String> {
+    async fn spread(&self) -> Result<(), Trouble> {
         let (Some(keys), Some(found)) =
             (&self.keys, self.cache.webhooks.get("", &self.wanted.name))
         else {
@@ -314,17 +344,15 @@ impl Keeper {
             {"op": "test", "path": "/metadata/resourceVersion", "value": found["metadata"]["resourceVersion"]},
             {"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": bundle},
         ]);
-        self.patch(patch).await.map_err(|error| {
-            format!(
-                "writing caBundle of MutatingWebhookConfiguration/{}: {error}",
-                self.wanted.name
-            )
+        let written = self.patch(patch).await;
+        written.map_err(|source| Trouble::Bundle {
+            name: self.wanted.name.clone(),
+            source,
         })
     }
 
-    async fn patch(&self, patch: Value) -> Result<(), String> {
-        let patch: json_patch::Patch =
-            serde_json::from_value(patch).map_err(|error| error.to_string())?;
+    async fn patch(&self, patch: Value) -> Result<(), Unwritten> {
+        let patch: json_patch::Patch = serde_json::from_value(patch)?;
         let params = PatchParams {
             field_manager: Some(MANAGER.to_owned()),
             ..PatchParams::default()
@@ -343,21 +371,20 @@ impl Keeper {
             }
             // It changed meanwhile: the watch brings it.
             Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409 | 422) => Ok(()),
-            Ok(Err(error)) => Err(causes::told(&error)),
-            Err(_) => Err(format!("no answer within {DEADLINE:?}")),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(Unwritten::Deadline(DEADLINE)),
         }
     }
 
-    /// Why the API server would not reach the webhook, as far as that is seen from here.
-    async fn unreached(&self) -> Option<String> {
+    /// Whether the API server would reach the webhook, as far as that is seen from here.
+    async fn reached(&self) -> Result<(), Trouble> {
         let (_, trusted) = trusted(&self.cache, &self.wanted);
-        let bundle = trusted.filter(|bundle| !bundle.is_empty())?;
+        let Some(bundle) = trusted.filter(|bundle| !bundle.is_empty()) else {
+            return Ok(());
+        };
         let (host, port) = self.wanted.reached.place();
         let looked = reach::look((host.clone(), port), &bundle).await;
-        looked.err().map(|error| {
-            let error = causes::told(&error);
-            format!("the webhook is not reached at {host}:{port}: {error}")
-        })
+        looked.map_err(|source| Trouble::Unreached { host, port, source })
     }
 
     fn tell(&self, problem: Option<String>) {
