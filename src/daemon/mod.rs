@@ -363,7 +363,7 @@ fn undo_and_tell(
     (writes, role): (&Client, &watch::Receiver<leader::Role>),
     tree: &mut Tree,
 ) -> Result<(), Error> {
-    let means = parts.settings.git.means()?;
+    let means = remedy::Means::of(&parts.settings.git)?;
     let clients = || (parts.clients.watches.clone(), writes.clone());
     let authors = remedy::Authors::new(context.clone(), clients(), means.clone(), role.clone());
     tree.until(authors.keep_up());

@@ -32,7 +32,7 @@ pub use access::Access;
 pub use alerts::Alerts;
 pub use election::Election;
 pub use evidence::{Evidence, Scrape, Source};
-pub use git::Git;
+pub use git::{Git, ImageAutomation};
 pub use history::History;
 use reader::{Reader, Section};
 pub use several::{Environment, conflicts, files};

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use campaign::Campaign;
-pub use decide::Timing;
+use decide::Timing;
 
 use super::settings::Election;
 use crate::clock::Clock;
@@ -120,6 +120,16 @@ fn alone(ready: &Readiness, metrics: &Metrics) -> watch::Receiver<Role> {
     watch::channel(Role::Leads { term: None }).1
 }
 
+impl From<&Election> for Timing {
+    fn from(election: &Election) -> Self {
+        Self {
+            lease: election.lease,
+            renew: election.renew,
+            retry: election.retry,
+        }
+    }
+}
+
 /// Stands for election.
 fn stand(election: &Election, needs: Needs<'_>) -> watch::Receiver<Role> {
     let (role, receiver) = watch::channel(Role::Follows { holder: None });
@@ -139,7 +149,7 @@ fn stand(election: &Election, needs: Needs<'_>) -> watch::Receiver<Role> {
     tells.role(&receiver.borrow());
     let campaign = Campaign {
         me,
-        timing: election.timing(),
+        timing: Timing::from(election),
         requests,
         clock: needs.clock,
         fence: needs.fence,

@@ -18,10 +18,11 @@ use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 
 use super::due::wanted;
+use super::means::Means;
 use super::schedule::Schedule;
 use super::source::{By, Deployed, Sources, Workload, release};
 use super::turns::Turns;
-use super::undo::{Means, remote};
+use super::undo::remote;
 use super::view::{Naming, Release, Template, names};
 use super::{Error, patch_status};
 use crate::causes;

@@ -13,10 +13,10 @@ use kube::ResourceExt;
 
 use super::policies::Failed;
 use super::source::{By, Deployed};
-use super::undo::ImageAutomation;
 use super::{Error, Remedies};
 use crate::causes;
 use crate::daemon::publish;
+use crate::daemon::settings::ImageAutomation;
 use crate::kubernetes::crd::{GitRemedy, GitStatus, Rollout};
 use crate::kubernetes::events::reference;
 use crate::kubernetes::flux::{Named, Reach};

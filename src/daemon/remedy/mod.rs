@@ -15,6 +15,7 @@ mod author;
 mod automation;
 mod due;
 mod exclude;
+mod means;
 mod others;
 mod own;
 mod policies;
@@ -38,7 +39,7 @@ use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 
 pub use author::Authors;
-pub use undo::{ImageAutomation, Means};
+pub use means::Means;
 
 use super::context::Context;
 use super::leader::Role;

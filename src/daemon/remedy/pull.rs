@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::source::{By, Workload};
-use super::{Error, Remedies, undo};
+use super::{Error, Means, Remedies, undo};
 use crate::daemon::publish;
 use crate::git;
 use crate::git::forge::{Forge, Place, Pull, State};
@@ -77,7 +77,7 @@ impl Remedies {
 
 /// What the forge says of it. Blocks.
 fn look(
-    means: &undo::Means,
+    means: &Means,
     repository: &Repository,
     number: u64,
     runtime: &tokio::runtime::Handle,

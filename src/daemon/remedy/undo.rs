@@ -6,16 +6,12 @@
 //!
 //! Not here: what is said of it (`told`), and what becomes of a pull request (`pull`).
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
-
 use git2::Oid;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use tokio::runtime::Handle;
 
+use super::means::Means;
 use super::policies::{Excluded, Failed, excluding};
 use super::pull;
 use super::source::Deployed;
@@ -25,50 +21,11 @@ use crate::causes;
 use crate::git::forge::{Account, Forge, Place, Proposal};
 use crate::git::{
     self, Address, Beside, Commit, Copy, Credentials, Error, Limits, Message, Onto, Order, Outcome,
-    Remote, Signer, Tokens,
+    Remote,
 };
 use crate::kubernetes::crd::{GitMode, GitPoint, GitRemedy, Rollout};
 use crate::kubernetes::flux::{Named, Repository};
 use crate::rollout::remedy::RemedyOutcome;
-
-/// What every remedy works with, from the settings.
-#[derive(Debug, Clone)]
-pub struct Means {
-    /// Where copies of repositories are kept.
-    pub folder: PathBuf,
-    /// Who commits.
-    pub name: String,
-    /// The committer's e-mail address.
-    pub email: String,
-    /// Signs commits.
-    pub signer: Option<Arc<Signer>>,
-    /// For all of one remedy.
-    pub timeout: Duration,
-    /// Bytes that are received for one.
-    pub most: u64,
-    /// Where pull requests are opened, if anywhere.
-    pub forge: Option<Account>,
-    /// Whether repositories in our own file system are worked on.
-    pub local: bool,
-    /// Those of GitHub Apps.
-    pub tokens: Tokens,
-    /// What becomes of image automation that would write the bad tag again.
-    pub image_automation: ImageAutomation,
-    /// Who the authors of commits are in the cluster, by their e-mail addresses in lower case.
-    pub people: Arc<BTreeMap<String, String>>,
-}
-
-/// What becomes of Flux's image automation during a remedy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ImageAutomation {
-    /// It goes on.
-    Leave,
-    /// It is suspended until a newer template has passed.
-    Suspend,
-    /// The commit excludes the failed tag in its policy; it is suspended until the policy on the cluster
-    /// chooses another one, or, where the tag cannot be excluded, as with `Suspend`.
-    ExcludeTag,
-}
 
 /// One remedy.
 #[derive(Debug)]

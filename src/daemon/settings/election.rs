@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use super::reader::{Reader, Section};
-use crate::daemon::leader::Timing;
 
 /// The election of the daemon that acts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,17 +37,6 @@ impl Default for Election {
             lease: Duration::from_secs(13),
             renew: Duration::from_secs(10),
             retry: Duration::from_secs(2),
-        }
-    }
-}
-
-impl Election {
-    /// Its three times.
-    pub fn timing(&self) -> Timing {
-        Timing {
-            lease: self.lease,
-            renew: self.renew,
-            retry: self.retry,
         }
     }
 }

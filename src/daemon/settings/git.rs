@@ -1,17 +1,11 @@
 //! The settings of remedies in Git.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::SecretString;
-
 use super::reader::{Reader, Section};
-use crate::daemon::connect::Error;
-use crate::daemon::remedy::{ImageAutomation, Means};
 use crate::git::forge::{Account, Kind, Token};
-use crate::git::{Signer, Tokens};
 
 /// How commits are undone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,33 +52,16 @@ impl Default for Git {
     }
 }
 
-impl Git {
-    /// What remedies work with.
-    pub(in crate::daemon) fn means(&self) -> Result<Means, Error> {
-        let signer = self.signing_key_file.as_deref().map(signer).transpose()?;
-        Ok(Means {
-            folder: self.folder.clone(),
-            name: self.name.clone(),
-            email: self.email.clone(),
-            signer,
-            timeout: self.timeout,
-            most: u64::from(self.max_download) << 20,
-            forge: self.forge.clone(),
-            local: self.local,
-            tokens: Tokens::default(),
-            image_automation: self.image_automation,
-            people: Arc::new(self.authors.clone()),
-        })
-    }
-}
-
-fn signer(path: &Path) -> Result<Arc<Signer>, Error> {
-    let key = std::fs::read_to_string(path).map_err(|source| Error::SigningKey {
-        path: path.to_owned(),
-        source,
-    })?;
-    let signer = Signer::new(&SecretString::from(key), None).map_err(Error::Signer)?;
-    Ok(Arc::new(signer))
+/// What becomes of Flux's image automation during a remedy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageAutomation {
+    /// It goes on.
+    Leave,
+    /// It is suspended until a newer template has passed.
+    Suspend,
+    /// The commit excludes the failed tag in its policy; it is suspended until the policy on the cluster
+    /// chooses another one, or, where the tag cannot be excluded, as with `Suspend`.
+    ExcludeTag,
 }
 
 /// Reads `git`.

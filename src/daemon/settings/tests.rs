@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
-use crate::daemon::remedy::ImageAutomation;
 use crate::git::forge::{Account, Kind, Token};
 use crate::history::Place;
 use crate::people::oidc::Oidc;
