@@ -1,24 +1,23 @@
 //! From counters to samples: one rule of one subject, over all processes.
 //!
-//! Each process is counted by itself ([`Process`]); scrapes of different processes that are
-//! at most a second apart become one [`Sample`]. Samples of a rule end at rising times, also
-//! when a process' scrape arrives late, so that the evidence takes each of them. Reading again
-//! from a cursor brings the same increments.
+//! Each process is counted by itself ([`Process`]); a scrape of each becomes one [`Sample`]
+//! ([`Round`]). Samples of a rule end at rising times, also when a process' scrape arrives late, so
+//! that the evidence takes each of them. A cursor says how far was given out as samples: reading again
+//! from it brings the same increments.
 //!
 //! Not here: where points come from (`client`, `scrape`) and which belong (`sorting`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::cursor::RuleCursor;
-use super::process::{Added, Point, Process};
+use super::process::{Added, Point, Process, Scraped};
+use super::rounds::Round;
 use super::tally::{Arm, Class, Tally};
 use crate::rollout::evidence::{ArmCounts, Sample};
 
-/// Scrapes of several processes that are at most this far apart become one sample.
-const TOGETHER_MS: i64 = 1_000;
 /// A process that has not been seen for this long before the newest one is forgotten.
 const FORGET_MS: i64 = 3_600_000;
 
@@ -54,6 +53,9 @@ pub(super) struct Counters {
     until: Option<i64>,
     boundaries: Option<Arc<[f64]>>,
     processes: BTreeMap<u64, Process>,
+    round: Round,
+    /// The source cannot look back: cursors hold sums.
+    sums: bool,
 }
 
 impl Counters {
@@ -65,7 +67,15 @@ impl Counters {
             until: None,
             boundaries: None,
             processes: BTreeMap::new(),
+            round: Round::default(),
+            sums: false,
         }
+    }
+
+    /// The same for a source that cannot look back.
+    #[must_use]
+    pub fn with_sums(self, sums: bool) -> Self {
+        Self { sums, ..self }
     }
 
     /// Goes on from a cursor.
@@ -81,12 +91,12 @@ impl Counters {
         }
     }
 
-    /// Where to go on; `sums` for a source that cannot look back.
-    pub fn cursor(&self, sums: bool) -> RuleCursor {
+    /// Where to go on.
+    pub fn cursor(&self) -> RuleCursor {
         let of = self
             .processes
             .iter()
-            .filter_map(|(id, process)| Some((format!("{id:x}"), process.cursor(sums)?)));
+            .filter_map(|(id, process)| Some((format!("{id:x}"), process.cursor(self.sums)?)));
         RuleCursor {
             until: self.until,
             of: of.collect(),
@@ -119,19 +129,46 @@ impl Counters {
         let newest = scrapes.keys().next_back().map(|(at, _)| *at);
         let oldest = oldest(newest.max(self.newest()));
         scrapes.retain(|(at, _), _| *at >= oldest);
-        let mut added = Vec::new();
-        for ((at, id), points) in scrapes {
-            match self.processes.entry(id).or_default().fold(id, at, &points) {
-                Ok(one) => added.extend(one),
-                Err(why) => problems.push(format!("{}: a process {why}", self.rule)),
+        let mut samples = Vec::new();
+        let mut scrapes = scrapes.into_iter().peekable();
+        while let Some(((at, id), points)) = scrapes.next() {
+            if let Err(why) = self.scrape(id, at, &points) {
+                problems.push(format!("{}: a process {why}", self.rule));
+            }
+            let last_of_moment = scrapes.peek().is_none_or(|((next, _), _)| *next > at);
+            if last_of_moment && let Some(round) = self.round.finish(&self.processes) {
+                samples.extend(self.give_out(round, problems));
             }
         }
         self.forget();
-        added.retain(|one| one.from >= self.since);
-        together(added)
-            .into_iter()
-            .filter_map(|group| self.sample(group, problems))
-            .collect()
+        samples
+    }
+
+    /// Folds one scrape in: what it added waits in the round.
+    fn scrape(&mut self, id: u64, at: i64, points: &[Point]) -> Result<(), &'static str> {
+        let process = self.processes.entry(id).or_default();
+        let (before, given) = (process.at(), process.cursor(self.sums));
+        let scraped = process.fold(id, at, points);
+        self.round.reached(at);
+        if let (Some(before), false) = (before, matches!(scraped, Ok(Scraped::Known))) {
+            self.round.scraped(id, at, before);
+        }
+        if let Scraped::Added(added) = scraped?
+            && added.from >= self.since
+        {
+            process.hold(given);
+            self.round.add(added);
+        }
+        Ok(())
+    }
+
+    fn give_out(&mut self, round: Vec<Added>, problems: &mut Vec<String>) -> Option<Sample> {
+        for added in &round {
+            if let Some(process) = self.processes.get_mut(&added.process) {
+                process.release();
+            }
+        }
+        self.sample(round, problems)
     }
 
     fn forget(&mut self) {
@@ -217,25 +254,6 @@ impl Counters {
 /// The oldest scrape that counts, when this one is the newest.
 fn oldest(newest: Option<i64>) -> i64 {
     newest.unwrap_or(0).saturating_sub(FORGET_MS)
-}
-
-/// Groups scrapes that become one sample: at most one of each process, at most a second apart.
-fn together(added: Vec<Added>) -> Vec<Vec<Added>> {
-    let mut groups: Vec<Vec<Added>> = Vec::new();
-    let mut members = BTreeSet::new();
-    let mut begun = i64::MIN;
-    for one in added {
-        let near = one.to.saturating_sub(begun) <= TOGETHER_MS && members.insert(one.process);
-        match groups.last_mut() {
-            Some(group) if near => group.push(one),
-            _ => {
-                begun = one.to;
-                members = BTreeSet::from([one.process]);
-                groups.push(vec![one]);
-            }
-        }
-    }
-    groups
 }
 
 #[cfg(test)]
@@ -450,13 +468,19 @@ mod tests {
     #[test]
     fn a_late_scrape_of_another_process_still_ends_after_the_last_sample() {
         let mut counters = Counters::start("r", 0);
-        fold(
+        let early = fold(
             &mut counters,
-            &[(STABLE, &[(10, 1.0), (20, 2.0)]), (OTHER_POD, &[(9, 1.0)])],
+            &[
+                (STABLE, &[(10, 1.0), (20, 2.0), (30, 3.0), (40, 4.0)]),
+                (OTHER_POD, &[(9, 1.0)]),
+            ],
         );
+        assert_eq!(early, [(10, 40, 0.0, 0.0, 3.0, 0.0)]);
         let mut problems = Vec::new();
-        let late = counters.fold(batch(&[(OTHER_POD, &[(19, 4.0)])]), &mut problems);
-        assert_eq!(late[0].to.as_millisecond(), 20_001);
+        let third = (5, 3, Arm::Stable, Class::Good);
+        let late = batch(&[(OTHER_POD, &[(39, 4.0)]), (third, &[(80, 1.0)])]);
+        let late = counters.fold(late, &mut problems);
+        assert_eq!(late[0].to.as_millisecond(), 40_001);
         assert_eq!(late[0].from.as_millisecond(), 9_000);
     }
 
@@ -475,18 +499,18 @@ mod tests {
             let mut early = batch(all);
             early.points.retain(|point| point.at < cut * 1000);
             let mut got = first.fold(early, &mut problems);
-            let cursor = serde_json::to_string(&first.cursor(false)).unwrap();
+            let cursor = serde_json::to_string(&first.cursor()).unwrap();
             let mut second = Counters::resume("r", 0, &serde_json::from_str(&cursor).unwrap());
             got.extend(second.fold(batch(all), &mut problems));
             assert_eq!(got, whole, "cut at {cut}");
-            assert_eq!(second.cursor(false), straight.cursor(false));
+            assert_eq!(second.cursor(), straight.cursor());
         }
         assert_eq!(problems, Vec::<String>::new());
     }
 
     #[test]
     fn a_cursor_with_sums_counts_what_came_while_nobody_looked() {
-        let mut first = Counters::start("r", 0);
+        let mut first = Counters::start("r", 0).with_sums(true);
         fold(
             &mut first,
             &[
@@ -494,7 +518,7 @@ mod tests {
                 (STABLE_BAD, &[(20, 1.0)]),
             ],
         );
-        let cursor = serde_json::to_string(&first.cursor(true)).unwrap();
+        let cursor = serde_json::to_string(&first.cursor()).unwrap();
         let cursor: RuleCursor = serde_json::from_str(&cursor).unwrap();
         let mut second = Counters::resume("r", 0, &cursor);
         let got = fold(

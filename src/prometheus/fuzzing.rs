@@ -89,7 +89,7 @@ pub(crate) fn bookmark(cursor: &Cursor) {
             scraped,
         };
         sound(&counters.fold(batch, &mut Vec::new()));
-        let _ = counters.cursor(true);
+        let _ = counters.with_sums(true).cursor();
     }
 }
 
@@ -105,7 +105,7 @@ fn fold(asks: &[Ask], fetched: &[Fetched], size: usize) {
             let again = counters.fold(batch.clone(), &mut problems);
             assert_eq!(again, [], "an answer was counted twice");
             for sums in [true, false] {
-                let cursor = counters.cursor(sums);
+                let cursor = counters.clone().with_sums(sums).cursor();
                 let saved = serde_json::to_string(&cursor).unwrap_or_default();
                 let saved: Result<RuleCursor, _> = serde_json::from_str(&saved);
                 assert!(

@@ -19,6 +19,7 @@ mod native;
 mod process;
 mod query;
 mod reply;
+mod rounds;
 mod sampled;
 mod scrape;
 mod skew;

@@ -44,11 +44,26 @@ pub(super) struct Added {
     pub tally: Tally,
 }
 
+/// What a scrape came to.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Scraped {
+    /// Nothing new: it was counted before, or only says where counting starts.
+    Known,
+    /// The process answered, without a series that counts.
+    Quiet,
+    /// It added something.
+    Added(Added),
+}
+
 /// The counters of one process.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Process {
     /// Its newest scrape that was folded in.
     seen: Option<i64>,
+    /// How far apart its newest two scrapes were, in milliseconds.
+    pace: Option<i64>,
+    /// How far was given out, while what came since is held back.
+    given: Option<ProcessCursor>,
     /// Where counting goes on after a restart: earlier scrapes are counted already.
     floor: Option<ProcessCursor>,
     series: HashMap<u64, Last>,
@@ -71,6 +86,21 @@ impl Process {
         }
     }
 
+    /// How far apart its newest two scrapes were, in milliseconds.
+    pub fn pace(&self) -> Option<i64> {
+        self.pace
+    }
+
+    /// What was just added is held back: a cursor stays at `given`, until it is released.
+    pub fn hold(&mut self, given: Option<ProcessCursor>) {
+        self.given = self.given.take().or(given);
+    }
+
+    /// All that was added is given out.
+    pub fn release(&mut self) {
+        self.given = None;
+    }
+
     /// The newest scrape that has been counted.
     pub fn at(&self) -> Option<i64> {
         self.seen.max(self.floor.as_ref().map(|floor| floor.at))
@@ -83,6 +113,9 @@ impl Process {
 
     /// Where to go on; `sums` for a source that cannot look back.
     pub fn cursor(&self, sums: bool) -> Option<ProcessCursor> {
+        if self.given.is_some() {
+            return self.given.clone();
+        }
         let Some(seen) = self.seen else {
             return self.floor.clone();
         };
@@ -104,27 +137,23 @@ impl Process {
     }
 
     /// Folds in the scrape at `at` of process `id`. Scrapes must come oldest first; older ones
-    /// than the last are left out. `None` when the scrape only says where counting starts.
-    pub fn fold(
-        &mut self,
-        id: u64,
-        at: i64,
-        points: &[Point],
-    ) -> Result<Option<Added>, &'static str> {
+    /// than the last are left out.
+    pub fn fold(&mut self, id: u64, at: i64, points: &[Point]) -> Result<Scraped, &'static str> {
         if self.seen.is_some_and(|seen| at <= seen) {
-            return Ok(None);
+            return Ok(Scraped::Known);
         }
         let before = self.seen;
         let counts = self.advance(at, points);
+        self.pace = before.map(|before| at.saturating_sub(before)).or(self.pace);
         let floor = self.floor.take_if(|floor| at > floor.at);
         if self.floor.is_some() {
-            return Ok(None); // counted before the restart
+            return Ok(Scraped::Known); // counted before the restart
         }
         if floor
             .as_ref()
             .is_some_and(|floor| before.is_some_and(|before| before < floor.at))
         {
-            return Ok(None); // the scrape that was counted last is gone: go on from this one
+            return Ok(Scraped::Known); // the scrape that was counted last is gone: go on from this one
         }
         let (from, tally) = match (before, floor) {
             (
@@ -139,15 +168,17 @@ impl Process {
                     "has no scrape from before the restart; what came in between is not counted",
                 );
             }
-            (None, None) => return Ok(None),
+            (None, None) => return Ok(Scraped::Known),
             (Some(before), _) => (before, Tally::of(&counts)?),
         };
         let seconds = at.saturating_sub(from) as f64 / 1000.0;
-        Ok(tally.map(|tally| Added {
-            process: id,
-            from,
-            to: at,
-            tally: tally.over(seconds),
+        Ok(tally.map_or(Scraped::Quiet, |tally| {
+            Scraped::Added(Added {
+                process: id,
+                from,
+                to: at,
+                tally: tally.over(seconds),
+            })
         }))
     }
 

@@ -163,10 +163,9 @@ impl Source {
             } else {
                 (subject.since, cursor)
             };
-            let history = if scraped { 0 } else { HISTORY_MS };
             rules.insert(
                 rule.name.clone(),
-                Follow::begin(rule, subject, since, history, cursor)?,
+                Follow::begin(rule, subject, since, scraped, cursor)?,
             );
         }
         Ok(())
@@ -222,7 +221,6 @@ impl Source {
         fetched: Result<Fetched, String>,
         readings: &mut Readings,
     ) {
-        let sums = matches!(self.origin, Origin::Scrape(_));
         let (fetched, error) = match fetched {
             Ok(fetched) => (fetched, None),
             Err(error) => (Fetched::default(), Some(error)),
@@ -257,7 +255,7 @@ impl Source {
                 whys.for_each(|why| reading.add_absent(why));
                 continue;
             }
-            follow.take(batch, sums, reading);
+            follow.take(batch, reading);
             if !follow.counters.has_series() {
                 reading.add_absent(missing(ask, subject));
             } else if let Some(doubt) = &doubt {
@@ -339,18 +337,21 @@ impl Follow {
         rule: &Arc<Rule>,
         subject: &Subject,
         since: Timestamp,
-        history: i64,
+        scraped: bool,
         cursor: Option<&RuleCursor>,
     ) -> Result<Self, String> {
         let series = rule
             .series()
             .ok_or_else(|| format!("{}: counts nothing", rule.name))?;
         let arms = Arms::of(series, subject).map_err(|error| format!("{}: {error}", rule.name))?;
+        // A scraper cannot look back.
+        let history = if scraped { 0 } else { HISTORY_MS };
         let from = since.as_millisecond() - history;
         let counters = match cursor {
             Some(cursor) => Counters::resume(&rule.name, from, cursor),
             None => Counters::start(&rule.name, from),
         };
+        let counters = counters.with_sums(scraped);
         let position = cursor.cloned().unwrap_or_default();
         Ok(Self {
             rule: Arc::clone(rule),
@@ -386,12 +387,12 @@ impl Follow {
         }
     }
 
-    fn take(&mut self, batch: Batch, sums: bool, reading: &mut Reading) {
+    fn take(&mut self, batch: Batch, reading: &mut Reading) {
         reading
             .samples
             .extend(self.counters.fold(batch, &mut reading.problems));
         self.fresh = false;
-        self.position = self.counters.cursor(sums);
+        self.position = self.counters.cursor();
         self.begun = true;
     }
 

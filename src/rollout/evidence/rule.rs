@@ -191,10 +191,16 @@ impl Rule {
         sample.to > sample.from && self.newest.is_none_or(|newest| sample.to > newest)
     }
 
+    /// Since when the sample tells of time that none before it did.
+    fn fresh_since(&self, sample: &Sample) -> Timestamp {
+        self.newest
+            .map_or(sample.from, |newest| newest.max(sample.from))
+    }
+
     /// What every sample brings, whether it is tested or not: time, traffic, and what stable does.
     pub(super) fn note(&mut self, settings: &Settings, sample: &Sample) {
-        let before = self.newest.replace(sample.to);
-        let fresh = before.map_or(sample.from, |newest| newest.max(sample.from));
+        let fresh = self.fresh_since(sample);
+        self.newest = Some(sample.to);
         let seconds = sample.to.duration_since(fresh).as_secs_f64().max(0.0);
         self.seconds += seconds;
         self.requests += sample.canary.total() + sample.stable.total();
@@ -314,7 +320,9 @@ impl Rule {
         if let Some(arms) = self.arms(sample) {
             self.noise.observe(&arms);
         }
-        self.open_since.get_or_insert(sample.from);
+        // Processes that were scraped in turns overlap: only time that is new counts.
+        let fresh = self.fresh_since(sample);
+        self.open_since.get_or_insert(fresh);
         if force.share_wrong {
             self.drop_block();
         }
