@@ -147,6 +147,10 @@ impl Counters {
     /// Folds one scrape in: what it added waits in the round.
     fn scrape(&mut self, id: u64, at: i64, points: &[Point]) -> Result<(), &'static str> {
         let process = self.processes.entry(id).or_default();
+        // Only Prometheus has replicas; what it adds comes with the next scrape.
+        if !self.sums && process.is_of_the_same_moment(at, points) {
+            return Ok(());
+        }
         let (before, given) = (process.at(), process.cursor(self.sums));
         let scraped = process.fold(id, at, points);
         self.round.reached(at);
@@ -374,6 +378,47 @@ mod tests {
             ],
         );
         assert_eq!(got, [(10, 20, 0.0, 0.0, 32.0, 2.0)]);
+    }
+
+    #[test]
+    fn replicas_that_answer_in_turns_do_not_make_a_process_begin_anew() {
+        // The second one's clock is ahead: what it read before the first has a later time.
+        let point = |milliseconds: i64, value: f64| Point {
+            at: milliseconds,
+            ..points(STABLE, &[(0, value)])[0]
+        };
+        let answers = [
+            vec![point(10_000, 100.0)],
+            vec![point(10_010, 99.0)],
+            vec![point(10_010, 99.0), point(25_010, 120.0)],
+            vec![point(25_000, 121.0), point(40_000, 140.0)],
+            vec![
+                point(25_010, 120.0),
+                point(40_010, 139.0),
+                point(55_010, 160.0),
+            ],
+        ];
+        let mut counters = Counters::start("r", 0);
+        let mut counted = 0.0;
+        for points in answers {
+            let batch = Batch {
+                points,
+                scraped: Vec::new(),
+            };
+            for sample in counters.fold(batch, &mut Vec::new()) {
+                counted += sample.stable.total();
+            }
+        }
+        assert!((counted - 60.0).abs() < 1e-9, "{counted}");
+    }
+
+    #[test]
+    fn a_process_that_restarts_within_a_moment_is_counted_from_zero_at_the_next_scrape() {
+        let mut counters = Counters::start("r", 0);
+        let values = [(10, 100.0), (12, 110.0), (14, 3.0), (16, 9.0)];
+        let got = fold(&mut counters, &[(STABLE, &values)]);
+        let row = |from, to, total| (from, to, 0.0, 0.0, total, 0.0);
+        assert_eq!(got, [row(10, 12, 10.0), row(12, 16, 9.0)]);
     }
 
     #[test]

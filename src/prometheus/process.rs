@@ -16,6 +16,10 @@ use std::collections::HashMap;
 use super::cursor::ProcessCursor;
 use super::tally::{Arm, Class, Tally};
 
+/// A scrape this soon after another one, or a quarter of the usual time after it, is another server's of the
+/// same moment: replicas behind one address answer in turns, and their clocks are not quite the same.
+const ONE_MOMENT_MS: i64 = 3_000;
+
 /// One value of one series.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Point {
@@ -180,6 +184,18 @@ impl Process {
                 tally: tally.over(seconds),
             })
         }))
+    }
+
+    /// Whether the scrape is of the moment of the one before, by another server: much sooner than is usual,
+    /// or lower, before a process could have begun anew.
+    pub fn is_of_the_same_moment(&self, at: i64, points: &[Point]) -> bool {
+        let Some(since) = self.seen.map(|seen| at.saturating_sub(seen)) else {
+            return false;
+        };
+        let soon = self
+            .pace
+            .is_some_and(|pace| since < (pace / 4).min(ONE_MOMENT_MS));
+        soon || (since < ONE_MOMENT_MS && self.began_anew(points))
     }
 
     /// What was added since a saved sum; all of it, when the process began anew meanwhile.
