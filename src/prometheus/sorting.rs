@@ -74,14 +74,19 @@ impl Arms {
             ArmValue::Empty => Ok(ArmTest::Empty),
             ArmValue::Nonempty => Ok(ArmTest::Nonempty),
             ArmValue::Like(template) => {
+                let others = subject.other_ingresses.iter();
+                let ingresses = std::iter::once(&subject.ingress).chain(others);
                 let ports = std::iter::once(&subject.port).chain(&subject.other_ports);
-                let pattern = |port: &String| {
+                let pattern = |(ingress, port): (&String, &String)| {
                     template.fill_pattern(|variable| match variable {
                         Variable::Port => port.as_str(),
-                        other => subject.value(other),
+                        other => subject.value_for(other, ingress),
                     })
                 };
-                let mut patterns: Vec<String> = ports.map(pattern).collect();
+                let places =
+                    ingresses.flat_map(|ingress| ports.clone().map(move |port| (ingress, port)));
+                let mut patterns: Vec<String> = places.map(pattern).collect();
+                patterns.sort_unstable();
                 patterns.dedup();
                 anchored(&patterns.join("|"))
                     .map(ArmTest::Like)
@@ -464,7 +469,7 @@ pub(super) mod tests {
         for (text, want) in table {
             assert_eq!(of(text), want, "{text}");
         }
-        // Traefik's names say the port; the canary takes each port that the Ingress leads to.
+        // Traefik's names say Ingress and port; the canary takes each port that the Ingress leads to.
         let file = include_str!("../../rules/traefik.yaml");
         let rule = Arc::new(lint(file, "r").unwrap().remove(0));
         api.other_ports = vec!["8443".into()];
@@ -477,6 +482,14 @@ pub(super) mod tests {
         assert_eq!(
             of("code=200,service=shop-api-api-8443-canary@kubernetesingressnginx"),
             Some(Arm::Canary)
+        );
+        assert_eq!(
+            of("code=200,service=shop-api-internal-api-80-canary@kubernetesingressnginx"),
+            Some(Arm::Canary)
+        );
+        assert_eq!(
+            of("code=200,service=shop-other-api-80@kubernetesingressnginx"),
+            None
         );
         assert_eq!(
             of("code=200,service=shop-api-api-9000@kubernetesingressnginx"),

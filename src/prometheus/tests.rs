@@ -906,6 +906,29 @@ async fn shipped_rules_read_the_pages_that_they_are_for() {
         counted(traefik, "traefik-latency-p99", page).await,
         (10.0, 5.0, 100.0, 10.0)
     );
+    // Behind an HTTPRoute, by the names from Traefik 3.7.6 on and by those before.
+    let place = "httproute-shop-api-gw-edge-public-ep-web-1-799bcbf0c2317c5d1c93-svc-shop";
+    for (api, canary) in [
+        (format!("{place}-api-0"), format!("{place}-api-canary-1")),
+        (
+            "shop-api-http-http".into(),
+            "shop-api-canary-http-http".into(),
+        ),
+    ] {
+        let page = format!(
+            r#"
+            traefik_service_requests_total{{code="200",service="{api}@kubernetesgateway"}} 5 104
+            traefik_service_requests_total{{code="502",service="{api}@kubernetesgateway"}} 0 1
+            traefik_service_requests_total{{code="200",service="{canary}@kubernetesgateway"}} 0 8
+            traefik_service_requests_total{{code="500",service="{canary}@kubernetesgateway"}} 0 2
+            traefik_service_requests_total{{code="500",service="{place}-web-0@kubernetesgateway"}} 0 50
+        "#
+        );
+        assert_eq!(
+            counted(traefik, "traefik-gateway-error-rate", &page).await,
+            (10.0, 2.0, 100.0, 1.0)
+        );
+    }
     let istio = include_str!("../../rules/istio.yaml");
     let page = r#"
         istio_requests_total{reporter="source",source_workload="gateway-istio",destination_service_name="api",destination_service_namespace="shop",destination_workload="api",response_code="200",response_flags="-"} 5 104
