@@ -286,7 +286,7 @@ mod tests {
         // Each node's router has both arms; the one canary pod answers badly for three seconds.
         let arms = [(1.0, 0.0), (9.0, 0.0)];
         let mut routers: Vec<Target> = (0..30)
-            .map(|id| Target::new(id, arms, id as i64 * 500, 15_000))
+            .map(|id| Target::new(id, arms, i64::try_from(id).unwrap() * 500, 15_000))
             .collect();
         let mut points = scrapes(5, &mut routers, 600);
         let bad_since = ORIGIN + 300_000;
@@ -448,7 +448,7 @@ mod tests {
         // Each pod is seen twice, and then another takes its place: somebody is always missing.
         let mut all: Vec<Vec<Point>> = vec![steady(0, Arm::Canary, 0, 15)];
         for n in 1..20 {
-            let mut pod = steady(n, Arm::Stable, n as i64 * 14, 15);
+            let mut pod = steady(n, Arm::Stable, i64::try_from(n).unwrap() * 14, 15);
             pod.truncate(2);
             all.push(pod);
         }

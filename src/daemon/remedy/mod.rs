@@ -379,7 +379,7 @@ impl Remedies {
     ) -> Result<(), Error> {
         let status = rollout.status.as_ref();
         let git = status.and_then(|status| status.git.clone());
-        let remedy = GitRemedy::none(run, "NotReverted", &causes::told(error), now);
+        let remedy = GitRemedy::none(run, RemedyOutcome::NotReverted, &causes::told(error), now);
         self.conclude(rollout, git.unwrap_or_default(), remedy, now)
             .await
     }
