@@ -8,7 +8,7 @@
 //!
 //! Guarantees: nothing is read of a Rollout before the right is shown; tokens are in no log.
 //!
-//! Not here: sessions and pages (`web`), what an act does (`rollout::decide`).
+//! Not here: of what the keys of sessions are made (`keys`), sessions and pages (`web`), what an act does (`rollout::decide`).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -36,6 +36,7 @@ use pending::Withdrawals;
 
 mod door;
 mod endpoints;
+mod keys;
 mod pending;
 mod review;
 #[cfg(test)]
@@ -48,7 +49,8 @@ const DEADLINE: Duration = Duration::from_secs(4);
 /// How long the daemon that leads has for its answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Reviews at one time: strangers must not load the API server.
+/// Reviews at one time, of strangers' tokens and, apart from them, of those who are known: strangers must
+/// neither load the API server nor keep anybody from acting.
 const REVIEWS: usize = 4;
 /// The longest token; those of clusters are some thousand bytes.
 const TOKEN_BYTES: usize = 16 * 1024;
@@ -70,6 +72,7 @@ struct Inner {
     logins: Logins,
     /// Whether the page is reached over TLS, as the settings say.
     secure: bool,
+    strangers: Semaphore,
     reviews: Semaphore,
     /// People who are signing in, at one time: a provider that is slow must not hold up the reviews.
     logins_at_once: Semaphore,
@@ -116,6 +119,15 @@ impl Asker {
             Self::User(user) => user.groups.clone().unwrap_or_default(),
         }
     }
+}
+
+/// Whether who shows a token has shown before that it is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Nobody has seen it yet.
+    Stranger,
+    /// The page has a session of it.
+    Known,
 }
 
 /// Why nothing was done.
@@ -168,16 +180,18 @@ impl Acts {
         let back = format!("{page_url}/login/callback");
         let oidc = access.oidc.clone();
         let provider = oidc.map(|oidc| Provider::new(oidc, back)).transpose()?;
-        let sessions = access.proxy.clone().map(introduced_by);
-        let sessions = sessions.unwrap_or_default().beneath(&place.base);
+        let key = keys::key(&access, &place.environment);
+        let sessions = access.proxy.clone().map(introduced_by).unwrap_or_default();
+        let sessions = sessions.beneath(&place.base).by(key.clone());
         Ok(Self(Arc::new(Inner {
             access,
             place,
             clock,
             sessions,
             provider,
-            logins: Logins::default(),
+            logins: Logins::by(key),
             secure: page_url.starts_with("https://"),
+            strangers: Semaphore::new(REVIEWS),
             reviews: Semaphore::new(REVIEWS),
             logins_at_once: Semaphore::new(REVIEWS),
             live: OnceLock::new(),
@@ -215,8 +229,8 @@ impl Acts {
         live.ok_or_else(|| Denial::Away("not ready yet; try again".to_owned()))
     }
 
-    /// Whose token this is.
-    async fn who(&self, token: &SecretString) -> Result<Asker, Denial> {
+    /// Whose token this is, which somebody with this standing shows.
+    async fn who(&self, token: &SecretString, standing: Standing) -> Result<Asker, Denial> {
         let text = token.expose_secret();
         if text.is_empty() || text.len() > TOKEN_BYTES {
             return Err(Denial::Stranger);
@@ -232,13 +246,13 @@ impl Acts {
         if !self.0.access.token_review {
             return Err(Denial::Stranger);
         }
-        self.review(text).await
+        self.review(text, standing).await
     }
 
     /// Who shows this.
-    async fn shown(&self, proof: &Proof) -> Result<Asker, Denial> {
+    async fn shown(&self, proof: &Proof, standing: Standing) -> Result<Asker, Denial> {
         match proof {
-            Proof::Token(token) => self.who(token).await,
+            Proof::Token(token) => self.who(token, standing).await,
             Proof::Person { name, groups } => Ok(Asker::person(name, groups)),
         }
     }
@@ -246,11 +260,11 @@ impl Acts {
     /// Asks, and waits for the answer.
     async fn act(
         &self,
-        proof: &Proof,
+        (proof, standing): (&Proof, Standing),
         (namespace, name, act): (&str, &str, &str),
         revision: Option<String>,
     ) -> Result<Answer, Denial> {
-        let asker = self.shown(proof).await?;
+        let asker = self.shown(proof, standing).await?;
         let request = Request {
             id: String::new(),
             act: act.parse(),

@@ -255,6 +255,7 @@ const KEYS: &[(&str, bool)] = &[
     ("access.proxy.from", true),
     ("access.proxy.userHeader", false),
     ("access.proxy.groupsHeader", false),
+    ("access.sessionKeyFile", false),
     ("access.oidc.issuer", false),
     ("access.oidc.clientId", false),
     ("access.oidc.clientSecretFile", false),

@@ -5,10 +5,11 @@
 //! many begin, nobody else's login is forgotten: what is under way is kept by the browsers alone.
 //!
 //! The cookie says when the login ends and where it leads; state, nonce and verifier are keyed digests of
-//! it, by a key of this process. So a cookie that was made or changed elsewhere fits no state.
+//! it. So a cookie that was made or changed by who has not the key fits no state, and what began at one
+//! replica may end at another that shares the key.
 //!
-//! Caveats: a login begins and ends at the same process, as a session does. Of more than a thousand that
-//! were answered lately, the earliest could be shown to the provider again, which takes a code once.
+//! Caveat: of more than a thousand that were answered lately, the earliest could be shown to the provider
+//! again, and so could one that was answered at another replica; a provider takes a code once.
 //!
 //! Not here: the provider (`people::oidc`), and the session that follows (`session`).
 
@@ -19,12 +20,11 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
-use secrecy::{ExposeSecret, SecretString};
-use sha2::Sha256;
+use secrecy::SecretString;
 
-use super::session::{cookie, digest, hexadecimal, random};
+use super::key::Key;
+use super::session::{cookie, digest, random};
 
 /// How long one has at the provider.
 pub const LASTS: Duration = Duration::from_secs(600);
@@ -56,25 +56,23 @@ pub struct Cookie<'a> {
     pub secure: bool,
 }
 
-/// The logins of this process. Cheap to clone.
-#[derive(Debug, Clone)]
+/// The logins that are under way. Cheap to clone.
+#[derive(Debug, Clone, Default)]
 pub struct Logins {
-    /// None without randomness: then no login begins.
-    key: Option<Arc<SecretString>>,
-    /// The digests of states that were answered, with when their logins end.
+    key: Key,
+    /// The digests of states that were answered here, with when their logins end.
     answered: Arc<Mutex<BTreeMap<[u8; 32], Timestamp>>>,
 }
 
-impl Default for Logins {
-    fn default() -> Self {
+impl Logins {
+    /// Logins by this key.
+    pub fn by(key: Key) -> Self {
         Self {
-            key: random().map(|key| Arc::new(SecretString::from(key))),
-            answered: Arc::default(),
+            key,
+            ..Self::default()
         }
     }
-}
 
-impl Logins {
     /// Begins a login, and what the answer's `Set-Cookie` says. None without randomness.
     pub fn begin(&self, back: &str, sent: Cookie<'_>, now: Timestamp) -> Option<(Login, String)> {
         let ends = now.checked_add(LASTS).ok()?.as_millisecond();
@@ -111,18 +109,11 @@ impl Logins {
 
     fn login(&self, value: &str, back: &str) -> Option<Login> {
         Some(Login {
-            state: self.made("state", value)?,
-            nonce: self.made("nonce", value)?,
-            verifier: SecretString::from(self.made("verifier", value)?),
+            state: self.key.made("state", value)?,
+            nonce: self.key.made("nonce", value)?,
+            verifier: SecretString::from(self.key.made("verifier", value)?),
             back: back.to_owned(),
         })
-    }
-
-    fn made(&self, what: &str, value: &str) -> Option<String> {
-        let key = self.key.as_ref()?.expose_secret();
-        let mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).ok()?;
-        let mac = mac.chain_update(what).chain_update([0]).chain_update(value);
-        Some(hexadecimal(&mac.finalize().into_bytes()))
     }
 
     fn is_first(&self, state: [u8; 32], ends: Timestamp, now: Timestamp) -> bool {
@@ -140,6 +131,8 @@ impl Logins {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
+
     use super::*;
 
     const SENT: Cookie<'_> = Cookie {
@@ -173,6 +166,18 @@ mod tests {
         assert!(Logins::default().take(&own, &two.state, now).is_none());
         assert!(logins.take(&own, &two.state, now + LASTS).is_none());
         assert!(logins.take(&own, &two.state, now).is_some());
+    }
+
+    #[test]
+    fn a_login_may_end_at_a_replica_that_shares_the_key() {
+        let replica = || Logins::by(Key::shared("a", || Some(SecretString::from("secret"))));
+        let now = Timestamp::UNIX_EPOCH;
+        let (login, own) = begun(&replica(), now);
+        let taken = replica().take(&own, &login.state, now).unwrap();
+        assert_eq!(
+            taken.verifier.expose_secret(),
+            login.verifier.expose_secret()
+        );
     }
 
     #[test]

@@ -1,13 +1,21 @@
 //! People who have signed in at the page: who they are, and the token by which that was shown.
 //!
-//! Guarantees: a session is known by 256 random bits in a cookie that scripts cannot read and that
-//! other sites' requests do not carry; forms repeat a second secret; a session ends after the time that
-//! it was begun for, and with the process. What was shown stays in memory and is shown to the reviewer
-//! again at each act, so that a right that was taken away is gone at once. Name and groups by an identity
-//! provider are those of the login: a group that was left there lasts until the session ends.
+//! Guarantees: a session is known by a cookie that scripts cannot read, that other sites' requests do not
+//! carry and that nobody else can make; forms repeat a second secret; a session ends after the time that it
+//! was begun for. What was shown is shown to the reviewer again at each act, so that a right that was taken
+//! away is gone at once. Name and groups by an identity provider are those of the login: a group that was
+//! left there lasts until the session ends.
+//!
+//! With a key that replicas share the cookie is the session itself, sealed, and any of them takes it. Without
+//! one, and where it would be too long for a header, the cookie is 256 random bits, and the session is in the
+//! memory of the process that began it.
 //!
 //! Whom a proxy introduces needs no session: the daemon hands in who that is, and forms repeat a secret
-//! that is made of the name. Not here: whether a token is good (the daemon asks the API server).
+//! that is made of the name.
+//!
+//! Caveat: a sealed session that was ended at one replica would be taken at another, or after a restart, from
+//! a copy of its cookie; the browser has none. Not here: whether a token is good (the daemon asks the API
+//! server), and the key (`key`).
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -20,13 +28,21 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use jiff::Timestamp;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use super::key::Key;
 
 /// How long a session lasts that a token began.
 pub const LASTS: Duration = Duration::from_secs(8 * 3600);
-/// The most sessions; of more, the one that ends first is ended.
+/// The most sessions in memory; of more, the one that ends first is ended. As many sealed ones are remembered
+/// that were ended here.
 const MOST: usize = 1000;
+/// The longest cookie that is a session itself: proxies take heads of answers up to 4 KiB.
+const SEALED_BYTES: usize = 2560;
+/// What such a cookie begins with.
+const SEALED: &str = "s.";
 const COOKIE: &str = "sluice-session";
 
 /// One person who has signed in.
@@ -69,17 +85,35 @@ impl<S: Send + Sync> FromRequestParts<S> for Peer {
     }
 }
 
+/// What is sealed in a cookie.
+#[derive(Serialize, Deserialize)]
+struct Sealed {
+    who: String,
+    /// In milliseconds.
+    ends: i64,
+    proof: Shown,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Shown {
+    Token(String),
+    Person { name: String, groups: Vec<String> },
+}
+
 type Introduce = dyn Fn(&HeaderMap, Peer) -> Option<Proof> + Send + Sync;
 
-/// All sessions, by their cookie's digest. Cheap to clone.
+/// All sessions. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Sessions {
+    /// Those in memory, by their cookie's digest.
     all: Arc<Mutex<BTreeMap<[u8; 32], Session>>>,
+    /// The sealed ones that were ended here, by their cookie's digest, with when they end by themselves.
+    ended: Arc<Mutex<BTreeMap<[u8; 32], Timestamp>>>,
     introduce: Option<Arc<Introduce>>,
     /// The path beneath which its cookies are sent.
     base: String,
-    /// Of this process: forms of those who are introduced are made of it.
-    secret: String,
+    /// Sessions are sealed by it, and forms are made of it.
+    key: Key,
 }
 
 impl fmt::Debug for Sessions {
@@ -89,19 +123,20 @@ impl fmt::Debug for Sessions {
 }
 
 impl Sessions {
-    /// Sessions, and whoever `introduce` says that a request is from. Introduces nobody without
-    /// randomness.
+    /// Sessions, and whoever `introduce` says that a request is from.
     pub fn with(
         introduce: impl Fn(&HeaderMap, Peer) -> Option<Proof> + Send + Sync + 'static,
     ) -> Self {
-        let Some(secret) = random() else {
-            return Self::default();
-        };
         Self {
             introduce: Some(Arc::new(introduce)),
-            secret,
             ..Self::default()
         }
+    }
+
+    /// These, by this key.
+    #[must_use]
+    pub fn by(self, key: Key) -> Self {
+        Self { key, ..self }
     }
 
     /// These, with cookies for the paths beneath `base` only.
@@ -113,15 +148,49 @@ impl Sessions {
 
     /// Begins a session that lasts so long; what the answer's `Set-Cookie` says. None without randomness.
     pub fn begin(&self, who: &str, proof: Proof, lasts: Lasts, now: Timestamp) -> Option<String> {
-        let (id, form) = (random()?, random()?);
-        let ends = now.checked_add(lasts.time).ok()?;
         let session = Session {
             who: who.to_owned(),
-            form,
+            form: random()?,
             proof,
             is_ours: true,
-            ends,
+            ends: now.checked_add(lasts.time).ok()?,
         };
+        let value = match self.sealed(&session) {
+            Some(value) => value,
+            None => self.remember(session, now)?,
+        };
+        let (age, secure) = (
+            lasts.time.as_secs(),
+            if lasts.secure { "; Secure" } else { "" },
+        );
+        Some(format!(
+            "{COOKIE}={value}; Path={}/; HttpOnly; SameSite=Strict; Max-Age={age}{secure}",
+            self.base
+        ))
+    }
+
+    /// The session as a cookie, where replicas share the key and it is not too long.
+    fn sealed(&self, session: &Session) -> Option<String> {
+        let proof = match &session.proof {
+            Proof::Token(token) => Shown::Token(token.expose_secret().to_owned()),
+            Proof::Person { name, groups } => Shown::Person {
+                name: name.clone(),
+                groups: groups.clone(),
+            },
+        };
+        let (who, ends) = (session.who.clone(), session.ends.as_millisecond());
+        let plain = serde_json::to_vec(&Sealed { who, ends, proof }).ok()?;
+        let short = self.key.is_shared() && plain.len() <= SEALED_BYTES;
+        let value = format!(
+            "{SEALED}{}",
+            short.then(|| self.key.seal(&plain)).flatten()?
+        );
+        (value.len() <= SEALED_BYTES).then_some(value)
+    }
+
+    /// Keeps the session in memory; its cookie.
+    fn remember(&self, session: Session, now: Timestamp) -> Option<String> {
+        let id = random()?;
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, session| session.ends > now);
         if all.len() >= MOST {
@@ -131,14 +200,7 @@ impl Sessions {
             }
         }
         all.insert(digest(&id), session);
-        let (age, secure) = (
-            lasts.time.as_secs(),
-            if lasts.secure { "; Secure" } else { "" },
-        );
-        Some(format!(
-            "{COOKIE}={id}; Path={}/; HttpOnly; SameSite=Strict; Max-Age={age}{secure}",
-            self.base
-        ))
+        Some(id)
     }
 
     /// Who a request is from: the session that its cookie names, else whoever is introduced.
@@ -156,10 +218,9 @@ impl Sessions {
         let Proof::Person { name, .. } = &proof else {
             return None;
         };
-        let made = digest(&format!("{}{name}", self.secret));
         Some(Session {
             who: name.clone(),
-            form: hexadecimal(&made),
+            form: self.key.made("form of a name", name)?,
             proof,
             is_ours: false,
             ends: now,
@@ -167,20 +228,62 @@ impl Sessions {
     }
 
     fn known(&self, headers: &HeaderMap, now: Timestamp) -> Option<Session> {
-        let id = cookie(headers, COOKIE)?;
-        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        let session = all.get(&digest(id))?;
-        (session.ends > now).then(|| session.clone())
+        let value = cookie(headers, COOKIE)?;
+        let session = match value.strip_prefix(SEALED) {
+            Some(sealed) => self.opened(value, sealed),
+            None => {
+                let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+                all.get(&digest(value)).cloned()
+            }
+        };
+        session.filter(|session| session.ends > now)
+    }
+
+    /// The session that a cookie is, unless it was ended here.
+    fn opened(&self, value: &str, sealed: &str) -> Option<Session> {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if ended.contains_key(&digest(value)) {
+            return None;
+        }
+        drop(ended);
+        let plain = self.key.open(sealed)?;
+        let Sealed { who, ends, proof } = serde_json::from_slice(&plain).ok()?;
+        Some(Session {
+            who,
+            form: self.key.made("form of a session", value)?,
+            proof: match proof {
+                Shown::Token(token) => Proof::Token(SecretString::from(token)),
+                Shown::Person { name, groups } => Proof::Person { name, groups },
+            },
+            is_ours: true,
+            ends: Timestamp::from_millisecond(ends).ok()?,
+        })
     }
 
     /// Ends the session that a request's cookie names; what the answer's `Set-Cookie` says.
-    pub fn end(&self, headers: &HeaderMap) -> String {
-        if let Some(id) = cookie(headers, COOKIE) {
+    pub fn end(&self, headers: &HeaderMap, now: Timestamp) -> String {
+        if let Some(value) = cookie(headers, COOKIE) {
+            let sealed = value.strip_prefix(SEALED);
+            if let Some(session) = sealed.and_then(|sealed| self.opened(value, sealed)) {
+                self.remember_ended(digest(value), session.ends, now);
+            }
             let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-            all.remove(&digest(id));
+            all.remove(&digest(value));
         }
         let base = &self.base;
         format!("{COOKIE}=; Path={base}/; HttpOnly; SameSite=Strict; Max-Age=0")
+    }
+
+    fn remember_ended(&self, session: [u8; 32], ends: Timestamp, now: Timestamp) {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.retain(|_, ends| *ends > now);
+        if ended.len() >= MOST {
+            let first = ended.iter().min_by_key(|(_, ends)| **ends);
+            if let Some(first) = first.map(|(session, _)| *session) {
+                ended.remove(&first);
+            }
+        }
+        ended.insert(session, ends);
     }
 }
 
@@ -287,8 +390,49 @@ mod tests {
                 .of(&HeaderMap::new(), Peer::default(), now)
                 .is_none()
         );
-        sessions.end(&alice);
+        sessions.end(&alice, now);
         assert!(sessions.of(&alice, Peer::default(), now).is_none());
+    }
+
+    fn replica(secret: &'static str) -> Sessions {
+        let key = Key::shared("production", move || Some(SecretString::from(secret)));
+        Sessions::default().by(key)
+    }
+
+    #[test]
+    fn what_one_replica_began_another_takes_by_the_key_that_they_share() {
+        let (here, there, now) = (replica("a"), replica("a"), Timestamp::UNIX_EPOCH);
+        let alice = begun(&here, now);
+        let of = |sessions: &Sessions, now| sessions.of(&alice, Peer::default(), now);
+        let (one, two) = (of(&here, now).unwrap(), of(&there, now).unwrap());
+        assert_eq!(two.who, "alice");
+        assert!(matches!(&two.proof, Proof::Token(token) if token.expose_secret() == "t"));
+        assert!(one.is_own(&two.form) && !two.is_own("") && two.is_ours);
+        assert!(of(&there, now + LASTS).is_none());
+        assert!(of(&replica("b"), now).is_none());
+        let other = of(&here, now).unwrap().form;
+        let again = here.of(&begun(&here, now), Peer::default(), now).unwrap();
+        assert!(!again.is_own(&other), "each session has a form of its own");
+        here.end(&alice, now);
+        assert!(of(&here, now).is_none());
+    }
+
+    #[test]
+    fn a_session_too_long_for_a_header_stays_in_memory() {
+        let (here, there, now) = (replica("a"), replica("a"), Timestamp::UNIX_EPOCH);
+        let groups = (0..100).map(|group| format!("{group:040}")).collect();
+        let name = "alice".to_owned();
+        let lasts = Lasts {
+            time: LASTS,
+            secure: true,
+        };
+        let cookie = here.begin("alice", Proof::Person { name, groups }, lasts, now);
+        let cookie = cookie.unwrap();
+        assert!(cookie.len() < 200, "{cookie}");
+        let (pair, _) = cookie.split_once(';').unwrap();
+        let alice = headers(&[("cookie", pair)]);
+        assert!(here.of(&alice, Peer::default(), now).is_some());
+        assert!(there.of(&alice, Peer::default(), now).is_none());
     }
 
     #[test]

@@ -16,7 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Acts, Denial, door};
+use super::{Acts, Denial, Standing, door};
 use crate::people::oidc::Provider;
 use crate::web::acts::{Page, Ways, answered, login, passed};
 use crate::web::session::{LASTS, Lasts, Peer, Proof, Session, is_ours};
@@ -140,7 +140,8 @@ async fn by_program(
                 serde_json::from_slice(body).map_err(|error| Denial::Body(error.to_string()))?
             }
         };
-        acts.act(&proof, (&namespace, &name, &act), body.revision)
+        let shown = (&proof, Standing::Stranger);
+        acts.act(shown, (&namespace, &name, &act), body.revision)
             .await
     };
     match done.await {
@@ -162,7 +163,8 @@ async fn by_form(
 ) -> Response {
     let done = async {
         let session = acts.session(&headers, peer, &filled.form)?;
-        acts.act(&session.proof, (&namespace, &name, &act), filled.revision)
+        let shown = (&session.proof, Standing::Known);
+        acts.act(shown, (&namespace, &name, &act), filled.revision)
             .await
     };
     let back = acts.local(&acts.0.place.path(&format!("/rollouts/{namespace}/{name}")));
@@ -196,7 +198,7 @@ async fn sign_in(
     let back = acts.local(&given.back);
     let token = SecretString::from(given.token.expose_secret().trim());
     let who = if is_ours(&headers) {
-        acts.who(&token).await
+        acts.who(&token, Standing::Stranger).await
     } else {
         Err(Denial::Foreign)
     };
@@ -228,7 +230,10 @@ async fn sign_out(
     if let Err(denial) = acts.session(&headers, peer, &filled.form) {
         return (denial.status(), denial.to_string()).into_response();
     }
-    let cookie = [(header::SET_COOKIE, acts.0.sessions.end(&headers))];
+    let cookie = [(
+        header::SET_COOKIE,
+        acts.0.sessions.end(&headers, acts.0.clock.now()),
+    )];
     let home = acts.0.place.path("/");
     match acts.0.provider.as_ref().and_then(Provider::exit) {
         Some(there) => {

@@ -1,6 +1,7 @@
 //! What the API server is asked: whose a token is, and whether a user may patch a Rollout.
 //!
-//! Bounded in number and in time: strangers must not load the API server. Not here: what follows.
+//! Bounded in number and in time: strangers must not load the API server, and their tokens wait for each other
+//! only. Not here: what follows.
 
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
 use k8s_openapi::api::authorization::v1::{
@@ -8,13 +9,14 @@ use k8s_openapi::api::authorization::v1::{
 };
 use kube::Api;
 use kube::api::PostParams;
+use tokio::sync::Semaphore;
 
-use super::{Acts, Asker, DEADLINE, Denial};
+use super::{Acts, Asker, DEADLINE, Denial, Standing};
 use crate::causes;
 
 impl Acts {
     /// Whose token this is.
-    pub(super) async fn review(&self, token: &str) -> Result<Asker, Denial> {
+    pub(super) async fn review(&self, token: &str, standing: Standing) -> Result<Asker, Denial> {
         let review = TokenReview {
             spec: TokenReviewSpec {
                 token: token.to_owned(),
@@ -22,7 +24,12 @@ impl Acts {
             },
             ..TokenReview::default()
         };
-        let reviewed = self.create("whose token this is", &review).await?;
+        let turns = match standing {
+            Standing::Stranger => &self.0.strangers,
+            Standing::Known => &self.0.reviews,
+        };
+        let what = "whose token this is";
+        let reviewed = self.create((what, &review), turns).await?;
         let status = reviewed.status.unwrap_or_default();
         let user = status.user.filter(|user| {
             let name = user.username.as_deref().unwrap_or_default();
@@ -49,7 +56,8 @@ impl Acts {
             spec: access_review(user, verb, namespace, name),
             ..SubjectAccessReview::default()
         };
-        let reviewed = self.create("what people may do", &review).await?;
+        let asked = ("what people may do", &review);
+        let reviewed = self.create(asked, &self.0.reviews).await?;
         if reviewed.status.is_some_and(|status| status.allowed) {
             return Ok(());
         }
@@ -60,7 +68,7 @@ impl Acts {
         })
     }
 
-    async fn create<K>(&self, what: &str, review: &K) -> Result<K, Denial>
+    async fn create<K>(&self, (what, review): (&str, &K), turns: &Semaphore) -> Result<K, Denial>
     where
         K: kube::Resource<DynamicType = (), Scope = k8s_openapi::ClusterResourceScope>
             + serde::Serialize
@@ -73,7 +81,7 @@ impl Acts {
             Denial::Away(format!("the API server does not say {what}: {why}"))
         });
         let asked = async {
-            let permit = self.0.reviews.acquire().await;
+            let permit = turns.acquire().await;
             let reviewed = reviews.create(&parameters, review).await;
             drop(permit);
             reviewed

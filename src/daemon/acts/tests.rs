@@ -249,6 +249,46 @@ async fn a_form_of_another_site_does_nothing() {
 }
 
 #[tokio::test]
+async fn who_signed_in_at_one_replica_acts_at_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("key");
+    std::fs::write(&file, "k".repeat(32)).unwrap();
+    let replica = |environment: &str| {
+        let access = Access {
+            session_key_file: Some(file.clone()),
+            ..Access::default()
+        };
+        World::at(Place::root(environment), true, None, access)
+    };
+    let (here, there) = (replica("test"), replica("test"));
+    let (cookie, form) = signed_in(&here, "of-alice").await;
+    let headers = [FORM, OURS[0], OURS[1], ("cookie", cookie.as_str())];
+    let body = format!("form={form}&revision=77aa77aa77");
+    let hold = "/rollouts/shop/backend/hold";
+    assert_eq!(there.send(hold, &headers, &body).await.0, 200);
+    assert_eq!(there.shop.asked(), [r#"hold 77aa77aa77 {"by":"alice"}"#]);
+    let elsewhere = replica("staging").send(hold, &headers, &body).await.0;
+    assert_eq!(elsewhere, 403);
+    std::fs::write(&file, "changed".repeat(5)).unwrap();
+    assert_eq!(there.send(hold, &headers, &body).await.0, 403);
+}
+
+#[tokio::test]
+async fn strangers_keep_nobody_from_acting_who_is_known() {
+    let world = World::new(true, None);
+    let (cookie, form) = signed_in(&world, "of-alice").await;
+    let all = u32::try_from(REVIEWS).unwrap();
+    let all = world.acts.0.strangers.acquire_many(all).await.unwrap();
+    let headers = [FORM, OURS[0], OURS[1], ("cookie", cookie.as_str())];
+    let body = format!("form={form}");
+    let (status, ..) = world
+        .send("/rollouts/shop/backend/hold", &headers, &body)
+        .await;
+    assert_eq!(status, 200);
+    drop(all);
+}
+
+#[tokio::test]
 async fn one_environment_of_several_keeps_to_its_own_paths() {
     let world = World::at(Place::beneath("staging"), true, None, Access::default());
     let fields = "token=of-alice&back=%2Frollouts%2Fshop%2Fbackend";

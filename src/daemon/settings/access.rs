@@ -19,6 +19,8 @@ pub struct Access {
     pub token_review: bool,
     /// A file with one token that may act on every Rollout, read again each time.
     pub token_file: Option<PathBuf>,
+    /// A file with a secret that all replicas have, of which the keys of sessions are made, read again each time.
+    pub session_key_file: Option<PathBuf>,
     /// Proxies that say who it is.
     pub proxy: Option<Proxy>,
     /// An identity provider at which people sign in.
@@ -41,6 +43,7 @@ pub fn access(reader: &mut Reader, root: &Section) -> Access {
     let access = Access {
         token_review: reader.flag(&section, "tokenReview", false),
         token_file: reader.path(&section, "tokenFile"),
+        session_key_file: reader.path(&section, "sessionKeyFile"),
         proxy: proxy_section
             .given()
             .then(|| proxy(reader, &proxy_section))

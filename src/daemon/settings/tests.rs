@@ -127,6 +127,7 @@ fn access_in_full() -> Access {
     Access {
         token_review: true,
         token_file: Some("etc/token".into()),
+        session_key_file: Some("etc/session-key".into()),
         proxy: Some(Proxy {
             from: vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
             user_header: HeaderName::from_static("x-user"),
@@ -277,6 +278,7 @@ evidence:
 access:
   tokenReview: true
   tokenFile: token
+  sessionKeyFile: session-key
   proxy: {from: [10.0.0.0/8, '::1'], userHeader: X-User, groupsHeader: X-Groups}
   oidc: {issuer: 'https://id/a/', clientId: b, clientSecretFile: c, caFile: d, scopes: [e], userClaim: f, userPrefix: 'g:', groupsClaim: h, groupsPrefix: 'i:', session: 5m}
 history: sqlite:runs.db
