@@ -126,7 +126,7 @@ impl Hooks {
         }))
     }
 
-    /// From now on what is sent can be acted upon.
+    /// From now on what is sent can be acted upon: the cache is filled.
     pub fn begin(&self, cache: Arc<Cache>, client: Client) {
         // Set once, at the start.
         let _ = self.0.live.set(Live { cache, client });

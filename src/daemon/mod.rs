@@ -161,17 +161,20 @@ async fn serve_with(
             None => LAST_TASKS,
         },
     };
-    let desk = open(&mut parts, &mut tree)?;
+    let mut desk = open(&mut parts, &mut tree)?;
     let (known, (cache, touched, filled)) = watched(&parts, &mut tree).await?;
     let fence = Fence::shut(parts.clock);
     let writes = fenced(&parts.settings.election, &fence, &parts.clients.writes);
     let (smoke, loads) = smoke_tests(&parts)?;
     let seen = (&cache, smoke.desk(), &desk.history);
     let context = context(&parts, &writes, seen, &mut tree)?;
-    let poke = desk.begin(&cache, &parts.clients.writes, &mut tree);
+    desk.answer_slack(&cache, &mut tree);
     if !fill(filled.clone(), &tree).await {
         return Ok(());
     }
+    // Not before: shelves that are not filled say of each Rollout that there is none, and of each alert that
+    // it concerns no run.
+    let poke = desk.begin(&cache, &parts.clients.writes, &mut tree);
     let role = lead(&parts, &context, fence, filled, &mut tree);
     undo_and_tell(&parts, &context, (&writes, &role), &mut tree)?;
     let (fresh, fresh_out) = mpsc::unbounded_channel();
@@ -275,6 +278,16 @@ fn show_pipeline(parts: &Parts, history: &History, versions: &Versions, tree: &m
 }
 
 impl Desk {
+    /// Slack is answered from now on, until then with that nothing is ready: what is asked there must not wait
+    /// and act hours later.
+    fn answer_slack(&mut self, cache: &Arc<cache::Cache>, tree: &mut Tree) {
+        if let Some(clerk) = self.clerk.take() {
+            let known = Arc::clone(cache);
+            let all = Arc::new(move || known.rollouts.all());
+            tree.until(clerk.keep_up(all));
+        }
+    }
+
     /// From now on people and programs can ask for something. What others send is asked of the
     /// Rollout, so a daemon that does not lead takes it too.
     fn begin(self, cache: &Arc<cache::Cache>, writes: &Client, tree: &mut Tree) -> Poke {
@@ -286,11 +299,6 @@ impl Desk {
         let watched = Arc::clone(cache);
         self.nearby
             .begin(move |namespace, name| around::around(&watched, namespace, name));
-        if let Some(clerk) = self.clerk {
-            let known = Arc::clone(cache);
-            let all = Arc::new(move || known.rollouts.all());
-            tree.until(clerk.keep_up(all));
-        }
         self.poke
     }
 }
