@@ -2,7 +2,8 @@
 //!
 //! Every daemon serves, leading or not, and any of them renews the keys: what is stored is replaced by its
 //! version, so of two that do it at once one reads what the other made. Of the configuration, only
-//! `caBundle` is ever written. What stands in the way is told for `gate`.
+//! `caBundle` is ever written, and only as the Secret says at that moment: a daemon that cannot read it would put
+//! its own old CA back, against all others. What stands in the way is told for `gate`.
 //!
 //! Not here: what is answered (`kubernetes::webhook`), and what follows for the gate (`gate`).
 
@@ -268,24 +269,26 @@ impl Keeper {
         let mut looks = 0;
         let mut problem = None;
         loop {
-            let whole = looks % LOOKS == 0 || self.keys.is_none();
+            let whole = looks % LOOKS == 0 || self.keys.is_none() || self.unspread().is_some();
             looks = looks.wrapping_add(1);
             if whole {
-                problem = self.renew().await.err();
+                problem = match self.renew().await {
+                    Ok(()) => self.spread().await.err(),
+                    Err(why) => Some(why),
+                };
+                // At the very start the Service does not know this daemon yet.
+                if problem.is_none() && looks > LOOKS {
+                    problem = self.reached().await.err();
+                }
             }
-            let bundle = self.spread().await;
-            // At the very start the Service does not know this daemon yet.
-            if whole && problem.is_none() && looks > LOOKS {
-                problem = self.reached().await.err();
-            }
-            let trouble = problem.as_ref().or(bundle.as_ref().err());
-            self.tell(trouble.map(|trouble| causes::told(trouble)));
+            self.tell(problem.as_ref().map(|trouble| causes::told(trouble)));
             self.clock.sleep(LOOK).await;
         }
     }
 
     /// Reads the stored keys, renews them when that is due, and serves them.
     async fn renew(&mut self) -> Result<(), Trouble> {
+        let now = self.vault.now().await.map_err(Trouble::Stored)?;
         // Of those who write at once one wins; the others read what it wrote.
         for _ in 0..3 {
             let stored = self.vault.read().await.map_err(Trouble::Stored)?;
@@ -294,7 +297,7 @@ impl Keeper {
             let present = found.or(self.keys.as_ref());
             let (_, trusted) = trusted(&self.cache, &self.wanted);
             let (host, _) = self.wanted.reached.place();
-            let due = keys::due(present, &host, trusted.as_deref(), self.clock.now())?;
+            let due = keys::due(present, &host, trusted.as_deref(), now)?;
             let Some(new) = due.or_else(|| present.filter(|_| found.is_none()).cloned()) else {
                 let keys = present.cloned();
                 return self.serve(keys);
@@ -328,18 +331,21 @@ impl Keeper {
         Ok(())
     }
 
+    /// The configuration, and whom it should have the API server trust, where it does not.
+    fn unspread(&self) -> Option<(Arc<Value>, String)> {
+        let found = self.cache.webhooks.get("", &self.wanted.name)?;
+        let bundle = self.keys.as_ref()?.bundle();
+        let (_, trusted) = trusted(&self.cache, &self.wanted);
+        let ours = found["webhooks"][0]["name"] == WEBHOOK;
+        (ours && trusted.as_deref() != Some(&bundle)).then_some((found, bundle))
+    }
+
     /// Has the API server trust what is served.
     async fn spread(&self) -> Result<(), Trouble> {
-        let (Some(keys), Some(found)) =
-            (&self.keys, self.cache.webhooks.get("", &self.wanted.name))
-        else {
+        let Some((found, bundle)) = self.unspread() else {
             return Ok(());
         };
-        let (_, trusted) = trusted(&self.cache, &self.wanted);
-        if trusted.as_deref() == Some(&keys.bundle()) || found["webhooks"][0]["name"] != WEBHOOK {
-            return Ok(());
-        }
-        let bundle = BASE64.encode(keys.bundle());
+        let bundle = BASE64.encode(bundle);
         let patch = json!([
             {"op": "test", "path": "/metadata/resourceVersion", "value": found["metadata"]["resourceVersion"]},
             {"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": bundle},

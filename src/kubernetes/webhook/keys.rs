@@ -6,7 +6,10 @@
 //! bundle; when the API servers have had [`OVERLAP`] to learn it, it serves, and the CA before stays in the
 //! bundle for as long again, for daemons that still serve the old one.
 //!
-//! Not here: where they are stored (`secret`), and the bundle in the configuration (`daemon::webhook`).
+//! Keys of a time to come were made by a clock that was ahead: they count as none, since nobody would take
+//! their certificate before that time has come.
+//!
+//! Not here: where they are stored and what time it is (`secret`), and the bundle in the configuration (`daemon::webhook`).
 
 use std::time::Duration;
 
@@ -27,8 +30,9 @@ pub const LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
 pub const RENEWAL: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Time for API servers to learn a bundle, and for daemons to serve what is stored.
 pub const OVERLAP: Duration = Duration::from_secs(600);
-/// A certificate is good from so long before it is made: clocks differ.
-const EARLIER: Duration = Duration::from_secs(3600);
+/// A certificate is good from so long before it is made: clocks differ. What differs by more was made by a clock
+/// that was wrong.
+const EARLIER: Duration = Duration::from_secs(24 * 3600);
 
 /// Keys that could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +60,14 @@ impl std::fmt::Debug for Pair {
             .field("host", &self.host)
             .field("expires", &self.expires)
             .finish_non_exhaustive()
+    }
+}
+
+impl Pair {
+    /// Whether it can serve this name now.
+    fn serves(&self, host: &str, now: Timestamp) -> bool {
+        let left = elapsed(now, self.expires);
+        self.host == host && !left.is_zero() && left <= LIFE.saturating_add(EARLIER)
     }
 }
 
@@ -96,12 +108,13 @@ pub fn due(
     let Some(keys) = stored else {
         return Ok(Some(fresh(host, None, now)?));
     };
-    let left = elapsed(now, keys.serving.expires);
-    if keys.serving.host != host || left.is_zero() {
+    if !keys.serving.serves(host, now) {
         return Ok(Some(instead(keys, host, now)?));
     }
-    let settled = elapsed(keys.since, now) >= OVERLAP;
-    match &keys.next {
+    let left = elapsed(now, keys.serving.expires);
+    let is_ahead = elapsed(now, keys.since) > EARLIER;
+    let settled = is_ahead || elapsed(keys.since, now) >= OVERLAP;
+    match keys.next.as_ref().filter(|next| next.serves(host, now)) {
         Some(next) if settled && trusted.is_none_or(|bundle| bundle.contains(&next.ca)) => {
             Ok(Some(Keys {
                 serving: next.clone(),
@@ -112,6 +125,11 @@ pub fn due(
         }
         None if left < RENEWAL => Ok(Some(Keys {
             next: Some(pair(host, now)?),
+            since: now,
+            ..keys.clone()
+        })),
+        None if keys.next.is_some() => Ok(Some(Keys {
+            next: None,
             since: now,
             ..keys.clone()
         })),
@@ -136,8 +154,7 @@ fn fresh(host: &str, before: Option<String>, now: Timestamp) -> Result<Keys, Err
 /// In place of keys that cannot serve any more: the next ones if they can, else new ones.
 fn instead(keys: &Keys, host: &str, now: Timestamp) -> Result<Keys, Error> {
     let before = Some(keys.serving.ca.clone());
-    let usable = |next: &&Pair| next.host == host && next.expires > now;
-    match keys.next.as_ref().filter(usable) {
+    match keys.next.as_ref().filter(|next| next.serves(host, now)) {
         Some(next) => Ok(Keys {
             serving: next.clone(),
             next: None,
@@ -301,6 +318,31 @@ mod tests {
             due(Some(&first), HOST, None, at(Duration::ZERO)).unwrap(),
             None
         );
+    }
+
+    #[test]
+    fn keys_of_a_clock_that_was_ahead_are_replaced_and_never_served() {
+        let day = at(Duration::ZERO);
+        let present = due(None, HOST, None, day).unwrap().unwrap();
+        for ahead in [DAY * 2, LIFE, DAY * 3650] {
+            let ahead = due(None, HOST, None, day + ahead).unwrap().unwrap();
+            let right = due(Some(&ahead), HOST, None, day).unwrap().unwrap();
+            assert_eq!(right.serving.expires, day + LIFE);
+            let late = due(Some(&right), HOST, None, day + OVERLAP)
+                .unwrap()
+                .unwrap();
+            assert_eq!((late.serving, late.before), (right.serving, None));
+            let prepared = Keys {
+                next: Some(ahead.serving.clone()),
+                since: ahead.since,
+                ..present.clone()
+            };
+            let dropped = due(Some(&prepared), HOST, None, day).unwrap().unwrap();
+            assert_eq!(
+                (dropped.serving, dropped.next),
+                (present.serving.clone(), None)
+            );
+        }
     }
 
     #[test]

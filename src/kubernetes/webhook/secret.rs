@@ -3,14 +3,21 @@
 //! Guarantees: a write replaces exactly the version that was read, or makes what was not there, so of
 //! several daemons that make keys at once one wins and the others read its; every request ends in time.
 //!
+//! The time by which keys are made and renewed is the API server's: it checks the certificates, and a daemon whose
+//! clock is wrong would make keys for all replicas that nobody takes.
+//!
 //! Not here: what the keys are (`keys`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use axum::http::{HeaderMap, Request, header};
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimeParser;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ObjectMeta, PostParams};
+use kube::client::Body;
 use kube::{Api, Client, ResourceExt};
 
 use super::SECRET;
@@ -43,6 +50,9 @@ pub enum Error {
     /// The keys are no JSON.
     #[error("writing the keys as JSON")]
     Write(#[source] serde_json::Error),
+    /// A request that cannot be made.
+    #[error("asking for the API server's time")]
+    Ask(#[from] axum::http::Error),
     /// Any other.
     #[error(transparent)]
     Request(#[from] kube::Error),
@@ -62,6 +72,15 @@ impl Vault {
             api: Api::namespaced(client, namespace),
             clock,
         }
+    }
+
+    /// The API server's time; ours where its answers have none.
+    pub async fn now(&self) -> Result<Timestamp, Error> {
+        let request = Request::get("/version").body(Body::empty())?;
+        let client = self.api.clone().into_client();
+        let answer = self.clock.timeout(DEADLINE, client.send(request));
+        let answer = answer.await.map_err(|_| Error::Deadline(DEADLINE))??;
+        Ok(date(answer.headers()).unwrap_or_else(|| self.clock.now()))
     }
 
     /// Reads it; `None` if it is not there.
@@ -91,6 +110,12 @@ impl Vault {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// When an answer was given, as its server says.
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    let text = headers.get(header::DATE)?.to_str().ok()?;
+    DateTimeParser::new().parse_timestamp(text).ok()
 }
 
 /// Whether a write was refused since the Secret is not what was read: changed, made, or gone.
@@ -126,7 +151,30 @@ fn secret(keys: &Keys, over: Option<&str>) -> Result<Secret, Error> {
 mod tests {
     use super::*;
     use crate::kubernetes::webhook::keys;
-    use jiff::Timestamp;
+    use axum::http::Response;
+
+    #[tokio::test]
+    async fn the_time_is_the_api_servers() {
+        let clock = Clock::scaled(Timestamp::UNIX_EPOCH, 1.0);
+        let vault = |said: Option<&'static str>| {
+            let answer = move |_: Request<Body>| async move {
+                let mut answer = Response::new(Body::from(b"{}".to_vec()));
+                if let Some(said) = said {
+                    answer
+                        .headers_mut()
+                        .insert(header::DATE, said.parse().unwrap());
+                }
+                Ok::<_, std::convert::Infallible>(answer)
+            };
+            Vault::new(Client::new(tower::service_fn(answer), "a"), "a", clock)
+        };
+        let said = vault(Some("Sun, 06 Nov 1994 08:49:37 GMT")).now().await;
+        assert_eq!(said.unwrap().as_second(), 784_111_777);
+        for silent in [None, Some("today")] {
+            let own = vault(silent).now().await.unwrap();
+            assert!(own.as_second() < 600, "{silent:?}");
+        }
+    }
 
     #[test]
     fn keys_come_back_as_they_were_written_and_what_is_damaged_is_none() {
