@@ -4,9 +4,11 @@
 //! for longer than [`HANDSHAKE`] and [`HEAD`]; what is served follows the keys without a restart; after
 //! `shutdown` nothing is accepted and what was begun is answered within [`DRAIN`]. After a good review a
 //! connection may idle for longer than the API server keeps one (90 s), so that it is not cut off under a
-//! request; with any other answer it is closed.
+//! request; with any other answer it is closed. Where places become scarce it is closed after a good one too, and
+//! whoever comes when there is none takes the place of the one on which nothing was asked for the longest time: a
+//! stranger can make good reviews too.
 //!
-//! Not here: the memory that reviews may take (`bodies`), the answer (`review`).
+//! Not here: whose place that is (`places`), the memory that reviews may take (`bodies`), the answer (`review`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,12 +27,13 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::bodies::{self, Bodies};
+use super::places::{Place, Places};
 use super::{PATH, review};
 use crate::causes;
 use crate::clock::Clock;
@@ -77,22 +80,26 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) {
     let router = router(account, clock, tell);
-    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Places::new(CONNECTIONS);
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
             Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &permits) => accepted,
+            accepted = accept(&listener, &places) => accepted,
         };
         match accepted {
-            Ok((stream, permit)) => {
+            Ok((stream, place)) => {
                 let config = tls.borrow().clone();
-                let work = connection(stream, config, router.clone(), graceful.watcher());
+                let place = Arc::new(place);
+                let work = (config, router.clone(), graceful.watcher());
+                let work = connection(stream, work, Arc::clone(&place));
                 connections.spawn(async move {
-                    work.await;
-                    drop(permit);
+                    tokio::select! {
+                        () = work => {}
+                        () = place.is_needed() => tracing::debug!("a connection to the webhook gave its place to another"),
+                    }
                 });
             }
             Err(error) => {
@@ -111,22 +118,18 @@ pub async fn serve(
     connections.shutdown().await;
 }
 
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, Option<OwnedSemaphorePermit>)> {
-    // The semaphore is never closed.
-    let permit = Arc::clone(permits).acquire_owned().await.ok();
+async fn accept(listener: &TcpListener, places: &Places) -> std::io::Result<(TcpStream, Place)> {
+    let place = places.take().await;
     let (stream, _) = listener.accept().await?;
-    Ok((stream, permit))
+    place.idles();
+    Ok((stream, place))
 }
 
 /// One connection; what is open is answered at shutdown, what is not yet encrypted is dropped.
 async fn connection(
     stream: TcpStream,
-    config: Option<Arc<ServerConfig>>,
-    router: Router,
-    watcher: Watcher,
+    (config, router, watcher): (Option<Arc<ServerConfig>>, Router, Watcher),
+    place: Arc<Place>,
 ) {
     let Some(config) = config else {
         return;
@@ -144,7 +147,8 @@ async fn connection(
         Err(_) => return,
     };
     let asked = CancellationToken::new();
-    let router = router.layer(middleware::from_fn_with_state(asked.clone(), goes_on));
+    let state = (asked.clone(), place);
+    let router = router.layer(middleware::from_fn_with_state(state, goes_on));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
@@ -166,14 +170,20 @@ async fn silent(asked: CancellationToken) {
     }
 }
 
-/// A request came; unless it is answered with a review, it is the connection's last.
-async fn goes_on(State(asked): State<CancellationToken>, request: Request, next: Next) -> Response {
+/// A request came; unless it is answered with a review, and there are places enough, it is the connection's last.
+async fn goes_on(
+    State((asked, place)): State<(CancellationToken, Arc<Place>)>,
+    request: Request,
+    next: Next,
+) -> Response {
     asked.cancel();
+    place.is_busy();
     let mut response = next.run(request).await;
-    if response.status() != StatusCode::OK {
+    if response.status() != StatusCode::OK || place.are_scarce() {
         let headers = response.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    place.idles();
     response
 }
 
@@ -440,6 +450,37 @@ mod tests {
             while reach::look(place.clone(), &keys.bundle()).await.is_err() {}
         });
         looked.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_makes_good_reviews_keeps_no_place_from_others() {
+        let keys = keys();
+        let served = served(Some(&keys)).await;
+        let good = posted(PATH, &review().to_string()).replace("connection: close\r\n", "");
+        let mut kept = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let mut stream = encrypted(&served, &keys).await;
+            stream.write_all(good.as_bytes()).await.unwrap();
+            let mut status = [0; 12];
+            stream.read_exact(&mut status).await.unwrap();
+            assert_eq!(&status, b"HTTP/1.1 200");
+            kept.push(stream);
+        }
+        let place = ("127.0.0.1".to_owned(), served.port);
+        let looked = tokio::time::timeout(HANDSHAKE * 4, async {
+            while reach::look(place.clone(), &keys.bundle()).await.is_err() {}
+        });
+        looked.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn keys_of_a_clock_that_is_hours_ahead_serve_at_once() {
+        #[allow(clippy::disallowed_methods)] // TLS goes by the machine's clock
+        let ahead = Timestamp::now() + HEAD * 3600;
+        let keys = keys::due(None, "127.0.0.1", None, ahead).unwrap().unwrap();
+        let served = served(Some(&keys)).await;
+        let place = ("127.0.0.1".to_owned(), served.port);
+        reach::look(place, &keys.bundle()).await.unwrap();
     }
 
     #[tokio::test]
