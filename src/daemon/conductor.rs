@@ -146,6 +146,7 @@ impl Conductor {
         self.context.smoke.forget_all();
         self.context.watchlist.clear();
         self.context.metrics.forget_all();
+        self.context.history.forget_all();
         self.everything();
     }
 

@@ -1,9 +1,11 @@
 //! Between those who know of runs and the database: nothing waits for it.
 //!
 //! Passes hand in what they saw; the keeper writes it, in order, a batch at a time, one thing at
-//! a time. What fails stays and is tried again; when too much waits, the newest is not taken and
-//! is handed in again by a later pass. Runs that go on are written now and then, so that a crash
-//! costs seconds of their curve. Whoever reads waits for a bounded time.
+//! a time. What fails stays and is tried again, in smaller batches; a single write that the database itself
+//! refuses each time is given up, and said. When too much waits, the newest is not taken and is handed in again
+//! by a later pass. Runs that go on are written now and then, so that a crash costs seconds of their curve;
+//! they wait once each, and not at all while nothing can be written. Whoever reads waits for a bounded time,
+//! and takes no place from who writes.
 //!
 //! Not here: what is written (`recorder`).
 
@@ -11,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -23,8 +26,12 @@ use crate::rollout::reason::Reason;
 
 /// What may wait to be done by the database.
 const BACKLOG: usize = 1024;
-/// Writes of one transaction.
+/// Those who read at one time.
+const READERS: usize = 64;
+/// The most writes of one transaction.
 const BATCH: usize = 64;
+/// Tries of a single write that the database itself refuses.
+const TRIES: u32 = 6;
 /// How long a reader waits.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Time between two tries after a failure.
@@ -38,14 +45,17 @@ const LAST: Duration = Duration::from_millis(400);
 
 enum Ask {
     Write(Write),
-    Read(Work, oneshot::Sender<Result<Found, Error>>),
+    Read(Reading),
 }
+
+type Reading = (Work, oneshot::Sender<Result<Found, Error>>);
 
 /// Where runs are handed in and asked for. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct History {
     recorder: Arc<Mutex<Recorder>>,
-    asks: mpsc::Sender<Ask>,
+    writes: mpsc::Sender<Write>,
+    reads: mpsc::Sender<Reading>,
     kept: bool,
     shared: bool,
 }
@@ -66,10 +76,15 @@ pub struct Keeper {
     keep: Duration,
     environment: String,
     clock: Clock,
-    asks: mpsc::Receiver<Ask>,
+    writes: mpsc::Receiver<Write>,
+    reads: mpsc::Receiver<Reading>,
     recorder: Arc<Mutex<Recorder>>,
     store: Option<Database>,
     waiting: Vec<Write>,
+    /// Writes of the next transaction: fewer after a failure, since it may be their number or one of them.
+    batch: usize,
+    /// Tries of the first that waits, alone.
+    tries: u32,
     /// The last write failed: the next is tried after a while.
     failing: bool,
     tell: Box<dyn FnMut(Telling) + Send>,
@@ -82,27 +97,41 @@ enum Database {
     Postgres(Postgres),
 }
 
-type Done = Result<(Found, Database), Error>;
+/// What came of it, and the database, if it is still of use.
+type Done = (Result<Found, Error>, Option<Database>);
 
-fn in_sqlite(place: &Place, store: Option<Database>, work: Work) -> (Done, Work) {
-    let store = match store {
+fn in_sqlite(place: &Place, store: Option<Database>, work: &Work) -> Done {
+    let opened = match store {
         Some(Database::Sqlite(store)) => Ok(store),
         Some(Database::Postgres(_)) | None => Sqlite::open(place),
     };
-    let done = store.and_then(|mut store| {
-        let found = store.act(&work)?;
-        Ok((found, Database::Sqlite(store)))
-    });
-    (done, work)
+    let mut store = match opened {
+        Ok(store) => store,
+        Err(error) => return (Err(error), None),
+    };
+    let found = store.act(work);
+    // What is in memory is nowhere else.
+    let stays = *place == Place::Memory || found.as_ref().map_or_else(is_of_a_run, |_| true);
+    (found, stays.then_some(Database::Sqlite(store)))
 }
 
 async fn in_postgres(server: &Server, store: Option<Database>, work: &Work) -> Done {
-    let mut store = match store {
-        Some(Database::Postgres(store)) => store,
-        Some(Database::Sqlite(_)) | None => Postgres::open(server).await?,
+    let opened = match store {
+        Some(Database::Postgres(store)) => Ok(store),
+        Some(Database::Sqlite(_)) | None => Postgres::open(server).await,
     };
-    let found = store.act(work).await?;
-    Ok((found, Database::Postgres(store)))
+    let mut store = match opened {
+        Ok(store) => store,
+        Err(error) => return (Err(error), None),
+    };
+    let found = store.act(work).await;
+    let stays = found.as_ref().map_or_else(is_of_a_run, |_| true);
+    (found, stays.then_some(Database::Postgres(store)))
+}
+
+/// Whether it is what a run says that is wrong, not the database.
+fn is_of_a_run(error: &Error) -> bool {
+    matches!(error, Error::Decode(_) | Error::Encode(_))
 }
 
 impl History {
@@ -116,10 +145,12 @@ impl History {
         tell: impl FnMut(Telling) + Send + 'static,
     ) -> (Self, Keeper) {
         let recorder = Arc::new(Mutex::new(Recorder::new(environment.to_owned())));
-        let (sender, asks) = mpsc::channel(BACKLOG);
+        let (write, writes) = mpsc::channel(BACKLOG);
+        let (read, reads) = mpsc::channel(READERS);
         let history = Self {
             recorder: Arc::clone(&recorder),
-            asks: sender,
+            writes: write,
+            reads: read,
             kept: place != Place::Off,
             shared: matches!(place, Place::Postgres(_)),
         };
@@ -128,10 +159,13 @@ impl History {
             keep,
             environment: environment.to_owned(),
             clock,
-            asks,
+            writes,
+            reads,
             recorder,
             store: None,
             waiting: Vec::new(),
+            batch: BATCH,
+            tries: 0,
             failing: false,
             tell: Box::new(tell),
         };
@@ -161,10 +195,21 @@ impl History {
     pub fn seen(&self, seen: Seen<'_>, now: Timestamp) {
         let mut recorder = self.recorder();
         for write in recorder.seen(seen, now) {
-            if self.kept && self.asks.try_send(Ask::Write(write)).is_err() {
-                recorder.refused(seen.namespace, seen.name);
+            if !self.kept {
+                continue;
+            }
+            match self.writes.try_send(write) {
+                Ok(()) => {}
+                Err(TrySendError::Full(write) | TrySendError::Closed(write)) => {
+                    recorder.refused(write);
+                }
             }
         }
+    }
+
+    /// Another daemon sees the runs from now on, or this one begins to.
+    pub fn forget_all(&self) {
+        self.recorder().forget_all();
     }
 
     /// A Rollout is gone; its runs stay.
@@ -205,8 +250,8 @@ impl History {
         }
         let (answer, answered) = oneshot::channel();
         let asked = async {
-            let ask = Ask::Read(work, answer);
-            self.asks.send(ask).await.map_err(|_| Error::Silent)?;
+            let asked = self.reads.send((work, answer)).await;
+            asked.map_err(|_| Error::Silent)?;
             answered.await.map_err(|_| Error::Silent)?
         };
         tokio::time::timeout(PATIENCE, asked)
@@ -234,7 +279,9 @@ impl Keeper {
             looked = self.clock.ticks();
             if drafted.is_none_or(|at| looked.saturating_sub(at) >= DRAFTS) {
                 drafted = Some(looked);
-                self.take_drafts();
+                if !self.failing {
+                    self.take_drafts();
+                }
             }
             self.write().await;
             if looked.saturating_sub(forgot) >= FORGET {
@@ -253,42 +300,52 @@ impl Keeper {
         tokio::select! {
             biased;
             () = stop.cancelled() => None,
-            asked = self.asks.recv() => asked,
+            Some(write) = self.writes.recv() => Some(Ask::Write(write)),
+            Some(reading) = self.reads.recv() => Some(Ask::Read(reading)),
             () = self.clock.sleep(wait) => None,
         }
     }
 
-    /// Does what is asked, and what was asked since.
-    async fn serve(&mut self, first: Ask) {
-        let mut next = Some(first);
-        let mut reads = Vec::new();
-        while let Some(ask) = next {
-            match ask {
-                Ask::Write(write) => self.take(write),
-                Ask::Read(work, answer) => reads.push((work, answer)),
+    /// Does what is asked, and writes what was handed in since.
+    async fn serve(&mut self, ask: Ask) {
+        let reading = match ask {
+            Ask::Write(write) => {
+                self.take(write);
+                None
             }
-            let full = self.waiting.len() >= BATCH;
-            next = (!full).then(|| self.asks.try_recv().ok()).flatten();
+            Ask::Read(reading) => Some(reading),
+        };
+        while self.waiting.len() < BATCH
+            && let Ok(write) = self.writes.try_recv()
+        {
+            self.take(write);
         }
         if !self.failing {
             self.write().await;
         }
-        for (work, answer) in reads {
-            let found = self.act(work).await;
-            let found = found.map(|(found, _)| found).map_err(|(error, _)| error);
-            // Whoever asked may have gone.
-            let _ = answer.send(found);
+        // Whoever asked may have gone.
+        if let Some((work, answer)) = reading
+            && !answer.is_closed()
+        {
+            let _ = answer.send(self.act(&Arc::new(work)).await);
         }
     }
 
+    /// Takes a write, in the place of a draft of the same run; where too much waits, of any.
     fn take(&mut self, write: Write) {
-        if self.waiting.len() >= BACKLOG {
-            let (namespace, name) = write.rollout();
-            let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
-            recorder.refused(namespace, name);
-            return;
+        let same = |draft: &Write| draft.is_draft() && draft.key() == write.key();
+        let is_full = self.waiting.len() >= BACKLOG;
+        let any = |draft: &Write| is_full && !write.is_draft() && draft.is_draft();
+        let place = self.waiting.iter().position(same);
+        let place = place.or_else(|| self.waiting.iter().position(any));
+        match place {
+            Some(place) if matches!(write, Write::Run(_)) => self.waiting[place] = write,
+            Some(_) | None if !is_full => self.waiting.push(write),
+            Some(_) | None => {
+                let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+                recorder.refused(write);
+            }
         }
-        self.waiting.push(write);
     }
 
     /// Runs that go on are of use after a crash only.
@@ -306,14 +363,23 @@ impl Keeper {
 
     async fn write(&mut self) {
         while !self.waiting.is_empty() {
-            let count = self.waiting.len().min(BATCH);
-            let batch: Vec<Write> = self.waiting.drain(..count).collect();
-            match self.act(Work::Put(batch)).await {
-                Ok(_) => self.works(),
-                Err((error, work)) => {
-                    if let Work::Put(batch) = work {
-                        self.waiting.splice(..0, batch);
-                    }
+            let count = self.waiting.len().min(self.batch);
+            let work = Arc::new(Work::Put(self.waiting.drain(..count).collect()));
+            let done = self.act(&work).await;
+            // A thread that ended abnormally may not have given it back.
+            let batch = match Arc::try_unwrap(work).unwrap_or_else(|work| (*work).clone()) {
+                Work::Put(batch) => batch,
+                Work::List(_) | Work::One(_) | Work::Forget { .. } => Vec::new(),
+            };
+            match done {
+                Ok(_) => {
+                    (self.batch, self.tries) = ((self.batch * 2).min(BATCH), 0);
+                    self.works();
+                }
+                Err(error) if self.is_given_up(&batch, &error) => self.works(),
+                Err(error) => {
+                    self.waiting.splice(..0, batch);
+                    self.batch = (count / 2).max(1);
                     self.failed(&error);
                     return;
                 }
@@ -324,17 +390,40 @@ impl Keeper {
         }
     }
 
+    /// Whether these are a single write that the database itself refuses each time; that is said. All others
+    /// would wait behind it for ever.
+    fn is_given_up(&mut self, batch: &[Write], error: &Error) -> bool {
+        let [write] = batch else { return false };
+        if !error.is_refusal() {
+            return false;
+        }
+        self.tries += 1;
+        if self.tries < TRIES {
+            return false;
+        }
+        self.tries = 0;
+        let ([_, namespace, rollout, run], error) = (write.key(), causes::told(error));
+        tracing::error!(
+            namespace,
+            rollout,
+            run,
+            error,
+            "a run is not kept: the history refuses it"
+        );
+        true
+    }
+
     async fn forget_old(&mut self) {
         let newest = (self.place == Place::Memory).then_some(Place::NEWEST);
-        let now = self.clock.now();
         let work = Work::Forget {
             environment: self.environment.clone(),
-            before: now.checked_sub(self.keep).unwrap_or(Timestamp::MIN),
+            now: self.clock.now(),
+            keep: self.keep,
             newest,
         };
-        match self.act(work).await {
+        match self.act(&Arc::new(work)).await {
             Ok(_) => self.works(),
-            Err((error, _)) => self.failed(&error),
+            Err(error) => self.failed(&error),
         }
     }
 
@@ -348,37 +437,28 @@ impl Keeper {
         (self.tell)(Telling::Bad(causes::told(error)));
     }
 
-    /// Does one thing; after a failure the database is opened anew.
-    async fn act(&mut self, work: Work) -> Result<(Found, Work), (Error, Work)> {
-        let (done, work) = match (&self.place, self.store.take()) {
-            (Place::Postgres(server), store) => (in_postgres(server, store, &work).await, work),
+    /// Does one thing; after a failure of the database it is opened anew.
+    async fn act(&mut self, work: &Arc<Work>) -> Result<Found, Error> {
+        let (found, store) = match (&self.place, self.store.take()) {
+            (Place::Postgres(server), store) => in_postgres(server, store, work).await,
             (Place::Memory, store) => in_sqlite(&Place::Memory, store, work),
             (Place::Off | Place::Sqlite(_), store) => {
                 // Beside the runtime, since a disk may hang.
-                let place = self.place.clone();
-                let act = move || in_sqlite(&place, store, work);
-                match tokio::task::spawn_blocking(act).await {
-                    Ok(done) => done,
-                    Err(_) => return Err((Error::Silent, Work::Put(Vec::new()))),
-                }
+                let (place, work) = (self.place.clone(), Arc::clone(work));
+                let act = move || in_sqlite(&place, store, &work);
+                let done = tokio::task::spawn_blocking(act).await;
+                done.unwrap_or((Err(Error::Lost), None))
             }
         };
-        match done {
-            Ok((found, store)) => {
-                self.store = Some(store);
-                Ok((found, work))
-            }
-            Err(error) => Err((error, work)),
-        }
+        self.store = store;
+        found
     }
 
     /// What is left, and the runs that go on.
     async fn finish(mut self) {
         let work = async {
-            while let Ok(ask) = self.asks.try_recv() {
-                if let Ask::Write(write) = ask {
-                    self.take(write);
-                }
+            while let Ok(write) = self.writes.try_recv() {
+                self.take(write);
             }
             self.take_drafts();
             self.write().await;
@@ -393,7 +473,7 @@ impl Keeper {
 mod tests {
     use tokio::task::JoinSet;
 
-    use super::super::record::samples::run;
+    use super::super::record::samples::{record, run};
     use super::*;
     use crate::kubernetes::crd::LastRun;
 
@@ -530,6 +610,60 @@ mod tests {
             .await;
         assert_eq!(life.runs().await, ["one"]);
         life.end().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_that_the_database_refuses_each_time_keeps_no_other_from_being_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("runs.db");
+        drop(Sqlite::open(&Place::Sqlite(path.clone())).unwrap());
+        let other = rusqlite::Connection::open(&path).unwrap();
+        let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON sluice_runs WHEN new.run = 'run-2'
+            BEGIN SELECT raise(ABORT, 'no'); END";
+        other.execute_batch(refuse).unwrap();
+        let life = Life::begin(Place::Sqlite(path));
+        for run in 0..5 {
+            life.pass(None, Some(&format!("run-{run}")));
+        }
+        while life.runs().await.len() < 4 {
+            tokio::time::sleep(RETRY).await;
+        }
+        let mut runs = life.runs().await;
+        runs.sort();
+        assert_eq!(runs, ["run-0", "run-1", "run-3", "run-4"]);
+        assert!(matches!(
+            life.told.lock().unwrap().last(),
+            Some(Telling::Good(_))
+        ));
+        life.end().await;
+    }
+
+    #[test]
+    fn what_waits_is_one_draft_a_run_and_gives_way_to_runs_that_ended() {
+        let (_history, mut keeper) =
+            History::new("test", Place::Memory, NINETY_DAYS, Clock::machine(), drop);
+        let of = |run: usize, ended: bool| {
+            let mut record = record("backend", &format!("run-{run}"), 60);
+            if !ended {
+                (record.summary.outcome, record.summary.ended) = (None, None);
+            }
+            Write::Run(Box::new(record))
+        };
+        for _ in 0..3 {
+            keeper.take(of(0, false));
+        }
+        assert_eq!(keeper.waiting, [of(0, false)]);
+        for run in 0..BACKLOG + 10 {
+            keeper.take(of(run, false));
+        }
+        assert_eq!(keeper.waiting.len(), BACKLOG);
+        keeper.take(of(0, true));
+        keeper.take(of(BACKLOG + 5, true));
+        assert_eq!(keeper.waiting.len(), BACKLOG);
+        assert!(
+            keeper.waiting.contains(&of(0, true))
+                && keeper.waiting.contains(&of(BACKLOG + 5, true))
+        );
     }
 
     #[tokio::test]

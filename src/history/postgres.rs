@@ -5,15 +5,17 @@
 //!
 //! Not here: when it is asked (`keeper`), and TLS (`tls`).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures::future;
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, NoTls, Transaction};
+use tokio_postgres::{Client, NoTls, Statement, Transaction};
 
-use super::store::{Cause, Error, Found, Server, Work, Write, decode, steps};
+use super::store::{Cause, Error, Found, Server, Work, Write, decode, milliseconds, steps};
 use super::{Filter, Record, Summary, Which, tls};
 
 /// For the connection, and for each thing that is done.
@@ -25,8 +27,17 @@ const LOCK: i64 = 0x51_0ce0_5715;
 #[derive(Debug)]
 pub struct Postgres {
     client: Client,
+    /// Prepared once: each would cost the server's distance twice otherwise.
+    statements: Option<Statements>,
     /// What moves the bytes; it ends with this.
     _connection: JoinSet<()>,
+}
+
+/// What each write needs.
+#[derive(Debug, Clone)]
+struct Statements {
+    kept: Statement,
+    write: Statement,
 }
 
 impl Postgres {
@@ -53,9 +64,10 @@ impl Postgres {
                 }
                 Work::Forget {
                     environment,
-                    before,
+                    now,
+                    keep,
                     newest: _,
-                } => self.forget(environment, *before).await,
+                } => self.forget(environment, *now, *keep).await,
             }
         };
         let done = tokio::time::timeout(DEADLINE, done).await;
@@ -83,15 +95,33 @@ impl Postgres {
         transaction.commit().await.map_err(failed)
     }
 
+    /// Writes of different runs at once: a batch costs the server's distance a few times, not for each write.
     async fn put(&mut self, writes: &[Write]) -> Result<(), Error> {
+        let statements = self.statements().await?;
         let transaction = self.client.transaction().await.map_err(written)?;
-        for write in writes {
-            let kept = kept(&transaction, write.key()).await?;
-            if let Some(record) = write.joined(kept) {
-                write_row(&transaction, &record).await?;
-            }
+        let (within, by) = (&transaction, &statements);
+        for part in apart(writes) {
+            let all = part.iter().map(|write| async move {
+                let kept = kept(within, &by.kept, write.key()).await?;
+                Ok::<_, Error>(write.joined(kept))
+            });
+            let records = future::try_join_all(all).await?;
+            let records = records.iter().flatten();
+            let wrote = records.map(|record| write_row(within, &by.write, record));
+            future::try_join_all(wrote).await?;
         }
         transaction.commit().await.map_err(written)
+    }
+
+    async fn statements(&mut self) -> Result<Statements, Error> {
+        if let Some(statements) = &self.statements {
+            return Ok(statements.clone());
+        }
+        let prepared = Statements {
+            kept: self.client.prepare(KEPT).await.map_err(written)?,
+            write: self.client.prepare(WRITE).await.map_err(written)?,
+        };
+        Ok(self.statements.insert(prepared).clone())
     }
 
     async fn list(&self, filter: &Filter) -> Result<Vec<Summary>, Error> {
@@ -131,11 +161,19 @@ impl Postgres {
         row.map(|row| decode(row.get(0))).transpose()
     }
 
-    async fn forget(&self, environment: &str, before: Timestamp) -> Result<Found, Error> {
-        let old =
-            "DELETE FROM sluice_runs WHERE environment = $1 AND coalesce(ended, started) < $2";
-        let before = before.as_millisecond();
-        let forgot = self.client.execute(old, &[&environment, &before]).await;
+    /// Also by the server's clock: ours may be ahead, and so may one that wrote a run.
+    async fn forget(
+        &self,
+        environment: &str,
+        now: Timestamp,
+        keep: Duration,
+    ) -> Result<Found, Error> {
+        let old = "DELETE FROM sluice_runs WHERE environment = $1 AND coalesce(ended, started) <
+            least($2::bigint, (extract(epoch FROM now()) * 1000)::bigint,
+            (SELECT max(coalesce(ended, started)) FROM sluice_runs WHERE environment = $1)) - $3::bigint";
+        let (now, keep) = (now.as_millisecond(), milliseconds(keep));
+        let given: [&(dyn ToSql + Sync); 3] = [&environment, &now, &keep];
+        let forgot = self.client.execute(old, &given).await;
         forgot.map(|_| Found::Done).map_err(written)
     }
 }
@@ -173,29 +211,53 @@ async fn connect(server: &Server) -> Result<Postgres, Error> {
     };
     Ok(Postgres {
         client,
+        statements: None,
         _connection: tasks,
     })
 }
 
+/// The writes in their order, in parts in which no run is named twice.
+fn apart(writes: &[Write]) -> Vec<&[Write]> {
+    let mut parts = Vec::new();
+    let (mut begins, mut named) = (0, BTreeSet::new());
+    for (at, write) in writes.iter().enumerate() {
+        if !named.insert(write.key()) {
+            parts.push(&writes[begins..at]);
+            begins = at;
+            named = BTreeSet::from([write.key()]);
+        }
+    }
+    parts.push(&writes[begins..]);
+    parts
+}
+
+const KEPT: &str = "SELECT record, ended IS NOT NULL FROM sluice_runs
+    WHERE environment = $1 AND namespace = $2 AND name = $3 AND run = $4 FOR UPDATE";
+
 /// The run of this key, if it can be read, and whether it has ended; nobody else writes it now.
 async fn kept(
     transaction: &Transaction<'_>,
+    statement: &Statement,
     key: [&str; 4],
 ) -> Result<Option<(Option<Record>, bool)>, Error> {
-    let query = "SELECT record, ended IS NOT NULL FROM sluice_runs
-        WHERE environment = $1 AND namespace = $2 AND name = $3 AND run = $4 FOR UPDATE";
     let given: [&(dyn ToSql + Sync); 4] = [&key[0], &key[1], &key[2], &key[3]];
-    let row = transaction.query_opt(query, &given).await.map_err(read)?;
+    let row = transaction.query_opt(statement, &given).await;
+    let row = row.map_err(read)?;
     Ok(row.map(|row| (decode(row.get(0)).ok(), row.get(1))))
 }
 
-async fn write_row(transaction: &Transaction<'_>, record: &Record) -> Result<(), Error> {
-    let statement = "INSERT INTO sluice_runs
-        (environment, namespace, name, run, started, ended, outcome, summary, record)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-        ON CONFLICT (environment, namespace, name, run) DO UPDATE SET started = excluded.started,
-        ended = excluded.ended, outcome = excluded.outcome, summary = excluded.summary,
-        record = excluded.record";
+const WRITE: &str = "INSERT INTO sluice_runs
+    (environment, namespace, name, run, started, ended, outcome, summary, record)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+    ON CONFLICT (environment, namespace, name, run) DO UPDATE SET started = excluded.started,
+    ended = excluded.ended, outcome = excluded.outcome, summary = excluded.summary,
+    record = excluded.record";
+
+async fn write_row(
+    transaction: &Transaction<'_>,
+    statement: &Statement,
+    record: &Record,
+) -> Result<(), Error> {
     let summary = &record.summary;
     let (started, ended) = (
         summary.started.as_millisecond(),
@@ -216,4 +278,21 @@ async fn write_row(transaction: &Transaction<'_>, record: &Record) -> Result<(),
     ];
     let wrote = transaction.execute(statement, &given).await;
     wrote.map(drop).map_err(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::samples::record;
+    use super::*;
+
+    #[test]
+    fn what_is_written_at_once_names_no_run_twice_and_nothing_is_left_out() {
+        let write = |run: &str| Write::Run(Box::new(record("backend", run, 60)));
+        let writes = ["a", "b", "a", "a", "c", "b", "a"].map(write);
+        let parts = apart(&writes);
+        let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
+        assert_eq!(lengths, [2, 1, 3, 1]);
+        assert_eq!(parts.concat(), writes);
+        assert_eq!(apart(&[]), [[].as_slice()]);
+    }
 }

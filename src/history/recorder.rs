@@ -1,8 +1,9 @@
 //! From what each pass shows to what is kept: a run's curve and decisions while it goes on, and
 //! its record when it has ended.
 //!
-//! Guarantees: each run that ended is handed on once in this life. After a restart, what the
-//! status says of the last run is handed on again; the store knows what it has.
+//! Guarantees: each run that ended is handed on once in this life, and one that was not taken again, with all
+//! that was seen of it, until the Rollout's next run ends. After a restart, what the status says of the last
+//! run is handed on again; the store knows what it has.
 //!
 //! Not here: the database (`sqlite`), and who calls when (`keeper`).
 
@@ -54,6 +55,8 @@ struct Rollout {
     done: Option<String>,
     /// The remedy that was handed on last.
     remedy: Option<GitRemedy>,
+    /// A run that ended and was handed on, but not taken.
+    left: Option<Box<Record>>,
 }
 
 /// A run that goes on, or one that nothing was shown of yet.
@@ -122,9 +125,12 @@ impl Recorder {
             known.drafts.retain(|id, _| Some(id) == current);
             known.done = Some(last.id.clone());
             known.remedy = None;
-            let record = self.ended(seen, last, draft);
-            writes.push(Write::Run(Box::new(record)));
+            let record = Box::new(self.ended(seen, last, draft));
+            // Its place is needed, should this one not be taken either.
+            writes.extend(known.left.take().map(Write::Run));
+            writes.push(Write::Run(record));
         }
+        writes.extend(known.left.take().map(Write::Run));
         if let Some(run) = seen.run {
             let draft = known.drafts.entry(run.id.clone()).or_default();
             draft.curve.push(run, now);
@@ -246,11 +252,25 @@ impl Recorder {
             .remove(&(namespace.to_owned(), name.to_owned()));
     }
 
-    /// What was handed on was not taken: it is handed on again.
-    pub fn refused(&mut self, namespace: &str, name: &str) {
+    /// Everything is forgotten: from now on another daemon sees the runs.
+    pub fn forget_all(&mut self) {
+        self.rollouts.clear();
+    }
+
+    /// What was handed on was not taken: it is handed on again. A run that goes on is, by itself.
+    pub fn refused(&mut self, write: Write) {
+        let (namespace, name) = write.rollout();
         let key = (namespace.to_owned(), name.to_owned());
-        if let Some(known) = self.rollouts.get_mut(&key) {
-            (known.done, known.remedy) = (None, None);
+        let Some(known) = self.rollouts.get_mut(&key) else {
+            return;
+        };
+        match write {
+            // Its remedy comes after it.
+            Write::Run(record) if record.summary.ended.is_some() => {
+                (known.left, known.remedy) = (Some(record), None);
+            }
+            Write::Run(_) => {}
+            Write::Git { .. } => known.remedy = None,
         }
     }
 }
@@ -319,8 +339,24 @@ mod tests {
         assert_eq!(records[0].summary.outcome.as_deref(), Some("RolledBack"));
         assert_eq!(recorder.seen(ended, at(12)), []);
         assert_eq!(recorder.live("shop", "backend"), None);
-        recorder.refused("shop", "backend");
-        assert_eq!(kept(recorder.seen(ended, at(13))).len(), 1);
+        recorder.refused(Write::Run(Box::new(records[0].clone())));
+        assert_eq!(kept(recorder.seen(ended, at(13))), records);
+        assert_eq!(recorder.seen(ended, at(14)), []);
+    }
+
+    #[test]
+    fn who_sees_runs_no_more_hands_none_on() {
+        let mut recorder = Recorder::new("test".to_owned());
+        let one = run("one");
+        let running = Seen {
+            run: Some(&one),
+            ..NOTHING
+        };
+        recorder.seen(running, at(1));
+        assert_eq!(recorder.drafts().len(), 1);
+        recorder.forget_all();
+        assert_eq!(recorder.drafts(), []);
+        assert_eq!(recorder.live("shop", "backend"), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params, params};
 
-use super::store::{Error, Found, Place, Work, Write, decode, steps};
+use super::store::{Error, Found, Place, Work, Write, decode, milliseconds, steps};
 use super::{Filter, Record, Summary, Which};
 
 /// How long another process may hold the file.
@@ -49,10 +49,11 @@ impl Sqlite {
             Work::One(which) => self.one(which).map(|run| Found::One(run.map(Box::new))),
             Work::Forget {
                 environment,
-                before,
+                now,
+                keep,
                 newest,
             } => self
-                .forget(environment, *before, *newest)
+                .forget(environment, (*now, *keep), *newest)
                 .map_err(written)
                 .map(|()| Found::Done),
         }
@@ -115,13 +116,13 @@ impl Sqlite {
     fn forget(
         &mut self,
         environment: &str,
-        before: Timestamp,
+        (now, keep): (Timestamp, Duration),
         newest: Option<usize>,
     ) -> Result<(), rusqlite::Error> {
-        let old =
-            "DELETE FROM sluice_runs WHERE environment = ?1 AND coalesce(ended, started) < ?2";
-        self.0
-            .execute(old, params![environment, before.as_millisecond()])?;
+        let old = "DELETE FROM sluice_runs WHERE environment = ?1 AND coalesce(ended, started) <
+            min(?2, (SELECT max(coalesce(ended, started)) FROM sluice_runs WHERE environment = ?1)) - ?3";
+        let (now, keep) = (now.as_millisecond(), milliseconds(keep));
+        self.0.execute(old, params![environment, now, keep])?;
         if let Some(newest) = newest {
             let surplus = "DELETE FROM sluice_runs WHERE rowid IN (SELECT rowid FROM sluice_runs
                 WHERE environment = ?1 ORDER BY coalesce(ended, started) DESC LIMIT -1 OFFSET ?2)";
@@ -322,14 +323,18 @@ mod tests {
             ..all()
         };
         assert_eq!(list(&mut store, middle), ["3", "2"]);
-        let forget = |before: i64, newest| Work::Forget {
+        let forget = |now: i64, keep, newest| Work::Forget {
             environment: "test".to_owned(),
-            before: at(before).unwrap(),
+            now: at(now).unwrap(),
+            keep: Duration::from_secs(keep),
             newest,
         };
-        store.act(&forget(20, None)).unwrap();
+        store.act(&forget(40, 20, None)).unwrap();
         assert_eq!(list(&mut store, all()), ["4", "3", "2"]);
-        store.act(&forget(0, Some(1))).unwrap();
+        let ahead = 10 * 365 * 86_400;
+        store.act(&forget(ahead, 15, None)).unwrap();
+        assert_eq!(list(&mut store, all()), ["4", "3"]);
+        store.act(&forget(0, 20, Some(1))).unwrap();
         assert_eq!(list(&mut store, all()), ["4"]);
     }
 

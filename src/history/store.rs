@@ -3,8 +3,10 @@
 //! Not here: SQL (`sqlite`).
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::Timestamp;
+use rusqlite::ErrorCode;
 
 use super::{Curve, Filter, Record, Summary, Which};
 use crate::kubernetes::crd::GitStatus;
@@ -75,6 +77,14 @@ impl Write {
         (namespace, name)
     }
 
+    /// Whether it is of a run that goes on: of use after a crash only.
+    pub fn is_draft(&self) -> bool {
+        match self {
+            Self::Run(record) => record.summary.ended.is_none(),
+            Self::Git { .. } => false,
+        }
+    }
+
     /// Environment, namespace, Rollout and run.
     pub fn key(&self) -> [&str; 4] {
         match self {
@@ -114,6 +124,11 @@ impl Write {
             }
         }
     }
+}
+
+/// Milliseconds, as the tables have them.
+pub(super) fn milliseconds(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Each makes the tables one version newer, in either database. Steps are added, never changed.
@@ -163,13 +178,15 @@ pub enum Work {
     List(Filter),
     /// One run.
     One(Which),
-    /// Forget the runs of this environment that ended before this time, and of what is left all
-    /// but the newest so many.
+    /// Forget the runs of this environment that are older than this, and of what is left all but the newest
+    /// so many. A run's age is reckoned at its newest run: a clock that is ahead makes nothing old.
     Forget {
         /// The environment.
         environment: String,
-        /// The time.
-        before: Timestamp,
+        /// The time, unless the newest run is before it.
+        now: Timestamp,
+        /// The age.
+        keep: Duration,
         /// How many stay at most.
         newest: Option<usize>,
     },
@@ -250,7 +267,38 @@ pub enum Error {
     /// Too much is waiting, or the database hangs.
     #[error("the history does not answer")]
     Silent,
+    /// The thread that asked it is lost.
+    #[error("the history was asked in vain: its thread ended abnormally")]
+    Lost,
     /// There is none.
     #[error("no history is kept (settings: history)")]
     Off,
+}
+
+impl Error {
+    /// Whether the database is well, and does not take what is to be written: another time it will not either.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Encode(_) | Self::Lost => true,
+            Self::Write(Cause::Postgres(error)) => error.code().is_some_and(|state| {
+                // Data, constraints, limits, and what a trigger says.
+                let classes = ["22", "23", "54", "P0"];
+                classes.iter().any(|class| state.code().starts_with(class))
+            }),
+            Self::Write(Cause::Sqlite(error)) => {
+                let refuses = [ErrorCode::TooBig, ErrorCode::ConstraintViolation];
+                error
+                    .sqlite_error_code()
+                    .is_some_and(|code| refuses.contains(&code))
+            }
+            Self::Open { .. }
+            | Self::Migrate(_)
+            | Self::Newer { .. }
+            | Self::Write(_)
+            | Self::Read(_)
+            | Self::Decode(_)
+            | Self::Silent
+            | Self::Off => false,
+        }
+    }
 }

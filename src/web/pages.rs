@@ -52,7 +52,10 @@ pub async fn rollout(
     });
     let past = tokio::time::timeout(PATIENCE, past).await;
     let past = past.ok().and_then(Result::ok);
+    // What this daemon watched may be of a run before the one that goes on.
+    let run = entry.run.as_ref().map(|run| &run.id);
     let live = web.history.live(&namespace, &name);
+    let live = live.filter(|live| Some(&live.summary.run) == run);
     let now = web.clock.now();
     let sessions = web.sessions.as_ref();
     let around = web.nearby.of(&namespace, &name);

@@ -8,7 +8,12 @@ use serde_json::json;
 use sluice::clock::Clock;
 use sluice::history::{Filter, History, Place, Record, Seen, Server as Database, Which};
 use sluice::kubernetes::crd::{LastRun, RunStatus};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::child::{Server, free_ports};
@@ -121,13 +126,54 @@ impl Postgres {
     }
 
     fn place(&self) -> Place {
-        let port = self.port;
+        self.at(self.port)
+    }
+
+    /// Reached at another port.
+    fn at(&self, port: u16) -> Place {
         Place::Postgres(Database {
             url: format!("postgres://sluice@127.0.0.1:{port}/postgres?sslmode=disable"),
             password_file: Some(self.folder.path().join("password")),
             ca_file: None,
         })
     }
+}
+
+/// Passes on what comes, each piece so much later, however many are under way.
+async fn late(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, by: Duration) {
+    let (piece, mut pieces) = mpsc::unbounded_channel();
+    let read = async move {
+        let mut bytes = vec![0; 64 * 1024];
+        while let Ok(count @ 1..) = from.read(&mut bytes).await {
+            let _ = piece.send((Instant::now() + by, bytes[..count].to_vec()));
+        }
+        drop(piece);
+    };
+    let write = async {
+        while let Some((due, bytes)) = pieces.recv().await {
+            tokio::time::sleep_until(due).await;
+            if to.write_all(&bytes).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::join!(read, write);
+}
+
+/// A line to this port of so long a way, as its own port; it is there as long as its task.
+async fn line(port: u16, way: Duration) -> (u16, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (own, mut tasks) = (listener.local_addr().unwrap().port(), JoinSet::new());
+    tasks.spawn(async move {
+        let mut both = JoinSet::new();
+        while let Ok((near, _)) = listener.accept().await {
+            let far = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            let ((near_out, near_in), (far_out, far_in)) = (near.into_split(), far.into_split());
+            both.spawn(late(near_out, far_in, way));
+            both.spawn(late(far_out, near_in, way));
+        }
+    });
+    (own, tasks)
 }
 
 pub fn is_root() -> bool {
@@ -268,6 +314,26 @@ async fn postgres_keeps_each_run_once_over_lives_and_outages() {
     life.pass(None, Some("two"));
     server.start();
     assert_eq!(life.runs(3).await.len(), 3);
+    life.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_far_away_keeps_all_runs() {
+    let Some(programs) = programs() else {
+        return;
+    };
+    let mut server = Postgres::new(programs);
+    server.start();
+    let near = Life::begin(server.place());
+    near.pass(None, Some("first"));
+    near.runs(1).await;
+    near.end().await;
+    let (port, _line) = line(server.port, SECOND / 20).await;
+    let life = Life::begin(server.at(port));
+    for run in 0..99 {
+        life.pass(None, Some(&format!("run-{run}")));
+    }
+    assert_eq!(life.runs(100).await.len(), 100);
     life.end().await;
 }
 
