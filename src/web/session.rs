@@ -229,12 +229,11 @@ impl Sessions {
 
     fn known(&self, headers: &HeaderMap, now: Timestamp) -> Option<Session> {
         let value = cookie(headers, COOKIE)?;
-        let session = match value.strip_prefix(SEALED) {
-            Some(sealed) => self.opened(value, sealed),
-            None => {
-                let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-                all.get(&digest(value)).cloned()
-            }
+        let session = if let Some(sealed) = value.strip_prefix(SEALED) {
+            self.opened(value, sealed)
+        } else {
+            let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+            all.get(&digest(value)).cloned()
         };
         session.filter(|session| session.ends > now)
     }

@@ -53,12 +53,11 @@ impl Places {
 
     /// A place; if none is free, the one that idles longest gives way.
     pub async fn take(&self) -> Place {
-        let permit = match Arc::clone(&self.free).try_acquire_owned() {
-            Ok(permit) => Some(permit),
-            Err(_) => {
-                self.end_longest();
-                Arc::clone(&self.free).acquire_owned().await.ok()
-            }
+        let permit = if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
+            Some(permit)
+        } else {
+            self.end_longest();
+            Arc::clone(&self.free).acquire_owned().await.ok()
         };
         Place {
             places: self.clone(),
