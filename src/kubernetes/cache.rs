@@ -28,8 +28,8 @@ use tokio_util::sync::CancellationToken;
 use super::backoff;
 use super::crd::Rollout;
 use super::entries::{
-    Head, Seen, Set, Shelved, Templated, daemon_set, deployment, kept, owner, pod, replica_set,
-    rollout, stateful_set, text, value, whole, workload_of,
+    Head, Owners, Seen, Set, Shelved, Templated, daemon_set, deployment, kept, owner, pod,
+    replica_set, rollout, stateful_set, text, value, whole, workload_of,
 };
 use super::http_route::HttpRoute;
 use super::packed::Packed;
@@ -59,7 +59,7 @@ pub struct Cache {
     /// Empty where the Gateway API is not installed.
     pub http_routes: Packed<HttpRoute>,
     pub network_policies: Packed<NetworkPolicy>,
-    pub revisions: Packed<ControllerRevision>,
+    pub revisions: Packed<ControllerRevision, Owners>,
     /// Digest of the contents.
     pub config_maps: Shelf<String>,
     /// Digest of the contents.

@@ -4,8 +4,6 @@
 //! (but a line of each, `pods`) and `ReplicaSets` without pods do not. Contents of `ConfigMaps` and Secrets are kept as digests
 //! only (`template`).
 
-use std::sync::Arc;
-
 use k8s_openapi::api::apps::v1::{
     ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
 };
@@ -19,7 +17,7 @@ use serde::de::DeserializeOwned;
 use super::crd::Rollout;
 use super::labels::SUFFIX;
 use super::members::Member;
-use super::packed::Text;
+use super::packed::{Text, fitted};
 use super::shelf::Key;
 use super::template;
 use super::workload;
@@ -47,13 +45,28 @@ pub struct Shelved {
     text: Box<str>,
 }
 
+/// What owns an object, by uid.
+#[derive(Debug)]
+pub struct Owners(Box<[Box<str>]>);
+
+impl Owners {
+    fn of(meta: &ObjectMeta) -> Self {
+        let owners = meta.owner_references.iter().flatten();
+        Self(owners.map(|owner| owner.uid.as_str().into()).collect())
+    }
+
+    /// Whether the object with this uid is among them.
+    pub fn has(&self, uid: &str) -> bool {
+        self.0.iter().any(|owner| **owner == *uid)
+    }
+}
+
 /// What the others of its namespace ask of a Deployment.
 #[derive(Debug)]
 pub struct Beside {
     /// Its name.
     pub name: Box<str>,
-    /// What owns it, by uid.
-    owners: Box<[String]>,
+    owners: Owners,
     /// Its selector.
     pub selector: LabelSelector,
 }
@@ -61,17 +74,16 @@ pub struct Beside {
 impl Beside {
     /// What is asked of this one.
     pub fn of(object: &Deployment) -> Self {
-        let owners = object.owner_references().iter();
         Self {
             name: object.name_any().into_boxed_str(),
-            owners: owners.map(|owner| owner.uid.clone()).collect(),
+            owners: Owners::of(&object.metadata),
             selector: object.spec.selector.clone(),
         }
     }
 
     /// Whether the object with this uid owns it.
     pub fn is_owned(&self, uid: &str) -> bool {
-        self.owners.iter().any(|owner| owner == uid)
+        self.owners.has(uid)
     }
 }
 
@@ -82,7 +94,7 @@ impl Shelved {
             beside: Beside::of(&object),
             revision: identity(&object.spec.template),
             odd,
-            text: lost(serde_json::to_string(&object))?.into_boxed_str(),
+            text: fitted(&lost(serde_json::to_string(&object))?),
         })
     }
 
@@ -101,8 +113,7 @@ impl Shelved {
 pub struct Set {
     /// Its uid.
     pub uid: String,
-    /// What owns it, by uid.
-    owners: Vec<String>,
+    owners: Owners,
     /// Its template's revision.
     pub revision: Revision,
     /// Replicas that it wants.
@@ -124,17 +135,17 @@ impl Set {
     ) -> Self {
         Self {
             uid: String::new(),
-            owners: vec![owner.to_owned()],
+            owners: Owners([owner.into()].into()),
             revision,
             replicas,
             ready,
-            template: template.into_boxed_str(),
+            template: fitted(&template),
         }
     }
 
     /// Whether the object with this uid owns it.
     pub fn is_owned(&self, uid: &str) -> bool {
-        self.owners.iter().any(|owner| owner == uid)
+        self.owners.has(uid)
     }
 
     /// Its template, as the Deployment had it.
@@ -210,11 +221,12 @@ pub fn rollout(object: Rollout) -> Option<Text<Rollout, Head>> {
 }
 
 /// A kept template is seldom read, and apart from its object.
-pub fn kept(object: ControllerRevision) -> Option<Text<ControllerRevision>> {
+pub fn kept(object: ControllerRevision) -> Option<Text<ControllerRevision, Owners>> {
     let mut object = bare(object);
+    let owners = Owners::of(&object.metadata);
     let template = object.data.0.to_string();
     object.data.0 = serde_json::Value::String(template);
-    Text::of(&object, ())
+    Text::of(&object, owners)
 }
 
 /// What of an object could be written or read. Nothing else is expected; if it happens, the object looks gone.
@@ -253,14 +265,13 @@ pub fn replica_set(object: ReplicaSet) -> Option<Set> {
         return None;
     }
     let template = object.spec.template.clone().unwrap_or_default();
-    let owners = object.owner_references().iter();
     Some(Set {
         uid: object.uid().unwrap_or_default(),
-        owners: owners.map(|owner| owner.uid.clone()).collect(),
+        owners: Owners::of(&object.metadata),
         revision: identity(&template),
         replicas,
         ready: status.ready_replicas.unwrap_or(0),
-        template: serde_json::to_string(&template).ok()?.into_boxed_str(),
+        template: fitted(&lost(serde_json::to_string(&template))?),
     })
 }
 
@@ -276,7 +287,7 @@ pub(super) fn identity(template: &PodTemplateSpec) -> Revision {
 #[derive(Debug)]
 pub enum Seen {
     /// A canary's: judged by its status.
-    Canary(Arc<Pod>),
+    Canary(Text<Pod, Owners>),
     /// One of a `StatefulSet` or `DaemonSet`: counted.
     Member(Member),
 }
@@ -287,7 +298,9 @@ pub fn pod(object: Pod) -> Option<Seen> {
     if let Some(member) = Member::of(&object) {
         return Some(Seen::Member(member));
     }
-    canary_pod(object).map(|pod| Seen::Canary(Arc::new(pod)))
+    let pod = canary_pod(object)?;
+    let owners = Owners::of(&pod.metadata);
+    Text::of(&pod, owners).map(Seen::Canary)
 }
 
 fn canary_pod(object: Pod) -> Option<Pod> {
@@ -355,5 +368,16 @@ mod tests {
         assert_eq!(whole.revision, identity(&object.spec.template));
         assert!(shelved.beside.is_owned("r") && !shelved.beside.is_owned("u"));
         assert_eq!(&*shelved.beside.name, "shop");
+    }
+
+    #[test]
+    fn owners_are_told_without_reading_the_object() {
+        let owner =
+            json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "uid": "u"});
+        let object = json!({
+            "metadata": {"name": "db-1", "ownerReferences": [owner]}, "revision": 1, "data": {},
+        });
+        let kept = kept(serde_json::from_value(object).unwrap()).unwrap();
+        assert!(kept.head.has("u") && !kept.head.has("db"));
     }
 }

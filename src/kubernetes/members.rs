@@ -14,7 +14,6 @@ use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use kube::ResourceExt;
 use serde_json::Value;
 
-use super::canary;
 use super::entries::{Set, identity};
 use super::template;
 use crate::rollout::observation::Past;
@@ -83,12 +82,9 @@ pub struct Known {
     pub template: PodTemplateSpec,
 }
 
-/// The revisions that the object with this uid has; `all` as the cache keeps them.
-pub fn known(all: &[Arc<ControllerRevision>], uid: &str) -> Vec<Known> {
-    let own = all
-        .iter()
-        .filter(|kept| canary::is_owned(&kept.metadata, uid));
-    own.filter_map(|kept| read(kept)).collect()
+/// The revisions that an object has, as the cache keeps them.
+pub fn known(own: &[Arc<ControllerRevision>]) -> Vec<Known> {
+    own.iter().filter_map(|kept| read(kept)).collect()
 }
 
 fn read(kept: &ControllerRevision) -> Option<Known> {
@@ -209,7 +205,7 @@ mod tests {
     #[test]
     fn pods_are_counted_by_the_revision_that_their_label_names() {
         let all = [revision("db-aa", "db:1", 1), revision("db-bb", "db:2", 2)];
-        let known = known(&all, "u");
+        let known = known(&all);
         let members = [
             member("db-0", "db-aa", true, false),
             member("db-1", "db-aa", true, false),
@@ -237,7 +233,7 @@ mod tests {
     #[test]
     fn only_a_pod_of_another_revision_that_is_not_ready_is_stuck() {
         let all = [revision("db-aa", "db:1", 1), revision("db-bb", "db:2", 2)];
-        let known = known(&all, "u");
+        let known = known(&all);
         let members = [
             member("starting", "db-aa", false, false),
             member("stuck", "db-bb", false, false),
@@ -251,12 +247,10 @@ mod tests {
     }
 
     #[test]
-    fn what_others_keep_and_what_cannot_be_read_is_left_out() {
-        let mut other = (*revision("db-aa", "db:1", 1)).clone();
-        other.metadata.owner_references = None;
+    fn what_cannot_be_read_is_left_out() {
         let mut empty = (*revision("db-bb", "db:2", 2)).clone();
         empty.data.0 = json!("{}");
-        assert!(known(&[Arc::new(other), Arc::new(empty)], "u").is_empty());
+        assert!(known(&[Arc::new(empty)]).is_empty());
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl<K: Serialize + DeserializeOwned, H> Text<K, H> {
             text.inspect_err(|error| tracing::error!(%error, "{} is not kept", type_name::<K>()));
         Some(Self {
             head,
-            json: text.ok()?.into_boxed_str(),
+            json: fitted(&text.ok()?),
             of: PhantomData,
         })
     }
@@ -49,6 +49,12 @@ impl<K: Serialize + DeserializeOwned, H> Text<K, H> {
             object.inspect_err(|error| tracing::error!(%error, "{} is not read", type_name::<K>()));
         object.ok().map(Arc::new)
     }
+}
+
+/// The text in no more memory than it needs. A string that is shrunk may be left by the allocator where it was
+/// written, in up to twice as much.
+pub(super) fn fitted(text: &str) -> Box<str> {
+    text.into()
 }
 
 /// An object with the text that it was read from.
@@ -122,6 +128,13 @@ impl<K: Serialize + DeserializeOwned, H> Packed<K, H> {
         all
     }
 
+    /// The objects of a namespace for whose heads this holds, by name.
+    pub fn within_where(&self, namespace: &str, holds: impl Fn(&H) -> bool) -> Vec<Arc<K>> {
+        let texts = self.texts.within(namespace);
+        let texts = texts.iter().filter(|text| holds(&text.head));
+        texts.filter_map(|text| text.read()).collect()
+    }
+
     /// All objects for whose heads this holds.
     pub fn all_where(&self, holds: impl Fn(&H) -> bool) -> Vec<Arc<K>> {
         let texts = self.texts.all();
@@ -191,6 +204,8 @@ mod tests {
         assert_eq!(*after[1], map("n", "b", "3"));
         assert_eq!(*packed.get("n", "b").unwrap(), *after[1]);
         assert_eq!(packed.all_where(|is_a| *is_a), [before[0].clone()]);
+        put(&packed, map("m", "a", ""));
+        assert_eq!(packed.within_where("n", |is_a| *is_a), [before[0].clone()]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::cache::Cache;
 use super::canary::http_route::{self, Arms};
 use super::canary::{self, ArmLabel, Trial};
 use super::crd::Rollout;
-use super::entries::{Seen as SeenPod, Set, Shelved, Templated};
+use super::entries::{Owners, Seen as SeenPod, Set, Shelved, Templated};
 use super::http_route::HttpRoute;
 use super::labels;
 use super::members::{self, Known, Member};
@@ -432,8 +432,8 @@ fn counted(
         SeenPod::Member(member) if member.is_of(&uid) => Some(member.clone()),
         SeenPod::Member(_) | SeenPod::Canary(_) => None,
     });
-    let revisions = cache.revisions.within(&plan.namespace);
-    (members.collect(), members::known(&revisions, &uid))
+    let revisions = kept(cache, &plan.namespace, &uid);
+    (members.collect(), members::known(&revisions))
 }
 
 fn uid(target: Option<&Arc<Templated<Deployment>>>) -> String {
@@ -452,23 +452,18 @@ fn pods(cache: &Cache, namespace: &str, sets: &[Arc<Set>]) -> Vec<Arc<Pod>> {
     if sets.is_empty() {
         return Vec::new();
     }
-    let owned = |pod: &Arc<Pod>| {
-        let mut sets = sets.iter();
-        sets.any(|set| canary::is_owned(&pod.metadata, &set.uid))
-    };
+    let owned = |owners: &Owners| sets.iter().any(|set| owners.has(&set.uid));
     let pods = cache.pods.within(namespace);
     let canaries = pods.iter().filter_map(|pod| match &**pod {
-        SeenPod::Canary(pod) => Some(pod.clone()),
-        SeenPod::Member(_) => None,
+        SeenPod::Canary(pod) if owned(&pod.head) => pod.read(),
+        SeenPod::Canary(_) | SeenPod::Member(_) => None,
     });
-    canaries.filter(owned).collect()
+    canaries.collect()
 }
 
 fn kept(cache: &Cache, namespace: &str, uid: &str) -> Vec<Arc<ControllerRevision>> {
-    let all = cache.revisions.within(namespace);
-    all.into_iter()
-        .filter(|kept| canary::is_owned(&kept.metadata, uid))
-        .collect()
+    let owned = |owners: &Owners| owners.has(uid);
+    cache.revisions.within_where(namespace, owned)
 }
 
 /// The revision that a kept template is of.
