@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use sluice::rollout::bookmark::Bookmark;
 use sluice::rollout::config::Config;
 use sluice::rollout::decide::decide;
 use sluice::rollout::evidence::{ArmCounts, Evidence, Kind, Question, Sample, Settings};
@@ -218,7 +219,7 @@ fn observation(samples: &[Sample]) -> Observation {
         },
         metrics: Metrics {
             samples: samples.to_vec(),
-            bookmark: Some(json!({"error-rate": read, "latency-p99": read})),
+            bookmark: Bookmark::of(&json!({"error-rate": read, "latency-p99": read})),
             absent: None,
         },
         smoked: None,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use sluice::rollout::action::Action;
+use sluice::rollout::bookmark::Bookmark;
 use sluice::rollout::config::Config;
 use sluice::rollout::decide::decide;
 use sluice::rollout::evidence::{Evidence, Sample, Settings};
@@ -270,7 +271,7 @@ fn observation(now: f64, samples: Vec<Sample>, weight: u8, canary: i32) -> Obser
         },
         metrics: Metrics {
             samples,
-            bookmark: Some(json!({})),
+            bookmark: Bookmark::of(&json!({})),
             absent: None,
         },
         kept: Kept {

@@ -33,6 +33,7 @@ use crate::kubernetes::scene::Scene;
 use crate::kubernetes::status;
 use crate::prometheus::{self, Reading};
 use crate::rollout::action::Action;
+use crate::rollout::bookmark::Bookmark;
 use crate::rollout::bound;
 use crate::rollout::decide::{Decision, decide, needs_past};
 use crate::rollout::evidence::Verdict;
@@ -202,7 +203,7 @@ pub fn metrics(context: &Context, key: &prometheus::Key, unread: &[Reading]) -> 
     let samples = unread.iter().flat_map(|reading| reading.samples.clone());
     Metrics {
         samples: samples.collect(),
-        bookmark: newest.and_then(|reading| serde_json::to_value(&reading.cursor).ok()),
+        bookmark: newest.and_then(|reading| Bookmark::of(&reading.cursor)),
         absent: context.watchlist.absent(key),
     }
 }

@@ -201,8 +201,7 @@ fn has_both_arms(state: &State, rule: &Rule) -> bool {
 
 /// Where a state's evidence goes on reading.
 pub fn cursor(state: &State) -> Option<Cursor> {
-    let bookmark = state.bookmark.clone()?;
-    serde_json::from_value(bookmark).ok()
+    state.bookmark.as_ref()?.read()
 }
 
 /// Shows a Rollout as its status says: for a daemon that does not lead.

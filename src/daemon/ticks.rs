@@ -33,12 +33,12 @@ pub async fn metrics(
     loop {
         context.clock.sleep(context.timing.every).await;
         let wanted = context.watchlist.wanted();
-        let subjects: Vec<_> = wanted.iter().map(|wanted| wanted.subject.clone()).collect();
+        let epochs: BTreeMap<_, _> = wanted.iter().map(|w| (w.subject.key(), w.epoch)).collect();
+        let subjects: Vec<_> = wanted.into_iter().map(|wanted| wanted.subject).collect();
         loads.follow(&subjects);
-        if wanted.is_empty() {
+        if subjects.is_empty() {
             continue;
         }
-        let epochs: BTreeMap<_, _> = wanted.iter().map(|w| (w.subject.key(), w.epoch)).collect();
         let began = context.clock.now();
         let mut readings = source.read(&subjects, began).await;
         loads.hand_in(&mut readings);

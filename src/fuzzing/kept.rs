@@ -11,6 +11,7 @@ use crate::daemon::Timing;
 use crate::kubernetes::crd::{Rollout, RolloutStatus};
 use crate::kubernetes::{conversion, status};
 use crate::prometheus::{self, Cursor};
+use crate::rollout::bookmark::Bookmark;
 use crate::rollout::decide::decide;
 use crate::rollout::evidence::{ArmCounts, Sample};
 use crate::rollout::observation::{
@@ -31,8 +32,8 @@ pub fn checkpoint(data: &[u8]) -> bool {
         return false;
     };
     kept_again(&state);
-    let bookmark = state.bookmark.clone().unwrap_or_default();
-    if let Ok(cursor) = serde_json::from_value::<Cursor>(bookmark) {
+    let bookmark = state.bookmark.as_ref();
+    if let Some(cursor) = bookmark.and_then(Bookmark::read::<Cursor>) {
         prometheus::fuzzing::bookmark(&cursor);
     }
     let Some(plan) = plan() else { return false };
@@ -170,7 +171,7 @@ fn metrics(terms: &Terms, now: Timestamp, n: i64) -> Metrics {
     });
     Metrics {
         samples: samples.collect(),
-        bookmark: Some(n.into()),
+        bookmark: Bookmark::of(&n),
         absent: None,
     }
 }

@@ -8,6 +8,7 @@
 //! Not here: how counting goes on from a cursor (`counters`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,9 @@ use super::tally::Tally;
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Cursor {
-    pub(super) rules: BTreeMap<String, RuleCursor>,
+    /// Shared, since the source, what it has read and whom it reads for all have them.
+    #[serde(with = "shared")]
+    pub(super) rules: BTreeMap<String, Arc<RuleCursor>>,
 }
 
 /// How far one rule has been counted.
@@ -40,6 +43,26 @@ pub(super) struct ProcessCursor {
     /// What the counters stood at then; scraper only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sum: Option<Tally>,
+}
+
+/// Shared rules, as JSON that does not tell.
+mod shared {
+    use serde::{Deserializer, Serializer};
+
+    use super::{Arc, BTreeMap, Deserialize, RuleCursor};
+
+    type Rules = BTreeMap<String, Arc<RuleCursor>>;
+
+    pub fn serialize<S: Serializer>(rules: &Rules, serializer: S) -> Result<S::Ok, S::Error> {
+        let rules = rules.iter().map(|(name, rule)| (name, &**rule));
+        serializer.collect_map(rules)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Rules, D::Error> {
+        let rules = BTreeMap::<String, RuleCursor>::deserialize(deserializer)?;
+        let shared = rules.into_iter().map(|(name, rule)| (name, Arc::new(rule)));
+        Ok(shared.collect())
+    }
 }
 
 impl RuleCursor {

@@ -40,7 +40,7 @@ const HISTORY_SCRAPES: i64 = 200;
 #[derive(Debug)]
 pub struct Source {
     origin: Origin,
-    followed: BTreeMap<Key, BTreeMap<String, Follow>>,
+    followed: BTreeMap<Key, BTreeMap<String, Box<Follow>>>,
     sampled: BTreeMap<Key, BTreeMap<String, Sampled>>,
 }
 
@@ -59,7 +59,7 @@ struct Follow {
     arms: Arms,
     since: Timestamp,
     counters: Counters,
-    position: RuleCursor,
+    position: Arc<RuleCursor>,
     /// Nothing has been read since counting began or was resumed.
     fresh: bool,
     begun: bool,
@@ -147,11 +147,12 @@ impl Source {
                 .cursor
                 .as_ref()
                 .and_then(|cursor| cursor.rules.get(&rule.name));
+            let newest = cursor.and_then(|cursor| cursor.newest());
             let known = rules.get(&rule.name);
             // Our own times, of before the clock was set back.
             let ahead = scraped
                 && (known.is_some_and(|known| is_ahead(known.counters.newest(), now))
-                    || is_ahead(cursor.and_then(RuleCursor::newest), now));
+                    || is_ahead(newest, now));
             if !ahead && known.is_some_and(|known| known.goes_on(rule, subject, cursor)) {
                 continue;
             }
@@ -165,7 +166,7 @@ impl Source {
             };
             rules.insert(
                 rule.name.clone(),
-                Follow::begin(rule, subject, since, scraped, cursor)?,
+                Follow::begin(rule, subject, since, scraped, cursor)?.into(),
             );
         }
         Ok(())
@@ -302,7 +303,7 @@ impl Source {
                 reading
                     .cursor
                     .rules
-                    .insert(name.clone(), follow.position.clone());
+                    .insert(name.clone(), Arc::clone(&follow.position));
             }
         }
         let mut count = rules.len();
@@ -312,7 +313,7 @@ impl Source {
                 reading.newest_of.insert(name.clone(), newest);
             }
             if let Some(position) = sampled.position() {
-                reading.cursor.rules.insert(name.clone(), position);
+                reading.cursor.rules.insert(name.clone(), position.into());
             }
         }
         let all = reading.newest_of.len() == count;
@@ -338,7 +339,7 @@ impl Follow {
         subject: &Subject,
         since: Timestamp,
         scraped: bool,
-        cursor: Option<&RuleCursor>,
+        cursor: Option<&Arc<RuleCursor>>,
     ) -> Result<Self, String> {
         let series = rule
             .series()
@@ -366,7 +367,12 @@ impl Follow {
     }
 
     /// Whether counting goes on where it stands.
-    fn goes_on(&self, rule: &Arc<Rule>, subject: &Subject, cursor: Option<&RuleCursor>) -> bool {
+    fn goes_on(
+        &self,
+        rule: &Arc<Rule>,
+        subject: &Subject,
+        cursor: Option<&Arc<RuleCursor>>,
+    ) -> bool {
         let same_rule = Arc::ptr_eq(&self.rule, rule) || self.rule == *rule;
         let same_rule = same_rule && self.over == over(subject);
         let same_place = match cursor {
@@ -392,7 +398,7 @@ impl Follow {
             .samples
             .extend(self.counters.fold(batch, &mut reading.problems));
         self.fresh = false;
-        self.position = self.counters.cursor();
+        self.position = self.counters.cursor().into();
         self.begun = true;
     }
 

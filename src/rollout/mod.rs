@@ -10,6 +10,7 @@ pub mod action;
 pub mod alert;
 pub mod approval;
 pub mod backtest;
+pub mod bookmark;
 pub mod bound;
 mod cause;
 pub mod config;

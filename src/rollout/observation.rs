@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::approval::Vouched;
+use super::bookmark::Bookmark;
 use super::config::Config;
 use super::evidence::Sample;
 use super::freeze::Frozen;
@@ -217,7 +218,7 @@ pub struct Metrics {
     /// New samples, oldest first.
     pub samples: Vec<Sample>,
     /// Where to go on reading after a restart; opaque.
-    pub bookmark: Option<serde_json::Value>,
+    pub bookmark: Option<Bookmark>,
     /// Why nothing could be read.
     pub absent: Option<String>,
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::approval::Approval;
+use super::bookmark::Bookmark;
 use super::bound::Bound;
 use super::config::Config;
 use super::evidence::{Evidence, Limit, Verdict};
@@ -71,22 +72,43 @@ pub struct State {
     pub resumed: Option<Timestamp>,
     /// Where the evidence goes on reading after a restart; opaque.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bookmark: Option<serde_json::Value>,
+    pub bookmark: Option<Bookmark>,
 }
 
 impl State {
     /// Whether two states differ in anything but how far the evidence has come; whether stable had
     /// pods meanwhile, and whether the canary gets its share, is no part of that.
     pub fn differs_durably(&self, other: &State) -> bool {
-        let bare = |state: &State| State {
-            evidence: None,
-            bookmark: None,
-            resumed: None,
-            ..state.clone()
-        };
+        let Self {
+            phase,
+            target,
+            bound,
+            stable,
+            config,
+            known_good,
+            failed,
+            desired,
+            desired_gone,
+            bypassed,
+            mending,
+            restart,
+            gate_problem,
+            last_run,
+            answers,
+            evidence: _,
+            resumed: _,
+            bookmark: _,
+        } = other;
         let absence = |state: &State| state.evidence.as_ref().and_then(Evidence::absence);
         let is_led = |state: &State| state.evidence.as_ref().is_none_or(|of| of.share().ok);
-        bare(self) != bare(other)
+        let stands = (&self.phase, &self.target, &self.bound) == (phase, target, bound);
+        let serves = (&self.stable, &self.config, &self.known_good) == (stable, config, known_good);
+        let wanted =
+            (&self.failed, &self.desired, &self.desired_gone) == (failed, desired, desired_gone);
+        let told = (&self.bypassed, &self.mending, &self.gate_problem)
+            == (bypassed, mending, gate_problem);
+        let asked = (&self.restart, &self.last_run, &self.answers) == (restart, last_run, answers);
+        !(stands && serves && wanted && told && asked)
             || absence(self) != absence(other)
             || is_led(self) != is_led(other)
     }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::rollout::action::Action;
+use crate::rollout::bookmark::Bookmark;
 use crate::rollout::config::Config;
 use crate::rollout::decide::decide;
 use crate::rollout::evidence::{Kind, Question, Sample};
@@ -415,7 +416,7 @@ fn observation(now: Timestamp, samples: Vec<Sample>, weight: u8) -> Observation 
         },
         metrics: Metrics {
             samples,
-            bookmark: Some(serde_json::json!({})),
+            bookmark: Bookmark::of(&serde_json::json!({})),
             absent: None,
         },
         kept: Kept {

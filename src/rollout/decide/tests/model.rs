@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use crate::rollout::action::Action;
 use crate::rollout::approval::Vouched;
+use crate::rollout::bookmark::Bookmark;
 use crate::rollout::bound;
 use crate::rollout::config::Config;
 use crate::rollout::decide::{Decision, decide};
@@ -341,7 +342,7 @@ impl Model {
         };
         Metrics {
             samples: questions.map(sample).collect(),
-            bookmark: Some(serde_json::json!(self.now.as_second())),
+            bookmark: Bookmark::of(&self.now.as_second()),
             absent: None,
         }
     }
