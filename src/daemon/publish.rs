@@ -99,9 +99,9 @@ pub fn publish(
         phase: state.phase.name().to_owned(),
         message: message(state, trouble),
         stable: state.stable.as_ref().map(status::revision_status),
-        run,
-        last_run: status::last_run(state).or(last),
-        git: status.and_then(|status| status.git.clone()),
+        run: run.map(Box::new),
+        last_run: status::last_run(state).or(last).map(Box::new),
+        git: status.and_then(|status| status.git.clone()).map(Box::new),
         updated: now,
     };
     remember(context, &entry, now);
@@ -132,9 +132,9 @@ fn remember(context: &Context, entry: &BoardEntry, now: Timestamp) {
         name: &entry.name,
         target: &entry.target,
         stable: entry.stable.as_ref(),
-        run: entry.run.as_ref(),
-        last_run: entry.last_run.as_ref(),
-        git: entry.git.as_ref(),
+        run: entry.run.as_deref(),
+        last_run: entry.last_run.as_deref(),
+        git: entry.git.as_deref(),
     };
     context.history.seen(seen, now);
 }
@@ -214,9 +214,9 @@ pub fn show(context: &Context, rollout: &Rollout) {
         phase: status.phase.unwrap_or_default(),
         message: status.message.unwrap_or_default(),
         stable: status.stable,
-        run: status.run,
-        last_run: status.last_run,
-        git: status.git,
+        run: status.run.map(Box::new),
+        last_run: status.last_run.map(Box::new),
+        git: status.git.map(Box::new),
         updated: context.clock.now(),
     });
 }

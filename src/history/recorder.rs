@@ -49,14 +49,21 @@ pub struct Recorder {
 
 #[derive(Debug, Default)]
 struct Rollout {
-    /// By run id.
-    drafts: BTreeMap<String, Draft>,
+    /// By run id; there is seldom more than one, and a map makes room for eleven.
+    drafts: BTreeMap<String, Box<Draft>>,
     /// The run that was handed on last.
     done: Option<String>,
     /// The remedy that was handed on last.
     remedy: Option<GitRemedy>,
     /// A run that ended and was handed on, but not taken.
     left: Option<Box<Record>>,
+}
+
+impl Rollout {
+    /// Whether it had no run yet, so that there is nothing to keep.
+    fn is_new(&self) -> bool {
+        self.drafts.is_empty() && self.done.is_none() && self.remedy.is_none()
+    }
 }
 
 /// A run that goes on, or one that nothing was shown of yet.
@@ -125,7 +132,7 @@ impl Recorder {
             known.drafts.retain(|id, _| Some(id) == current);
             known.done = Some(last.id.clone());
             known.remedy = None;
-            let record = Box::new(self.ended(seen, last, draft));
+            let record = Box::new(self.ended(seen, last, *draft));
             // Its place is needed, should this one not be taken either.
             writes.extend(known.left.take().map(Write::Run));
             writes.push(Write::Run(record));
@@ -144,7 +151,9 @@ impl Recorder {
             }
         }
         writes.extend(self.remedied(seen, &mut known));
-        self.rollouts.insert(key, known);
+        if !known.is_new() {
+            self.rollouts.insert(key, known);
+        }
         writes
     }
 

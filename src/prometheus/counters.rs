@@ -82,7 +82,7 @@ impl Counters {
     pub fn resume(rule: &str, since: i64, cursor: &RuleCursor) -> Self {
         let processes = cursor.of.iter().filter_map(|(id, at)| {
             let id = u64::from_str_radix(id, 16).ok()?;
-            Some((id, Box::new(Process::resumed(at.clone()))))
+            Some((id, Process::resumed(at.clone())))
         });
         Self {
             until: cursor.until,
@@ -105,12 +105,12 @@ impl Counters {
 
     /// The newest scrape that has been counted, of any process.
     pub fn newest(&self) -> Option<i64> {
-        self.processes.values().filter_map(|one| one.at()).max()
+        self.processes.values().filter_map(Process::at).max()
     }
 
     /// Whether any series has been seen.
     pub fn has_series(&self) -> bool {
-        self.processes.values().any(|one| one.has_series())
+        self.processes.values().any(Process::has_series)
     }
 
     /// Folds a batch in. What is wrong with it is told in `problems`.

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::kubernetes::crd::{GitStatus, LastRun, RevisionStatus, RunStatus};
 
-/// One Rollout as it is now.
+/// One Rollout as it is now. What most do not have is apart: there may be thousands at rest.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry {
@@ -34,13 +34,13 @@ pub struct Entry {
     pub stable: Option<RevisionStatus>,
     /// The run that goes on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub run: Option<RunStatus>,
+    pub run: Option<Box<RunStatus>>,
     /// The run that ended last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_run: Option<LastRun>,
+    pub last_run: Option<Box<LastRun>>,
     /// The commits behind the templates, and the last remedy in Git.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub git: Option<GitStatus>,
+    pub git: Option<Box<GitStatus>>,
     /// When this was known.
     pub updated: Timestamp,
 }

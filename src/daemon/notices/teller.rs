@@ -243,9 +243,9 @@ impl Teller {
             phase: &entry.phase,
             message: &entry.message,
             stable: entry.stable.as_ref(),
-            run: entry.run.as_ref(),
-            last_run: entry.last_run.as_ref(),
-            git: entry.git.as_ref(),
+            run: entry.run.as_deref(),
+            last_run: entry.last_run.as_deref(),
+            git: entry.git.as_deref(),
             page: self.page.as_deref(),
         }
     }

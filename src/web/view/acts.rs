@@ -117,7 +117,7 @@ fn revision(entry: &Entry, act: Act) -> Option<&str> {
     let rest = if act == Act::Rollback {
         entry.stable.as_ref()
     } else {
-        entry.last_run.as_ref().and_then(LastRun::failed)
+        entry.last_run.as_deref().and_then(LastRun::failed)
     };
     let revision = run.or(rest);
     revision.map(|revision| revision.hash.as_str())

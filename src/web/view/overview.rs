@@ -58,7 +58,7 @@ fn counts(entries: &[&Entry]) -> Markup {
 }
 
 fn row(entry: &Entry, place: &Place, now: Timestamp) -> Markup {
-    let run = entry.run.as_ref();
+    let run = entry.run.as_deref();
     html! {
         tr {
             td { span class={ "badge " (Tone::of(&entry.phase).class()) } { (spaced(&entry.phase)) } }

@@ -73,7 +73,7 @@ impl Shown<'_> {
 
     fn banner(&self) -> Markup {
         let entry = self.entry;
-        let run = entry.run.as_ref();
+        let run = entry.run.as_deref();
         html! {
             section class={ "banner " (Tone::of(&entry.phase).class()) } aria-label="State" {
                 h1 { (entry.namespace) "/" (entry.name) }

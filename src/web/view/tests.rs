@@ -31,7 +31,7 @@ fn entry(name: &str, phase: &str) -> Entry {
         phase: phase.to_owned(),
         message: "is tried at 5%".to_owned(),
         stable: None,
-        run: (phase != "Idle").then_some(run),
+        run: (phase != "Idle").then_some(run.into()),
         last_run: None,
         git: None,
         updated: now(),
