@@ -178,22 +178,30 @@ impl Writer<'_> {
             return json!({"type": "PathPrefix", "value": stem});
         }
         if self.shape.regex && path.kind != PathType::Exact {
+            // Some Gateways ask whether all of the path is like it, some whether any part is.
             let open = value.trim_end_matches('$');
-            let end = if open.len() == value.len() { ".*" } else { "" };
-            return json!({"type": "RegularExpression", "value": format!("(?i){open}{end}")});
+            let end = if open.len() == value.len() { ".*" } else { "$" };
+            return json!({"type": "RegularExpression", "value": format!("(?i)^{open}{end}")});
         }
-        if path.kind == PathType::Text && value != "/" {
+        let (kind, takes) = if path.kind == PathType::Exact {
+            ("Exact", "only itself")
+        } else {
+            ("PathPrefix", "only what lies below it")
+        };
+        let rewrites = |filter: &Value| filter["urlRewrite"]["path"].is_object();
+        let why = if path.kind == PathType::Text {
+            Some("is ImplementationSpecific")
+        } else {
+            let rewritten = self.shape.filters.iter().any(rewrites);
+            rewritten.then_some("is rewritten")
+        };
+        if let Some(why) = why.filter(|_| value != "/") {
             self.notes.push(format!(
-                "Ingress {}: path {value} is ImplementationSpecific: ingress-nginx takes every path that begins with it \
-                 ({value}x too), PathPrefix only what lies below it",
+                "Ingress {}: path {value} {why}: ingress-nginx takes every path that begins with it ({value}x too), \
+                 {kind} {takes}",
                 self.name
             ));
         }
-        let kind = if path.kind == PathType::Exact {
-            "Exact"
-        } else {
-            "PathPrefix"
-        };
         json!({"type": kind, "value": value})
     }
 
@@ -248,6 +256,9 @@ impl Writer<'_> {
         }
         if to_tls && !read.secrets.is_empty() {
             note("requests without TLS are redirected by 301, by ingress-nginx with 308: a POST becomes a GET on the way".to_owned());
+        }
+        if self.shape.redirect.is_some() {
+            note("its redirect keeps the request's query, ingress-nginx leaves it out".to_owned());
         }
         let hosts: Vec<&str> = read.hosts.keys().map(String::as_str).collect();
         for host in hosts.iter().filter(|host| host.starts_with("*.")) {
@@ -322,14 +333,14 @@ fn deciders(shaping: &Shaping) -> Vec<(Value, bool)> {
     if let Some(cookie) = &shaping.cookie {
         let name = regex::escape(cookie);
         for (value, to_canary) in [("always", true), ("never", false)] {
-            let pattern = format!("(.*; *)?{name}={value}( *;.*)?");
+            let pattern = format!("^(.*; *)?{name}={value}( *;.*)?$");
             all.push((like("Cookie", pattern), to_canary));
         }
     }
     all
 }
 
-/// ingress-nginx looks for a pattern anywhere in the value, a route's must be all of it.
+/// ingress-nginx looks for a pattern anywhere in the value; with some Gateways a route's must be all of it.
 fn anywhere(pattern: &str) -> String {
     format!(".*(?:{pattern}).*")
 }

@@ -97,7 +97,7 @@ fn annotations_become_filters_or_notes() {
             &[("permanent-redirect", "https://new.test/in")],
             "/",
             moved,
-            0,
+            1,
         ),
         (&[("auth-url", "https://sso.test")], "/", Value::Null, 1),
         (
@@ -131,6 +131,57 @@ fn annotations_become_filters_or_notes() {
             "{annotations:?}: {:?}",
             migrated.notes
         );
+    }
+}
+
+/// Some Gateways ask whether a whole text is like an expression, Traefik whether any part of it is.
+#[test]
+fn expressions_mean_the_same_where_a_part_of_the_text_is_enough() {
+    let mut canary = main(
+        &[("canary", "true"), ("canary-by-cookie", "new")],
+        vec![path("/v[0-9]+/cart", "ImplementationSpecific", "new")],
+    );
+    canary["metadata"]["name"] = json!("new");
+    let ingress = main(
+        &[("use-regex", "true")],
+        vec![path("/v[0-9]+/cart", "ImplementationSpecific", "shop")],
+    );
+    let migrated = to_gateway(&given(ingress, vec![canary]), &public()).unwrap();
+    let first = &migrated.objects[0]["spec"]["rules"][0]["matches"][0];
+    let table = [
+        (
+            &first["headers"][0]["value"],
+            "a=b; new=always; c=d",
+            "renew=always",
+        ),
+        (&first["path"]["value"], "/V1/cart/7", "/old/v1/cart"),
+    ];
+    for (expression, taken, left) in table {
+        let expression = expression.as_str().unwrap();
+        let part = regex::Regex::new(expression).unwrap();
+        let whole = regex::Regex::new(&format!("^(?:{expression})$")).unwrap();
+        for like in [part, whole] {
+            assert!(like.is_match(taken), "{like}");
+            assert!(!like.is_match(left), "{like}");
+        }
+    }
+}
+
+#[test]
+fn a_rewritten_path_takes_less_than_before() {
+    let at = |kind| {
+        let ingress = main(
+            &[("rewrite-target", "/in")],
+            vec![path("/old", kind, "shop")],
+        );
+        to_gateway(&given(ingress, vec![]), &public())
+            .unwrap()
+            .notes
+    };
+    for kind in ["Prefix", "Exact"] {
+        let notes = at(kind);
+        assert!(notes[0].contains("(/oldx too)"), "{kind}: {notes:?}");
+        assert_eq!(notes.len(), 1, "{kind}: {notes:?}");
     }
 }
 
