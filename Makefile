@@ -34,6 +34,12 @@ test-real: export GATE ?= policy
 test-real: controlplane tools
 	$(CARGO) test --locked --test real_scenarios -- --ignored --nocapture
 
+.PHONY: test-traefik
+# Releases behind a real Traefik, by both of its providers, and the way from one to the other; metrics by a real
+# Prometheus.
+test-traefik: controlplane traefik prometheus tools
+	$(CARGO) test --locked --test real -- --ignored --nocapture traefik::
+
 .PHONY: test-page
 # The pages in a real browser.
 test-page: tools
@@ -209,6 +215,14 @@ dex:
 
 target/dex: $(wildcard tests/dex/*)
 	cd tests/dex && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o ../../target/dex .
+
+# Traefik, and the kinds of the Gateway API, for the tests behind a real router (some 10 minutes).
+.PHONY: traefik
+traefik: target/traefik/traefik
+
+target/traefik/traefik: $(wildcard tests/traefik/* tests/traefik/*/*)
+	@command -v go >/dev/null || { echo "go is missing: https://go.dev/dl" >&2; exit 1; }
+	tests/traefik/build
 
 # The chart's copies of what lies elsewhere; a test says when they are old.
 CHART = charts/sluice/files

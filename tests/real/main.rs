@@ -33,6 +33,9 @@ mod kills;
 mod kubectl;
 mod login;
 mod manifests;
+#[path = "../prometheus/server.rs"]
+#[allow(dead_code)] // other tests use more of it
+mod metrics_server;
 #[path = "../servers/ordeal.rs"]
 mod ordeal;
 mod outages;
@@ -40,6 +43,7 @@ mod outages;
 #[allow(dead_code)] // other tests use more of it
 mod process;
 mod stand;
+mod traefik;
 mod webhook;
 
 use k8s_openapi::api::core::v1::Namespace;

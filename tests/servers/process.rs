@@ -42,12 +42,17 @@ impl Process {
             start.metrics,
             start.settings,
         );
-        let config = file(start.name, "yaml");
-        std::fs::write(&config, text).expect("its settings");
+        Self::configured(start.name, page, &text)
+    }
+
+    /// A daemon of this name with these settings, by which it listens there.
+    pub fn configured(name: &str, page: SocketAddr, settings: &str) -> Self {
+        let config = file(name, "yaml");
+        std::fs::write(&config, settings).expect("its settings");
         let arguments = ["run".as_ref(), "--config".as_ref(), config.as_os_str()];
         let program = env!("CARGO_BIN_EXE_sluice");
         Self {
-            server: Server::start(program, &arguments, &file(start.name, "log")),
+            server: Server::start(program, &arguments, &file(name, "log")),
             page,
         }
     }
