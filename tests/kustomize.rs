@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's helpers may fail the test
 
+#[path = "servers/needs.rs"]
+mod needs;
+
 use std::path::Path;
 use std::process::Command;
 
@@ -181,14 +184,11 @@ fn unordered(mut value: Value) -> Value {
 
 #[test]
 fn each_case_is_built_as_kustomize_builds_it() {
-    if Command::new("kubectl")
-        .arg("version")
-        .arg("--client")
-        .output()
-        .is_err()
-    {
-        assert!(std::env::var_os("CI").is_none(), "kubectl is missing");
-        eprintln!("kubectl is missing: builds are NOT compared with kustomize");
+    if !needs::is_here(
+        "kubectl",
+        &["version", "--client"],
+        "the comparison with kustomize",
+    ) {
         return;
     }
     for (name, files) in cases() {

@@ -1,11 +1,13 @@
 //! kubectl against the sandbox's API server, as a person uses it.
 //!
-//! Needs `kubectl` on the PATH; without it the test says so and passes.
+//! Needs `kubectl` on the PATH; without it it is left out (`needs`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "servers/kubectl.rs"]
 mod kubectl;
+#[path = "servers/needs.rs"]
+mod needs;
 
 use sluice::clock::Clock;
 use sluice::sandbox::api::Api;

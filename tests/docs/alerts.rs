@@ -6,7 +6,7 @@
 use std::io::ErrorKind;
 use std::process::Command;
 
-use super::root;
+use super::{needs, root};
 
 #[test]
 fn alerts_fire_when_they_should() {
@@ -25,7 +25,7 @@ fn alerts_fire_when_they_should() {
             );
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            eprintln!("promtool is missing: the alerts are NOT tested (Debian: prometheus)");
+            needs::left_out("the alerts", "promtool is missing (Debian: prometheus)");
         }
         Err(error) => panic!("promtool: {error}"),
     }

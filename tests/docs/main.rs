@@ -16,6 +16,8 @@ mod commands;
 mod layers;
 mod markdown;
 mod names;
+#[path = "../servers/needs.rs"]
+mod needs;
 mod snippets;
 
 use std::path::{Path, PathBuf};

@@ -12,6 +12,8 @@ mod child;
 #[path = "../remedy/forge.rs"]
 #[allow(dead_code)]
 mod forge;
+#[path = "../servers/needs.rs"]
+mod needs;
 mod pulls;
 #[path = "../git/repository.rs"]
 #[allow(dead_code)]

@@ -2,12 +2,12 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::child::{Server, free_ports};
+use crate::needs;
 use crate::page::in_a_run;
 use crate::process::{self, Process};
 use crate::way::Way;
@@ -18,16 +18,8 @@ const PROGRAM: &str = "prometheus-alertmanager";
 const TOKEN: &str = "a-long-token-of-this-test";
 
 /// Whether it is installed. If not, it is said aloud, and in CI it is a failure.
-#[allow(clippy::disallowed_methods)] // whether this is CI is known from the environment only
 fn is_here() -> bool {
-    let version = Command::new(PROGRAM).arg("--version").output();
-    if version.is_ok_and(|output| output.status.success()) {
-        return true;
-    }
-    eprintln!("{PROGRAM} is missing: the tests on it are NOT run");
-    let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-    assert!(!ci, "with CI=true nothing may be left out");
-    false
+    needs::is_here(PROGRAM, &["--version"], "alerts of a real Alertmanager")
 }
 
 /// A running Alertmanager that sends everything to a daemon.

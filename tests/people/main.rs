@@ -12,6 +12,8 @@ mod apps;
 mod child;
 mod encrypted;
 mod login;
+#[path = "../servers/needs.rs"]
+mod needs;
 mod notices;
 mod open;
 mod page;

@@ -3,7 +3,7 @@
 //! Clusters of the sandbox run side by side in this process, each with its daemon; one Prometheus
 //! scrapes their routers and tells them apart by the label `cluster`. Stories that break the
 //! server have one of their own. All mostly sleep, so they take as long as the longest. Without
-//! `prometheus` on the PATH the tests say so and pass, and with `CI=true` they fail.
+//! `prometheus` on the PATH they are left out (`needs`).
 //!
 //! `every_scenario` plays all shipped scenarios so; it is not part of `cargo test`, but of
 //! `make test-prometheus`.
@@ -21,6 +21,8 @@ mod kinds;
 mod large;
 mod live;
 mod native;
+#[path = "../servers/needs.rs"]
+mod needs;
 mod play;
 mod server;
 mod stage;

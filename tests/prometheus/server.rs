@@ -5,10 +5,10 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use crate::child::{self, free_ports};
+use crate::needs;
 
 /// Which program serves.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,20 +27,9 @@ impl Kind {
 
     /// Whether it is installed. If not, it is said aloud, and where nothing may be left out it
     /// is a failure.
-    #[allow(clippy::disallowed_methods)] // whether this is CI is known from the environment only
     pub fn is_here(self) -> bool {
         let program = self.program();
-        let version = Command::new(program).arg("--version").output();
-        if version.is_ok_and(|output| output.status.success()) {
-            return true;
-        }
-        eprintln!("{program} is missing: the tests on it are NOT run");
-        let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-        assert!(
-            !ci,
-            "{program} is missing, and with CI=true nothing may be left out"
-        );
-        false
+        needs::is_here(program, &["--version"], "a test on it")
     }
 }
 

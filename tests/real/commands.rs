@@ -334,17 +334,6 @@ impl Shell<'_> {
     }
 }
 
-pub fn is_here() -> bool {
-    let asked = Command::new("kubectl")
-        .args(["version", "--client"])
-        .output();
-    let here = asked.is_ok_and(|output| output.status.success());
-    if !here {
-        println!("SKIPPED: kubectl does not run here");
-    }
-    here
-}
-
 /// Settings of the daemon beside where things are.
 const SETTINGS: &str = "leaderElection: {enabled: true, namespace: sluice-system}";
 
@@ -366,7 +355,7 @@ fn play(kubeconfig: &Path, start: impl Fn() -> Process) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_documents_commands_work_as_written() {
-    if !is_here() {
+    if !kubectl::is_here() {
         return;
     }
     let Some(stand) = Stand::bare().await else {
@@ -379,7 +368,7 @@ async fn the_documents_commands_work_as_written() {
 
 #[test]
 fn the_documents_commands_work_on_the_sandbox() {
-    if !is_here() {
+    if !kubectl::is_here() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

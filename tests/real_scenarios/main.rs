@@ -22,6 +22,8 @@ mod faults;
 mod handover;
 #[path = "../servers/installed.rs"]
 mod installed;
+#[path = "../servers/needs.rs"]
+mod needs;
 #[path = "../servers/process.rs"]
 #[allow(dead_code)] // other tests use more of it
 mod process;
