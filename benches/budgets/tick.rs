@@ -230,6 +230,7 @@ fn observation(samples: &[Sample]) -> Observation {
             desired: None,
         },
         trouble: None,
+        unseen: None,
     }
 }
 

@@ -282,5 +282,6 @@ fn observation(now: f64, samples: Vec<Sample>, weight: u8, canary: i32) -> Obser
         smoked_after: None,
         gate: Gate::default(),
         trouble: None,
+        unseen: None,
     }
 }

@@ -20,6 +20,7 @@ mod hooks;
 pub mod hub;
 mod leader;
 mod load;
+mod namespaces;
 mod notices;
 mod pass;
 pub mod pipeline;
@@ -68,10 +69,11 @@ pub use webhook::Within;
 
 use crate::clock::Clock;
 use crate::history::{History, Telling};
-use crate::kubernetes::cache::{self, Admission, Cache, Filled, Touched};
+use crate::kubernetes::cache::{self, Admission, Cache, Touched};
 use crate::kubernetes::events;
 use crate::kubernetes::execute::Executor;
 use crate::kubernetes::fence::Fence;
+use crate::kubernetes::sight::Sight;
 use crate::prometheus::Source;
 use crate::rollout::reason::ENDS;
 use crate::smoke::Asker;
@@ -341,7 +343,7 @@ fn lead(
     parts: &Parts,
     context: &Context,
     fence: Fence,
-    filled: watch::Receiver<Filled>,
+    filled: watch::Receiver<Sight>,
     tree: &mut Tree,
 ) -> watch::Receiver<leader::Role> {
     let watches = parts.clients.watches.clone();
@@ -387,7 +389,7 @@ fn undo_and_tell(
 type Watches = (
     Arc<Cache>,
     mpsc::UnboundedReceiver<Touched>,
-    watch::Receiver<Filled>,
+    watch::Receiver<Sight>,
 );
 
 /// Asks what the cluster serves, starts the watches of that, and the gate's webhook.
@@ -407,6 +409,8 @@ async fn watched(parts: &Parts, tree: &mut Tree) -> Result<(Known, Watches), Err
         &tree.stop,
         &mut tree.tasks,
     );
+    let (ready, metrics) = (tree.ready.clone(), parts.metrics.clone());
+    tree.until(namespaces::follow(watches.2.clone(), ready, metrics));
     let around = webhook::Around {
         settings,
         clients,
@@ -506,19 +510,16 @@ fn tick(
     changed_out
 }
 
-/// Waits for the first lists of all watches. Whether they came before the end.
-async fn fill(mut filled: watch::Receiver<Filled>, tree: &Tree) -> bool {
+/// Waits for the first lists of the watches. Whether enough came before the end.
+async fn fill(mut filled: watch::Receiver<Sight>, tree: &Tree) -> bool {
     let Tree { stop, ready, .. } = tree;
     loop {
         let now = filled.borrow_and_update().clone();
-        if now.done == now.all {
-            ready.set(
-                "cluster",
-                Check::Good(format!("{} watches are filled", now.all)),
-            );
+        if now.suffices() {
+            ready.set("cluster", Check::Good(now.words()));
             return true;
         }
-        ready.set("cluster", Check::Waiting(now.waits()));
+        ready.set("cluster", Check::Waiting(now.words()));
         match stop.run_until_cancelled(filled.changed()).await {
             Some(Ok(())) => {}
             Some(Err(_)) | None => return false,

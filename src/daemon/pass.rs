@@ -38,8 +38,9 @@ use crate::rollout::bound;
 use crate::rollout::decide::{Decision, decide, needs_past};
 use crate::rollout::evidence::Verdict;
 use crate::rollout::observation::{Metrics, Observation};
+use crate::rollout::reason::HeldWhy;
 use crate::rollout::smoke::{At, Words};
-use crate::rollout::state::State;
+use crate::rollout::state::{Phase, State};
 use crate::rollout::terms::Terms;
 
 /// A checkpoint is written at least this often while evidence comes in.
@@ -140,12 +141,16 @@ async fn look(
     let edited = other.is_some();
     let terms = other.map_or(terms.clone(), |plan| Arc::new(terms.with(plan)));
     let mut scene = Scene::gather(&context.cache, rollout, &terms.plan);
-    if needs_past(&before, &requests(scene.rollout.annotations())) {
+    let unseen = unseen(context, &terms.plan.namespace);
+    if unseen.is_none() && needs_past(&before, &requests(scene.rollout.annotations())) {
         drop(turn);
         scene.past = context.executor.past(&scene).await?;
         turn = context.turn().await;
     }
-    let seen = see(context, entry, &scene, &terms, &before);
+    let seen = Observation {
+        unseen,
+        ..see(context, entry, &scene, &terms, &before)
+    };
     let looked = context.clock.now();
     let decision = decide(&terms, &before, &seen);
     let decided = (looked, context.clock.now());
@@ -158,10 +163,24 @@ async fn look(
     traced::passed(context, &terms.plan, &before, &decision, decided, error);
     // Also of a pass that failed: what was saved before it did is so.
     let state = entry.state.as_ref().unwrap_or(&before);
-    publish::publish(context, &scene, &terms, state, (entry.trouble(), seen.now));
+    let unseen = seen.unseen.as_deref().filter(|_| !says_so(state));
+    let trouble = entry.trouble().or(unseen);
+    publish::publish(context, &scene, &terms, state, (trouble, seen.now));
     // Events of objects that the spec does not name do not lead to passes.
     let soon = edited.then_some(AFTER_EFFECTS);
     Ok([done?, soon].into_iter().flatten().min())
+}
+
+/// Whether the run is held for that, which is told already.
+fn says_so(state: &State) -> bool {
+    let unseen = |why: &HeldWhy| matches!(why, HeldWhy::Unseen { .. });
+    matches!(&state.phase, Phase::Held { why, .. } if unseen(why))
+}
+
+/// Why what is known of the namespace is old.
+fn unseen(context: &Context, namespace: &str) -> Option<String> {
+    let why = context.cache.unseen(namespace)?;
+    Some(format!("the namespace cannot be seen: {why}"))
 }
 
 fn see(

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::causes;
 use crate::clock::Clock;
-use crate::kubernetes::cache::Filled;
+use crate::kubernetes::sight::Sight;
 use crate::web::{Check, Readiness};
 
 /// Time between two questions while nothing answers, and for an answer.
@@ -22,7 +22,7 @@ const RETRY: Duration = Duration::from_secs(2);
 pub async fn follow(
     client: Client,
     clock: Clock,
-    mut watches: watch::Receiver<Filled>,
+    mut watches: watch::Receiver<Sight>,
     ready: Readiness,
 ) {
     let mut broken = watches.borrow_and_update().broken;
@@ -43,10 +43,7 @@ pub async fn follow(
                 clock.sleep(RETRY).await;
             }
             tracing::info!("the API server answers again");
-            ready.set(
-                "cluster",
-                Check::Good(format!("{} watches are filled", now.all)),
-            );
+            ready.set("cluster", Check::Good(now.words()));
         }
         broken = watches.borrow_and_update().broken;
     }

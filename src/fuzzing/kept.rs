@@ -202,5 +202,6 @@ pub fn look(now: Timestamp) -> Observation {
         gate: Gate::default(),
         kept: Kept::default(),
         trouble: None,
+        unseen: None,
     }
 }

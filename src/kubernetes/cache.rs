@@ -5,9 +5,9 @@
 //!
 //! Not here: what an observation makes of it (`observe`).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, MutatingWebhookConfiguration,
@@ -19,7 +19,7 @@ use k8s_openapi::api::apps::v1::{
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::ObjectMeta;
+use kube::api::{ObjectMeta, WatchParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
 use tokio::sync::{mpsc, watch};
@@ -35,6 +35,7 @@ use super::http_route::HttpRoute;
 use super::packed::Packed;
 use super::pods::PodRow;
 use super::shelf::{Filler, Key, Shelf};
+use super::sight::Sight;
 use super::template;
 use crate::causes;
 use crate::rollout::plan::WorkloadKind;
@@ -74,6 +75,8 @@ pub struct Cache {
     pub saying_bindings: Shelf<serde_json::Value>,
     /// The gate's webhook configuration, as JSON.
     pub webhooks: Shelf<serde_json::Value>,
+    /// How the watches stand.
+    sight: watch::Sender<Sight>,
 }
 
 impl Cache {
@@ -89,6 +92,11 @@ impl Cache {
             WorkloadKind::DaemonSet => &self.daemon_sets,
         };
         shelf.get(namespace, name)?.whole().map(Arc::new)
+    }
+
+    /// Why a namespace that is watched by itself cannot be seen whole: what is on the shelves may be old.
+    pub fn unseen(&self, namespace: &str) -> Option<String> {
+        self.sight.borrow().unseen(namespace)
     }
 
     /// What a Rollout guards.
@@ -142,36 +150,13 @@ pub struct Admission {
     pub webhook: Option<String>,
 }
 
-/// Watches that are filled for the first time, of all.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Filled {
-    /// Filled so far.
-    pub done: usize,
-    /// All.
-    pub all: usize,
-    /// How often one broke, without an answer of the API server.
-    pub broken: u64,
-    /// What is refused and cannot be done without, by what was asked: why.
-    pub refused: BTreeMap<String, String>,
-}
-
-impl Filled {
-    /// What is still waited for, in words.
-    pub fn waits(&self) -> String {
-        let count = format!("{} of {} watches are filled", self.done, self.all);
-        let refused = self
-            .refused
-            .iter()
-            .map(|(what, why)| format!("; {what}: {why}"));
-        std::iter::once(count).chain(refused).collect()
-    }
-}
-
 /// What it means that a kind is refused, or not served by the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Without {
     /// No pass is made. An empty shelf would be taken for a fact: that nothing serves, that nothing was kept.
     Nothing,
+    /// The same; and in a namespace that is watched by itself they come when all else of it is in sight.
+    Rollouts,
     /// None is made where it is refused: a route that is in force would be taken for one that is gone. A
     /// cluster that does not have the kind has no such route.
     Routes,
@@ -179,7 +164,7 @@ enum Without {
     Less,
 }
 
-/// Starts all watches in `tasks`; the receiver tells how many are filled.
+/// Starts all watches in `tasks`; the receiver tells how they stand.
 pub fn start(
     client: &Client,
     namespaces: &[String],
@@ -189,11 +174,11 @@ pub fn start(
 ) -> (
     Arc<Cache>,
     mpsc::UnboundedReceiver<Touched>,
-    watch::Receiver<Filled>,
+    watch::Receiver<Sight>,
 ) {
     let cache = Arc::new(Cache::default());
     let (touched, receiver) = mpsc::unbounded_channel();
-    let (filled, progress) = watch::channel(Filled::default());
+    let sight = cache.sight.subscribe();
     let mut starter = Starter {
         feed: Feed {
             client: client.clone(),
@@ -201,7 +186,6 @@ pub fn start(
             touched,
             stop: stop.clone(),
         },
-        filled: Arc::new(filled),
         tasks,
     };
     starter.workloads(&cache);
@@ -212,24 +196,17 @@ pub fn start(
     if let Some(name) = &admission.webhook {
         starter.webhook(&cache, name);
     }
-    (cache, receiver, progress)
+    starter.rollouts(&cache);
+    (cache, receiver, sight)
 }
 
 struct Starter<'a> {
     feed: Feed,
-    filled: Arc<watch::Sender<Filled>>,
     tasks: &'a mut tokio::task::JoinSet<()>,
 }
 
 impl Starter<'_> {
     fn workloads(&mut self, cache: &Arc<Cache>) {
-        self.namespaced(
-            cache,
-            |c| c.rollouts.texts(),
-            rollout,
-            |rollout: &Rollout| Touched::Rollout(key(rollout.meta())),
-            Without::Nothing,
-        );
         self.namespaced(
             cache,
             |c| &c.deployments,
@@ -267,6 +244,13 @@ impl Starter<'_> {
             revision_touches,
             Without::Nothing,
         );
+    }
+
+    /// After all others: in a namespace that is watched by itself they wait for these.
+    fn rollouts(&mut self, cache: &Arc<Cache>) {
+        let rollouts = |scope: Option<&str>| onto(|c: &Cache| c.rollouts.texts(), rollout, scope);
+        let touches = |rollout: &Rollout| Touched::Rollout(key(rollout.meta()));
+        self.taken(cache, rollouts, touches, Without::Rollouts);
     }
 
     fn surroundings(&mut self, cache: &Arc<Cache>) {
@@ -353,7 +337,7 @@ impl Starter<'_> {
         let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
         let take = onto(|c| &c.webhooks, value::<MutatingWebhookConfiguration>, None);
         let touches = |_: &MutatingWebhookConfiguration| Touched::Everything;
-        self.follow(cache, (api, only), (take, touches), Without::Less);
+        self.follow(cache, (api, only, None), (take, touches), Without::Less);
     }
 
     fn namespaced<K, V>(
@@ -381,21 +365,20 @@ impl Starter<'_> {
         K: Watched<Scope = k8s_openapi::NamespaceResourceScope>,
     {
         let client = &self.feed.client;
-        let scopes: Vec<(Api<K>, Take<K>)> = if self.feed.namespaces.is_empty() {
-            vec![(Api::all(client.clone()), take(None))]
+        let scopes: Vec<(Api<K>, Option<String>)> = if self.feed.namespaces.is_empty() {
+            vec![(Api::all(client.clone()), None)]
         } else {
             let each = self.feed.namespaces.iter();
             let scoped = |namespace: &String| {
-                (
-                    Api::namespaced(client.clone(), namespace),
-                    take(Some(namespace)),
-                )
+                let api = Api::namespaced(client.clone(), namespace);
+                (api, Some(namespace.clone()))
             };
             each.map(scoped).collect()
         };
-        for (api, take) in scopes {
-            let which = watcher::Config::default();
-            self.follow(cache, (api, which), (take, touches), without);
+        for (api, scope) in scopes {
+            let take = take(scope.as_deref());
+            let which = (api, watcher::Config::default(), scope);
+            self.follow(cache, which, (take, touches), without);
         }
     }
 
@@ -412,23 +395,29 @@ impl Starter<'_> {
         let which = watcher::Config::default();
         let touches = |_: &K| Touched::Everything;
         let takes: Takes<K> = (onto(shelf, entry, None), touches);
-        self.follow(cache, (api, which), takes, Without::Less);
+        self.follow(cache, (api, which, None), takes, Without::Less);
     }
 
     fn follow<K: Watched>(
         &mut self,
         cache: &Arc<Cache>,
-        (api, which): (Api<K>, watcher::Config),
+        (api, which, scope): (Api<K>, watcher::Config, Option<String>),
         takes: Takes<K>,
         without: Without,
     ) {
-        self.filled.send_modify(|filled| filled.all += 1);
+        let progress = Progress {
+            what: format!("{} ({})", K::kind(&()), api.resource_url()),
+            scope,
+            cache: cache.clone(),
+            without,
+            first: true,
+            refused: false,
+        };
+        progress.begins();
         let feed = self.feed.clone();
-        let filled = self.filled.clone();
-        let cache = cache.clone();
         let stop = self.feed.stop.clone();
         self.tasks.spawn(async move {
-            let work = fill(feed, cache, (api, which), takes, (filled, without));
+            let work = fill(feed, (api, which), takes, progress);
             stop.run_until_cancelled(work).await;
         });
     }
@@ -508,26 +497,26 @@ impl<K> Watched for K where
 /// Follows one watch for ever; errors are logged and waited out by the watcher's back-off.
 async fn fill<K: Watched>(
     feed: Feed,
-    cache: Arc<Cache>,
     (api, which): (Api<K>, watcher::Config),
     (mut take, touches): Takes<K>,
-    (filled, without): (Arc<watch::Sender<Filled>>, Without),
+    mut progress: Progress,
 ) {
-    let mut progress = Progress {
-        what: format!("{} ({})", K::kind(&()), api.resource_url()),
-        filled,
-        without,
-        first: true,
-    };
+    progress.turn().await;
     let config = which.timeout(290).page_size(PAGE);
-    let waits = backoff::backoff(&K::kind(&()));
-    let mut events = watcher(api, config).backoff(waits).boxed();
+    let mut events = listed(&api, &config);
     loop {
         let event = match events.try_next().await {
             Ok(Some(event)) => event,
             Ok(None) => break,
             Err(error) => {
-                progress.failed(&error);
+                let lost = progress.failed(&error);
+                if lost && feed.touched.send(Touched::Everything).is_err() {
+                    break;
+                }
+                if progress.is_shut_out(&error) {
+                    allowed(&api).await;
+                    events = listed(&api, &config);
+                }
                 continue;
             }
         };
@@ -538,66 +527,123 @@ async fn fill<K: Watched>(
             | watcher::Event::InitApply(object) => Some(touches(object)),
             watcher::Event::Init | watcher::Event::InitDone => None,
         };
-        let gone = take(&cache, event);
-        let touched = touched.or_else(|| (done && !gone.is_empty()).then_some(Touched::Everything));
+        let gone = take(&progress.cache, event);
+        let again = done && progress.came();
+        let news = again || (done && !gone.is_empty());
+        let touched = touched.or_else(|| news.then_some(Touched::Everything));
         if let Some(touched) = touched
             && feed.touched.send(touched).is_err()
         {
             break;
         }
-        if done {
-            progress.came();
+    }
+}
+
+/// Lists and watches, for ever.
+fn listed<K: Watched>(
+    api: &Api<K>,
+    config: &watcher::Config,
+) -> BoxStream<'static, Result<watcher::Event<K>, watcher::Error>> {
+    let waits = backoff::backoff(&K::kind(&()));
+    watcher(api.clone(), config.clone()).backoff(waits).boxed()
+}
+
+/// Waits until a watch is let begin. The watcher itself would go on without a word as soon as it is.
+async fn allowed<K: Watched>(api: &Api<K>) {
+    for wait in backoff::backoff(&K::kind(&())) {
+        tokio::time::sleep(wait).await;
+        let shortest = WatchParams::default().timeout(1);
+        match api.watch(&shortest, "0").await.map(drop) {
+            Ok(()) => return,
+            Err(error) => {
+                let (kind, error) = (K::kind(&()), causes::told(&error));
+                tracing::debug!(%kind, error, "still not watched; trying again");
+            }
         }
     }
 }
 
-/// How one watch comes to its first list.
+/// How one watch comes to its lists.
 struct Progress {
     what: String,
-    filled: Arc<watch::Sender<Filled>>,
+    /// The namespace, where each is watched by itself.
+    scope: Option<String>,
+    cache: Arc<Cache>,
     without: Without,
     /// The first list has not come.
     first: bool,
+    /// It was refused, and that was told.
+    refused: bool,
 }
 
 impl Progress {
-    fn came(&mut self) {
-        if std::mem::take(&mut self.first) {
-            self.filled.send_modify(|filled| {
-                filled.done += 1;
-                filled.refused.remove(&self.what);
-            });
-        }
+    fn begins(&self) {
+        let scope = self.scope.as_deref();
+        let sight = &self.cache.sight;
+        sight.send_modify(|sight| sight.begins(scope, &self.what));
     }
 
-    fn failed(&mut self, error: &watcher::Error) {
-        self.log(error);
-        if broken(error) {
-            self.filled.send_modify(|filled| filled.broken += 1);
-        }
-        if !self.first || !(forbidden(error) || unserved(error)) {
+    /// Waits until it may begin: Rollouts of a namespace are not seen before what they are about.
+    async fn turn(&self) {
+        if self.without != Without::Rollouts || self.scope.is_none() {
             return;
+        }
+        let mut sight = self.cache.sight.subscribe();
+        let scope = self.scope.as_deref();
+        let rest = sight.wait_for(|sight| sight.lacks_only(scope, &self.what));
+        // The sender is the cache's own.
+        let _ = rest.await;
+    }
+
+    /// A list came. Whether it did so after it had been lost.
+    fn came(&mut self) -> bool {
+        let first = std::mem::take(&mut self.first);
+        self.refused = false;
+        let (scope, what) = (self.scope.as_deref(), &self.what);
+        let sight = &self.cache.sight;
+        sight.send_if_modified(|sight| sight.came(scope, what)) && !first
+    }
+
+    /// Whether something that was in sight is lost by that.
+    fn failed(&mut self, error: &watcher::Error) -> bool {
+        self.log(error);
+        let sight = &self.cache.sight;
+        if broken(error) {
+            sight.send_modify(|sight| sight.broken += 1);
+        }
+        let refused = forbidden(error) || unserved(error);
+        // Of all namespaces the shelves stay as they were.
+        if !refused || !(self.first || self.scope.is_some()) {
+            return false;
         }
         match self.without {
             Without::Less => self.came(),
             Without::Routes if unserved(error) => self.came(),
-            Without::Routes | Without::Nothing => {
-                let why = causes::told(error);
-                let entry = (self.what.clone(), why);
-                self.filled
-                    .send_modify(|filled| filled.refused.extend([entry]));
+            Without::Rollouts | Without::Routes | Without::Nothing => {
+                let (scope, why) = (self.scope.as_deref(), causes::told(error));
+                let what = &self.what;
+                sight.send_if_modified(|sight| sight.refused(scope, what, why)) && !self.first
             }
         }
     }
 
-    fn log(&self, error: &watcher::Error) {
+    /// Whether the watch was refused that followed a list, in a namespace that is watched by itself.
+    fn is_shut_out(&self, error: &watcher::Error) -> bool {
+        let listed = matches!(error, watcher::Error::WatchStartFailed(_));
+        listed && forbidden(error) && self.scope.is_some() && self.without != Without::Less
+    }
+
+    fn log(&mut self, error: &watcher::Error) {
         let (what, why) = (&self.what, causes::told(error));
-        if unserved(error) && self.without != Without::Nothing {
+        let known = std::mem::replace(&mut self.refused, forbidden(error));
+        if unserved(error) && matches!(self.without, Without::Routes | Without::Less) {
             tracing::debug!(what, "not served by this cluster");
         } else if broken(error) {
             tracing::debug!(what, error = why, "watch broke; trying again");
         } else if expired(error) {
             tracing::debug!(what, error = why, "watch lists anew");
+        } else if known && self.refused {
+            tracing::debug!(what, error = why, "watch is still refused; trying again");
         } else {
             tracing::warn!(what, error = why, "watch failed; trying again");
         }
@@ -679,12 +725,11 @@ mod tests {
             let mut tasks = JoinSet::new();
             let (_cache, _touched, mut filled) =
                 start(&answering(status), &[], &admission, &stop, &mut tasks);
-            let settled = |now: &Filled| now.done + now.refused.len() == now.all;
+            let settled = |now: &Sight| now.words().matches("; ").count() + now.done() == now.all;
             let now = filled.wait_for(settled).await.unwrap().clone();
-            let kinds = now
-                .refused
-                .keys()
-                .map(|what| what.split(' ').next().unwrap());
+            let words = now.words();
+            let kinds = words.split("; ").skip(1);
+            let kinds = kinds.map(|refused| refused.split(' ').next().unwrap());
             let wanted = [
                 "ControllerRevision",
                 "DaemonSet",
@@ -703,13 +748,97 @@ mod tests {
             let wanted: Vec<&str> = wanted.iter().filter(optional).copied().collect();
             assert_eq!(kinds.collect::<Vec<_>>(), wanted, "{status}");
             let done = 21 - wanted.len();
-            assert_eq!((now.done, now.all), (done, 21), "{status}");
-            let words = now.waits();
+            assert_eq!((now.done(), now.all), (done, 21), "{status}");
+            assert!(!now.suffices(), "{status}");
             assert!(
                 words.starts_with(&format!("{done} of 21 watches are filled; ")),
                 "{words}"
             );
             assert!(words.contains("/api/v1/pods: no"), "{words}");
+        }
+    }
+
+    type Answer =
+        http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, std::convert::Infallible>;
+
+    /// An API server without objects, that refuses this namespace as long as it is said to; what was asked of it is
+    /// noted. Its watches go on until that changes.
+    fn guarding(
+        refused: &watch::Receiver<Option<&'static str>>,
+        asked: &Arc<std::sync::Mutex<Vec<String>>>,
+    ) -> Client {
+        let (refused, asked) = (refused.clone(), Arc::clone(asked));
+        let answer = move |request: hyper::Request<kube::client::Body>| {
+            let mut refused = refused.clone();
+            let uri = request.uri().clone();
+            asked.lock().unwrap().push(uri.path().to_owned());
+            async move {
+                let within = format!(
+                    "/namespaces/{}/",
+                    refused.borrow_and_update().unwrap_or("nobody")
+                );
+                let no = uri.path().contains(&within);
+                let watches = uri.query().unwrap_or_default().contains("watch=true");
+                let body: Answer = if watches && !no {
+                    let ends = async move {
+                        let _ = refused.changed().await;
+                        Ok(hyper::body::Frame::data(bytes::Bytes::new()))
+                    };
+                    let ends = futures::stream::once(ends);
+                    http_body_util::BodyExt::boxed_unsync(http_body_util::StreamBody::new(
+                        Box::pin(ends),
+                    ))
+                } else {
+                    let text = serde_json::json!({
+                        "kind": if no { "Status" } else { "List" }, "apiVersion": "v1",
+                        "metadata": {"resourceVersion": "1"}, "items": [],
+                        "status": "Failure", "code": 403, "message": "no",
+                    });
+                    let body = Full::new(bytes::Bytes::from(text.to_string()));
+                    http_body_util::BodyExt::boxed_unsync(body)
+                };
+                let status = if no { 403 } else { 200 };
+                let answer = hyper::Response::builder().status(status).body(body);
+                Ok::<_, std::convert::Infallible>(answer.unwrap())
+            }
+        };
+        Client::new(tower::service_fn(answer), "default")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_that_is_refused_is_lost_and_found_and_the_others_are_not() {
+        let (refuse, refused) = watch::channel(Some("b"));
+        let asked = Arc::default();
+        let client = guarding(&refused, &asked);
+        let namespaces = ["a".to_owned(), "b".to_owned()];
+        let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
+        let admission = Admission::default();
+        let (cache, mut touched, mut sight) =
+            start(&client, &namespaces, &admission, &stop, &mut tasks);
+        let count = |kind: &str| {
+            let asked = asked.lock().unwrap();
+            asked.iter().filter(|path| path.ends_with(kind)).count()
+        };
+        sight.wait_for(Sight::suffices).await.unwrap();
+        assert_eq!(cache.unseen("a"), None);
+        assert!(cache.unseen("b").is_some_and(|why| why.ends_with(" more)")));
+        assert_eq!(count("/b/rollouts"), 0, "they come last");
+
+        let mut taken_up = false;
+        for wanted in [None, Some("a"), None] {
+            refuse.send_replace(wanted);
+            let as_wanted = |sight: &Sight| {
+                let all = wanted.is_some() || sight.done() == sight.all;
+                all && sight.unseen("a").is_some() == (wanted == Some("a"))
+            };
+            sight.wait_for(as_wanted).await.unwrap();
+            assert_eq!(cache.unseen("b"), None);
+            assert!(count("/b/rollouts") > 0);
+            let looked_at = touched.try_recv();
+            let news = looked_at.is_ok_and(|touched| touched == Touched::Everything);
+            assert_eq!(news, wanted.is_some() || taken_up, "{wanted:?}");
+            while touched.try_recv().is_ok() {}
+            taken_up = true;
         }
     }
 }

@@ -29,6 +29,7 @@ mod problem;
 pub(crate) mod quantity;
 pub mod scene;
 pub mod shelf;
+pub mod sight;
 pub mod status;
 pub mod template;
 pub mod webhook;

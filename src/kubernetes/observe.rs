@@ -52,6 +52,7 @@ pub fn observe(
         gate,
         kept: kept(scene),
         trouble: None,
+        unseen: None,
     }
 }
 

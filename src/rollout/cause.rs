@@ -287,6 +287,8 @@ pub enum HeldWhy {
     NoReplicas,
     /// No stable pod is ready.
     StableGone,
+    /// The daemon may not see the namespace any more.
+    Unseen { why: String },
     /// The metrics stayed away.
     NoData { why: String },
     /// The evidence stayed undecided.
@@ -311,6 +313,7 @@ impl HeldWhy {
             | Self::GateHoldsUs { .. }
             | Self::PodsRefused { .. }
             | Self::NotMade { .. }
+            | Self::Unseen { .. }
             | Self::NoReplicas
             | Self::StableGone
             | Self::NoData { .. }
@@ -340,6 +343,7 @@ impl fmt::Display for HeldWhy {
                 "the Deployment has 0 replicas, so nothing can be compared; scale it up, or `sluice promote` lets the new template through"
             ),
             Self::StableGone => write!(out, "no stable pod is ready"),
+            Self::Unseen { why } => write!(out, "{why}"),
             Self::NoData { why } => write!(out, "no metrics: {why}"),
             Self::Undecided => write!(
                 out,

@@ -41,6 +41,8 @@ pub struct Observation {
     pub kept: Kept,
     /// Why what was decided could not be done, several times.
     pub trouble: Option<String>,
+    /// Why the namespace cannot be seen any more: what is said here of it is old.
+    pub unseen: Option<String>,
 }
 
 /// What the Rollout object says beside its spec.

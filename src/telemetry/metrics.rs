@@ -52,6 +52,7 @@ pub struct Metrics {
     reviews: Counters,
     review_seconds: Histogram,
     certificate: Family<Labels, Gauge>,
+    namespaces: Family<Labels, Gauge>,
 }
 
 impl Default for Metrics {
@@ -119,6 +120,7 @@ impl Metrics {
             ),
             review_seconds: review_seconds(r),
             certificate: certificate(r),
+            namespaces: namespaces(r),
             registry: Arc::new(registry),
         }
     }
@@ -197,6 +199,14 @@ impl Metrics {
             .certificate
             .get_or_create_owned(&labels(&[("host", host)]));
         ends.set(second);
+    }
+
+    /// Whether a namespace that is watched by itself is in sight.
+    pub fn namespace_seen(&self, namespace: &str, seen: bool) {
+        let labels = labels(&[("namespace", namespace)]);
+        self.namespaces
+            .get_or_create_owned(&labels)
+            .set(i64::from(seen));
     }
 
     /// Whether the gate stands.
@@ -312,6 +322,13 @@ fn review_seconds(registry: &mut Registry) -> Histogram {
     histogram
 }
 
+fn namespaces(registry: &mut Registry) -> Family<Labels, Gauge> {
+    let family = Family::<Labels, Gauge>::default();
+    let help = "1 while a namespace that is watched by itself is in sight";
+    registry.register("sluice_namespace_seen", help, family.clone());
+    family
+}
+
 /// Absent where no webhook is served: 0 would be a certificate that has ended.
 fn certificate(registry: &mut Registry) -> Family<Labels, Gauge> {
     let gauge = Family::default();
@@ -372,6 +389,7 @@ mod tests {
         metrics.smoked("failed");
         metrics.noticed("deploys", "sent");
         metrics.spans("sent", 3);
+        metrics.namespace_seen("shop", false);
         metrics.gate_ready(true);
         metrics.leads(true);
         metrics.source_read("prometheus", "ok", Duration::from_millis(3));
@@ -406,6 +424,7 @@ mod tests {
             "sluice_smoke_tests_total{outcome=\"failed\"} 1",
             "sluice_notices_total{to=\"deploys\",outcome=\"sent\"} 1",
             "sluice_spans_total{outcome=\"sent\"} 3",
+            "sluice_namespace_seen{namespace=\"shop\"} 0",
             "sluice_gate_ready 1",
             "sluice_leader 1",
             "sluice_source_queries_total{source=\"prometheus\",outcome=\"ok\"} 1",

@@ -34,6 +34,7 @@ fn metrics() -> BTreeSet<String> {
     metrics.noticed("deploys", "sent");
     metrics.spans("sent", 1);
     metrics.gate_ready(true);
+    metrics.namespace_seen("shop", true);
     metrics.source_read("prometheus", "ok", Duration::ZERO);
     metrics.reconciled();
     metrics.reconcile_failed("conflict");

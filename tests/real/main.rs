@@ -36,6 +36,7 @@ mod manifests;
 #[path = "../prometheus/server.rs"]
 #[allow(dead_code)] // other tests use more of it
 mod metrics_server;
+mod namespaces;
 #[path = "../servers/needs.rs"]
 mod needs;
 #[path = "../servers/ordeal.rs"]

@@ -109,11 +109,20 @@ impl Stand {
 
     /// A daemon of this name.
     pub fn daemon(&self, name: &str, settings: &str) -> Process {
+        self.start_daemon(name, &[], settings)
+    }
+
+    /// One that serves these namespaces only.
+    pub fn daemon_of(&self, name: &str, namespaces: &[&str]) -> Process {
+        self.start_daemon(name, namespaces, "")
+    }
+
+    fn start_daemon(&self, name: &str, namespaces: &[&str], settings: &str) -> Process {
         Process::start(Start {
             name,
             kubeconfig: &self.plane.kubeconfig(ACCOUNT),
             metrics: self.metrics,
-            namespaces: &[],
+            namespaces,
             settings,
         })
     }

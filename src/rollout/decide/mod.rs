@@ -28,6 +28,7 @@ mod stepping;
 mod switching;
 #[cfg(test)]
 mod tests;
+mod unseen;
 
 use jiff::Timestamp;
 
@@ -59,6 +60,10 @@ const PHASES_A_PASS: usize = 6;
 pub fn decide(terms: &Terms, state: &State, seen: &Observation) -> Decision {
     let mut pass = Pass::new(terms, state, seen);
     pass.take_samples();
+    if let Some(why) = &seen.unseen {
+        unseen::stand(&mut pass, why);
+        return pass.finish();
+    }
     guard::look_after(&mut pass);
     requests::answer(&mut pass);
     for _ in 0..PHASES_A_PASS {

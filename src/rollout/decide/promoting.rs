@@ -246,6 +246,15 @@ pub(super) fn counts_from(
 ) -> jiff::Timestamp {
     let shut = pass.seen.trouble.as_ref().filter(|_| target.paused);
     let hindrance = target.refused.as_ref().or(shut).cloned();
+    waited_for(pass, hindrance, since)
+}
+
+/// The same of any hindrance.
+pub(super) fn waited_for(
+    pass: &mut Pass<'_>,
+    hindrance: Option<String>,
+    since: jiff::Timestamp,
+) -> jiff::Timestamp {
     let why = hindrance.clone().unwrap_or_default();
     let told = Reason::PromotionHindered { why };
     pass.tell_mending(Mending::Promotion, hindrance.is_some(), told);

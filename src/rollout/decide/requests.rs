@@ -23,7 +23,21 @@ const ANSWERS: usize = 8;
 
 /// Answers every request that has no answer yet, and clears those that have one.
 pub(super) fn answer(pass: &mut Pass<'_>) {
-    for request in &pass.seen.rollout.requests {
+    answer_those(pass, |_| true);
+}
+
+/// Answers those that end a run; the others wait.
+pub(super) fn answer_ends(pass: &mut Pass<'_>) {
+    let goes_on = pass.state.phase.run().is_some();
+    let ends = ["abort", "rollback", "alert", "smoke"];
+    answer_those(pass, |request| {
+        goes_on && ends.contains(&request.act.as_str())
+    });
+}
+
+fn answer_those(pass: &mut Pass<'_>, which: impl Fn(&Request) -> bool) {
+    let requests = pass.seen.rollout.requests.iter();
+    for request in requests.filter(|request| which(request)) {
         if !pass
             .state
             .answers

@@ -83,15 +83,8 @@ pub(super) fn ended(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) 
 
 /// What is wrong with the canary itself.
 pub(super) fn bad(pass: &Pass<'_>, run: &Run, reports: &[RuleReport]) -> Option<Cause> {
-    let worse = reports
-        .iter()
-        .find(|report| report.verdict == Verdict::Worse);
-    if let Some(worse) = worse {
-        return Some(Cause::Worse {
-            rule: worse.rule.clone(),
-            sentence: worse.sentence(),
-            saved: saved(run, worse),
-        });
+    if let Some(worse) = worse(run, reports) {
+        return Some(worse);
     }
     let canary = pass.seen.canary.as_ref()?;
     let fate = canary
@@ -99,6 +92,18 @@ pub(super) fn bad(pass: &Pass<'_>, run: &Run, reports: &[RuleReport]) -> Option<
         .as_ref()
         .filter(|_| canary.revision == run.mark());
     fate.cloned().map(Cause::Pods)
+}
+
+/// That a rule shows the canary worse.
+pub(super) fn worse(run: &Run, reports: &[RuleReport]) -> Option<Cause> {
+    let worse = reports
+        .iter()
+        .find(|report| report.verdict == Verdict::Worse)?;
+    Some(Cause::Worse {
+        rule: worse.rule.clone(),
+        sentence: worse.sentence(),
+        saved: saved(run, worse),
+    })
 }
 
 /// A template, or its configuration, that is no longer the one under trial.
@@ -508,6 +513,7 @@ fn over(pass: &Pass<'_>, run: &Run, why: &HeldWhy, reports: &[RuleReport]) -> bo
         | HeldWhy::GateHoldsUs { .. }
         | HeldWhy::NoReplicas
         | HeldWhy::StableGone
+        | HeldWhy::Unseen { .. }
         | HeldWhy::Person
         | HeldWhy::PersonNamed { .. }
         | HeldWhy::Suspicions => hindered(pass).is_none(),

@@ -424,6 +424,7 @@ fn observation(now: Timestamp, samples: Vec<Sample>, weight: u8) -> Observation 
             desired: None,
         },
         trouble: None,
+        unseen: None,
         smoked: None,
         smoked_after: None,
         gate: Gate::default(),

@@ -17,3 +17,4 @@ mod native;
 mod offering;
 mod stories;
 mod switching;
+mod unseen;

@@ -157,6 +157,8 @@ pub struct Model {
     pub comes_up: bool,
     /// Why the canary's objects, or the opening of the gate, are refused.
     pub refuses: Option<String>,
+    /// Why the namespace cannot be seen.
+    pub unseen: Option<String>,
     /// An open Deployment rolls to its end; if not, one pod of the new template is all.
     pub rolls: bool,
     /// Pods of an open Deployment that has rolled crash.
@@ -210,6 +212,7 @@ impl Model {
             crashes: false,
             comes_up: true,
             refuses: None,
+            unseen: None,
             rolls: true,
             crashing: false,
             approved: BTreeSet::from(["v1".to_owned()]),
@@ -301,6 +304,7 @@ impl Model {
             gate: self.gate.clone(),
             kept: self.kept.clone(),
             trouble: self.refuses.clone(),
+            unseen: self.unseen.clone(),
         }
     }
 
