@@ -138,15 +138,7 @@ impl Executor {
         (id, at): (&str, Timestamp),
     ) -> Result<(), Error> {
         self.change("restarting the workload", order, expect, |present| {
-            let mut own = present.annotations().clone();
-            own.insert(RESTARTED_FOR.to_owned(), id.to_owned());
-            let template = &present.data["spec"]["template"]["metadata"]["annotations"];
-            let mut template = template.as_object().cloned().unwrap_or_default();
-            template.insert(template::RESTARTED_AT.to_owned(), json!(stamp(at)));
-            vec![
-                json!({"op": "add", "path": "/metadata/annotations", "value": own}),
-                json!({"op": "add", "path": "/spec/template/metadata/annotations", "value": template}),
-            ]
+            restarted(present, (id, at))
         })
         .await
         .map(drop)
@@ -219,6 +211,23 @@ impl Executor {
     }
 }
 
+/// What restarts it. One that is restarted for this already is left alone: watches may lag behind that, and it is
+/// asked for again with another time.
+fn restarted(present: &DynamicObject, (id, at): (&str, Timestamp)) -> Vec<Value> {
+    let mut own = present.annotations().clone();
+    if own.get(RESTARTED_FOR).is_some_and(|known| known == id) {
+        return Vec::new();
+    }
+    own.insert(RESTARTED_FOR.to_owned(), id.to_owned());
+    let template = &present.data["spec"]["template"]["metadata"]["annotations"];
+    let mut template = template.as_object().cloned().unwrap_or_default();
+    template.insert(template::RESTARTED_AT.to_owned(), json!(stamp(at)));
+    vec![
+        json!({"op": "add", "path": "/metadata/annotations", "value": own}),
+        json!({"op": "add", "path": "/spec/template/metadata/annotations", "value": template}),
+    ]
+}
+
 /// A restart's time, as `kubectl rollout restart` writes it.
 fn stamp(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
@@ -233,4 +242,30 @@ fn revision(doing: &'static str, present: &DynamicObject) -> Result<String, Erro
         source: kube::Error::SerdeError(error),
     })?;
     Ok(template::revision(&read).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workload_is_restarted_once_for_one_request() {
+        let restarted = |annotations: Value| {
+            let present = json!({
+                "apiVersion": "apps/v1", "kind": "Deployment",
+                "metadata": {"name": "shop", "annotations": annotations},
+                "spec": {"template": {"metadata": {"annotations": {"team": "shop"}}}},
+            });
+            let present: DynamicObject = serde_json::from_value(present).unwrap();
+            restarted(&present, ("two", Timestamp::UNIX_EPOCH))
+        };
+        assert_eq!(
+            restarted(json!({RESTARTED_FOR: "two"})),
+            Vec::<Value>::new()
+        );
+        let first = restarted(json!({RESTARTED_FOR: "one"}));
+        assert_eq!(first[0]["value"], json!({RESTARTED_FOR: "two"}));
+        let template = json!({"team": "shop", template::RESTARTED_AT: "1970-01-01T00:00:00Z"});
+        assert_eq!(first[1]["value"], template);
+    }
 }
