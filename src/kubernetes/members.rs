@@ -38,6 +38,8 @@ pub struct Member {
     ready: bool,
     /// It is being deleted.
     leaving: bool,
+    /// It is a `DaemonSet`'s on a node that does not answer any more.
+    lost: bool,
 }
 
 impl Member {
@@ -48,11 +50,7 @@ impl Member {
         let owner = controllers
             .next()
             .filter(|owner| matches!(owner.kind.as_str(), "StatefulSet" | "DaemonSet"))?;
-        let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_ref());
-        let ready = conditions
-            .into_iter()
-            .flatten()
-            .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+        let ready = says(pod, "Ready");
         let label = pod.labels().get(HASH).map(String::as_str);
         Some(Self {
             name: pod.name_any().into(),
@@ -61,6 +59,7 @@ impl Member {
             hash: label.unwrap_or_default().into(),
             ready,
             leaving: pod.metadata.deletion_timestamp.is_some(),
+            lost: owner.kind == "DaemonSet" && !ready && is_unheard(pod),
         })
     }
 
@@ -68,6 +67,25 @@ impl Member {
     pub fn is_of(&self, uid: &str) -> bool {
         *self.owner == *uid
     }
+}
+
+fn says(pod: &Pod, condition: &str) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| &status.conditions);
+    let mut conditions = conditions.flatten();
+    conditions.any(|said| said.type_ == condition && said.status == "True")
+}
+
+/// Whether its node is not heard of: then the control plane says of the pod that it is not ready, and its
+/// containers stay as the node told them last. Where a pod has gates of readiness that may be theirs.
+fn is_unheard(pod: &Pod) -> bool {
+    let gates = pod.spec.iter().flat_map(|spec| &spec.readiness_gates);
+    says(pod, "ContainersReady") && gates.flatten().next().is_none()
+}
+
+/// Names of the pods whose nodes do not answer: nothing starts or ends there.
+pub fn lost(members: &[Member]) -> Vec<&str> {
+    let lost = members.iter().filter(|member| member.lost);
+    lost.map(|member| &*member.name).collect()
 }
 
 /// A revision that a workload's controller keeps.
@@ -191,6 +209,37 @@ mod tests {
             pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         }
         Member::of(&serde_json::from_value(pod).unwrap()).unwrap()
+    }
+
+    fn on_a_node(kind: &str, ready: [&str; 2], gates: &serde_json::Value) -> Member {
+        let conditions = ["Ready", "ContainersReady"].into_iter().zip(ready);
+        let conditions: Vec<_> = conditions
+            .map(|(kind, status)| json!({"type": kind, "status": status}))
+            .collect();
+        let pod = json!({
+            "metadata": {
+                "name": "agent-x",
+                "ownerReferences": [{"apiVersion": "apps/v1", "kind": kind, "name": "agent", "uid": "u", "controller": true}],
+            },
+            "spec": {"containers": [], "readinessGates": gates},
+            "status": {"conditions": conditions},
+        });
+        Member::of(&serde_json::from_value(pod).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_node_that_is_not_heard_of_is_told_from_a_pod_that_is_not_ready() {
+        let gate = json!([{"conditionType": "example.org/load-balancer"}]);
+        for (kind, ready, gates, expected) in [
+            ("DaemonSet", ["False", "True"], json!([]), 1),
+            ("DaemonSet", ["False", "False"], json!([]), 0),
+            ("DaemonSet", ["True", "True"], json!([]), 0),
+            ("DaemonSet", ["False", "True"], gate, 0),
+            ("StatefulSet", ["False", "True"], json!([]), 0),
+        ] {
+            let member = on_a_node(kind, ready, &gates);
+            assert_eq!(lost(&[member]).len(), expected, "{kind} {ready:?} {gates}");
+        }
     }
 
     fn seen(sets: &[Arc<Set>]) -> Vec<(Vec<String>, i32, i32)> {

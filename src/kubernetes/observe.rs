@@ -157,6 +157,7 @@ fn target(scene: &Scene, plan: &Plan, target: &Templated<Deployment>) -> Target 
     let settles = deployment.spec.min_ready_seconds;
     let settles = settles.and_then(|seconds| u64::try_from(seconds).ok());
     let newest = newest.map_or(0, |status| status.updated_replicas.unwrap_or(0));
+    let lost = members::lost(&scene.members);
     Target {
         uid: deployment.uid().unwrap_or_default(),
         revision: target.revision.clone(),
@@ -165,12 +166,12 @@ fn target(scene: &Scene, plan: &Plan, target: &Templated<Deployment>) -> Target 
         held_by: annotations.get(HELD_BY).cloned(),
         open: annotations.get(OPEN).cloned(),
         replicas: deployment.spec.replicas.unwrap_or(1),
-        complete: complete(deployment),
+        complete: complete(deployment, lost.len()),
         behind: !is_observed(deployment),
         updated_ready: ready.min(newest),
         settles: Duration::from_secs(settles.unwrap_or(0)),
         stuck: is_observed(deployment) && !stuck(scene, plan).is_empty(),
-        refused: fate::refused(deployment),
+        refused: fate::refused(deployment).or_else(|| away(&lost)),
         serving,
         past: scene.past.clone(),
         config: scene.config.clone(),
@@ -195,16 +196,27 @@ fn is_observed(deployment: &Deployment) -> bool {
     observed >= deployment.metadata.generation
 }
 
-/// Rolled out and available, as `kubectl rollout status` says it.
-fn complete(deployment: &Deployment) -> bool {
+/// Rolled out and available, as `kubectl rollout status` says it, but for pods whose nodes do not answer.
+fn complete(deployment: &Deployment, lost: usize) -> bool {
     let Some(status) = &deployment.status else {
         return false;
     };
     let wanted = deployment.spec.replicas.unwrap_or(1);
+    let least = wanted.saturating_sub(i32::try_from(lost).unwrap_or(i32::MAX));
+    let enough = |pods: Option<i32>| (least..=wanted).contains(&pods.unwrap_or(0));
     is_observed(deployment)
-        && status.updated_replicas.unwrap_or(0) == wanted
-        && status.replicas.unwrap_or(0) == wanted
-        && status.available_replicas.unwrap_or(0) >= wanted
+        && (lost == 0 || least > 0)
+        && enough(status.updated_replicas)
+        && enough(status.replicas)
+        && status.available_replicas.unwrap_or(0) >= least
+}
+
+/// That pods cannot be made or taken away, where their nodes do not answer.
+fn away(lost: &[&str]) -> Option<String> {
+    let names = lost.join(", ");
+    (!lost.is_empty()).then(|| {
+        format!("nodes do not answer, and nothing starts or ends there: those of the pods {names}")
+    })
 }
 
 /// What serves, by revision: a restart makes another `ReplicaSet` of the same one.
@@ -398,6 +410,27 @@ mod tests {
             .map(|one| (one.revision.hash, one.replicas, one.ready))
             .collect();
         assert_eq!(found, [("v1".to_owned(), 10, 7), ("v2".to_owned(), 1, 1)]);
+    }
+
+    #[test]
+    fn a_roll_is_complete_without_the_nodes_that_do_not_answer() {
+        let rolled = |updated: i32, available: i32, lost| {
+            let deployment = serde_json::json!({
+                "metadata": {"generation": 2},
+                "spec": {"replicas": 3, "selector": {}, "template": {}},
+                "status": {
+                    "observedGeneration": 2, "replicas": 3,
+                    "updatedReplicas": updated, "availableReplicas": available,
+                },
+            });
+            complete(&serde_json::from_value(deployment).unwrap(), lost)
+        };
+        assert!(rolled(3, 3, 0));
+        assert!(!rolled(2, 2, 0));
+        assert!(rolled(2, 2, 1));
+        assert!(!rolled(2, 1, 1));
+        assert!(!rolled(1, 2, 1));
+        assert!(!rolled(0, 0, 3), "none answers");
     }
 
     #[test]
