@@ -13,7 +13,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::cursor::RuleCursor;
-use super::process::{Added, Point, Process, Scraped};
+use super::process::{Added, Point, Process, Scraped, Uncounted};
 use super::rounds::Round;
 use super::tally::{Arm, Class, Tally};
 use crate::rollout::evidence::{ArmCounts, Sample};
@@ -56,6 +56,8 @@ pub(super) struct Counters {
     round: Round,
     /// The source cannot look back: cursors hold sums.
     sums: bool,
+    /// Why something of the newest batch is not counted, and of the next will not be either.
+    uncounted: Option<String>,
 }
 
 impl Counters {
@@ -69,6 +71,7 @@ impl Counters {
             processes: BTreeMap::new(),
             round: Round::default(),
             sums: false,
+            uncounted: None,
         }
     }
 
@@ -108,6 +111,11 @@ impl Counters {
         self.processes.values().filter_map(Process::at).max()
     }
 
+    /// Why something of the newest batch could not be counted: what is left says nothing of it.
+    pub fn uncounted(&self) -> Option<&str> {
+        self.uncounted.as_deref()
+    }
+
     /// Whether any series has been seen.
     pub fn has_series(&self) -> bool {
         self.processes.values().any(Process::has_series)
@@ -115,6 +123,7 @@ impl Counters {
 
     /// Folds a batch in. What is wrong with it is told in `problems`.
     pub fn fold(&mut self, batch: Batch, problems: &mut Vec<String>) -> Vec<Sample> {
+        self.uncounted = None;
         let mut scrapes: BTreeMap<(i64, u64), Vec<Point>> = BTreeMap::new();
         for (process, at) in batch.scraped {
             scrapes.entry((at, process)).or_default();
@@ -132,8 +141,16 @@ impl Counters {
         let mut samples = Vec::new();
         let mut scrapes = scrapes.into_iter().peekable();
         while let Some(((at, id), points)) = scrapes.next() {
-            if let Err(why) = self.scrape(id, at, &points) {
-                problems.push(format!("{}: a process {why}", self.rule));
+            match self.scrape(id, at, &points) {
+                Ok(()) => {}
+                Err(Uncounted::Gap) => {
+                    problems.push(format!("{}: a process {}", self.rule, Uncounted::Gap));
+                }
+                Err(Uncounted::Unfit(why)) => {
+                    let why = format!("{}: a process has {why}", self.rule);
+                    self.uncounted = Some(why.clone());
+                    problems.push(why);
+                }
             }
             let last_of_moment = scrapes.peek().is_none_or(|((next, _), _)| *next > at);
             if last_of_moment && let Some(round) = self.round.finish(&self.processes) {
@@ -145,7 +162,7 @@ impl Counters {
     }
 
     /// Folds one scrape in: what it added waits in the round.
-    fn scrape(&mut self, id: u64, at: i64, points: &[Point]) -> Result<(), &'static str> {
+    fn scrape(&mut self, id: u64, at: i64, points: &[Point]) -> Result<(), Uncounted> {
         let process = self.processes.entry(id).or_default();
         // Only Prometheus has replicas; what it adds comes with the next scrape.
         if !self.sums && process.is_of_the_same_moment(at, points) {
@@ -187,7 +204,9 @@ impl Counters {
         let tally = match self.merged(group) {
             Ok(tally) => tally,
             Err(why) => {
-                problems.push(format!("{}: {why}", self.rule));
+                let why = format!("{}: the pods have {why}", self.rule);
+                self.uncounted = Some(why.clone());
+                problems.push(why);
                 return None;
             }
         };

@@ -59,6 +59,23 @@ pub(super) enum Scraped {
     Added(Added),
 }
 
+/// Why a scrape was not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Uncounted {
+    /// Only this one; the next goes on from it.
+    #[error("has no scrape from before the restart; what came in between is not counted")]
+    Gap,
+    /// And so it will be with the next one.
+    #[error("{0}")]
+    Unfit(&'static str),
+}
+
+impl From<&'static str> for Uncounted {
+    fn from(why: &'static str) -> Self {
+        Self::Unfit(why)
+    }
+}
+
 /// The counters of one process.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Process {
@@ -142,7 +159,7 @@ impl Process {
 
     /// Folds in the scrape at `at` of process `id`. Scrapes must come oldest first; older ones
     /// than the last are left out.
-    pub fn fold(&mut self, id: u64, at: i64, points: &[Point]) -> Result<Scraped, &'static str> {
+    pub fn fold(&mut self, id: u64, at: i64, points: &[Point]) -> Result<Scraped, Uncounted> {
         if self.seen.is_some_and(|seen| at <= seen) {
             return Ok(Scraped::Known);
         }
@@ -168,9 +185,7 @@ impl Process {
                 }),
             ) => (from, self.added_since(at, sum)?),
             (None, Some(ProcessCursor { sum: None, .. })) => {
-                return Err(
-                    "has no scrape from before the restart; what came in between is not counted",
-                );
+                return Err(Uncounted::Gap);
             }
             (None, None) => return Ok(Scraped::Known),
             (Some(before), _) => (before, Tally::of(&counts)?),
@@ -199,7 +214,7 @@ impl Process {
     }
 
     /// What was added since a saved sum; all of it, when the process began anew meanwhile.
-    fn added_since(&self, at: i64, sum: Tally) -> Result<Option<Tally>, &'static str> {
+    fn added_since(&self, at: i64, sum: Tally) -> Result<Option<Tally>, Uncounted> {
         let Some(now) = self.sum(at) else {
             return Ok(None);
         };

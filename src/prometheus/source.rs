@@ -394,9 +394,11 @@ impl Follow {
     }
 
     fn take(&mut self, batch: Batch, reading: &mut Reading) {
-        reading
-            .samples
-            .extend(self.counters.fold(batch, &mut reading.problems));
+        let samples = self.counters.fold(batch, &mut reading.problems);
+        reading.samples.extend(samples);
+        if let Some(why) = self.counters.uncounted() {
+            reading.add_absent(why.to_owned());
+        }
         self.fresh = false;
         self.position = self.counters.cursor().into();
         self.begun = true;

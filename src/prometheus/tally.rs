@@ -184,7 +184,7 @@ impl Tally {
     /// Brings the buckets to fewer boundaries, all of which it must have.
     pub fn coarsen(&mut self, le: &[f64]) -> Result<(), &'static str> {
         if le.is_empty() || self.le.is_empty() {
-            return Err("its histograms have no boundary in common");
+            return Err("histograms without a boundary in common");
         }
         self.canary = coarser(&self.canary, &self.le, le);
         self.stable = coarser(&self.stable, &self.le, le);
@@ -227,7 +227,7 @@ impl Histogram {
             return Err("an empty histogram");
         };
         if last.0 != f64::INFINITY || finite.is_empty() {
-            return Err("a histogram lacks its bucket le=\"+Inf\" or has no other");
+            return Err("a histogram without its bucket le=\"+Inf\", or without another");
         }
         let mut tally = Tally::buckets(finite.iter().map(|(le, _)| *le).collect());
         let mut below = 0.0;

@@ -1152,3 +1152,35 @@ fn several_hosts_paths_and_methods_of_one_ingress_are_counted_together() {
     }
     assert_eq!(series.len(), 8, "each is a series of its own, counted once");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_whose_histogram_has_other_buckets_is_told_and_not_passed_over() {
+    let (mut source, now) = texts();
+    let rules = [shipped("latency-p99")];
+    let page = |arm: &str, le: &str, count: u32| {
+        ["+Inf", le]
+            .map(|le| {
+                format!(
+                    "nginx_ingress_controller_request_duration_seconds_bucket{{namespace=\"shop\",ingress=\"api\",service=\"api\",status=\"200\",canary=\"{arm}\",le=\"{le}\"}} {count}\n"
+                )
+            })
+            .concat()
+    };
+    let show = |canary: &str, count: u32| {
+        let pod = |name: &str, text| (name.to_owned(), text);
+        let [one, other] = [("", "0.1"), (CANARY, canary)].map(|(arm, le)| page(arm, le, count));
+        *now.lock().unwrap() = vec![pod("one", one), pod("other", other)];
+    };
+    let mut api = subject("shop", "api", &rules);
+    show("0.1", 1);
+    api.cursor = Some(read(&mut source, &api, 10).await.cursor);
+    show("0.1", 5);
+    let alike = read(&mut source, &api, 11).await;
+    assert_eq!((alike.samples.len(), alike.absent), (1, None));
+    show("0.3", 9);
+    read(&mut source, &api, 12).await;
+    show("0.3", 20);
+    let reading = read(&mut source, &api, 13).await;
+    let wanted = "latency-p99: the pods have histograms without a boundary in common";
+    assert_eq!(reading.absent.as_deref(), Some(wanted));
+}
