@@ -89,15 +89,26 @@ impl Scrape {
             .filter_map(|(name, answer)| Some(format!("{name}: {}", answer.as_ref().err()?)))
             .collect();
         if failures.len() == answers.len() {
+            let (said, hint) = (failures.join("; "), self.hint());
             return all_fail(
                 asks.len(),
-                Error::Targets(format!("no target answered: {}", failures.join("; "))),
+                Error::Targets(format!("no target answered: {said}{hint}")),
             );
         }
         sort(asks, &answers, &failures, now.as_millisecond())
             .into_iter()
             .map(Ok)
             .collect()
+    }
+
+    /// What is to be done where no pod answers at its own address.
+    fn hint(&self) -> &'static str {
+        match self.targets {
+            Targets::Found(_) => {
+                "; pods are asked at their own addresses: from outside of the cluster name evidence.scrape.targets, or evidence.prometheus"
+            }
+            Targets::Urls(_) | Targets::Texts(_) | Targets::Answers(_) => "",
+        }
     }
 
     async fn answers(&self, asks: &[Ask], at: i64) -> Vec<(String, Result<Answer, Error>)> {

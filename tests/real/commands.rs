@@ -76,6 +76,14 @@ const STORY: &[Step] = &[
     ),
     Written("sluice gate | kubectl apply -f -", "configured"),
     Written("kubectl -n sluice-system get pods", "sluice-"),
+    Written(
+        "kubectl apply -f clusters/base/sluice/namespace.yaml -f clusters/base/sluice/rbac.yaml",
+        "serviceaccount/sluice",
+    ),
+    Written(
+        "kubectl config set-context sluice --cluster=\"$(kubectl config view --minify -o jsonpath='{.clusters[0].name}')\" --user=sluice",
+        "Context \"sluice\" created",
+    ),
     Between(
         "kubectl apply -f scenarios/shop.yaml",
         "rollout.sluice.dev/shop created",
@@ -224,6 +232,14 @@ const NOT_RUN: &[(&str, &str)] = &[
     (
         "kubectl -n monitoring port-forward service/prometheus 9090",
         "no kubelet",
+    ),
+    (
+        "kubectl -n ingress-nginx port-forward deploy/ingress-nginx-controller 10254",
+        "no kubelet",
+    ),
+    (
+        "kubectl config set-credentials sluice --token=\"$(kubectl -n sluice-system create token sluice --duration=24h)\"",
+        "the sandbox makes no tokens",
     ),
     (
         "TOKEN=$(kubectl create token alice --duration 1h)",
