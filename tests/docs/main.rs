@@ -51,10 +51,11 @@ fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     found
 }
 
-/// README, CHANGELOG and everything under docs.
+/// README, CHANGELOG, CONTRIBUTING and everything under docs.
 fn documents() -> Vec<(String, String)> {
     let mut paths = files("docs", "md");
-    paths.extend(["README.md", "CHANGELOG.md"].map(|name| root().join(name)));
+    let beside = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"];
+    paths.extend(beside.map(|name| root().join(name)));
     let named = paths.into_iter().map(|path| {
         let name = path.strip_prefix(root()).unwrap().display().to_string();
         (name, text(path))
