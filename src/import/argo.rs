@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::condition::{bound, duration, filled};
 use super::rules::{rule_name, value};
-use super::{Converted, in_namespace, lint, list, metadata, of_kind, rising, text};
+use super::{Converted, applied, in_namespace, list, metadata, of_kind, rising, step, text};
 
 pub(super) fn converted(resources: &[Value]) -> Converted {
     let mut all = Converted::default();
@@ -388,19 +388,36 @@ fn switch(rollout: &Value, target: &str, all: &mut Converted) {
     let service = stable_service(&rollout["spec"]["strategy"]);
     let service = service.map_or_else(
         || "Services select both sets of pods by their labels: Argo has changed none of their selectors.".to_owned(),
-        |service| format!("kubectl patch service {service}{space} --type json -p '[{{\"op\":\"remove\",\"path\":\"/spec/selector/rollouts-pod-template-hash\"}}]': both sets of pods serve now."),
+        |service| step(
+            "Let the Service select both sets of pods, which serve from here on.",
+            &format!("kubectl patch service {service}{space} --type json -p '[{{\"op\":\"remove\",\"path\":\"/spec/selector/rollouts-pod-template-hash\"}}]'"),
+        ),
     );
     let referred = !text(rollout, "/spec/workloadRef/name").is_empty();
+    let given = if referred {
+        format!("Scale the Deployment {target} to as many replicas as the Rollout has, and wait.")
+    } else {
+        format!("Apply the Deployment {target} with the image that serves, and wait.")
+    };
     all.steps.extend([
-        format!("Wait until no release is under way: kubectl argo rollouts status {name}{space} says Healthy."),
-        if referred {
-            format!("Scale the Deployment {target} to as many replicas as the Rollout has, and wait: kubectl rollout status deploy/{target}{space}")
-        } else {
-            format!("Apply the Deployment {target} with the image that serves, and wait: kubectl rollout status deploy/{target}{space}")
-        },
+        step(
+            "Wait until no release is under way: Healthy.",
+            &format!("kubectl argo rollouts status {name}{space}"),
+        ),
+        step(
+            &given,
+            &format!("kubectl rollout status deploy/{target}{space}"),
+        ),
         service,
-        format!("kubectl delete rollouts.argoproj.io {name}{space}: its pods go, those of the Deployment serve on."),
-        "Let autoscalers and PodDisruptionBudgets name the Deployment instead of the Rollout.".to_owned(),
-        format!("Check and apply the Rollout of sluice.dev; adopting {target} moves no pod: {}", lint(&all.rules)),
+        step(
+            "Remove Argo's Rollout: its pods go, those of the Deployment serve on.",
+            &format!("kubectl delete rollouts.argoproj.io {name}{space}"),
+        ),
+        "Let autoscalers and PodDisruptionBudgets name the Deployment instead of the Rollout."
+            .to_owned(),
+        applied(
+            &format!("Check and apply the Rollout of sluice.dev; adopting {target} moves no pod."),
+            &all.rules,
+        ),
     ]);
 }

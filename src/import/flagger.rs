@@ -1,12 +1,13 @@
 //! Flagger's Canary and `MetricTemplate`.
 
 mod route;
+mod switch;
 
 use serde_json::{Value, json};
 
 use super::condition::{duration, filled};
 use super::rules::{error_limit, latency_limit, rule_name, value};
-use super::{Converted, in_namespace, lint, list, metadata, of_kind, rising, text};
+use super::{Converted, list, metadata, of_kind, rising, text};
 
 pub(super) fn converted(resources: &[Value]) -> Converted {
     let mut all = Converted::default();
@@ -56,7 +57,8 @@ fn one(canary: &Value, resources: &[Value], all: &mut Converted) {
         "metadata": metadata(canary),
         "spec": spec,
     }));
-    switch(canary, target, all);
+    let steps = switch::steps(canary, target, &all.rules);
+    all.steps.extend(steps);
 }
 
 fn strategy(analysis: &Value, about: &str, all: &mut Converted) -> Value {
@@ -394,29 +396,4 @@ fn served(canary: &Value, about: &str, all: &mut Converted) {
         );
         all.note(about, &text);
     }
-}
-
-fn switch(canary: &Value, target: &str, all: &mut Converted) {
-    let (name, space) = (text(canary, "/metadata/name"), in_namespace(canary));
-    let scaler = text(canary, "/spec/autoscalerRef/name");
-    if route::by_gateway(canary) {
-        let apex = route::apex(canary);
-        all.steps.push(format!("Apply the HTTPRoute {apex}-route. Flagger's own, {apex}, is older and so takes all requests until it goes."));
-    }
-    all.steps.extend([
-        format!("Wait until no release is under way: kubectl get canary {name}{space} says Succeeded or Initialized."),
-        format!("kubectl patch canary {name}{space} --type merge -p '{{\"spec\":{{\"revertOnDeletion\":true}}}}'"),
-        format!("Give {target} the image that {target}-primary has, as many replicas, and wait: kubectl rollout status deploy/{target}{space}. Nothing reaches its pods yet."),
-        format!("kubectl delete canary {name}{space}: Flagger leads the Service {target} back to the Deployment {target}, whose pods are ready, and only then removes {target}-primary."),
-        format!("Keep a Service {target} and its Ingress of your own in Git: Flagger made the Service until now."),
-    ]);
-    if !scaler.is_empty() {
-        all.steps.push(format!(
-            "Let the autoscaler {scaler} act on the Deployment {target}; {scaler}-primary is gone."
-        ));
-    }
-    all.steps.push(format!(
-        "Check and apply the Rollout; adopting {target} moves no pod: {}",
-        lint(&all.rules)
-    ));
 }

@@ -79,13 +79,20 @@ impl Converted {
     }
 }
 
-/// How the result is checked and applied.
-fn lint(rules: &[Value]) -> &'static str {
+/// A step: what is done and why, and below it the command that does it.
+fn step(what: &str, command: &str) -> String {
+    format!("{what}\n   {command}")
+}
+
+/// The step in which the result is checked and applied.
+fn applied(what: &str, rules: &[Value]) -> String {
     if rules.is_empty() {
-        "sluice lint FILE && kubectl apply -f FILE"
-    } else {
-        "sluice lint FILE RULES && kubectl apply -f FILE. RULES is the file that --rules wrote; put it into a folder that the settings name (rules) first."
+        return step(what, "sluice lint FILE && kubectl apply -f FILE");
     }
+    let what = format!(
+        "{what} RULES is the file that --rules wrote; put it into a folder that the settings name (rules) first."
+    );
+    step(&what, "sluice lint FILE RULES && kubectl apply -f FILE")
 }
 
 /// The resources of a kind.

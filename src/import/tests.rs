@@ -156,21 +156,48 @@ fn a_canary_of_flagger_becomes_a_rollout_with_its_rules() {
     ] {
         has(&all.notes, wanted);
     }
-    let order: Vec<usize> = [
-        "revertOnDeletion",
-        "rollout status",
-        "delete canary",
-        "sluice lint",
-    ]
-    .iter()
-    .map(|words| {
-        all.steps
-            .iter()
-            .position(|step| step.contains(words))
-            .unwrap()
-    })
-    .collect();
-    assert!(order.is_sorted(), "{:#?}", all.steps);
+    in_order(
+        &all.steps,
+        &[
+            "kubectl patch canary podinfo -n test --type merge -p '{\"spec\":{\"suspend\":true,\"revertOnDeletion\":false}}'",
+            "kubectl scale deploy podinfo -n test --replicas",
+            "kubectl rollout status deploy podinfo -n test",
+            "kubectl patch service podinfo -n test",
+            "kubectl delete canary podinfo -n test",
+            "kubectl wait --for=delete -n test --timeout 2m deploy/podinfo-primary service/podinfo-primary service/podinfo-canary ingress/podinfo-canary",
+            "sluice lint FILE RULES",
+        ],
+    );
+}
+
+/// That there is a step with each of these words, in this order.
+fn in_order(steps: &[String], wanted: &[&str]) {
+    let place = |words: &&str| steps.iter().position(|step| step.contains(words));
+    let places: Vec<Option<usize>> = wanted.iter().map(place).collect();
+    assert!(
+        places.iter().all(Option::is_some) && places.is_sorted(),
+        "{places:?}: {steps:#?}"
+    );
+}
+
+#[test]
+fn the_switch_names_the_service_and_the_autoscaler_that_are_named() {
+    let scaled = CANARY
+        .replace(
+            "apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, name: podinfo",
+            "apiVersion: keda.sh/v1alpha1, kind: ScaledObject, name: so",
+        )
+        .replace("service: {port", "service: {name: front, port");
+    let steps = convert_one(From::Flagger, &scaled).steps;
+    in_order(
+        &steps,
+        &[
+            "kubectl annotate scaledobject so -n test autoscaling.keda.sh/paused-replicas-",
+            "kubectl scale deploy podinfo -n test",
+            "kubectl patch service front -n test",
+            "deploy/podinfo-primary service/front-primary service/front-canary ingress/podinfo-canary",
+        ],
+    );
 }
 
 #[test]
@@ -295,6 +322,20 @@ fn what_flaggers_own_route_says_is_not_lost_without_a_word() {
         &all.notes,
         "spec.service: gateways, rewrite, timeout: Flagger's route has them",
     );
+    let alone = meshed
+        .replace("provider: nginx", "provider: istio")
+        .replace(
+            "  ingressRef: {apiVersion: networking.k8s.io/v1, kind: Ingress, name: podinfo}\n",
+            "",
+        );
+    in_order(
+        &convert_one(From::Flagger, &alone).steps,
+        &[
+            "kubectl patch service podinfo -n test",
+            "Lead the requests to the Service podinfo by an Ingress or HTTPRoute of your own",
+            "kubectl delete canary podinfo -n test",
+        ],
+    );
 }
 
 #[test]
@@ -323,7 +364,15 @@ fn a_canary_behind_a_gateway_gets_a_route_of_its_own() {
     );
     let wanted = json!({"gatewayApi": {"httpRoute": "podinfo-route"}});
     assert_eq!(rollout["spec"]["route"], wanted);
-    has(&all.steps[..1], "Apply the HTTPRoute podinfo-route");
+    in_order(
+        &all.steps,
+        &[
+            "kubectl patch service podinfo -n test",
+            "Apply the HTTPRoute podinfo-route",
+            "kubectl delete httproute podinfo -n test",
+            "kubectl delete canary podinfo -n test",
+        ],
+    );
     assert!(
         !all.notes.iter().any(|note| note.contains("gatewayRefs")),
         "{:?}",

@@ -26,6 +26,13 @@ pub fn by_gateway(canary: &Value) -> bool {
     text(canary, "/spec/provider").starts_with("gatewayapi")
 }
 
+/// Whether the requests come by a route that Flagger made, of a kind that is not written here.
+pub fn is_flaggers(canary: &Value) -> bool {
+    let by_service = text(canary, "/spec/provider") == "kubernetes";
+    let by_ingress = !text(canary, "/spec/ingressRef/name").is_empty();
+    !by_gateway(canary) && !by_service && !by_ingress
+}
+
 /// The name of its Service, and of the `HTTPRoute` that Flagger makes.
 pub fn apex(canary: &Value) -> &str {
     match text(canary, "/spec/service/name") {
