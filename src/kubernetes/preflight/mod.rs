@@ -8,6 +8,7 @@
 
 mod gateway_api;
 mod ingress_nginx;
+mod rival;
 mod service;
 mod workload;
 
@@ -97,6 +98,18 @@ pub enum Main<'a> {
 /// Why there can be no canary.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Refusal {
+    /// Flagger releases the target.
+    #[error(
+        "{workload} is released by Flagger's Canary {canary}, whose Service {service} selects its pods: two would scale it and split its traffic; `sluice import flagger` says how to switch"
+    )]
+    Flagger {
+        /// The workload, by kind and name.
+        workload: String,
+        /// The Canary.
+        canary: String,
+        /// The Service by which that is known.
+        service: String,
+    },
     /// The strategy leaves a moment without endpoints at the promotion.
     #[error(
         "Deployment {0} has strategy Recreate: at the promotion nothing would serve for a moment; use RollingUpdate, or `strategy.rolling` here"
@@ -241,7 +254,8 @@ impl Refusal {
             | Self::SecondCanary { .. }
             | Self::NoContainerPort { .. }
             | Self::NameTaken { .. } => true,
-            Self::NoRoute(_)
+            Self::Flagger { .. }
+            | Self::NoRoute(_)
             | Self::NoBackend(_)
             | Self::Unresolved { .. }
             | Self::IsCanary(_)
@@ -292,6 +306,8 @@ pub fn preflight<'a>(seen: &Seen<'a>) -> Preflight<'a> {
         warnings: Vec::new(),
         found: None,
     };
+    // It comes first: what else is in the way is mostly Flagger's as well.
+    answer.refusals.extend(rival::flagger(seen));
     answer.refusals.extend(workload::refusals(seen));
     match traffic(seen) {
         Err(refusals) => answer.refusals.extend(refusals),

@@ -253,6 +253,31 @@ fn what_cannot_have_a_canary_is_refused_with_its_reason() {
     }
 }
 
+#[test]
+fn what_flagger_releases_is_refused_with_its_canary() {
+    let made = |name: &str, selector: &str, group: &str| {
+        let mut service = service(name, &json!({"app": selector}));
+        let owner = json!({"apiVersion": format!("{group}/v1beta1"), "kind": "Canary", "name": "web", "uid": "1"});
+        service["metadata"]["ownerReferences"] = json!([owner]);
+        service
+    };
+    // As Flagger leaves them: the Service leads to the copy, the canary's to the target.
+    let mut change = json!({"services": {
+        "shop": made("shop", "shop-primary", "flagger.app"),
+        "primary": made("shop-primary", "shop-primary", "flagger.app"),
+        "canary": made("shop-canary", "shop", "flagger.app"),
+    }});
+    let first = |change: &Value| refusals(change, None).into_iter().next();
+    let wanted = "Deployment shop is released by Flagger's Canary web, whose Service shop-canary selects its pods: two would scale it and split its traffic; `sluice import flagger` says how to switch";
+    assert_eq!(first(&change).as_deref(), Some(wanted));
+    // Nor is it taken for another's.
+    change["services"]["canary"] = json!(null);
+    let wanted = "no Service behind Ingress shop selects the pods of Deployment shop";
+    assert_eq!(first(&change).as_deref(), Some(wanted));
+    change["services"] = json!({"x": made("x", "shop", "canaries.example")});
+    assert_eq!(first(&change), None);
+}
+
 /// The Service's port leads there, and another one, which no Ingress names, to where nothing is.
 fn leading_to(port: &Value) -> Value {
     json!({"services": {"shop": {"spec": {"ports": [
