@@ -224,6 +224,20 @@ target/traefik/traefik: $(wildcard tests/traefik/* tests/traefik/*/*)
 	@command -v go >/dev/null || { echo "go is missing: https://go.dev/dl" >&2; exit 1; }
 	tests/traefik/build
 
+# Flagger with its kinds, for the test of the switch from it (some 2 minutes).
+.PHONY: flagger test-flagger
+flagger:
+	@command -v go >/dev/null || { echo "go is missing: install it from https://go.dev/dl" >&2; exit 1; }
+	@$(MAKE) target/flagger/crd.yaml
+
+target/flagger/crd.yaml: $(wildcard tests/flagger/*)
+	cd tests/flagger && go build -trimpath -ldflags "-s -w" -o ../../target/flagger/flagger github.com/fluxcd/flagger/cmd/flagger
+	install -m 644 "$$(cd tests/flagger && go list -m -f '{{.Dir}}' github.com/fluxcd/flagger)/artifacts/flagger/crd.yaml" $@
+
+# Sluice beside a running Flagger, and the printed switch from it, typed.
+test-flagger: kubectl controlplane flagger tools
+	$(CARGO) test --locked --test real -- --ignored --nocapture flagger::
+
 # The chart's copies of what lies elsewhere; a test says when they are old.
 CHART = charts/sluice/files
 chart:

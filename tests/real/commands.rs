@@ -301,12 +301,13 @@ fn every_line_with_kubectl_is_in_the_story_or_named() {
 }
 
 /// A shell that knows `sluice` and the cluster.
-struct Shell<'a> {
-    kubeconfig: &'a Path,
+pub struct Shell<'a> {
+    /// The cluster, and who types.
+    pub kubeconfig: &'a Path,
 }
 
 impl Shell<'_> {
-    fn run(&self, line: &str) -> (bool, String) {
+    pub fn run(&self, line: &str) -> (bool, String) {
         let sluice = Path::new(env!("CARGO_BIN_EXE_sluice")).parent().unwrap();
         let path = format!("{}:/usr/local/bin:/usr/bin:/bin", sluice.display());
         let output: Output = Command::new("sh")
@@ -325,7 +326,7 @@ impl Shell<'_> {
         )
     }
 
-    fn expect(&self, line: &str, fine: bool, wanted: &str) {
+    pub fn expect(&self, line: &str, fine: bool, wanted: &str) {
         let (ended_well, said) = self.run(line);
         assert!(
             ended_well == fine && said.contains(wanted),
@@ -333,7 +334,7 @@ impl Shell<'_> {
         );
     }
 
-    fn until(&self, line: &str, wanted: &str, daemon: Option<&Process>) {
+    pub fn until(&self, line: &str, wanted: &str, daemon: Option<&Process>) {
         let began = Instant::now();
         loop {
             let (_, said) = self.run(line);

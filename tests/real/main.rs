@@ -23,6 +23,7 @@ mod commands;
 #[allow(dead_code)] // other tests use more of it
 mod control_plane;
 mod differential;
+mod flagger;
 mod flux;
 #[path = "../servers/installed.rs"]
 #[allow(dead_code)] // other tests use more of it

@@ -107,6 +107,14 @@ impl Stand {
         })
     }
 
+    /// What the router counts.
+    pub async fn router_metrics(&self) -> String {
+        let client = sluice::prometheus::http_client(Duration::from_secs(5)).expect("a client");
+        let asked = client.get(format!("http://{}/metrics", self.metrics));
+        let answer = asked.send().await.expect("the router's answer");
+        answer.text().await.expect("its text")
+    }
+
     /// A daemon of this name.
     pub fn daemon(&self, name: &str, settings: &str) -> Process {
         self.start_daemon(name, &[], settings)

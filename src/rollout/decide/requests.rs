@@ -29,9 +29,8 @@ pub(super) fn answer(pass: &mut Pass<'_>) {
 /// Answers those that end a run; the others wait.
 pub(super) fn answer_ends(pass: &mut Pass<'_>) {
     let goes_on = pass.state.phase.run().is_some();
-    let ends = ["abort", "rollback", "alert", "smoke"];
     answer_those(pass, |request| {
-        goes_on && ends.contains(&request.act.as_str())
+        goes_on && request.act.as_ref().is_ok_and(|act| act.ends())
     });
 }
 
