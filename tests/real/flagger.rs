@@ -11,9 +11,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::child::{Server, free_ports};
-use super::commands::{Shell, is_here};
+use super::commands::Shell;
+use super::needs::is_here;
 use super::process;
-use super::stand::Stand;
+use super::stand::{Stand, until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -239,7 +240,9 @@ fn switched(desk: &Desk<'_>, app: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "some four minutes, and Flagger is built first: `make test-flagger`"]
 async fn a_switch_from_a_running_flagger_loses_no_request() {
-    let Some(folder) = built().filter(|_| is_here()) else {
+    let what = "the switch from a running Flagger";
+    let here = is_here("kubectl", &["version", "--client"], what);
+    let Some(folder) = built().filter(|_| here) else {
         return;
     };
     let Some(stand) = Stand::with_sluice().await else {
@@ -274,15 +277,16 @@ async fn a_switch_from_a_running_flagger_loses_no_request() {
     });
     stand.apps.app("shop", 100, "2s").await;
     let guarded = || stand.apps.guarded("shop");
-    super::stand::until("shop is guarded", PATIENCE, guarded, || daemon.told()).await;
+    until("shop is guarded", PATIENCE, guarded, || daemon.told()).await;
 
     side_by_side(&stand, &desk).await;
     tokio::task::block_in_place(|| refused(&desk));
     for app in APPS {
         let before = requests(&stand, app).await;
         tokio::task::block_in_place(|| switched(&desk, app));
+        let more = || async { requests(&stand, app).await.0 > before.0 + 1000 };
+        until("requests go on", PATIENCE, more, || daemon.told()).await;
         let after = requests(&stand, app).await;
-        assert!(after.0 > before.0 + 500, "{before:?} {after:?}");
         assert_eq!(after.1, before.1, "requests were lost");
     }
     for app in APPS {

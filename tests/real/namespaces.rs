@@ -12,7 +12,7 @@ use sluice::kubernetes::crd::ACCOUNT;
 use sluice::sandbox::scenario::{self, Way};
 
 use super::stand::{Stand, until};
-use crate::process::{Process, Start};
+use crate::process::Process;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// A refused watch is tried again after a minute at most, and the Rollouts' after the others.

@@ -19,13 +19,14 @@ pub(super) fn stand(pass: &mut Pass<'_>, why: &str) {
     requests::answer_ends(pass);
     let phase = std::mem::take(&mut pass.state.phase);
     pass.state.phase = match phase {
-        Phase::Preparing(run) | Phase::Stepping(run) => match found_bad(pass, &run) {
-            Some(ended) => ended,
-            None => {
+        Phase::Preparing(run) | Phase::Stepping(run) => {
+            if let Some(ended) = found_bad(pass, &run) {
+                ended
+            } else {
                 let why = why.to_owned();
                 pass.hold(run, HeldWhy::Unseen { why })
             }
-        },
+        }
         Phase::AwaitingApproval(run) => {
             let ended = found_bad(pass, &run);
             ended.unwrap_or(Phase::AwaitingApproval(run))
