@@ -29,6 +29,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod twins;
+mod window;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -2,8 +2,9 @@
 //!
 //! A query is evaluated at fixed times, the multiples of the rule's `every`, a moment after them: so
 //! reading again from a cursor brings the same numbers, none lost and none twice. Each time is one
-//! sample, of the interval that ends there. A time without a number is passed over, and the rule is
-//! absent until one comes.
+//! sample, of the interval that ends there: the time since the one before, or all that its query looks
+//! back on, if that is more. A time without a number is passed over, and the rule is absent until one
+//! comes.
 //!
 //! Not here: how Prometheus is asked (`client`), and what the numbers come to (`rollout::evidence`).
 
@@ -16,6 +17,7 @@ use super::client::{Numbers, Prometheus, Range};
 use super::cursor::RuleCursor;
 use super::error::Error;
 use super::tally::Arm;
+use super::window::looks_back;
 use super::{Key, Readings, Subject};
 use crate::rollout::evidence::{ArmCounts, Sample};
 use crate::rollout::rule::{Kind, Rule, Template};
@@ -33,6 +35,8 @@ pub(super) struct Sampled {
     queries: Vec<String>,
     /// Time between two samples, in milliseconds.
     every: i64,
+    /// How far back a number tells, in milliseconds.
+    back: i64,
     since: i64,
     /// The newest time that was asked for.
     until: Option<i64>,
@@ -78,10 +82,13 @@ impl Sampled {
                 return None;
             }
         };
+        let every = i64::try_from(every.as_millis()).unwrap_or(i64::MAX).max(1);
+        let back = queries.iter().map(|query| looks_back(query)).max();
         Some(Self {
             rule: Arc::clone(rule),
+            back: back.unwrap_or(0).max(every),
             queries,
-            every: i64::try_from(every.as_millis()).unwrap_or(i64::MAX).max(1),
+            every,
             since: subject.since.as_millisecond(),
             until,
             answered: None,
@@ -177,7 +184,7 @@ impl Sampled {
         };
         Some(Sample {
             rule: self.rule.name.clone(),
-            from: Timestamp::from_millisecond(at.saturating_sub(self.every)).ok()?,
+            from: Timestamp::from_millisecond(at.saturating_sub(self.back)).ok()?,
             to: Timestamp::from_millisecond(at).ok()?,
             canary: numbers(0),
             stable: numbers(1),
@@ -268,6 +275,31 @@ mod tests {
                 "{since} {until:?} {now}"
             );
         }
+    }
+
+    #[test]
+    fn a_number_is_of_all_that_its_query_looks_back_on() {
+        let one = sampled(0, None);
+        let arms = [(110_000, 1.0)].map(|number| BTreeMap::from([number]));
+        let from = |one: &Sampled| {
+            one.sample(110_000, &arms)
+                .map(|sample| sample.from.as_second())
+        };
+        assert_eq!(from(&one), Some(100));
+        let two = Sampled {
+            back: 60_000,
+            ..one
+        };
+        assert_eq!(from(&two), Some(50));
+        let shipped = lint(include_str!("../../rules/kubernetes.yaml"), "r").unwrap();
+        let back = |name: &str| {
+            let rule = shipped.iter().find(|rule| rule.name == name).unwrap();
+            let rule = Arc::new(rule.clone());
+            let subject = subject("shop", "api", &[Arc::clone(&rule)]);
+            Sampled::begin(&rule, &subject, None).map(|one| one.back)
+        };
+        assert_eq!(back("no-restarts"), Some(120_000));
+        assert_eq!(back("cpu-throttling"), Some(60_000));
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub use patience::Patience;
 pub use report::{ArmReport, RuleReport, Verdict};
 pub use sample::{ArmCounts, Bounds, Kind, Max, Question, Sample, Settings};
 
+use crate::clock::elapsed;
+
 use guard::Guard;
 use rule::{InForce, Rule, settled};
 
@@ -80,9 +82,32 @@ struct Step {
     at: Timestamp,
     /// The promotion test's margin in this step, before a rule's leniency.
     margin: f64,
+    /// Since when the canary has had a weight without a break; `at` in older checkpoints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    first: Option<Timestamp>,
 }
 
 impl Step {
+    /// Whether a sample is of this step's time, after the weight had settled. The number that a
+    /// `value` holds to bounds may look back on the steps before: what it is outside for is the canary's
+    /// doing all the same, and what happened as the weight rose would be in no other number. But never on
+    /// what was before the canary's first requests, which may be another canary's.
+    fn counts(&self, settings: &Settings, question: &Question, sample: &Sample) -> bool {
+        let own = settled(settings, self.at);
+        let in_time = match question.kind {
+            Kind::Value { every, .. } => {
+                let first = settled(settings, self.first.unwrap_or(self.at));
+                sample.from >= first && elapsed(own, sample.to) >= every
+            }
+            Kind::Proportion
+            | Kind::Latency { .. }
+            | Kind::Events
+            | Kind::Compare { .. }
+            | Kind::Load { .. } => sample.from >= own,
+        };
+        self.weight > 0 && in_time
+    }
+
     fn share(&self) -> f64 {
         f64::from(self.weight) / 100.0
     }
@@ -163,11 +188,14 @@ impl Evidence {
             return;
         }
         let margin = margin(self.blast.max(settings.blast), weight, next);
+        let before = self.step.filter(|before| before.weight > 0);
+        let first = before.map(|before| before.first.unwrap_or(before.at));
         self.step = Some(Step {
             weight,
             next,
             at,
             margin,
+            first,
         });
         self.guard = Guard::default();
         for rule in &mut self.rules {
@@ -206,9 +234,9 @@ impl Evidence {
             return;
         };
         let sample = &*rule.meet(sample);
-        let counts = |step: &Step| step.weight > 0 && sample.from >= settled(settings, step.at);
-        let (Some(step), Some(question)) = (step.filter(counts), settings.question(&sample.rule))
-        else {
+        let question = settings.question(&sample.rule);
+        let counts = |(step, question): &(Step, &Question)| step.counts(settings, question, sample);
+        let Some((step, question)) = step.zip(question).filter(counts) else {
             rule.note(settings, sample);
             return;
         };
@@ -255,6 +283,7 @@ impl Evidence {
     pub fn set_back(&mut self, now: Timestamp, stale: Duration) {
         if let Some(step) = &mut self.step {
             step.at = step.at.min(now);
+            step.first = step.first.map(|first| first.min(now));
         }
         if let Some(Absence::Ended(at)) = &mut self.absence {
             *at = (*at).min(now);

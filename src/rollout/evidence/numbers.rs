@@ -462,6 +462,52 @@ mod tests {
             .collect()
     }
 
+    /// What a number at this second says that looks back 120 s and is outside.
+    fn observe(settings: &Settings, evidence: &mut Evidence, second: u32) -> RuleReport {
+        let arm = |numbers: &[f64]| ArmCounts::Numbers(numbers.to_vec());
+        let sample = Sample {
+            rule: "rule".into(),
+            from: at(second) - SignedDuration::from_secs(120),
+            to: at(second),
+            canary: arm(&[0.5]),
+            stable: arm(&[0.9]),
+        };
+        evidence.observe(settings, &sample);
+        evidence.report(settings).remove(0)
+    }
+
+    fn numbers_of(report: &RuleReport) -> usize {
+        match report.numbers {
+            Some(NumbersReport::Bounded { numbers, .. }) => numbers as usize,
+            Some(NumbersReport::Compared { canary, .. }) => canary.0,
+            None => 0,
+        }
+    }
+
+    #[test]
+    fn what_was_before_the_canary_is_not_its_doing_and_what_it_did_in_another_step_is() {
+        for (settings, later) in [(value(), 2), (compare(true), 1)] {
+            let settings = Settings {
+                settle: Duration::from_secs(3),
+                ..settings
+            };
+            let mut evidence = Evidence::begin(&settings);
+            evidence.weight_changed(&settings, 10, 50, at(1_000));
+            assert_eq!(numbers_of(&observe(&settings, &mut evidence, 1_110)), 0);
+            assert_eq!(numbers_of(&observe(&settings, &mut evidence, 1_122)), 0);
+            assert_eq!(numbers_of(&observe(&settings, &mut evidence, 1_123)), 1);
+            evidence.weight_changed(&settings, 50, 100, at(1_130));
+            // The time since the number before is not all of this step.
+            observe(&settings, &mut evidence, 1_142);
+            let report = observe(&settings, &mut evidence, 1_143);
+            let counted = numbers_of(&report);
+            // The other kind compares two arms under one weight, and begins anew with each.
+            assert_eq!(counted, if later == 2 { 2 } else { 0 });
+            let report = observe(&settings, &mut evidence, 1_253);
+            assert_eq!(numbers_of(&report), if later == 2 { 3 } else { 1 });
+        }
+    }
+
     #[test]
     fn numbers_beyond_the_tolerated_ratio_are_worse() {
         let settings = compare(true);
