@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use super::reader::{Reader, Section};
 
+/// The longest time between two looks: a weight rises on fresh samples only, and a run without any is held.
+const EVERY_MOST: Duration = Duration::from_secs(60);
+
 /// Where evidence comes from, and how it is taken.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evidence {
@@ -66,6 +69,10 @@ pub enum Scrape {
 pub(super) fn evidence(reader: &mut Reader, root: &Section) -> Option<Evidence> {
     let section = reader.section(root, "evidence");
     let every = reader.duration(&section, "every", Duration::from_secs(2));
+    if every > EVERY_MOST {
+        let found = humantime::format_duration(every).to_string();
+        reader.wrong(&section, "every", &found, "at most 1m");
+    }
     let least = every.max(Duration::from_secs(2));
     let block = reader.duration(&section, "block", least);
     if block < every {

@@ -457,6 +457,11 @@ fn each_mistake_says_where_it_is_and_what_is_wanted() {
             "etc/sluice.yaml:2:1: gates: found an unknown key, wanted one of: environment, cluster, gate, webhook, account, leaderElection, evidence, git, alerts, access, history, historyKeep, historyPasswordFile, historyCaFile, flux, notify, slack, approvals, freeze, pipeline, pageUrl, rules, smoke, listen, telemetry, log",
         ),
         (
+            "evidence: {every: 2m, prometheus: {url: 'http://a'}}",
+            &[],
+            "etc/sluice.yaml:1:12: evidence.every: found 2m, wanted at most 1m",
+        ),
+        (
             "evidence: {prometheus: {url: 'http://a', token: x}}",
             &[],
             "etc/sluice.yaml:1:42: evidence.prometheus.token: found an unknown key, wanted one of: url, tokenFile, match",
