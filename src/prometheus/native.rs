@@ -5,7 +5,8 @@
 //! next (a client halves it when there are too many buckets), all counts are brought to the same
 //! boundaries: the powers of two from 2^-14 to 2^14. Every resolution from "one bucket a doubling"
 //! on has them, so nothing is apportioned. A coarser one, or buckets of one's own choice that
-//! reach across a power of two, is refused.
+//! reach across a power of two, is refused. Below the limit of the bucket about zero there are no
+//! boundaries: a client may widen it, and what was counted below them then would be gone.
 //!
 //! Not here: which series they belong to (`sorting`), and increments (`counters`).
 
@@ -34,6 +35,7 @@ impl Native<'_> {
     pub fn up_to(&self) -> Result<Vec<(f64, f64)>, &'static str> {
         let boundaries: Vec<f64> = EXPONENTS.map(|exponent| 2f64.powi(exponent)).collect();
         let mut counts = vec![0.0; boundaries.len() + 1];
+        let mut about_zero: f64 = 0.0;
         for (_, lower, upper, count) in &self.buckets {
             let [lower, upper, count] = [lower, upper, count].map(|text| text.parse::<f64>());
             let (Ok(lower), Ok(upper), Ok(count)) = (lower, upper, count) else {
@@ -41,6 +43,9 @@ impl Native<'_> {
             };
             if !(count.is_finite() && count >= 0.0) {
                 return Err("a native histogram has a count that can be none");
+            }
+            if lower < 0.0 && upper > 0.0 {
+                about_zero = upper;
             }
             let at = boundaries.partition_point(|boundary| *boundary < upper * (1.0 - NEAR));
             let below = at.checked_sub(1).and_then(|below| boundaries.get(below));
@@ -59,7 +64,8 @@ impl Native<'_> {
             sum += count;
             (limit, sum)
         });
-        Ok(cumulative.collect())
+        let known = cumulative.filter(|(limit, _)| *limit >= about_zero * (1.0 - NEAR));
+        Ok(known.collect())
     }
 }
 
@@ -111,13 +117,26 @@ mod tests {
         let zero =
             r#"{"buckets":[[3,"-0.001","0.001","5"],[1,"-2","-1","1"],[0,"65536","131072","2"]]}"#;
         let all = up_to(zero).unwrap();
-        assert_eq!(all.first(), Some(&(2f64.powi(-14), 1.0)));
+        assert_eq!(all.first(), Some(&(2f64.powi(-9), 6.0)));
         let at = |limit: f64| all.iter().find(|(le, _)| *le >= limit).unwrap().1;
         assert_eq!((at(0.001), at(16384.0), at(f64::INFINITY)), (6.0, 6.0, 8.0));
         assert_eq!(
             up_to(r#"{"count":"0","sum":"0"}"#).unwrap()[29].1.to_bits(),
             0
         );
+    }
+
+    #[test]
+    fn a_wider_bucket_about_zero_makes_no_boundary_fall() {
+        let narrow =
+            r#"{"buckets":[[3,"-1e-10","1e-10","5"],[0,"0.0001220703125","0.000244140625","7"]]}"#;
+        let wide = r#"{"buckets":[[3,"-0.001","0.001","12"]]}"#;
+        let (before, after) = (up_to(narrow).unwrap(), up_to(wide).unwrap());
+        for (limit, count) in &after {
+            let known = before.iter().find(|(known, _)| known == limit);
+            assert_eq!(known, Some(&(*limit, *count)));
+        }
+        assert_eq!((before.len(), after.len()), (30, 25));
     }
 
     #[test]
