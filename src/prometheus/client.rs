@@ -2,14 +2,16 @@
 //!
 //! Requests are built by prometheus-http-query and sent through our own HTTP client: no proxy,
 //! no redirects (a login page is no metric), a deadline for everything, and a limit on the body
-//! that holds while it is read and unpacked. All rules are asked at once. Where a clock is given,
-//! the server's is compared with it.
+//! that holds while it is read and unpacked. All rules are asked at once; what is far back is asked
+//! one after the other, so that few such answers are held. Where a clock is given, the server's is
+//! compared with it.
 //!
-//! Not here: the query's text (`query`) and the reply's meaning (`reply`).
+//! Not here: the query's text (`query`), the reply's meaning (`reply`) and who shares a query (`reach`).
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -18,6 +20,7 @@ use prometheus_http_query::Client;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 
 use super::error::{Error, innermost};
+use super::parts::Parts;
 use super::query::query;
 use super::reply::{self, Fetched};
 use super::skew;
@@ -25,14 +28,18 @@ use super::sorting::Ask;
 use crate::clock::Clock;
 use crate::http_client;
 
-/// The largest reply that is read.
-const BODY_LIMIT: usize = 32 << 20;
+/// The largest reply that is read: labels, mostly, and a few values of each series.
+const BODY_LIMIT: usize = 16 << 20;
+/// The same about what is far back. It is values, mostly, and each takes ten times as much once it is read.
+const PAST_LIMIT: usize = 8 << 20;
 /// Longer queries are posted: proxies limit the length of URLs.
 const LONG_QUERY: usize = 1_500;
 /// Queries of rules that sample numbers, under way at one time.
 const AT_ONCE: usize = 16;
 /// The time between scrapes that is assumed until it has been seen.
 const SPACING: Duration = Duration::from_secs(30);
+/// How far back is looked for the time between scrapes: two that are a minute apart are in it.
+const SPACING_WITHIN: Duration = Duration::from_secs(150);
 /// The furthest that is read back.
 const RANGE_LIMIT: Duration = Duration::from_secs(3600);
 
@@ -79,8 +86,13 @@ pub struct Prometheus {
     matching: Vec<(String, String)>,
     clock: Option<Clock>,
     limit: usize,
+    past_limit: usize,
     /// The time between scrapes that was seen, by metric.
     spacing: BTreeMap<String, Duration>,
+    /// How many Rollouts one answer can hold, by rule, where it cannot hold all of them.
+    most: BTreeMap<String, usize>,
+    /// What is too large is not read over less time: who asks does that.
+    replays: bool,
 }
 
 impl fmt::Debug for Prometheus {
@@ -109,7 +121,10 @@ impl Prometheus {
             matching: Vec::new(),
             clock: None,
             limit: BODY_LIMIT,
+            past_limit: PAST_LIMIT,
             spacing: BTreeMap::new(),
+            most: BTreeMap::new(),
+            replays: false,
         })
     }
 
@@ -128,34 +143,68 @@ impl Prometheus {
         self
     }
 
+    /// Answers that are too large are told, and not asked for over less time.
+    pub(super) fn replay(&mut self) {
+        self.replays = true;
+    }
+
     /// How far back must be read to see two scrapes of a metric.
     pub(super) fn lookback(&self, metric: &str) -> Duration {
-        self.spacing
-            .get(metric)
-            .copied()
-            .unwrap_or(SPACING)
-            .mul_f64(2.5)
+        lookback(self.spacing.get(metric).copied().unwrap_or(SPACING))
+    }
+
+    /// Whether the time between a metric's scrapes has been seen.
+    pub(super) fn knows(&self, metric: &str) -> bool {
+        self.spacing.contains_key(metric)
+    }
+
+    /// Finds out the time between scrapes, of rules about which it is not known.
+    pub(super) async fn find_spacing(&mut self, asks: &[Ask], now: Timestamp) {
+        let Ok(token) = self.token().await else {
+            return; // the reading that follows says so
+        };
+        let range = SPACING_WITHIN;
+        let one = |ask| self.fetch_one(ask, now, token.as_ref(), range, self.past_limit);
+        let fetched = join_all(asks.iter().map(one)).await;
+        for (ask, fetched) in asks.iter().zip(fetched) {
+            let spacing = fetched.ok().and_then(|fetched| fetched.spacing());
+            self.learn(&ask.metric, spacing);
+        }
     }
 
     /// Asks all rules; one answer for each.
-    pub(super) async fn fetch(
-        &mut self,
-        asks: &[Ask],
-        now: Timestamp,
-    ) -> Vec<Result<Fetched, Error>> {
+    pub(super) async fn fetch(&mut self, asks: &[Ask], now: Timestamp) -> Vec<Fetched> {
         let token = match self.token().await {
             Ok(token) => token,
-            Err(error) => return all_fail(asks.len(), error),
+            Err(error) => {
+                let failed = |ask: &Ask| Fetched::failed(ask.members.len(), &error);
+                return asks.iter().map(failed).collect();
+            }
         };
-        let one = |ask| self.fetch_one(ask, now, token.as_ref());
-        let fetched = join_all(asks.iter().map(one)).await;
-        for (ask, fetched) in asks.iter().zip(&fetched) {
-            self.learn(
-                &ask.metric,
-                fetched.as_ref().ok().and_then(|fetched| fetched.spacing),
-            );
+        let (near, far): (Vec<&Ask>, Vec<&Ask>) = asks.iter().partition(|ask| ask.class == 0);
+        let near = near
+            .into_iter()
+            .map(|ask| self.fetch_parts(ask, now, token.as_ref()));
+        let far = async {
+            let mut all = Vec::new();
+            for ask in far {
+                all.push(self.fetch_parts(ask, now, token.as_ref()).await);
+            }
+            all
+        };
+        let (near, far) = futures::join!(join_all(near), far);
+        let (mut near, mut far) = (near.into_iter(), far.into_iter());
+        let mut all = Vec::with_capacity(asks.len());
+        for ask in asks {
+            let of = if ask.class == 0 { &mut near } else { &mut far };
+            let Some(parts) = of.next() else { continue };
+            self.learn(&ask.metric, parts.fetched.spacing());
+            if ask.class == 0 {
+                self.keep_most(&ask.rule.name, parts.next_most());
+            }
+            all.push(parts.fetched);
         }
-        fetched
+        all
     }
 
     fn learn(&mut self, metric: &str, spacing: Option<i64>) {
@@ -166,13 +215,20 @@ impl Prometheus {
         self.spacing.insert(metric.to_owned(), spacing);
     }
 
+    fn keep_most(&mut self, rule: &str, most: Option<usize>) {
+        match most {
+            Some(most) => self.most.insert(rule.to_owned(), most),
+            None => self.most.remove(rule),
+        };
+    }
+
     async fn token(&self) -> Result<Option<HeaderValue>, Error> {
         let Some(path) = &self.token_file else {
             return Ok(None);
         };
         let token = |source| Error::Token {
             path: path.clone(),
-            source,
+            source: Arc::new(source),
         };
         let text = tokio::fs::read_to_string(path).await.map_err(token)?;
         let value = HeaderValue::from_str(&format!("Bearer {}", text.trim()));
@@ -181,13 +237,41 @@ impl Prometheus {
         Ok(Some(value))
     }
 
+    /// Asks a rule, in parts where the whole is too large.
+    async fn fetch_parts(&self, ask: &Ask, now: Timestamp, token: Option<&HeaderValue>) -> Parts {
+        let past = ask.class > 0;
+        let most = self.most.get(&ask.rule.name).copied().filter(|_| !past);
+        let limit = if past { self.past_limit } else { self.limit };
+        let mut parts = Parts::new(
+            ask.members.len(),
+            self.range(ask, now),
+            most.unwrap_or(usize::MAX),
+            self.lookback(&ask.metric),
+        )
+        .over_all_time(self.replays);
+        while let Some(part) = parts.next() {
+            let some;
+            let asked = if part.members.len() == ask.members.len() {
+                ask
+            } else {
+                some = ask.part(part.members.clone());
+                &some
+            };
+            let answer = self.fetch_one(asked, now, token, part.range, limit).await;
+            parts.take(&part, answer);
+        }
+        parts
+    }
+
     async fn fetch_one(
         &self,
         ask: &Ask,
         now: Timestamp,
         token: Option<&HeaderValue>,
+        range: Duration,
+        limit: usize,
     ) -> Result<Fetched, Error> {
-        let query = query(ask, &self.matching, self.range(ask, now));
+        let query = query(ask, &self.matching, range);
         let long = query.len() > LONG_QUERY;
         let time = now.as_millisecond();
         let mut request = self
@@ -207,7 +291,7 @@ impl Prometheus {
         let doubt = self
             .clock
             .and_then(|clock| skew::doubt(response.headers(), now, clock.now()));
-        let fetched = reply::read(code, &body(response, self.limit).await?, ask)?;
+        let fetched = reply::read(code, &body(response, limit).await?, ask)?;
         Ok(Fetched { doubt, ..fetched })
     }
 
@@ -219,7 +303,7 @@ impl Prometheus {
     ) -> Vec<Result<Numbers, Error>> {
         let token = match self.token().await {
             Ok(token) => token,
-            Err(error) => return all_fail(queries.len(), error),
+            Err(error) => return queries.iter().map(|_| Err(error.clone())).collect(),
         };
         let one = |query| self.sample_one(query, now, token.as_ref());
         let mut answers = Vec::with_capacity(queries.len());
@@ -292,20 +376,17 @@ fn sending(error: &prometheus_http_query::Error) -> Error {
     }
 }
 
-/// The same failure for every rule.
-pub(super) fn all_fail<T>(asks: usize, error: Error) -> Vec<Result<T, Error>> {
-    let said = error.to_string();
-    let mut all = vec![Err(error)];
-    all.resize_with(asks, || Err(Error::Targets(said.clone())));
-    all.truncate(asks);
-    all
+/// How far back two scrapes are that are so far apart, also where one is missing.
+pub(super) fn lookback(spacing: Duration) -> Duration {
+    spacing.mul_f64(2.5)
 }
 
 #[cfg(test)]
 impl Prometheus {
-    /// A smaller limit on replies, so that tests need not send 32 MiB.
+    /// Smaller limits on replies, so that tests need not send 16 MiB.
     pub(super) fn with_limit(mut self, limit: usize) -> Self {
         self.limit = limit;
+        self.past_limit = limit;
         self
     }
 }

@@ -6,9 +6,10 @@
 //! Not here: what follows. An error makes the subjects' rules absent, never zero.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Why no answer, or no usable answer, was had.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The HTTP client could not be made.
     #[error("could not set up the HTTP client: {0}")]
@@ -27,7 +28,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
     /// No connection, or it broke.
     #[error("could not reach the server: {0}")]

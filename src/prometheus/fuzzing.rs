@@ -11,7 +11,7 @@ use super::Subject;
 use super::counters::{Batch, Counters};
 use super::cursor::{Cursor, RuleCursor};
 use super::exposition::Scanner;
-use super::reply::{self, Fetched};
+use super::reply::{self, Fetched, Share};
 use super::scrape::read_text;
 use super::sorting::{Arms, Ask, Member};
 use crate::rollout::evidence::{ArmCounts, Sample};
@@ -43,10 +43,10 @@ fn scrapes(text: &[u8], asks: &[Ask]) {
     let mut all: Vec<Fetched> = asks.iter().map(|_| Fetched::default()).collect();
     for (text, at) in text.split(|byte| *byte == 0).take(8).zip(1i64..) {
         for (all, one) in all.iter_mut().zip(read_text(asks, "pod", text, at * 1_000)) {
-            all.batches.resize_with(one.batches.len(), Batch::default);
-            for (all, one) in all.batches.iter_mut().zip(one.batches) {
-                all.points.extend(one.points);
-                all.scraped.extend(one.scraped);
+            all.shares.resize_with(one.shares.len(), Share::default);
+            for (all, one) in all.shares.iter_mut().zip(one.shares) {
+                all.batch.points.extend(one.batch.points);
+                all.batch.scraped.extend(one.batch.scraped);
             }
         }
     }
@@ -97,7 +97,7 @@ pub(crate) fn bookmark(cursor: &Cursor) {
 /// when the same is read again.
 fn fold(asks: &[Ask], fetched: &[Fetched], size: usize) {
     for (ask, fetched) in asks.iter().zip(fetched) {
-        for batch in &fetched.batches {
+        for Share { batch, .. } in &fetched.shares {
             assert!(batch.points.len() <= size, "more points than bytes");
             let mut problems = Vec::new();
             let mut counters = Counters::start(&ask.rule.name, i64::MIN);

@@ -45,6 +45,7 @@ impl Source {
         let (begin, mut at, mut piece) = (subject.since, subject.since, LONGEST);
         let whole = until.duration_since(begin).as_secs_f64().max(1.0);
         let mut history = History::default();
+        self.replay();
         while at < until {
             let to = later(at, piece).min(until);
             match self.piece(&subject, to).await {

@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde::Deserialize;
 
@@ -15,21 +16,79 @@ use super::counters::Batch;
 use super::error::{Error, beginning};
 use super::native::Native;
 use super::process::Point;
-use super::sorting::{Ask, Labels, part, process};
+use super::sorting::{Ask, Labels, Place, part, process};
 use super::tally::Class;
 use super::twins::Twins;
 
 /// What one question to a source brought.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default)]
 pub(super) struct Fetched {
     /// One for each member of the ask, in order.
-    pub batches: Vec<Batch>,
+    pub shares: Vec<Share>,
+    /// What is wrong without stopping the reading, of any member.
+    pub problems: Vec<String>,
+    /// Why nothing may rise on these samples, though they are counted.
+    pub doubt: Option<String>,
+}
+
+/// What it brought for one member.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Share {
+    pub batch: Batch,
+    /// Why nothing of it counts.
+    pub failed: Option<Error>,
     /// What is wrong without stopping the reading.
     pub problems: Vec<String>,
     /// The shortest time between two samples of a series, in milliseconds.
     pub spacing: Option<i64>,
-    /// Why nothing may rise on these samples, though they are counted.
-    pub doubt: Option<String>,
+}
+
+impl Fetched {
+    /// No values for so many members.
+    pub fn nothing(members: usize) -> Self {
+        Self {
+            shares: vec![Share::default(); members],
+            ..Self::default()
+        }
+    }
+
+    /// The same failure for so many members.
+    pub fn failed(members: usize, error: &Error) -> Self {
+        let mut fetched = Self::nothing(members);
+        fetched.fail(0..members, error);
+        fetched
+    }
+
+    /// Nothing counts for these members.
+    pub fn fail(&mut self, members: Range<usize>, error: &Error) {
+        for share in self.shares.get_mut(members).into_iter().flatten() {
+            share.batch = Batch::default();
+            share.failed.get_or_insert_with(|| error.clone());
+        }
+    }
+
+    /// Says something to these members alone.
+    pub fn tell(&mut self, members: Range<usize>, said: &str) {
+        for share in self.shares.get_mut(members).into_iter().flatten() {
+            share.problems.push(said.to_owned());
+        }
+    }
+
+    /// Puts in what was brought for the members from `first` on.
+    pub fn put(&mut self, first: usize, part: Self) {
+        let places = self.shares.iter_mut().skip(first);
+        for (place, mut share) in places.zip(part.shares) {
+            share.problems.append(&mut place.problems);
+            *place = share;
+        }
+        self.problems.extend(part.problems);
+        self.doubt = self.doubt.take().or(part.doubt);
+    }
+
+    /// The shortest time between two samples of a series of any member, in milliseconds.
+    pub fn spacing(&self) -> Option<i64> {
+        self.shares.iter().filter_map(|share| share.spacing).min()
+    }
 }
 
 #[derive(Deserialize)]
@@ -74,7 +133,7 @@ pub(super) fn read(code: u16, body: &[u8], ask: &Ask) -> Result<Fetched, Error> 
     if ask.is_native() {
         data.result.iter_mut().for_each(Series::only_histograms);
     }
-    let mut fetched = sort(&data.result, ask)?;
+    let mut fetched = sort(&data.result, ask);
     fetched.problems.extend(infos);
     Ok(fetched)
 }
@@ -169,52 +228,63 @@ fn matrix(code: u16, body: &[u8]) -> Result<(Data<'_>, Vec<String>), Error> {
     Ok((data, envelope.infos.unwrap_or_default()))
 }
 
-fn sort(series: &[Series<'_>], ask: &Ask) -> Result<Fetched, Error> {
-    let batches = vec![Batch::default(); ask.members.len()];
-    let mut fetched = Fetched {
-        batches,
-        ..Fetched::default()
-    };
+fn sort(series: &[Series<'_>], ask: &Ask) -> Fetched {
+    let mut fetched = Fetched::nothing(ask.members.len());
     let mut ignored = 0;
-    let mut twins = Twins::default();
+    let mut twins = Twins::of(ask);
     for one in series {
         let labels = one
             .metric
             .iter()
             .map(|(name, value)| (Cow::Borrowed(&**name), Cow::Borrowed(&**value)));
         let labels: Vec<_> = labels.collect();
-        if ask.is_native() {
-            sort_native(&labels, &one.histograms, ask, &mut fetched)?;
-        } else {
-            ignored += sort_one(&labels, &one.values, ask, &mut fetched);
+        let places = ask.places(&labels);
+        if places.is_empty() {
+            continue;
         }
-        twins.add(&labels, &one.values, ask);
-        let gaps = one
-            .values
-            .windows(2)
-            .map(|pair| milliseconds(pair[1].0).saturating_sub(milliseconds(pair[0].0)));
-        fetched.spacing = fetched
-            .spacing
-            .into_iter()
-            .chain(gaps.filter(|gap| *gap > 0))
-            .min();
+        if ask.is_native() {
+            sort_native(&labels, &one.histograms, &places, ask, &mut fetched);
+        } else {
+            ignored += sort_one(&labels, &one.values, &places, &mut fetched);
+        }
+        twins.add(&labels, &one.values, &places);
+        let spacing = spacing(&one.values);
+        for place in &places {
+            let known = &mut fetched.shares[place.member].spacing;
+            *known = [*known, spacing].into_iter().flatten().min();
+        }
     }
     fetched
         .problems
         .extend(ignored_values(&ask.metric, ignored));
-    twins.found().map_or(Ok(fetched), Err)
+    for (member, twice) in twins.found() {
+        fetched.fail(member..member + 1, &twice);
+    }
+    // What came after the failure.
+    let failed = fetched.shares.iter_mut();
+    let failed = failed.filter(|share| share.failed.is_some());
+    failed.for_each(|share| share.batch = Batch::default());
+    fetched
+}
+
+/// The shortest time between two samples, in milliseconds.
+fn spacing(values: &[(f64, Cow<'_, str>)]) -> Option<i64> {
+    let gaps = values
+        .windows(2)
+        .map(|pair| milliseconds(pair[1].0).saturating_sub(milliseconds(pair[0].0)));
+    gaps.filter(|gap| *gap > 0).min()
 }
 
 /// The number of values that were no counts.
 fn sort_one(
     labels: &Labels<'_>,
     values: &[(f64, Cow<'_, str>)],
-    ask: &Ask,
+    places: &[Place],
     fetched: &mut Fetched,
 ) -> usize {
     let process = process(labels);
     let mut ignored = 0;
-    for place in ask.places(labels) {
+    for place in places {
         for (at, value) in values {
             let Some(value) = value.parse().ok().and_then(count) else {
                 ignored += 1;
@@ -222,7 +292,7 @@ fn sort_one(
             };
             let (series, arm, class) = (place.series, place.arm, place.class);
             let at = milliseconds(*at);
-            fetched.batches[place.member].points.push(Point {
+            fetched.shares[place.member].batch.points.push(Point {
                 series,
                 process,
                 arm,
@@ -235,23 +305,27 @@ fn sort_one(
     ignored
 }
 
-/// A native histogram is as many counters as there are boundaries.
+/// A native histogram is as many counters as there are boundaries. One that cannot be read fails for
+/// those alone whose it is.
 fn sort_native(
     labels: &Labels<'_>,
     histograms: &[(f64, Native<'_>)],
+    places: &[Place],
     ask: &Ask,
     fetched: &mut Fetched,
-) -> Result<(), Error> {
-    let (places, process) = (ask.places(labels), process(labels));
-    if places.is_empty() {
-        return Ok(());
-    }
+) {
+    let process = process(labels);
     for (at, histogram) in histograms {
-        let counts = histogram.up_to().map_err(|why| Error::Refused {
-            kind: ask.metric.clone(),
-            said: why.to_owned(),
-        })?;
-        for place in &places {
+        let counts = match histogram.up_to() {
+            Ok(counts) => counts,
+            Err(why) => {
+                let (kind, said) = (ask.metric.clone(), why.to_owned());
+                let refused = Error::Refused { kind, said };
+                let members = places.iter().map(|place| place.member);
+                return members.for_each(|member| fetched.fail(member..member + 1, &refused));
+            }
+        };
+        for place in places {
             let point = |(le, value): &(f64, f64)| Point {
                 series: part(place.series, le.to_bits()),
                 process,
@@ -263,11 +337,10 @@ fn sort_native(
                 at: milliseconds(*at),
                 value: *value,
             };
-            let points = &mut fetched.batches[place.member].points;
+            let points = &mut fetched.shares[place.member].batch.points;
             points.extend(counts.iter().map(point));
         }
     }
-    Ok(())
 }
 
 pub(super) fn milliseconds(seconds: f64) -> i64 {
@@ -287,8 +360,11 @@ pub(super) fn ignored_values(metric: &str, ignored: usize) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::sorting::tests::{ask, shipped, subject};
     use super::*;
+    use crate::rollout::rule::{Kind, Rule};
 
     fn answer(code: u16, body: &str) -> Result<Fetched, String> {
         let rule = shipped("error-rate");
@@ -313,7 +389,8 @@ mod tests {
             &series(r#"[[1435781430.781,"1"],[1435781445.781,"3e2"]]"#),
         )
         .unwrap();
-        let points: Vec<_> = fetched.batches[0]
+        let points: Vec<_> = fetched.shares[0]
+            .batch
             .points
             .iter()
             .map(|point| (point.at, point.value))
@@ -322,14 +399,14 @@ mod tests {
             points,
             [(1_435_781_430_781, 1.0), (1_435_781_445_781, 300.0)]
         );
-        assert_eq!(fetched.spacing, Some(15_000));
+        assert_eq!(fetched.spacing(), Some(15_000));
         assert_eq!(fetched.problems, Vec::<String>::new());
     }
 
     #[test]
     fn values_that_are_no_counts_are_left_out_and_told() {
         let fetched = answer(200, &series(r#"[[1,"NaN"],[2,"+Inf"],[3,"-4"],[4,"5"]]"#)).unwrap();
-        assert_eq!(fetched.batches[0].points.len(), 1);
+        assert_eq!(fetched.shares[0].batch.points.len(), 1);
         assert_eq!(fetched.problems.len(), 1);
         assert!(
             fetched.problems[0].contains("3 values"),
@@ -345,7 +422,8 @@ mod tests {
             r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#,
         )
         .unwrap();
-        assert_eq!(fetched.batches, [Batch::default()]);
+        assert_eq!(fetched.shares[0].batch, Batch::default());
+        assert_eq!((fetched.shares.len(), fetched.spacing()), (1, None));
     }
 
     #[test]
@@ -394,10 +472,80 @@ mod tests {
             ),
         ];
         for (code, body, message) in table {
-            assert_eq!(answer(code, body), Err(message.to_owned()));
+            assert_eq!(answer(code, body).err().as_deref(), Some(message));
         }
         assert!(answer(200, &series(r#"[[1,"2"]"#)).is_err());
         assert!(answer(200, "\u{0}\u{1}").is_err());
+    }
+
+    /// A reply with these series of `shop`: Ingress, more labels, and the rest of the series.
+    fn several(series: &[(&str, &str, &str)]) -> String {
+        let one = |(ingress, labels, rest): &(&str, &str, &str)| {
+            format!(
+                r#"{{"metric":{{"namespace":"shop","ingress":"{ingress}","service":"{ingress}","instance":"a",{labels}}},{rest}}}"#
+            )
+        };
+        let series: Vec<String> = series.iter().map(one).collect();
+        let series = series.join(",");
+        format!(r#"{{"status":"success","data":{{"resultType":"matrix","result":[{series}]}}}}"#)
+    }
+
+    /// What came of each of two Ingresses: the number of its values, and why there are none.
+    fn told(rule: &Arc<Rule>, body: &str) -> Vec<(usize, Option<String>)> {
+        let two = [subject("shop", "api", &[]), subject("shop", "web", &[])];
+        let fetched = read(200, body.as_bytes(), &ask(rule, &two)).unwrap();
+        let told = |share: &Share| {
+            let failed = share.failed.as_ref().map(ToString::to_string);
+            (share.batch.points.len(), failed)
+        };
+        fetched.shares.iter().map(told).collect()
+    }
+
+    #[test]
+    fn series_that_come_twice_concern_nobody_else() {
+        let values = [
+            r#""values":[[10,"1"],[20,"2"]]"#,
+            r#""values":[[13,"1"],[23,"2"]]"#,
+        ];
+        let body = several(&[
+            ("api", r#""job":"x","status":"200""#, values[0]),
+            ("web", r#""job":"x","status":"200""#, values[0]),
+            ("api", r#""job":"y","status":"200""#, values[1]),
+            ("api", r#""job":"y","status":"500""#, values[1]),
+        ]);
+        let mut told = told(&shipped("error-rate"), &body);
+        assert_eq!(told.pop(), Some((2, None)));
+        let (count, failed) = told.remove(0);
+        let failed = failed.unwrap_or_default();
+        assert!(
+            count == 0 && failed.contains("with job=\"x\" and with job=\"y\""),
+            "{failed}"
+        );
+    }
+
+    #[test]
+    fn a_native_histogram_that_is_too_coarse_concerns_nobody_else() {
+        let mut rule = (*shipped("latency-p99")).clone();
+        if let Kind::Latency(latency) = &mut rule.kind {
+            latency.native = true;
+        }
+        let histogram = |lower, upper| {
+            let bucket = format!(r#"[0,"{lower}","{upper}","3"]"#);
+            format!(r#""histograms":[[10,{{"buckets":[{bucket}]}}]]"#)
+        };
+        let body = several(&[
+            ("api", r#""status":"200""#, &histogram(0.25, 1.0)),
+            ("api", r#""status":"404""#, &histogram(0.5, 1.0)),
+            ("web", r#""status":"200""#, &histogram(0.5, 1.0)),
+        ]);
+        let mut told = told(&Arc::new(rule), &body);
+        assert_eq!(told.pop(), Some((30, None)));
+        let (count, failed) = told.remove(0);
+        let failed = failed.unwrap_or_default();
+        assert!(
+            count == 0 && failed.contains("across powers of two"),
+            "{failed}"
+        );
     }
 
     proptest::proptest! {

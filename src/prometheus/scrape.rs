@@ -15,12 +15,12 @@ use futures::future::{BoxFuture, join_all};
 use jiff::Timestamp;
 use reqwest::header::ACCEPT;
 
-use super::client::{all_fail, announced, http_client};
+use super::client::{announced, http_client};
 use super::counters::Batch;
 use super::error::{Error, beginning};
 use super::exposition::{Line, Scanner};
 use super::process::Point;
-use super::reply::{Fetched, count, ignored_values};
+use super::reply::{Fetched, Share, count, ignored_values};
 use super::sorting::{Ask, Labels, target};
 
 /// The largest text that is read, after decompression.
@@ -78,11 +78,11 @@ impl Scrape {
     }
 
     /// Scrapes all targets once for all rules.
-    pub(super) async fn fetch(&self, asks: &[Ask], now: Timestamp) -> Vec<Result<Fetched, Error>> {
+    pub(super) async fn fetch(&self, asks: &[Ask], now: Timestamp) -> Vec<Fetched> {
         let answers = self.answers(asks, now.as_millisecond()).await;
         if answers.is_empty() {
             let said = "there is no target to scrape: no pod of the router was found";
-            return all_fail(asks.len(), Error::Targets(said.to_owned()));
+            return all_fail(asks, &Error::Targets(said.to_owned()));
         }
         let failures: Vec<String> = answers
             .iter()
@@ -90,15 +90,10 @@ impl Scrape {
             .collect();
         if failures.len() == answers.len() {
             let (said, hint) = (failures.join("; "), self.hint());
-            return all_fail(
-                asks.len(),
-                Error::Targets(format!("no target answered: {said}{hint}")),
-            );
+            let said = format!("no target answered: {said}{hint}");
+            return all_fail(asks, &Error::Targets(said));
         }
         sort(asks, &answers, &failures, now.as_millisecond())
-            .into_iter()
-            .map(Ok)
-            .collect()
     }
 
     /// What is to be done where no pod answers at its own address.
@@ -175,6 +170,12 @@ impl Scrape {
         }
         Ok(pending.finish())
     }
+}
+
+/// The same failure for every rule.
+fn all_fail(asks: &[Ask], error: &Error) -> Vec<Fetched> {
+    let failed = |ask: &Ask| Fetched::failed(ask.members.len(), error);
+    asks.iter().map(failed).collect()
 }
 
 fn sending(error: &reqwest::Error, url: &str) -> Error {
@@ -323,16 +324,19 @@ fn sort(
             points: Vec::new(),
             scraped: scraped.clone(),
         };
+        let share = Share {
+            batch,
+            ..Share::default()
+        };
         Fetched {
-            batches: vec![batch; ask.members.len()],
+            shares: vec![share; ask.members.len()],
             problems: problems.clone(),
-            spacing: None,
             doubt: None,
         }
     };
     let mut all: Vec<Fetched> = asks.iter().map(empty).collect();
     for (ask, member, point) in answered().flat_map(|(_, answer)| &answer.points) {
-        all[*ask].batches[*member].points.push(*point);
+        all[*ask].shares[*member].batch.points.push(*point);
     }
     all
 }

@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use regex::Regex;
@@ -30,6 +31,8 @@ pub(super) struct Ask {
     /// Values of the selected labels to positions in `members`.
     table: HashMap<Vec<String>, Vec<usize>>,
     pub members: Vec<Member>,
+    /// Which query they share: 0 is that of all who are up to date.
+    pub class: u32,
 }
 
 /// A subject that asks the rule.
@@ -138,7 +141,32 @@ impl Ask {
             rule,
             table: HashMap::new(),
             members: Vec::new(),
+            class: 0,
         })
+    }
+
+    /// The same for those who reach so far back.
+    #[must_use]
+    pub fn of_class(self, class: u32) -> Self {
+        Self { class, ..self }
+    }
+
+    /// The same of these members alone.
+    pub fn part(&self, members: Range<usize>) -> Self {
+        let own = |positions: &Vec<usize>| -> Vec<usize> {
+            let own = positions.iter().filter(|at| members.contains(at));
+            own.map(|at| at - members.start).collect()
+        };
+        let table = self.table.iter();
+        let table = table.map(|(values, positions)| (values.clone(), own(positions)));
+        Self {
+            rule: Arc::clone(&self.rule),
+            series: self.series.clone(),
+            metric: self.metric.clone(),
+            table: table.filter(|(_, own)| !own.is_empty()).collect(),
+            members: self.members[members.clone()].to_vec(),
+            class: self.class,
+        }
     }
 
     /// Whether native histograms are wanted.
@@ -160,6 +188,36 @@ impl Ask {
             }
         }
         self.members.push(member);
+    }
+
+    /// Whether the rule names this label anywhere.
+    pub fn names(&self, name: &str) -> bool {
+        let select = self.series.select.iter().flat_map(|one| &one.labels);
+        let mut labels = select.chain(&self.series.arm.labels);
+        labels.any(|label| label == name) || self.reads(name)
+    }
+
+    /// Whether what the series is sorted by is in this label of it.
+    pub fn uses(&self, labels: &Labels<'_>, name: &str) -> bool {
+        let select = self.series.select.iter().map(|one| &one.labels);
+        let mut alternatives = select.chain(std::iter::once(&self.series.arm.labels));
+        let there = |label: &&String| !self::label(labels, label).is_empty();
+        let used = |names: &Vec<String>| names.iter().find(there).is_some_and(|used| used == name);
+        alternatives.any(used) || self.reads(name)
+    }
+
+    /// Whether a pattern is about this label.
+    fn reads(&self, name: &str) -> bool {
+        let bad = match &self.rule.kind {
+            Kind::Proportion(proportion) => &proportion.bad[..],
+            Kind::Latency(_)
+            | Kind::Events(_)
+            | Kind::Compare(_)
+            | Kind::Value(_)
+            | Kind::Load(_) => &[],
+        };
+        let mut patterns = bad.iter().chain(self.rule.ignore());
+        patterns.any(|pattern| pattern.label == name)
     }
 
     /// The values that the subjects select of the selected label at `position`, each once.

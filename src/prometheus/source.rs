@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::client::Prometheus;
+use super::client::{self, Prometheus};
 use super::counters::{Batch, Counters};
 use super::cursor::RuleCursor;
 use super::error::Error;
-use super::reply::Fetched;
+use super::reach::{self, Read};
+use super::reply::{Fetched, Share};
 use super::sampled::Sampled;
 use super::scrape::Scrape;
 use super::sorting::{Arms, Ask, Member};
@@ -42,6 +43,8 @@ pub struct Source {
     origin: Origin,
     followed: BTreeMap<Key, BTreeMap<String, Box<Follow>>>,
     sampled: BTreeMap<Key, BTreeMap<String, Sampled>>,
+    /// The past is read, a piece after the other: no piece is left out, and none shortened.
+    replays: bool,
 }
 
 #[derive(Debug)]
@@ -63,6 +66,16 @@ struct Follow {
     /// Nothing has been read since counting began or was resumed.
     fresh: bool,
     begun: bool,
+    /// When an answer was had last, in milliseconds.
+    looked: Option<i64>,
+    /// How far back two of its own scrapes are, in milliseconds.
+    lookback: i64,
+    /// When what is far back was asked for last, in milliseconds.
+    past_asked: Option<i64>,
+    /// Its answer was too large: it shares no query with those that are up to date.
+    apart: bool,
+    /// Why it was absent at the last look.
+    lacks: Option<String>,
 }
 
 impl From<Prometheus> for Source {
@@ -71,6 +84,7 @@ impl From<Prometheus> for Source {
             origin: Origin::Prometheus(prometheus),
             followed: BTreeMap::new(),
             sampled: BTreeMap::new(),
+            replays: false,
         }
     }
 }
@@ -81,6 +95,7 @@ impl From<Scrape> for Source {
             origin: Origin::Scrape(scrape),
             followed: BTreeMap::new(),
             sampled: BTreeMap::new(),
+            replays: false,
         }
     }
 }
@@ -109,7 +124,8 @@ impl Source {
                 },
             );
         }
-        let asks = self.asks(subjects, now);
+        self.find_spacing(subjects, now).await;
+        let asks = self.asks(subjects, now, &mut readings);
         let fetched = match &mut self.origin {
             _ if asks.is_empty() => Vec::new(),
             Origin::Prometheus(prometheus) => prometheus.fetch(&asks, now).await,
@@ -117,18 +133,23 @@ impl Source {
         };
         let mut failed = None;
         for (ask, fetched) in asks.iter().zip(fetched) {
-            let fetched = fetched.map_err(|error| {
-                let said = error.to_string();
-                failed = Some(error);
-                said
-            });
-            self.fold(subjects, ask, fetched, &mut readings);
+            let mut shares = fetched.shares.iter();
+            failed = failed.or(shares.find_map(|share| share.failed.clone()));
+            self.fold(subjects, ask, fetched, now, &mut readings);
         }
         self.sample(subjects, now, &mut readings).await;
         for (key, reading) in &mut readings {
             self.conclude(key, reading);
         }
         (readings, failed)
+    }
+
+    /// What is read is the past, a piece after the other.
+    pub(super) fn replay(&mut self) {
+        self.replays = true;
+        if let Origin::Prometheus(prometheus) = &mut self.origin {
+            prometheus.replay();
+        }
     }
 
     fn forget(&mut self, subjects: &[Subject]) {
@@ -172,39 +193,73 @@ impl Source {
         Ok(())
     }
 
-    /// The rules that are asked, each with all its subjects.
-    fn asks(&self, subjects: &[Subject], now: Timestamp) -> Vec<Ask> {
+    /// Finds out how often a metric is scraped before what was usual is read: without that a
+    /// history would be as long as for the slowest.
+    async fn find_spacing(&mut self, subjects: &[Subject], now: Timestamp) {
+        let Origin::Prometheus(prometheus) = &mut self.origin else {
+            return;
+        };
+        if subjects.len() > HISTORY_SUBJECTS {
+            return;
+        }
         let mut asks: Vec<Ask> = Vec::new();
         for (position, subject) in subjects.iter().enumerate() {
-            let Some(rules) = self.followed.get(&subject.key()) else {
-                continue;
-            };
-            for follow in rules.values() {
-                let at = asks.iter().position(|ask| {
-                    Arc::ptr_eq(&ask.rule, &follow.rule) || ask.rule == follow.rule
-                });
-                let at = if let Some(at) = at {
-                    at
-                } else if let Some(ask) = Ask::new(Arc::clone(&follow.rule)) {
-                    asks.push(ask);
-                    asks.len() - 1
-                } else {
+            for follow in self.followed.get(&subject.key()).into_iter().flatten() {
+                let follow = follow.1;
+                if !follow.fresh || follow.counters.newest().is_some() {
+                    continue;
+                }
+                if let Some(ask) = ask_for(&mut asks, &follow.rule, 0) {
+                    ask.add(subject, follow.member(position, now.as_millisecond()));
+                }
+            }
+        }
+        asks.retain(|ask| !prometheus.knows(&ask.metric));
+        if !asks.is_empty() {
+            prometheus.find_spacing(&asks, now).await;
+        }
+    }
+
+    /// The rules that are asked, each with all its subjects that reach about as far back. What is
+    /// not asked for yet again is as it was.
+    fn asks(&self, subjects: &[Subject], now: Timestamp, readings: &mut Readings) -> Vec<Ask> {
+        let mut asks: Vec<Ask> = Vec::new();
+        let time = now.as_millisecond();
+        for (position, subject) in subjects.iter().enumerate() {
+            let key = subject.key();
+            for follow in self.followed.get(&key).into_iter().flatten() {
+                let follow = follow.1;
+                let Some(metric) = follow.rule.metric() else {
                     continue;
                 };
-                let lookback = self.lookback(&asks[at].metric);
-                let history = history(subjects.len(), lookback);
-                let start = follow.start(lookback, history, now.as_millisecond());
-                asks[at].add(
-                    subject,
-                    Member {
-                        subject: position,
-                        start,
-                        arms: follow.arms.clone(),
-                    },
-                );
+                let lookback = self.lookback(&metric);
+                let start = follow.start(lookback, self.usual(subjects.len(), &metric), time);
+                let class = follow.class(start, lookback, time);
+                if class > 0 && follow.pauses(time) {
+                    if let (Some(why), Some(reading)) = (&follow.lacks, readings.get_mut(&key)) {
+                        reading.add_absent(why.clone());
+                    }
+                    continue;
+                }
+                if let Some(ask) = ask_for(&mut asks, &follow.rule, class) {
+                    ask.add(subject, follow.member(position, start));
+                }
             }
         }
         asks
+    }
+
+    /// How far before its beginning a new subject is read, in milliseconds; a scraper cannot look back.
+    fn usual(&self, subjects: usize, metric: &str) -> i64 {
+        let known = match &self.origin {
+            Origin::Prometheus(prometheus) => prometheus.knows(metric),
+            Origin::Scrape(_) => false,
+        };
+        if !known || subjects > HISTORY_SUBJECTS {
+            return 0;
+        }
+        // What is looked back is two and a half times the time between scrapes.
+        (HISTORY_SCRAPES * self.lookback(metric) * 2 / 5).min(HISTORY_MS)
     }
 
     fn lookback(&self, metric: &str) -> i64 {
@@ -219,21 +274,12 @@ impl Source {
         &mut self,
         subjects: &[Subject],
         ask: &Ask,
-        fetched: Result<Fetched, String>,
+        fetched: Fetched,
+        now: Timestamp,
         readings: &mut Readings,
     ) {
-        let (fetched, error) = match fetched {
-            Ok(fetched) => (fetched, None),
-            Err(error) => (Fetched::default(), Some(error)),
-        };
-        let Fetched {
-            batches,
-            problems,
-            doubt,
-            ..
-        } = fetched;
-        let mut batches = batches.into_iter();
-        for member in &ask.members {
+        let (problems, doubt) = (fetched.problems, fetched.doubt);
+        for (member, share) in ask.members.iter().zip(fetched.shares) {
             let subject = &subjects[member.subject];
             let key = subject.key();
             let follow = self
@@ -243,24 +289,18 @@ impl Source {
             let (Some(follow), Some(reading)) = (follow, readings.get_mut(&key)) else {
                 continue;
             };
-            if let Some(error) = &error {
-                reading.add_absent(format!("{}: {error}", ask.rule.name));
-                continue;
-            }
             reading.problems.extend_from_slice(&problems);
-            let batch = batches.next().unwrap_or_default();
-            let untold = batch.untold();
-            if !untold.is_empty() {
-                // Not counted either: it would be good requests that may be anything.
-                let whys = untold.into_iter().map(|arm| self::untold(ask, arm));
-                whys.for_each(|why| reading.add_absent(why));
-                continue;
+            reading.problems.extend_from_slice(&share.problems);
+            let class = if self.replays { 0 } else { ask.class };
+            follow.asked(share.failed.as_ref(), class, now.as_millisecond());
+            let mut lacks = follow.answered(ask, subject, share, reading);
+            if lacks.is_empty() {
+                let doubt = doubt.iter();
+                lacks.extend(doubt.map(|doubt| format!("{}: {doubt}", ask.rule.name)));
             }
-            follow.take(batch, reading);
-            if !follow.counters.has_series() {
-                reading.add_absent(missing(ask, subject));
-            } else if let Some(doubt) = &doubt {
-                reading.add_absent(format!("{}: {doubt}", ask.rule.name));
+            follow.lacks = (!lacks.is_empty()).then(|| lacks.join("; "));
+            if let Some(lacks) = &follow.lacks {
+                reading.add_absent(lacks.clone());
             }
         }
     }
@@ -324,13 +364,18 @@ impl Source {
     }
 }
 
-/// How far before its beginning a new subject is read, in milliseconds; a scraper cannot look back.
-fn history(subjects: usize, lookback: i64) -> i64 {
-    if subjects > HISTORY_SUBJECTS {
-        return 0;
-    }
-    // What is looked back is two and a half times the time between scrapes.
-    (HISTORY_SCRAPES * lookback * 2 / 5).min(HISTORY_MS)
+/// The question of a rule for those of a class, made where nobody asked it yet; `None` for a rule
+/// that counts no series.
+fn ask_for<'a>(asks: &'a mut Vec<Ask>, rule: &Arc<Rule>, class: u32) -> Option<&'a mut Ask> {
+    let same =
+        |ask: &Ask| ask.class == class && (Arc::ptr_eq(&ask.rule, rule) || ask.rule == *rule);
+    let at = if let Some(at) = asks.iter().position(same) {
+        at
+    } else {
+        asks.push(Ask::new(Arc::clone(rule))?.of_class(class));
+        asks.len() - 1
+    };
+    asks.get_mut(at)
 }
 
 impl Follow {
@@ -363,6 +408,11 @@ impl Follow {
             begun: cursor.is_some(),
             position,
             fresh: true,
+            looked: None,
+            lookback: 0,
+            past_asked: None,
+            apart: false,
+            lacks: None,
         })
     }
 
@@ -388,9 +438,85 @@ impl Follow {
         match (self.fresh, self.counters.newest()) {
             (true, Some(counted)) => counted.saturating_sub(BEFORE_CURSOR_MS),
             (true, None) => self.since.as_millisecond() - lookback - history,
-            (false, Some(seen)) => seen.saturating_sub(lookback),
+            (false, Some(_)) => self.read().map_or(now, |read| read.start(lookback)),
             (false, None) => now - 2 * lookback,
         }
+    }
+
+    fn read(&self) -> Option<Read> {
+        let (newest, looked) = (self.counters.newest()?, self.looked?);
+        Some(Read { newest, looked })
+    }
+
+    /// Which query it is part of, when it must be read from `start` on.
+    fn class(&self, start: i64, lookback: i64, now: i64) -> u32 {
+        let span = now.saturating_sub(start);
+        if self.apart {
+            return u32::MAX;
+        }
+        let quiet = !self.fresh
+            && self
+                .read()
+                .is_some_and(|read| read.is_quiet(lookback.max(self.lookback)));
+        reach::class(span, lookback).max(u32::from(quiet && lookback > 0))
+    }
+
+    /// Whether what is far back was asked for just now.
+    fn pauses(&self, now: i64) -> bool {
+        let ago = self.past_asked.map(|at| now.saturating_sub(at));
+        ago.is_some_and(|ago| (0..reach::PAUSE_MS).contains(&ago))
+    }
+
+    fn member(&self, subject: usize, start: i64) -> Member {
+        let arms = self.arms.clone();
+        Member {
+            subject,
+            start,
+            arms,
+        }
+    }
+
+    /// Notes what came of a question: one about what is far back is not put again and again.
+    fn asked(&mut self, failed: Option<&Error>, class: u32, now: i64) {
+        let unheard = matches!(failed, Some(Error::Unreachable(_)));
+        self.past_asked = (class > 0 && !unheard).then_some(now);
+        self.apart = matches!(failed, Some(Error::TooLarge { .. }));
+        if failed.is_none() {
+            self.looked = Some(now);
+        }
+    }
+
+    /// Takes an answer's share; why the rule is absent, if it is.
+    fn answered(
+        &mut self,
+        ask: &Ask,
+        subject: &Subject,
+        share: Share,
+        reading: &mut Reading,
+    ) -> Vec<String> {
+        if let Some(error) = &share.failed {
+            return vec![format!("{}: {error}", ask.rule.name)];
+        }
+        if let Some(spacing) = share
+            .spacing
+            .and_then(|spacing| u64::try_from(spacing).ok())
+        {
+            let lookback = client::lookback(Duration::from_millis(spacing)).as_millis();
+            self.lookback = i64::try_from(lookback).unwrap_or(i64::MAX);
+        }
+        let untold = share.batch.untold();
+        if !untold.is_empty() {
+            // Not counted either: it would be good requests that may be anything.
+            return untold
+                .into_iter()
+                .map(|arm| self::untold(ask, arm))
+                .collect();
+        }
+        self.take(share.batch, reading);
+        if self.counters.has_series() {
+            return Vec::new();
+        }
+        vec![missing(ask, subject)]
     }
 
     fn take(&mut self, batch: Batch, reading: &mut Reading) {

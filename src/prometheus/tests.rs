@@ -31,6 +31,8 @@ enum Answer {
     Body(u16, String),
     Never,
     Redirect,
+    /// What this says to a query.
+    To(fn(&str) -> String),
 }
 
 #[derive(Clone)]
@@ -57,12 +59,13 @@ async fn handle(State(scene): State<Scene>, headers: HeaderMap, request: Request
         .map(|value| value.to_str().unwrap().to_owned());
     scene.said.lock().unwrap().push(Said {
         method,
-        query,
+        query: query.clone(),
         authorization,
     });
     let answer = scene.answer.lock().unwrap().clone();
     match answer {
         Answer::Body(code, body) => (StatusCode::from_u16(code).unwrap(), body).into_response(),
+        Answer::To(reply) => reply(&query).into_response(),
         Answer::Redirect => (StatusCode::FOUND, [(header::LOCATION, "/login")]).into_response(),
         Answer::Never => std::future::pending().await,
     }
@@ -181,8 +184,12 @@ async fn queries_grow_with_the_rules_and_not_with_the_subjects() {
         let subjects: Vec<Subject> = (0..count)
             .map(|n| subject("shop", &format!("service-number-{n}"), &rules))
             .collect();
-        let readings = server.source().read(&subjects, at(1000)).await;
+        let mut source = server.source();
+        // The first look also finds out how often is scraped.
+        let readings = source.read(&subjects, at(998)).await;
         assert_eq!(readings.len(), count);
+        server.said();
+        source.read(&subjects, at(1000)).await;
         let said = server.said();
         assert_eq!(said.len(), 2);
         let method = if count == 100 { "POST" } else { "GET" };
@@ -305,6 +312,126 @@ async fn a_bad_day_makes_a_reading_absent_and_loses_nothing() {
     let after = read(&mut source, &api, 116).await;
     assert_eq!(rows(&after), [(105, 115, 0.0, 0.0, 1.0, 0.0)]);
     assert_eq!(after.problems.len(), 1, "{:?}", after.problems);
+}
+
+/// How many seconds a query asks for.
+fn seconds(query: &str) -> i64 {
+    let range = query
+        .split("%5B")
+        .nth(1)
+        .and_then(|rest| rest.split("s%5D").next());
+    range.and_then(|range| range.parse().ok()).unwrap()
+}
+
+/// Reads as the daemon does, which goes on from where it was.
+async fn go_on(source: &mut Source, subjects: &mut [Subject], second: i64) -> Readings {
+    let readings = source.read(subjects, at(second)).await;
+    for subject in subjects {
+        subject.cursor = Some(readings[&subject.key()].cursor.clone());
+    }
+    readings
+}
+
+/// A server's series of `api`, scraped each five seconds, and of `web`, whose past is large.
+fn two_of_them(query: &str) -> String {
+    let time = query.split("time=").nth(1).unwrap();
+    let now: i64 = time.split('.').next().unwrap().parse().unwrap();
+    let of = |ingress: &str, newest: i64| {
+        let first = (now - seconds(query)).div_euclid(5) * 5 + 5;
+        let values = (first..=newest).step_by(5);
+        let values: Vec<_> = values.map(|at| (at, format!("{at}.000000"))).collect();
+        serde_json::json!({
+            "metric": {
+                "exported_namespace": "shop", "ingress": ingress, "exported_service": ingress,
+                "instance": "10.0.0.1:10254", "status": "200",
+            },
+            "values": values,
+        })
+    };
+    // `web` is gone from then on.
+    let mut all = vec![of("web", now.min(20_000))];
+    all.retain(|_| query.contains("web"));
+    all.extend(query.contains("api").then(|| of("api", now)));
+    serde_json::json!({"status": "success", "data": {"resultType": "matrix", "result": all}})
+        .to_string()
+}
+
+#[tokio::test]
+async fn one_whose_past_is_too_large_costs_the_others_nothing() {
+    let server = Server::start(Answer::To(two_of_them)).await;
+    let mut source = server.source();
+    let mut api = Subject {
+        since: at(9_980),
+        ..errors("api")
+    };
+    api.cursor = Some(read(&mut source, &api, 10_000).await.cursor);
+    server.said();
+    // It begins: half an hour of it is more than what is read (4 kB here).
+    let web = Subject {
+        since: at(10_004),
+        ..errors("web")
+    };
+    let mut both = [api.clone(), web.clone()];
+    let readings = go_on(&mut source, &mut both, 10_006).await;
+    assert_eq!(
+        rows(&readings[&api.key()]),
+        [(10_000, 10_005, 0.0, 0.0, 5.0, 0.0)]
+    );
+    let begun = &readings[&web.key()];
+    assert_eq!(
+        (begun.absent.as_deref(), begun.newest),
+        (None, Some(at(10_005)))
+    );
+    assert!(
+        begun
+            .problems
+            .iter()
+            .any(|said| said.contains("larger than")),
+        "{:?}",
+        begun.problems
+    );
+    assert!(readings[&api.key()].problems.is_empty());
+    let (own, others): (Vec<Said>, Vec<Said>) = server
+        .said()
+        .into_iter()
+        .partition(|said| said.query.contains("api"));
+    assert!(
+        own.len() == 1 && seconds(&own[0].query) <= 25,
+        "{}",
+        own[0].query
+    );
+    assert!(others.len() > 1 && others.iter().all(|said| seconds(&said.query) > 25));
+    // From then on one query serves both.
+    go_on(&mut source, &mut both, 10_008).await;
+    let said = server.said();
+    assert!(said.len() == 1 && seconds(&said[0].query) <= 25);
+}
+
+#[tokio::test]
+async fn one_whose_series_are_gone_is_asked_apart_and_seldom() {
+    let server = Server::start(Answer::To(two_of_them)).await;
+    let mut source = server.source();
+    let mut both = ["api", "web"].map(|name| Subject {
+        since: at(19_980),
+        ..errors(name)
+    });
+    for now in [19_998, 20_000, 20_300] {
+        go_on(&mut source, &mut both, now).await;
+    }
+    server.said();
+    let mut apart = 0;
+    for now in (20_302..20_336).step_by(2) {
+        let readings = go_on(&mut source, &mut both, now).await;
+        assert_eq!(readings[&both[0].key()].absent, None);
+        assert_eq!(readings[&both[1].key()].newest, Some(at(20_000)));
+        let said = server.said();
+        let (own, others): (Vec<Said>, Vec<Said>) = said
+            .into_iter()
+            .partition(|said| said.query.contains("api"));
+        assert!(own.len() == 1 && seconds(&own[0].query) <= 25, "{now}");
+        apart += others.len();
+    }
+    assert_eq!(apart, 2);
 }
 
 #[tokio::test]
