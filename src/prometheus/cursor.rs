@@ -70,6 +70,15 @@ impl RuleCursor {
     pub fn newest(&self) -> Option<i64> {
         self.of.values().map(|process| process.at).max()
     }
+
+    /// Leaves out processes that were last counted so long before the newest: what they stood at then is
+    /// not read again, and pods that come and go would be too many to save. Sums that are saved stay.
+    pub fn forget(&mut self, after: i64) {
+        let newest = self.newest().unwrap_or(0);
+        self.of.retain(|_, process| {
+            process.sum.is_some() || newest.saturating_sub(process.at) <= after
+        });
+    }
 }
 
 impl Cursor {
@@ -77,5 +86,31 @@ impl Cursor {
     pub fn until(&self) -> Option<Timestamp> {
         let least = self.rules.values().filter_map(|rule| rule.until).min()?;
         Timestamp::from_millisecond(least).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tally::{Arm, Class};
+    use super::*;
+
+    #[test]
+    fn processes_that_cannot_be_gone_on_with_are_left_out() {
+        let sum = Tally::of(&[(Arm::Stable, Class::Good, 7.0)]).unwrap();
+        let process = |at, sum| ProcessCursor { at, sum };
+        let of = [
+            ("gone", process(1_000, None)),
+            ("late", process(3_000, None)),
+            ("lives", process(9_000, None)),
+            ("scraped", process(1_000, sum)),
+        ];
+        let mut cursor = RuleCursor {
+            until: Some(9_000),
+            of: of.map(|(name, at)| (name.to_owned(), at)).into(),
+        };
+        cursor.forget(6_000);
+        let left: Vec<&String> = cursor.of.keys().collect();
+        assert_eq!(left, ["late", "lives", "scraped"]);
+        RuleCursor::default().forget(0);
     }
 }

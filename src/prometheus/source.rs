@@ -526,7 +526,9 @@ impl Follow {
             reading.add_absent(why.to_owned());
         }
         self.fresh = false;
-        self.position = self.counters.cursor().into();
+        let mut position = self.counters.cursor();
+        position.forget(BEFORE_CURSOR_MS);
+        self.position = position.into();
         self.begun = true;
     }
 
