@@ -49,7 +49,7 @@ pub struct Source {
 
 #[derive(Debug)]
 enum Origin {
-    Prometheus(Prometheus),
+    Prometheus(Box<Prometheus>),
     Scrape(Scrape),
 }
 
@@ -81,7 +81,7 @@ struct Follow {
 impl From<Prometheus> for Source {
     fn from(prometheus: Prometheus) -> Self {
         Self {
-            origin: Origin::Prometheus(prometheus),
+            origin: Origin::Prometheus(Box::new(prometheus)),
             followed: BTreeMap::new(),
             sampled: BTreeMap::new(),
             replays: false,

@@ -342,107 +342,109 @@ mod tests {
         );
     }
 
+    /// What is read, and whether it is read twice.
+    const CASES: [(&str, bool, &[Row]); 12] = [
+        (
+            "two jobs for one address",
+            true,
+            &[
+                ("instance=a,job=x", &[10, 20]),
+                ("instance=a,job=y", &[13, 23]),
+            ],
+        ),
+        (
+            "two addresses of one pod",
+            true,
+            &[
+                ("instance=a,job=x,controller_pod=p", &[10, 20]),
+                ("instance=b,job=y,controller_pod=p", &[13, 23]),
+            ],
+        ),
+        (
+            "federated with one time",
+            true,
+            &[
+                ("instance=a,prometheus_replica=x", &[10]),
+                ("instance=a,prometheus_replica=y", &[10]),
+            ],
+        ),
+        (
+            "a PodMonitor beside a ServiceMonitor",
+            true,
+            &[
+                (
+                    "instance=a,job=shop,endpoint=http,exported_service=api",
+                    &[10, 20],
+                ),
+                ("instance=a,job=shop/api,endpoint=http", &[13, 23]),
+            ],
+        ),
+        (
+            "a job by annotations beside it",
+            true,
+            &[
+                ("instance=a,job=shop,pod=p", &[10, 20]),
+                (
+                    "instance=a,job=kubernetes-pods,pod=p,app=x,pod_template_hash=y",
+                    &[13, 23],
+                ),
+            ],
+        ),
+        (
+            "two jobs for one node, where the pods differ",
+            false,
+            &[
+                ("instance=a,job=x,pod=p", &[10, 20]),
+                ("instance=a,job=y,pod=q", &[13, 23]),
+            ],
+        ),
+        (
+            "two pods",
+            false,
+            &[("instance=a", &[10, 20]), ("instance=b", &[13, 23])],
+        ),
+        (
+            "a replica that took over",
+            false,
+            &[
+                ("instance=a,prometheus_replica=x", &[10, 20]),
+                ("instance=a,prometheus_replica=y", &[30, 40]),
+            ],
+        ),
+        (
+            "a label of the exporter's own",
+            false,
+            &[
+                ("instance=a,replica=x", &[10, 20]),
+                ("instance=a,replica=y", &[10, 20]),
+            ],
+        ),
+        (
+            "sums of two jobs",
+            false,
+            &[("job=x", &[10, 20]), ("job=y", &[10, 20])],
+        ),
+        (
+            "deduplicated, with the times of both",
+            false,
+            &[
+                ("instance=a,method=GET", &[10, 20]),
+                ("instance=a,method=PUT", &[13, 23]),
+            ],
+        ),
+        (
+            "of nobody's concern",
+            false,
+            &[
+                ("ingress=b,job=x", &[10, 20]),
+                ("ingress=b,job=y", &[13, 23]),
+            ],
+        ),
+    ];
+
     #[test]
     fn only_the_same_series_read_in_turns_are_twins() {
-        let table: [(&str, bool, &[Row]); 12] = [
-            (
-                "two jobs for one address",
-                true,
-                &[
-                    ("instance=a,job=x", &[10, 20]),
-                    ("instance=a,job=y", &[13, 23]),
-                ],
-            ),
-            (
-                "two addresses of one pod",
-                true,
-                &[
-                    ("instance=a,job=x,controller_pod=p", &[10, 20]),
-                    ("instance=b,job=y,controller_pod=p", &[13, 23]),
-                ],
-            ),
-            (
-                "federated with one time",
-                true,
-                &[
-                    ("instance=a,prometheus_replica=x", &[10]),
-                    ("instance=a,prometheus_replica=y", &[10]),
-                ],
-            ),
-            (
-                "a PodMonitor beside a ServiceMonitor",
-                true,
-                &[
-                    (
-                        "instance=a,job=shop,endpoint=http,exported_service=api",
-                        &[10, 20],
-                    ),
-                    ("instance=a,job=shop/api,endpoint=http", &[13, 23]),
-                ],
-            ),
-            (
-                "a job by annotations beside it",
-                true,
-                &[
-                    ("instance=a,job=shop,pod=p", &[10, 20]),
-                    (
-                        "instance=a,job=kubernetes-pods,pod=p,app=x,pod_template_hash=y",
-                        &[13, 23],
-                    ),
-                ],
-            ),
-            (
-                "two jobs for one node, where the pods differ",
-                false,
-                &[
-                    ("instance=a,job=x,pod=p", &[10, 20]),
-                    ("instance=a,job=y,pod=q", &[13, 23]),
-                ],
-            ),
-            (
-                "two pods",
-                false,
-                &[("instance=a", &[10, 20]), ("instance=b", &[13, 23])],
-            ),
-            (
-                "a replica that took over",
-                false,
-                &[
-                    ("instance=a,prometheus_replica=x", &[10, 20]),
-                    ("instance=a,prometheus_replica=y", &[30, 40]),
-                ],
-            ),
-            (
-                "a label of the exporter's own",
-                false,
-                &[
-                    ("instance=a,replica=x", &[10, 20]),
-                    ("instance=a,replica=y", &[10, 20]),
-                ],
-            ),
-            (
-                "sums of two jobs",
-                false,
-                &[("job=x", &[10, 20]), ("job=y", &[10, 20])],
-            ),
-            (
-                "deduplicated, with the times of both",
-                false,
-                &[
-                    ("instance=a,method=GET", &[10, 20]),
-                    ("instance=a,method=PUT", &[13, 23]),
-                ],
-            ),
-            (
-                "of nobody's concern",
-                false,
-                &[
-                    ("ingress=b,job=x", &[10, 20]),
-                    ("ingress=b,job=y", &[13, 23]),
-                ],
-            ),
-        ];
-        for (what, twins, rows) in table {
+        for (what, twins, rows) in CASES {
             let said = found(rows);
             assert_eq!(said.is_some(), twins, "{what}: {said:?}");
         }
