@@ -13,7 +13,7 @@ use serde_json::json;
 use sluice::rollout::bookmark::Bookmark;
 use sluice::rollout::config::Config;
 use sluice::rollout::decide::decide;
-use sluice::rollout::evidence::{ArmCounts, Evidence, Kind, Question, Sample, Settings};
+use sluice::rollout::evidence::{ArmCounts, Counted, Evidence, Kind, Question, Sample, Settings};
 use sluice::rollout::observation::{
     Canary, CanaryRoute, Custody, Gate, Kept, Metrics, Observation, Route as SeenRoute, Serving,
     Target,
@@ -137,6 +137,7 @@ fn terms() -> Terms {
         moved_to: None,
     };
     let question = |name: &str, kind| Question {
+        of: Counted::Any,
         name: name.to_owned(),
         kind,
         ratio: 1.2,

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use sluice::rollout::evidence::{ArmCounts, Kind, Question, Sample, Settings};
+use sluice::rollout::evidence::{ArmCounts, Counted, Kind, Question, Sample, Settings};
 use statrs::function::erf::erfc;
 
 use super::world::{Noise, World};
@@ -161,6 +161,7 @@ pub fn at(seconds: f64) -> Timestamp {
 /// The question about errors with this margin.
 pub fn errors(ratio: f64, absolute: f64) -> Question {
     Question {
+        of: Counted::Any,
         name: ERRORS.to_owned(),
         kind: Kind::Proportion,
         ratio,
@@ -172,6 +173,7 @@ pub fn errors(ratio: f64, absolute: f64) -> Question {
 /// The question about times with this margin.
 pub fn latency(ratio: f64, absolute: f64) -> Question {
     Question {
+        of: Counted::Any,
         name: LATENCY.to_owned(),
         kind: Kind::Latency { quantile: 0.99 },
         ratio,

@@ -16,7 +16,7 @@ use crate::kubernetes::cache::Cache;
 use crate::kubernetes::events::Events;
 use crate::kubernetes::execute::Executor;
 use crate::rollout::approval::Environment;
-use crate::rollout::evidence::{self, Bounds, Kind, Question};
+use crate::rollout::evidence::{self, Bounds, Counted, Kind, Question};
 use crate::rollout::freeze::{self, Window};
 use crate::rollout::observation::Gate;
 use crate::rollout::plan::Plan;
@@ -145,9 +145,10 @@ impl Timing {
     }
 }
 
-/// Stands for a rule that is not known: without samples it is never shown, so nothing rises.
+/// Stands for a rule that is not known: nothing is shown, so nothing rises.
 fn unanswered(name: &str) -> Question {
     Question {
+        of: Counted::Nothing,
         name: name.to_owned(),
         kind: Kind::Proportion,
         ratio: 1.0,
@@ -158,6 +159,7 @@ fn unanswered(name: &str) -> Question {
 
 fn question(rule: &Rule) -> Question {
     Question {
+        of: Counted::Of(rule.counted()),
         name: rule.name.clone(),
         kind: match &rule.kind {
             RuleKind::Proportion(_) => Kind::Proportion,

@@ -58,6 +58,8 @@ pub(super) struct Counters {
     sums: bool,
     /// Why something of the newest batch is not counted, and of the next will not be either.
     uncounted: Option<String>,
+    /// What is counted, as cursors say it.
+    counted: Option<u32>,
 }
 
 impl Counters {
@@ -72,6 +74,7 @@ impl Counters {
             round: Round::default(),
             sums: false,
             uncounted: None,
+            counted: None,
         }
     }
 
@@ -79,6 +82,15 @@ impl Counters {
     #[must_use]
     pub fn with_sums(self, sums: bool) -> Self {
         Self { sums, ..self }
+    }
+
+    /// The same; cursors say that this is what was counted.
+    #[must_use]
+    pub fn of(self, counted: u32) -> Self {
+        Self {
+            counted: Some(counted),
+            ..self
+        }
     }
 
     /// Goes on from a cursor.
@@ -102,6 +114,7 @@ impl Counters {
             .filter_map(|(id, process)| Some((format!("{id:x}"), process.cursor(self.sums)?)));
         RuleCursor {
             until: self.until,
+            counted: self.counted,
             of: of.collect(),
         }
     }

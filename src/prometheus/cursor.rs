@@ -30,6 +30,9 @@ pub(super) struct RuleCursor {
     /// The newest sample's end, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<i64>,
+    /// What was counted, as a hash: sums of anything else mean nothing. Unknown in older cursors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<u32>,
     /// The newest counted scrape of each process.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub of: BTreeMap<String, ProcessCursor>,

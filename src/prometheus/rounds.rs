@@ -98,7 +98,7 @@ mod tests {
     use super::super::tally::{Arm, Class};
     use super::*;
     use crate::rollout::evidence::{
-        ArmCounts, Evidence, Kind, Question, Sample, Settings, Verdict,
+        ArmCounts, Counted, Evidence, Kind, Question, Sample, Settings, Verdict,
     };
     use crate::stats::chance::Chance;
 
@@ -121,9 +121,9 @@ mod tests {
     }
 
     impl Target {
-        fn new(id: usize, arms: [(f64, f64); 2], first: i64, every: i64) -> Self {
+        fn new(id: u32, arms: [(f64, f64); 2], first: i64, every: i64) -> Self {
             Self {
-                id: id as u64,
+                id: u64::from(id),
                 arms,
                 first,
                 every,
@@ -168,7 +168,7 @@ mod tests {
         let mut offset = || (chance.uniform() * 15_000.0) as i64;
         let canaries = (0..canary).map(|_| [(rps * w / canary as f64, bad), (0.0, 0.0)]);
         let stables = (0..stable).map(|_| [(0.0, 0.0), (rps * (1.0 - w) / stable as f64, 0.001)]);
-        let arms = canaries.chain(stables).enumerate();
+        let arms = (0..).zip(canaries.chain(stables));
         arms.map(|(id, arms)| Target::new(id, arms, offset(), 15_000))
             .collect()
     }
@@ -200,6 +200,7 @@ mod tests {
     fn settings(w: f64) -> Settings {
         Settings {
             questions: vec![Question {
+                of: Counted::Any,
                 name: "errors".into(),
                 kind: Kind::Proportion,
                 ratio: 1.2,
@@ -286,7 +287,7 @@ mod tests {
         // Each node's router has both arms; the one canary pod answers badly for three seconds.
         let arms = [(1.0, 0.0), (9.0, 0.0)];
         let mut routers: Vec<Target> = (0..30)
-            .map(|id| Target::new(id, arms, i64::try_from(id).unwrap() * 500, 15_000))
+            .map(|id| Target::new(id, arms, i64::from(id) * 500, 15_000))
             .collect();
         let mut points = scrapes(5, &mut routers, 600);
         let bad_since = ORIGIN + 300_000;
@@ -321,10 +322,10 @@ mod tests {
     }
 
     /// A target that counts one request each second, of one arm.
-    fn steady(id: usize, arm: Arm, first: i64, every: i64) -> Vec<Point> {
+    fn steady(id: u32, arm: Arm, first: i64, every: i64) -> Vec<Point> {
         let point = |second: i64| Point {
-            series: id as u64,
-            process: id as u64,
+            series: u64::from(id),
+            process: u64::from(id),
             arm,
             class: Class::Good,
             at: ORIGIN + second * 1000,
@@ -448,7 +449,7 @@ mod tests {
         // Each pod is seen twice, and then another takes its place: somebody is always missing.
         let mut all: Vec<Vec<Point>> = vec![steady(0, Arm::Canary, 0, 15)];
         for n in 1..20 {
-            let mut pod = steady(n, Arm::Stable, i64::try_from(n).unwrap() * 14, 15);
+            let mut pod = steady(n, Arm::Stable, i64::from(n) * 14, 15);
             pod.truncate(2);
             all.push(pod);
         }

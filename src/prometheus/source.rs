@@ -20,7 +20,7 @@ use super::reach::{self, Read};
 use super::reply::{Fetched, Share};
 use super::sampled::Sampled;
 use super::scrape::Scrape;
-use super::sorting::{Arms, Ask, Member};
+use super::sorting::{Arms, Ask, Member, target};
 use super::tally::Arm;
 use super::{Key, Reading, Readings, Subject, sampled};
 use crate::rollout::rule::{Kind, Rule};
@@ -141,6 +141,11 @@ impl Source {
         for (key, reading) in &mut readings {
             self.conclude(key, reading);
         }
+        for subject in subjects {
+            if let Some(reading) = readings.get_mut(&subject.key()) {
+                keep_unasked(subject, reading);
+            }
+        }
         (readings, failed)
     }
 
@@ -178,8 +183,10 @@ impl Source {
                 continue;
             }
             // Sums of another rule, or over other Ingresses, mean nothing for this one; times do.
-            let changed =
-                known.is_some_and(|known| known.rule != *rule || known.over != over(subject));
+            let counted = counted(rule, subject);
+            let changed = known
+                .is_some_and(|known| known.rule != *rule || known.over != over(subject))
+                || cursor.is_some_and(|cursor| cursor.counted.is_some_and(|it| it != counted));
             let (since, cursor) = if scraped && (changed || ahead) {
                 (now, None)
             } else {
@@ -378,6 +385,15 @@ fn ask_for<'a>(asks: &'a mut Vec<Ask>, rule: &Arc<Rule>, class: u32) -> Option<&
     asks.get_mut(at)
 }
 
+/// A rule that is not asked for the moment, since its file is being replaced, is counted on from where it was.
+fn keep_unasked(subject: &Subject, reading: &mut Reading) {
+    let known = subject.cursor.iter().flat_map(|cursor| &cursor.rules);
+    let unasked = known.filter(|(name, _)| subject.rules.iter().all(|rule| rule.name != **name));
+    for (name, position) in unasked {
+        reading.cursor.rules.insert(name.clone(), position.clone());
+    }
+}
+
 impl Follow {
     fn begin(
         rule: &Arc<Rule>,
@@ -397,7 +413,7 @@ impl Follow {
             Some(cursor) => Counters::resume(&rule.name, from, cursor),
             None => Counters::start(&rule.name, from),
         };
-        let counters = counters.with_sums(scraped);
+        let counters = counters.with_sums(scraped).of(counted(rule, subject));
         let position = cursor.cloned().unwrap_or_default();
         Ok(Self {
             rule: Arc::clone(rule),
@@ -554,6 +570,14 @@ impl Reading {
 /// The Ingresses and ports that are counted besides the first.
 fn over(subject: &Subject) -> [Vec<String>; 2] {
     [subject.other_ingresses.clone(), subject.other_ports.clone()]
+}
+
+/// What is counted of a subject, as one number.
+fn counted(rule: &Rule, subject: &Subject) -> u32 {
+    let also = subject.other_ingresses.iter().chain(&subject.other_ports);
+    let also: Vec<&str> = also.map(String::as_str).collect();
+    let hash = target(&format!("{} {}", rule.counted(), also.join(" ")));
+    (hash >> 32) as u32
 }
 
 /// Whether a scrape was counted so far in the future that it is not waited for.

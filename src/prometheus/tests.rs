@@ -17,6 +17,7 @@ use super::sorting::tests::{shipped, subject};
 use super::tally::Class;
 use super::*;
 use crate::rollout::evidence::ArmCounts;
+use crate::rollout::rule::{Rule, lint};
 
 #[derive(Clone, Default)]
 struct Said {
@@ -715,6 +716,52 @@ async fn ten_megabytes_of_other_metrics_are_passed_over() {
     assert_eq!((reading.absent, reading.newest), (None, Some(at(10))));
 }
 
+/// The shipped rule for errors, with something replaced.
+fn edited(what: &str, by: &str) -> Arc<Rule> {
+    let text = include_str!("../../rules/ingress-nginx.yaml").replace(what, by);
+    let rules = lint(&text, "r").unwrap();
+    Arc::new(rules.into_iter().next().unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_that_was_edited_while_nobody_looked_counts_nothing_of_the_past() {
+    let (mut source, now) = texts();
+    let show = |text: String| *now.lock().unwrap() = vec![("a".to_owned(), text)];
+    let mut api = errors("api");
+    show(text(1000, 40, 9));
+    api.cursor = Some(read(&mut source, &api, 10).await.cursor);
+    show(text(1010, 40, 10));
+    api.cursor = Some(read(&mut source, &api, 11).await.cursor);
+
+    // What was good is bad now: sums of the one mean nothing for the other.
+    api.rules = vec![edited("5..", "2..")];
+    let (mut restarted, shown) = texts();
+    let show = |text: String| *shown.lock().unwrap() = vec![("a".to_owned(), text)];
+    show(text(1020, 41, 11));
+    let first = read(&mut restarted, &api, 20).await;
+    assert_eq!(rows(&first), []);
+    api.cursor = Some(first.cursor);
+    show(text(1025, 43, 12));
+    let next = read(&mut restarted, &api, 21).await;
+    assert_eq!(rows(&next), [(20, 21, 1.0, 1.0, 7.0, 5.0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_that_is_gone_for_a_look_is_counted_on_from_where_it_was() {
+    let (mut source, now) = texts();
+    let show = |text: String| *now.lock().unwrap() = vec![("a".to_owned(), text)];
+    let mut api = errors("api");
+    show(text(1000, 40, 9));
+    api.cursor = Some(read(&mut source, &api, 10).await.cursor);
+    let rules = std::mem::take(&mut api.rules);
+    show(text(1010, 41, 10));
+    api.cursor = Some(read(&mut source, &api, 12).await.cursor);
+    api.rules = rules;
+    show(text(1020, 43, 12));
+    let back = read(&mut source, &api, 14).await;
+    assert_eq!(rows(&back), [(10, 14, 3.0, 0.0, 23.0, 3.0)]);
+}
+
 /// A reply whose series have these values and these labels beside the usual ones.
 fn labelled(series: &[(serde_json::Value, &[(i64, &str)])]) -> String {
     let one = |(more, values): &(serde_json::Value, &[(i64, &str)])| {
@@ -830,7 +877,7 @@ async fn a_clock_that_is_apart_is_said_and_the_samples_count() {
 /// Two rules that ask queries.
 fn sampling() -> Subject {
     let text = "- name: queue\n  compare: {query: 'avg(depth{pod=~\"{{pods}}\"})', worse: higher, every: 10s}\n- name: success\n  value: {query: 'ok{ns=\"{{namespace}}\"}', min: 0.97, every: 20s}\n";
-    let rules = crate::rollout::rule::lint(text, "r").unwrap();
+    let rules = lint(text, "r").unwrap();
     let rules: Vec<Arc<Rule>> = rules.into_iter().map(Arc::new).collect();
     Subject {
         since: at(1_000),
@@ -966,7 +1013,7 @@ container_oom_events_total{namespace="shop",pod="api-7c9b-a1",container="app"} 2
 /// What a rule counts between two looks at a page whose lines end with both values: the canary's
 /// requests and bad ones, and stable's.
 async fn counted(file: &str, name: &str, page: &str) -> (f64, f64, f64, f64) {
-    let rules = crate::rollout::rule::lint(file, "r").unwrap();
+    let rules = lint(file, "r").unwrap();
     let rule = rules.into_iter().find(|rule| rule.name == name).unwrap();
     let subject = Subject {
         port: "http".into(),
@@ -1171,7 +1218,7 @@ async fn shipped_rules_for_gateways_tell_two_services_apart() {
 #[test]
 fn boundaries_in_milliseconds_are_read_as_seconds() {
     let text = include_str!("../../rules/istio.yaml");
-    let rule = crate::rollout::rule::lint(text, "r").unwrap();
+    let rule = lint(text, "r").unwrap();
     let rule = rule
         .into_iter()
         .find(|rule| rule.name == "istio-latency-p99");
@@ -1195,7 +1242,7 @@ fn boundaries_in_milliseconds_are_read_as_seconds() {
 
 /// Why a rule could not be read from a page.
 async fn absence(file: &str, name: &str, page: &str) -> Option<String> {
-    let rules = crate::rollout::rule::lint(file, "r").unwrap();
+    let rules = lint(file, "r").unwrap();
     let rule = rules.into_iter().find(|rule| rule.name == name).unwrap();
     let mut asking = subject("shop", "api", &[Arc::new(rule)]);
     let text = Arc::new(Mutex::new(page.to_owned()));

@@ -76,7 +76,7 @@ impl Tally {
 mod tests {
     use std::time::Duration;
 
-    use super::super::evidence::{Evidence, Kind, Question, Settings, Verdict};
+    use super::super::evidence::{Counted, Evidence, Kind, Question, Settings, Verdict};
     use super::*;
     use crate::stats::chance::Chance;
 
@@ -120,6 +120,7 @@ mod tests {
         let every = Duration::from_millis(200);
         let settings = Settings {
             questions: vec![Question {
+                of: Counted::Any,
                 name: "probe".into(),
                 kind: Kind::Load { every },
                 ratio: 1.2,
@@ -200,6 +201,7 @@ mod tests {
     fn tries_of_before_the_weight_was_in_force_do_not_count() {
         let settings = Settings {
             questions: vec![Question {
+                of: Counted::Any,
                 name: "probe".into(),
                 kind: Kind::Load {
                     every: Duration::from_secs(1),

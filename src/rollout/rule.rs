@@ -7,6 +7,7 @@
 //! Not here: loading folders (`daemon::rules`), asking Prometheus (`crate::prometheus`) and
 //! the statistics (`rollout::evidence`).
 
+mod counted;
 mod kinds;
 mod limit;
 mod load;

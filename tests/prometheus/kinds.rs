@@ -14,7 +14,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sluice::clock::Clock;
 use sluice::prometheus::{Prometheus, Source, Subject};
-use sluice::rollout::evidence::{Bounds, Evidence, Kind as Asks, Question, Settings, Verdict};
+use sluice::rollout::evidence::{
+    Bounds, Counted, Evidence, Kind as Asks, Question, Settings, Verdict,
+};
 use sluice::rollout::rule::{self, Rule};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -96,6 +98,7 @@ fn rules() -> Vec<Arc<Rule>> {
 
 fn settings(rules: &[Arc<Rule>]) -> Settings {
     let question = |rule: &Arc<Rule>| Question {
+        of: Counted::Any,
         name: rule.name.clone(),
         kind: match &rule.kind {
             rule::Kind::Events(_) => Asks::Events,

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::{Arguments, Error, Preset};
 use crate::rollout::evidence::judge::{Kinds, Terms};
-use crate::rollout::evidence::{Kind, Question};
+use crate::rollout::evidence::{Counted, Kind, Question};
 use crate::rollout::rule::{self, Rule};
 
 /// A fraction or a percentage.
@@ -160,6 +160,7 @@ fn kinds(terms: &mut Terms, rules: &[Rule]) -> Result<Kinds, String> {
             return Err(format!("{} is {why}", rule.name));
         }
         *question = Question {
+            of: Counted::Any,
             name: rule.name.clone(),
             kind,
             ratio: rule.ratio,

@@ -96,7 +96,10 @@ impl Evidence {
     pub fn limits(&self, settings: &Settings) -> Vec<Limit> {
         let rules = self.rules.iter();
         rules
-            .filter_map(|rule| limit(rule, settings.question(&rule.name)?))
+            .filter_map(|rule| {
+                let question = settings.question(&rule.name)?;
+                limit(rule, Some(question).filter(|it| it.is_asked())?)
+            })
             .collect()
     }
 
@@ -226,7 +229,7 @@ fn share(before: Arm, question: &Question) -> Option<f64> {
 mod tests {
     use jiff::SignedDuration;
 
-    use super::super::Verdict;
+    use super::super::{Counted, Verdict};
     use super::*;
     use crate::stats::chance::Chance;
 
@@ -236,6 +239,7 @@ mod tests {
 
     fn settings(max: Option<f64>) -> Settings {
         let question = Question {
+            of: Counted::Any,
             name: "errors".into(),
             kind: Kind::Proportion,
             ratio: 1.2,

@@ -154,7 +154,7 @@ mod tests {
     use jiff::{SignedDuration, Timestamp};
 
     use super::super::{
-        ArmCounts, Evidence, Kind, Question, RuleReport, Sample, Settings, Verdict,
+        ArmCounts, Counted, Evidence, Kind, Question, RuleReport, Sample, Settings, Verdict,
     };
     use crate::stats::chance::Chance;
 
@@ -166,6 +166,7 @@ mod tests {
 
     fn settings(per_hour: f64) -> Settings {
         let question = Question {
+            of: Counted::Any,
             name: "restarts".into(),
             kind: Kind::Events,
             ratio: 1.2,

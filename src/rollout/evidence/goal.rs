@@ -172,7 +172,7 @@ mod tests {
 
     use jiff::{SignedDuration, Timestamp};
 
-    use super::super::{Evidence, Kind, Question, RuleReport, Sample, Settings, Verdict};
+    use super::super::{Counted, Evidence, Kind, Question, RuleReport, Sample, Settings, Verdict};
     use super::*;
     use crate::stats::chance::Chance;
 
@@ -182,6 +182,7 @@ mod tests {
 
     fn settings(kind: Kind, seconds: Option<f64>) -> Settings {
         let question = Question {
+            of: Counted::Any,
             name: "rule".into(),
             kind,
             ratio: 1.2,

@@ -38,7 +38,7 @@ pub use noise::Pods;
 pub use numbers::NumbersReport;
 pub use patience::Patience;
 pub use report::{ArmReport, RuleReport, Verdict};
-pub use sample::{ArmCounts, Bounds, Kind, Max, Question, Sample, Settings};
+pub use sample::{ArmCounts, Bounds, Counted, Kind, Max, Question, Sample, Settings};
 
 use crate::clock::elapsed;
 
@@ -128,7 +128,8 @@ impl Evidence {
     }
 
     /// Follows the questions of `settings`, should they have been edited: a rule that is new or asks
-    /// something else begins, one that is gone is forgotten. What did not change stays.
+    /// something else begins, one that is gone is forgotten. What did not change stays, and so does
+    /// what is not known at the moment.
     pub fn follow(&mut self, settings: &Settings) {
         self.rules
             .retain(|rule| settings.question(&rule.name).is_some());
@@ -138,7 +139,8 @@ impl Evidence {
                 .iter_mut()
                 .find(|rule| rule.name == question.name)
             {
-                Some(rule) if rule.asks(question) => {}
+                Some(_) if !question.is_asked() => {}
+                Some(rule) if rule.asks(question) => rule.is_of(question),
                 Some(rule) => *rule = Rule::begin(question),
                 None => self.rules.push(Rule::begin(question)),
             }
@@ -235,6 +237,7 @@ impl Evidence {
         };
         let sample = &*rule.meet(sample);
         let question = settings.question(&sample.rule);
+        let question = question.filter(|question| question.is_asked());
         let counts = |(step, question): &(Step, &Question)| step.counts(settings, question, sample);
         let Some((step, question)) = step.zip(question).filter(counts) else {
             rule.note(settings, sample);
@@ -304,22 +307,27 @@ impl Evidence {
         let (margin, w) = self
             .step
             .map_or((0.0, 0.0), |step| (step.margin, step.share()));
-        let known = self.rules.iter().find(|rule| rule.name == question.name);
         let fresh = Rule::begin(question);
-        let rule = known.unwrap_or(&fresh);
+        let rule = self.known(question).unwrap_or(&fresh);
         let mut report = RuleReport::of(settings, question, rule, self.blast, margin, w);
         report.discount(rule.log_lasting(w, self.pods), rule.counted);
         report
     }
 
+    /// What is counted for a question; nothing where its rule is not known now.
+    fn known(&self, question: &Question) -> Option<&Rule> {
+        let mut rules = self.rules.iter().filter(|_| question.is_asked());
+        rules.find(|rule| rule.name == question.name)
+    }
+
     /// The verdicts of [`Evidence::report`] alone, in the same order; far cheaper.
     pub fn verdicts(&self, settings: &Settings) -> impl Iterator<Item = Verdict> {
-        let verdict = move |question: &Question| {
-            let known = self.rules.iter().find(|rule| rule.name == question.name);
-            match known.and_then(|rule| rule.calm_verdict(settings, question)) {
-                Some(verdict) => verdict,
-                None => self.report_of(settings, question).verdict,
-            }
+        let verdict = move |question: &Question| match self
+            .known(question)
+            .and_then(|rule| rule.calm_verdict(settings, question))
+        {
+            Some(verdict) => verdict,
+            None => self.report_of(settings, question).verdict,
         };
         settings.questions.iter().map(verdict)
     }

@@ -379,7 +379,7 @@ mod tests {
     use jiff::{SignedDuration, Timestamp};
 
     use super::super::{
-        ArmCounts, Evidence, Kind, Question, RuleReport, Sample, Settings, Verdict,
+        ArmCounts, Counted, Evidence, Kind, Question, RuleReport, Sample, Settings, Verdict,
     };
     use super::*;
     use crate::stats::chance::Chance;
@@ -390,6 +390,7 @@ mod tests {
 
     fn settings(kind: Kind) -> Settings {
         let question = Question {
+            of: Counted::Any,
             name: "rule".into(),
             kind,
             ratio: 1.2,

@@ -19,7 +19,7 @@ use super::goal::Goal;
 use super::noise::{Noise, Pods};
 use super::numbers::{Bounded, Compared};
 use super::report::Verdict;
-use super::sample::{ArmCounts, Kind, Question, Sample, Settings};
+use super::sample::{ArmCounts, Counted, Kind, Question, Sample, Settings};
 use super::times::{Terms, Times};
 
 /// A block may be this much shorter than configured: scrapes do not come to the millisecond.
@@ -42,6 +42,9 @@ pub(super) struct Rule {
     /// What is tolerated, as it was when the rule began; unknown in older checkpoints.
     #[serde(default)]
     margin: Option<(f64, f64)>,
+    /// What it counts; unknown in older checkpoints.
+    #[serde(default)]
+    of: Counted,
     pub(super) newest: Option<Timestamp>,
     /// Seconds and requests of all samples, for the traffic's rate.
     pub(super) seconds: f64,
@@ -99,6 +102,7 @@ impl Rule {
         Self {
             name: question.name.clone(),
             margin: Some((question.ratio, question.absolute)),
+            of: question.of,
             newest: None,
             seconds: 0.0,
             requests: 0.0,
@@ -141,7 +145,12 @@ impl Rule {
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         };
-        kind && goal && self.margin.is_none_or(same)
+        kind && goal && self.of.agrees(question.of) && self.margin.is_none_or(same)
+    }
+
+    /// It counts what this question asks of.
+    pub(super) fn is_of(&mut self, question: &Question) {
+        self.of = question.of;
     }
 
     /// Whether the sample is new, sound and of this rule's kind.

@@ -148,6 +148,9 @@ pub struct Question {
     pub name: String,
     /// What is counted.
     pub kind: Kind,
+    /// Which samples answer it.
+    #[serde(default)]
+    pub of: Counted,
     /// Tolerated ratio of the bad shares, at least 1.
     pub ratio: f64,
     /// Tolerated difference of the bad shares, as a fraction; of events, a second and pod.
@@ -155,6 +158,26 @@ pub struct Question {
     /// What the canary may do at most, whatever stable does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max: Option<Max>,
+}
+
+/// Which samples answer a question: a rule that is edited during a run asks of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Counted {
+    /// Those with the question's name.
+    #[default]
+    Any,
+    /// Those of a rule that counts this; the same number, the same series.
+    Of(u32),
+    /// None: the rule is not known now. What was counted stays as it is.
+    Nothing,
+}
+
+impl Counted {
+    /// Whether what was counted for one answers the other.
+    pub(super) fn agrees(self, other: Self) -> bool {
+        self == other || self == Self::Any || other == Self::Any
+    }
 }
 
 /// A fixed limit of the canary's bad share.
@@ -169,6 +192,11 @@ pub struct Max {
 }
 
 impl Question {
+    /// Whether its rule is known, so that something can be shown.
+    pub(super) fn is_asked(&self) -> bool {
+        self.of != Counted::Nothing
+    }
+
     /// Whether it counts requests, so that it can be asked without a second arm.
     pub fn counts_requests(&self) -> bool {
         matches!(self.kind, Kind::Proportion | Kind::Latency { .. })

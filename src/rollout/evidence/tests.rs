@@ -16,6 +16,7 @@ const BOUNDARIES: [f64; 11] = [
 
 fn errors() -> Question {
     Question {
+        of: Counted::Any,
         name: "error-rate".into(),
         kind: Kind::Proportion,
         ratio: 1.2,
@@ -26,6 +27,7 @@ fn errors() -> Question {
 
 fn latency() -> Question {
     Question {
+        of: Counted::Any,
         name: "latency-p99".into(),
         kind: Kind::Latency { quantile: 0.99 },
         ratio: 1.2,
@@ -500,6 +502,50 @@ fn reading_samples_again_changes_nothing() {
     assert_eq!(evidence, once);
     assert_eq!(evidence.newest("error-rate"), Some(at(traffic.now)));
     assert_eq!(evidence.until(), Some(at(traffic.now)));
+}
+
+#[test]
+fn a_rule_that_counts_something_else_since_it_was_edited_begins_anew() {
+    let of = |of| settings(vec![Question { of, ..errors() }], &[10]);
+    let (before, edited) = (of(Counted::Of(1)), of(Counted::Of(2)));
+    let mut traffic = Traffic::new(9, 1000.0, 0.001, 0.3);
+    let mut evidence = warm_up(&before, &mut traffic);
+    evidence.weight_changed(&before, 10, 100, at(traffic.now));
+    let verdicts = (0..60).map(|_| second(&mut evidence, &before, &mut traffic, 0.1));
+    assert_eq!(verdicts.last(), Some(Verdict::Worse));
+
+    evidence.follow(&before);
+    assert_eq!(evidence.report(&before)[0].verdict, Verdict::Worse);
+    evidence.follow(&edited);
+    let report = evidence.report(&edited).remove(0);
+    assert_eq!((report.verdict, report.newest), (Verdict::Undecided, None));
+    assert!(report.canary.total.abs() < 1e-12 && report.log_exact.abs() < 1e-12);
+    traffic.rates.1 = 0.001;
+    let mut verdicts = (0..300).map(|_| second(&mut evidence, &edited, &mut traffic, 0.1));
+    assert!(verdicts.any(|verdict| verdict == Verdict::NotWorse));
+}
+
+#[test]
+fn a_rule_that_is_not_known_for_a_moment_shows_nothing_and_goes_on_where_it_was() {
+    let of = |of| settings(vec![Question { of, ..latency() }], &[10]);
+    let known = of(Counted::Of(1));
+    let mut unknown = of(Counted::Nothing);
+    unknown.questions[0].kind = Kind::Proportion;
+    let mut traffic = Traffic::new(9, 1000.0, 0.001, 0.001);
+    let mut evidence = warm_up(&known, &mut traffic);
+    evidence.weight_changed(&known, 10, 100, at(traffic.now));
+    let mut verdicts = (0..600).map(|_| second(&mut evidence, &known, &mut traffic, 0.1));
+    assert!(verdicts.any(|verdict| verdict == Verdict::NotWorse));
+
+    let before = evidence.clone();
+    evidence.follow(&unknown);
+    assert_eq!(evidence.report(&unknown)[0].verdict, Verdict::Undecided);
+    assert!(evidence.verdicts(&unknown).eq([Verdict::Undecided]));
+    assert_eq!(evidence.limits(&unknown), []);
+    evidence.follow(&known);
+    assert_eq!(evidence, before);
+    evidence.follow(&settings(Vec::new(), &[10]));
+    assert_eq!(evidence.newest("latency-p99"), None, "nobody asks it");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use crate::stats::Margin;
 
-use super::super::sample::{Kind, Question};
+use super::super::sample::{Counted, Kind, Question};
 use super::tick::{Fault, Tick};
 
 /// How streams are judged.
@@ -37,6 +37,7 @@ impl Default for Terms {
     /// The daemon's defaults; no settling time, and the step is the last one.
     fn default() -> Self {
         let question = |name: &str, kind| Question {
+            of: Counted::Any,
             name: name.to_owned(),
             kind,
             ratio: 1.2,
