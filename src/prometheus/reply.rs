@@ -16,7 +16,7 @@ use super::counters::Batch;
 use super::error::{Error, beginning};
 use super::native::Native;
 use super::process::Point;
-use super::sorting::{Ask, Labels, Place, part, process};
+use super::sorting::{Ask, Labels, Place, part};
 use super::tally::Class;
 use super::twins::Twins;
 
@@ -245,7 +245,7 @@ fn sort(series: &[Series<'_>], ask: &Ask) -> Fetched {
         if ask.is_native() {
             sort_native(&labels, &one.histograms, &places, ask, &mut fetched);
         } else {
-            ignored += sort_one(&labels, &one.values, &places, &mut fetched);
+            ignored += sort_one(&labels, &one.values, &places, ask, &mut fetched);
         }
         twins.add(&labels, &one.values, &places);
         let spacing = spacing(&one.values);
@@ -280,9 +280,10 @@ fn sort_one(
     labels: &Labels<'_>,
     values: &[(f64, Cow<'_, str>)],
     places: &[Place],
+    ask: &Ask,
     fetched: &mut Fetched,
 ) -> usize {
-    let process = process(labels);
+    let process = ask.process(labels);
     let mut ignored = 0;
     for place in places {
         for (at, value) in values {
@@ -314,7 +315,7 @@ fn sort_native(
     ask: &Ask,
     fetched: &mut Fetched,
 ) {
-    let process = process(labels);
+    let process = ask.process(labels);
     for (at, histogram) in histograms {
         let counts = match histogram.up_to() {
             Ok(counts) => counts,

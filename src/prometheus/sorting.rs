@@ -169,6 +169,28 @@ impl Ask {
         }
     }
 
+    /// The process that a series came from. Where the arms are told by their pods, each pod is one, also
+    /// where a collector tells of many: that one of them began anew says nothing of the others.
+    pub fn process(&self, labels: &Labels<'_>) -> u64 {
+        let arm = &self.series.arm;
+        let pods = [&arm.canary, &arm.stable]
+            .into_iter()
+            .any(|value| match value {
+                ArmValue::Like(template) => template.variables().any(Variable::is_pattern),
+                ArmValue::Empty | ArmValue::Nonempty => false,
+            });
+        let told = arm
+            .labels
+            .iter()
+            .all(|name| PROCESS.contains(&name.as_str()));
+        let hash = process(labels);
+        if pods && !told {
+            mix(hash, first(labels, &arm.labels))
+        } else {
+            hash
+        }
+    }
+
     /// Whether native histograms are wanted.
     pub fn is_native(&self) -> bool {
         matches!(&self.rule.kind, Kind::Latency(latency) if latency.native)
@@ -339,11 +361,13 @@ pub(super) const REPLICAS: [&str; 4] = [
 /// Labels that may say the same, or something of the exporter's own.
 pub(super) const MAYBE_REPLICAS: [&str; 3] = ["prometheus", "replica", "monitor"];
 
+/// Labels that tell processes apart.
+const PROCESS: [&str; 5] = ["job", "instance", "controller_pod", "pod", "exported_pod"];
+
 /// The process that a series came from: the scrape target, the pod where one is named, and the
 /// server that read it where it is one of several.
 pub(super) fn process(labels: &Labels<'_>) -> u64 {
-    const NAMES: [&str; 5] = ["job", "instance", "controller_pod", "pod", "exported_pod"];
-    let hash = NAMES
+    let hash = PROCESS
         .iter()
         .fold(SEED, |hash, name| mix(mix(hash, name), label(labels, name)));
     // Only where they are there: without them the hash is as it always was.

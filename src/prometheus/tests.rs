@@ -762,6 +762,33 @@ async fn a_rule_that_is_gone_for_a_look_is_counted_on_from_where_it_was() {
     assert_eq!(rows(&back), [(10, 14, 3.0, 0.0, 23.0, 3.0)]);
 }
 
+#[tokio::test]
+async fn a_pod_that_began_anew_behind_a_collector_leaves_the_others_alone() {
+    let rule = "
+- name: errors
+  proportion:
+    metric: http_requests_total
+    select: {exported_namespace: '{{namespace}}'}
+    arm: {label: k8s_pod_name, canary: '{{canaryPods}}', stable: '{{stablePods}}'}
+    bad: {status: '5..'}
+  worseBy: {ratio: 1.2, absolute: 0.1%}
+";
+    let rule = lint(rule, "r").unwrap().remove(0);
+    let pod = |name| serde_json::json!({"k8s_pod_name": name});
+    let server = Server::start(Answer::Body(
+        200,
+        labelled(&[
+            (pod("api-7d-a1"), &[(100, "1000"), (115, "1010")]),
+            (pod("api-7d-b2"), &[(100, "2000"), (115, "5")]),
+            (pod("api-canary-9f-c3"), &[(100, "20"), (115, "21")]),
+        ]),
+    ))
+    .await;
+    let api = subject("shop", "api", &[Arc::new(rule)]);
+    let reading = read(&mut server.source(), &api, 116).await;
+    assert_eq!(rows(&reading), [(100, 115, 1.0, 0.0, 15.0, 0.0)]);
+}
+
 /// A reply whose series have these values and these labels beside the usual ones.
 fn labelled(series: &[(serde_json::Value, &[(i64, &str)])]) -> String {
     let one = |(more, values): &(serde_json::Value, &[(i64, &str)])| {
