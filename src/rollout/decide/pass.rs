@@ -11,7 +11,7 @@ use super::Decision;
 use crate::clock::elapsed;
 use crate::rollout::action::Action;
 use crate::rollout::bound::Bound;
-use crate::rollout::evidence::{Evidence, RuleReport};
+use crate::rollout::evidence::{Evidence, Question, RuleReport};
 use crate::rollout::observation::{Observation, Target};
 use crate::rollout::plan::Plan;
 use crate::rollout::reason::{Cause, HeldWhy, Outcome, Reason};
@@ -159,17 +159,21 @@ impl<'a> Pass<'a> {
     /// Whether each rule has a sample that is young enough, and nothing is said to be absent. One
     /// from the future, before the clock stepped back, says nothing of the present.
     pub fn fresh(&self) -> bool {
-        let stale = self.terms.tuning.stale_after;
         self.seen.metrics.absent.is_none()
             && self.state.evidence.as_ref().is_some_and(|evidence| {
                 let asked = self.terms.asked(&self.state);
-                asked.questions.iter().all(|question| {
-                    evidence.newest(&question.name).is_some_and(|at| {
-                        let age = self.since(at).max(elapsed(self.now(), at));
-                        age <= stale.saturating_add(question.spacing())
-                    })
-                })
+                let mut asked = asked.questions.iter();
+                asked.all(|question| self.is_fresh(evidence, question))
             })
+    }
+
+    /// The newest sample may be as old as the next one takes to come: of two targets that are scraped
+    /// each minute, one half after the other, both samples are never a moment old.
+    fn is_fresh(&self, evidence: &Evidence, question: &Question) -> bool {
+        let apart = question.spacing().max(evidence.spacing(&question.name));
+        let stale = self.terms.tuning.stale_after.saturating_add(apart);
+        let newest = evidence.newest(&question.name);
+        newest.is_some_and(|at| self.since(at).max(elapsed(self.now(), at)) <= stale)
     }
 
     /// Whether each rule that is asked after the promotion has a sample that is young enough.
@@ -177,13 +181,9 @@ impl<'a> Pass<'a> {
         let Some(evidence) = &self.state.evidence else {
             return true;
         };
-        let stale = self.terms.tuning.stale_after;
         let asked = self.terms.evidence.questions.iter();
         let mut asked = asked.filter(|question| evidence.asks(&question.name));
-        asked.all(|question| {
-            let newest = evidence.newest(&question.name);
-            newest.is_some_and(|at| self.since(at).max(elapsed(self.now(), at)) <= stale)
-        })
+        asked.all(|question| self.is_fresh(evidence, question))
     }
 
     /// The time without a sample, counted from the run's start at the earliest.

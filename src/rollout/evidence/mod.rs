@@ -45,6 +45,9 @@ use crate::clock::elapsed;
 use guard::Guard;
 use rule::{InForce, Rule, settled};
 
+/// Samples that are further apart are no better than none.
+const LONGEST_SPACING: Duration = Duration::from_secs(120);
+
 /// The evidence of one run. Small enough to be stored in a status.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -278,6 +281,13 @@ impl Evidence {
     pub fn newest(&self, rule: &str) -> Option<Timestamp> {
         let rule = self.rules.iter().find(|candidate| candidate.name == rule)?;
         rule.newest
+    }
+
+    /// The time between this rule's newest two samples, at most two minutes.
+    pub fn spacing(&self, rule: &str) -> Duration {
+        let rule = self.rules.iter().find(|candidate| candidate.name == rule);
+        let apart = rule.map_or(0.0, |rule| rule.apart);
+        Duration::try_from_secs_f64(apart).map_or(LONGEST_SPACING, |it| it.min(LONGEST_SPACING))
     }
 
     /// The clock was set back to `now`: what lies after it moves there. Rules that were read far

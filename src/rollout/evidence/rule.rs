@@ -46,6 +46,9 @@ pub(super) struct Rule {
     #[serde(default)]
     of: Counted,
     pub(super) newest: Option<Timestamp>,
+    /// Seconds of the newest sample that none before it told of.
+    #[serde(default)]
+    pub(super) apart: f64,
     /// Seconds and requests of all samples, for the traffic's rate.
     pub(super) seconds: f64,
     requests: f64,
@@ -104,6 +107,7 @@ impl Rule {
             margin: Some((question.ratio, question.absolute)),
             of: question.of,
             newest: None,
+            apart: 0.0,
             seconds: 0.0,
             requests: 0.0,
             open_since: None,
@@ -211,6 +215,7 @@ impl Rule {
         let fresh = self.fresh_since(sample);
         self.newest = Some(sample.to);
         let seconds = sample.to.duration_since(fresh).as_secs_f64().max(0.0);
+        self.apart = seconds;
         self.seconds += seconds;
         self.requests += sample.canary.total() + sample.stable.total();
         match (&mut self.counts, &sample.stable) {
@@ -347,6 +352,7 @@ impl Rule {
         {
             let stale = stale.saturating_add(Duration::from_millis(1));
             self.newest = Some(now.saturating_sub(stale).unwrap_or(now));
+            self.apart = 0.0;
         }
     }
 

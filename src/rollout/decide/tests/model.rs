@@ -145,6 +145,8 @@ pub struct Model {
     pub smoke_asked: Vec<String>,
     /// Whether metrics come.
     pub metrics: bool,
+    /// Seconds between the scrapes of a rule; the second rule's are half of that after the first's.
+    pub every: i64,
     /// Whether stable gets requests; if not, all go to the canary.
     pub baseline: bool,
     /// Whether the router knows pods of the canary; if not, its share goes to stable.
@@ -205,6 +207,7 @@ impl Model {
             smoked_after: None,
             smoke_asked: Vec::new(),
             metrics: true,
+            every: 1,
             baseline: true,
             leads: true,
             canary_health: Health::Good,
@@ -320,6 +323,13 @@ impl Model {
         if seconds <= 0.0 {
             return Metrics::default();
         }
+        let (from, seconds) = match self.every {
+            1 => (self.sampled, seconds),
+            every => (
+                self.now - jiff::SignedDuration::from_secs(every),
+                every as f64,
+            ),
+        };
         let all = (RPS * seconds).round();
         let canary = match (self.baseline, self.weight()) {
             _ if !self.leads => 0.0,
@@ -338,9 +348,13 @@ impl Model {
         };
         let counts = |total, bad| ArmCounts::Proportion { total, bad };
         let questions = self.terms.evidence.questions.iter();
-        let sample = |question: &Question| Sample {
+        let questions = questions.zip(0..).filter(|(_, place)| {
+            let offset = place * self.every / 2;
+            (self.now.as_second() + offset) % self.every == 0
+        });
+        let sample = |(question, _): (&Question, i64)| Sample {
             rule: question.name.clone(),
-            from: self.sampled,
+            from,
             to: self.now,
             canary: counts(canary, bad),
             stable: counts(stable, stable_bad),

@@ -764,6 +764,23 @@ fn a_rule_that_is_added_during_a_run_is_asked_too() {
 }
 
 #[test]
+fn rules_that_are_read_each_minute_and_never_at_once_let_a_good_release_pass() {
+    let mut model = Model::idle();
+    let mut another = model.terms.evidence.questions[0].clone();
+    another.name = "another".to_owned();
+    model.terms.evidence.questions.push(another);
+    model.terms.plan.analysis.no_data.0 = Duration::from_secs(300);
+    model.every = 60;
+    model.apply("v2");
+    assert!(model.until(3600, |model| ended(model, Outcome::Promoted)));
+    // What comes no more is stale all the same.
+    model.apply("v3");
+    assert!(model.until(600, |model| model.weight() == 5));
+    model.metrics = false;
+    assert!(model.until(600, |model| model.state.phase.name() == "Held"));
+}
+
+#[test]
 fn steps_that_are_cut_during_a_run_must_be_shown_for_what_follows_now() {
     let mut model = Model::idle();
     model.apply("v2");
