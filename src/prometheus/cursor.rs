@@ -108,6 +108,7 @@ mod tests {
             ("scraped", process(1_000, sum)),
         ];
         let mut cursor = RuleCursor {
+            counted: None,
             until: Some(9_000),
             of: of.map(|(name, at)| (name.to_owned(), at)).into(),
         };

@@ -133,7 +133,9 @@ mod tests {
         let wide = r#"{"buckets":[[3,"-0.001","0.001","12"]]}"#;
         let (before, after) = (up_to(narrow).unwrap(), up_to(wide).unwrap());
         for (limit, count) in &after {
-            let known = before.iter().find(|(known, _)| known.to_bits() == limit.to_bits());
+            let known = before
+                .iter()
+                .find(|(known, _)| known.to_bits() == limit.to_bits());
             assert_eq!(known, Some(&(*limit, *count)));
         }
         assert_eq!((before.len(), after.len()), (30, 25));
