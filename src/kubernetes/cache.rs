@@ -141,6 +141,13 @@ struct Feed {
     stop: CancellationToken,
 }
 
+impl Feed {
+    /// Each Rollout is to be looked at. Nobody looks when the receiver is gone, and then this ends too.
+    fn everything(&self) {
+        let _ = self.touched.send(Touched::Everything);
+    }
+}
+
 /// What of the gate is watched.
 #[derive(Debug, Clone, Default)]
 pub struct Admission {
@@ -509,13 +516,12 @@ async fn fill<K: Watched>(
             Ok(Some(event)) => event,
             Ok(None) => break,
             Err(error) => {
-                let lost = progress.failed(&error);
-                if lost && feed.touched.send(Touched::Everything).is_err() {
-                    break;
-                }
                 if progress.is_shut_out(&error) {
-                    allowed(&api).await;
+                    progress.log(&error);
+                    allowed(&api, &feed, &progress).await;
                     events = listed(&api, &config);
+                } else if progress.failed(&error) {
+                    feed.everything();
                 }
                 continue;
             }
@@ -548,16 +554,24 @@ fn listed<K: Watched>(
     watcher(api.clone(), config.clone()).backoff(waits).boxed()
 }
 
-/// Waits until a watch is let begin. The watcher itself would go on without a word as soon as it is.
-async fn allowed<K: Watched>(api: &Api<K>) {
+/// Waits until a watch is let begin: the watcher itself would go on without a word as soon as it is. It is lost
+/// when it is refused again; an API server that has just begun may do so once.
+async fn allowed<K: Watched>(api: &Api<K>, feed: &Feed, progress: &Progress) {
     for wait in backoff::backoff(&K::kind(&())) {
         tokio::time::sleep(wait).await;
         let shortest = WatchParams::default().timeout(1);
         match api.watch(&shortest, "0").await.map(drop) {
             Ok(()) => return,
             Err(error) => {
-                let (kind, error) = (K::kind(&()), causes::told(&error));
-                tracing::debug!(%kind, error, "still not watched; trying again");
+                let told = causes::told(&error);
+                let what = &progress.what;
+                tracing::debug!(what, error = told, "still not watched; trying again");
+                if let kube::Error::Api(status) = error
+                    && status.code == 403
+                    && progress.lost(status.message)
+                {
+                    feed.everything();
+                }
             }
         }
     }
@@ -604,11 +618,18 @@ impl Progress {
         sight.send_if_modified(|sight| sight.came(scope, what)) && !first
     }
 
+    /// It is refused. Whether it had been in sight.
+    fn lost(&self, why: String) -> bool {
+        let (scope, what) = (self.scope.as_deref(), &self.what);
+        let sight = &self.cache.sight;
+        sight.send_if_modified(|sight| sight.refused(scope, what, why)) && !self.first
+    }
+
     /// Whether something that was in sight is lost by that.
     fn failed(&mut self, error: &watcher::Error) -> bool {
         self.log(error);
-        let sight = &self.cache.sight;
         if broken(error) {
+            let sight = &self.cache.sight;
             sight.send_modify(|sight| sight.broken += 1);
         }
         let refused = forbidden(error) || unserved(error);
@@ -620,9 +641,7 @@ impl Progress {
             Without::Less => self.came(),
             Without::Routes if unserved(error) => self.came(),
             Without::Rollouts | Without::Routes | Without::Nothing => {
-                let (scope, why) = (self.scope.as_deref(), causes::told(error));
-                let what = &self.what;
-                sight.send_if_modified(|sight| sight.refused(scope, what, why)) && !self.first
+                self.lost(said(error).unwrap_or_else(|| causes::told(error)))
             }
         }
     }
@@ -666,6 +685,17 @@ fn expired(error: &watcher::Error) -> bool {
         watcher::Error::WatchError(status)
         | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 410,
         _ => false,
+    }
+}
+
+/// The API server's own words, where it answered.
+fn said(error: &watcher::Error) -> Option<String> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => {
+            Some(status.message.clone())
+        }
+        _ => None,
     }
 }
 

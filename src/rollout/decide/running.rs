@@ -244,15 +244,22 @@ fn weight_mended(pass: &mut Pass<'_>, broken: bool, seen: Option<u8>, wanted: u8
 
 /// Notes the first sight of the wanted weight, and tells the evidence what is in force.
 fn in_force(pass: &mut Pass<'_>, run: &mut Run) {
+    weight_in_force(pass, run);
+    let canary = pass.seen.canary.as_ref().map_or(0, |canary| canary.ready);
+    let pods = [canary, pass.stable_ready()].map(|ready| u32::try_from(ready).unwrap_or(0));
+    if let Some(evidence) = &mut pass.state.evidence {
+        evidence.pods_seen(pods[0], pods[1]);
+    }
+}
+
+/// The weight alone.
+pub(super) fn weight_in_force(pass: &mut Pass<'_>, run: &mut Run) {
     let since = *run.weight_since.get_or_insert(pass.now());
     // Said in each pass: the steps may be edited, and then another weight follows.
     let next = step_weight(pass.plan, run.step + 1);
-    let canary = pass.seen.canary.as_ref().map_or(0, |canary| canary.ready);
-    let pods = [canary, pass.stable_ready()].map(|ready| u32::try_from(ready).unwrap_or(0));
     let asked = pass.terms.asked(&pass.state);
     if let Some(evidence) = &mut pass.state.evidence {
         evidence.weight_changed(&asked, run.weight, next, since);
-        evidence.pods_seen(pods[0], pods[1]);
     }
 }
 

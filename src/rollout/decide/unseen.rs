@@ -10,7 +10,7 @@ use super::pass::Pass;
 use super::promoting::waited_for;
 use super::requests;
 use super::rolling_back::keep_off;
-use super::running::worse;
+use super::running::{weight_in_force, worse};
 use crate::rollout::reason::HeldWhy;
 use crate::rollout::state::{Phase, Promotion, Run};
 
@@ -19,19 +19,18 @@ pub(super) fn stand(pass: &mut Pass<'_>, why: &str) {
     requests::answer_ends(pass);
     let phase = std::mem::take(&mut pass.state.phase);
     pass.state.phase = match phase {
-        Phase::Preparing(run) | Phase::Stepping(run) => {
-            if let Some(ended) = found_bad(pass, &run) {
-                ended
-            } else {
-                let why = why.to_owned();
-                pass.hold(run, HeldWhy::Unseen { why })
-            }
+        Phase::Preparing(mut run) | Phase::Stepping(mut run) => {
+            follow_weight(pass, &mut run);
+            let why = why.to_owned();
+            let ended = found_bad(pass, &run);
+            ended.unwrap_or_else(|| pass.hold(run, HeldWhy::Unseen { why }))
         }
         Phase::AwaitingApproval(run) => {
             let ended = found_bad(pass, &run);
             ended.unwrap_or(Phase::AwaitingApproval(run))
         }
-        Phase::Held { run, why } => {
+        Phase::Held { mut run, why } => {
+            follow_weight(pass, &mut run);
             let ended = found_bad(pass, &run);
             ended.unwrap_or(Phase::Held { run, why })
         }
@@ -55,6 +54,15 @@ pub(super) fn stand(pass: &mut Pass<'_>, why: &str) {
         | Phase::Promoting { .. }
         | Phase::Baking(_)) => other,
     };
+}
+
+/// A weight that came into force is told to the evidence, which could not judge what it does not know of.
+fn follow_weight(pass: &mut Pass<'_>, run: &mut Run) {
+    let route = pass.seen.route.canary.as_ref();
+    let seen = route.and_then(|route| route.weight);
+    if run.weight > 0 && seen == Some(run.weight) {
+        weight_in_force(pass, run);
+    }
 }
 
 /// What the metrics show needs no sight of the cluster.
