@@ -627,14 +627,14 @@ impl Progress {
 
     /// Whether something that was in sight is lost by that.
     fn failed(&mut self, error: &watcher::Error) -> bool {
-        self.log(error);
+        let again = self.log(error);
         if broken(error) {
             let sight = &self.cache.sight;
             sight.send_modify(|sight| sight.broken += 1);
         }
         let refused = forbidden(error) || unserved(error);
-        // Of all namespaces the shelves stay as they were.
-        if !refused || !(self.first || self.scope.is_some()) {
+        // Of all namespaces the shelves stay as they were; an API server that has just begun may refuse once.
+        if !refused || !(self.first || (again && self.scope.is_some())) {
             return false;
         }
         match self.without {
@@ -652,7 +652,8 @@ impl Progress {
         listed && forbidden(error) && self.scope.is_some() && self.without != Without::Less
     }
 
-    fn log(&mut self, error: &watcher::Error) {
+    /// Whether it was refused the time before, too.
+    fn log(&mut self, error: &watcher::Error) -> bool {
         let (what, why) = (&self.what, causes::told(error));
         let known = std::mem::replace(&mut self.refused, forbidden(error));
         if unserved(error) && matches!(self.without, Without::Routes | Without::Less) {
@@ -666,6 +667,7 @@ impl Progress {
         } else {
             tracing::warn!(what, error = why, "watch failed; trying again");
         }
+        known
     }
 }
 
