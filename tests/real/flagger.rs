@@ -238,7 +238,7 @@ fn switched(desk: &Desk<'_>, app: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-#[ignore = "some four minutes, and Flagger is built first: `make test-flagger`"]
+#[ignore = "some six minutes, and Flagger is built first: `make test-flagger`"]
 async fn a_switch_from_a_running_flagger_loses_no_request() {
     let what = "the switch from a running Flagger";
     let here = is_here("kubectl", &["version", "--client"], what);
