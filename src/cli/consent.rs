@@ -79,7 +79,7 @@ pub async fn approve(
     let written = ask::let_on(&cluster.client, &rollout, &request, MANAGER).await;
     written.map_err(|error| {
         let doing = format!("write to the Rollout of {name} in {from}");
-        Error::api(doing, &error)
+        Error::asking(doing, &error)
     })?;
     let consent = Consent {
         service: name.to_owned(),

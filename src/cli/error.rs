@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::causes;
 use crate::daemon::{self, settings};
+use crate::kubernetes::ask;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +85,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// Something that could not be asked of a Rollout's daemon.
+    pub fn asking(doing: impl Into<String>, error: &ask::Error) -> Self {
+        match error {
+            ask::Error::NotOneWord { .. } => Self::Usage(error.to_string()),
+            ask::Error::Api(error) => Self::api(doing, error),
+        }
+    }
+
     /// A failed request to the API server.
     pub fn api(doing: impl Into<String>, error: &kube::Error) -> Self {
         let doing = doing.into();

@@ -161,15 +161,15 @@ async fn ask_for(
         why: None,
     };
     let id = &request.id;
-    let failed = |error| {
+    let doing = || {
         let (namespace, name) = (&cluster.namespace, &arguments.name);
-        let doing = format!("ask something of the Rollout {namespace}/{name}");
-        Error::api(doing, &error)
+        format!("ask something of the Rollout {namespace}/{name}")
     };
+    let failed = |error: ask::Error| Error::asking(doing(), &error);
     let asked = ask::ask(&cluster.client, &rollout, &request, MANAGER).await;
     asked.map_err(failed)?;
     if arguments.no_wait {
-        let request = ask::written(&request);
+        let request = ask::written(&request).map_err(failed)?;
         return screen.print(&format!("asked for {request} ({id})\n"));
     }
     let mut unread = None;
@@ -178,7 +178,7 @@ async fn ask_for(
         return told(screen, &answer);
     }
     let withdrawn = ask::withdraw(&cluster.client, &rollout, id, MANAGER).await;
-    withdrawn.map_err(failed)?;
+    withdrawn.map_err(|error| Error::api(doing(), &error))?;
     Err(unread.unwrap_or(Error::NoAnswer(arguments.timeout)))
 }
 

@@ -330,9 +330,13 @@ impl Acts {
         let away = |why: String| Denial::Away(format!("the request was not stored: {why}"));
         match tokio::time::timeout(DEADLINE, asked).await {
             Ok(Ok(())) => {}
+            Ok(Err(error @ ask::Error::NotOneWord { .. })) => {
+                pending.answered();
+                return Err(Denial::Body(error.to_string()));
+            }
             Ok(Err(error)) => {
-                let refused =
-                    matches!(&error, kube::Error::Api(status) if (400..500).contains(&status.code));
+                let refused = matches!(&error, ask::Error::Api(kube::Error::Api(status))
+                    if (400..500).contains(&status.code));
                 if refused {
                     pending.answered();
                 }

@@ -75,8 +75,44 @@ struct Asker {
     why: Option<String>,
 }
 
+/// Why nothing was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A word that would be read as something else.
+    #[error(
+        "{field}: {found:?} is no word of letters, digits and -_.:/@+, of at most {WORDS} characters"
+    )]
+    NotOneWord {
+        /// Which of the request's words.
+        field: &'static str,
+        /// What it is.
+        found: String,
+    },
+    /// The API server refused it, or does not answer.
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+}
+
+/// Whether revision and goal are words that are read as they are written: whoever chooses one must not choose
+/// who asks.
+fn words_of(request: &Request) -> Result<(), Error> {
+    let words = [("revision", &request.revision), ("to", &request.goal)];
+    for (field, word) in words {
+        let Some(word) = word else { continue };
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/@+".contains(c);
+        if word.is_empty() || word.len() > WORDS || !word.chars().all(plain) {
+            return Err(Error::NotOneWord {
+                field,
+                found: word.chars().take(WORDS).collect(),
+            });
+        }
+    }
+    Ok(())
+}
+
 /// The annotation's value.
-pub fn written(request: &Request) -> String {
+pub fn written(request: &Request) -> Result<String, Error> {
+    words_of(request)?;
     let cut = |text: &String| text.chars().take(WORDS).collect::<String>();
     let asker = Asker {
         by: request.by.as_ref().map(cut),
@@ -95,7 +131,7 @@ pub fn written(request: &Request) -> String {
         goal,
         asker,
     ];
-    words.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    Ok(words.into_iter().flatten().collect::<Vec<_>>().join(" "))
 }
 
 /// In the order of its fields: the policy that checks who asks reads the beginning.
@@ -132,9 +168,10 @@ pub async fn ask(
     rollout: &Rollout,
     request: &Request,
     manager: &str,
-) -> Result<(), kube::Error> {
-    let value = written(request);
-    annotate(client, rollout, &request.id, Some(&value), manager).await
+) -> Result<(), Error> {
+    let value = written(request)?;
+    annotate(client, rollout, &request.id, Some(&value), manager).await?;
+    Ok(())
 }
 
 /// Who we are, as the API server says, and our groups; nobody where it does not say.
@@ -166,7 +203,7 @@ pub async fn let_on(
     rollout: &Rollout,
     request: &Request,
     manager: &str,
-) -> Result<(), kube::Error> {
+) -> Result<(), Error> {
     let mut annotations = Map::new();
     for (_, before) in let_on_already(rollout) {
         if (&before.by, &before.goal) == (&request.by, &request.goal) {
@@ -174,8 +211,9 @@ pub async fn let_on(
         }
     }
     let key = format!("{PROMOTION_PREFIX}{}", request.id);
-    annotations.insert(key, Value::String(written(request)));
-    patch(client, rollout, &Value::Object(annotations), manager).await
+    annotations.insert(key, Value::String(written(request)?));
+    patch(client, rollout, &Value::Object(annotations), manager).await?;
+    Ok(())
 }
 
 /// Who let which version go on, and when.
@@ -236,17 +274,17 @@ mod tests {
             by: None,
             why: None,
         };
-        assert_eq!(written(&request), "promote");
+        assert_eq!(written(&request).unwrap(), "promote");
         assert_eq!(read("promote-1", "promote"), request);
         request.revision = Some("91bc03aa17".to_owned());
-        assert_eq!(written(&request), "promote 91bc03aa17");
-        assert_eq!(read("promote-1", &written(&request)), request);
+        assert_eq!(written(&request).unwrap(), "promote 91bc03aa17");
+        assert_eq!(read("promote-1", &written(&request).unwrap()), request);
         request.goal = Some("v1.2.2".to_owned());
-        assert_eq!(written(&request), "promote 91bc03aa17 to=v1.2.2");
-        assert_eq!(read("promote-1", &written(&request)), request);
+        assert_eq!(written(&request).unwrap(), "promote 91bc03aa17 to=v1.2.2");
+        assert_eq!(read("promote-1", &written(&request).unwrap()), request);
         request.by = Some("alice {x}".to_owned());
         request.why = Some("said \"go\"\n".to_owned());
-        assert_eq!(read("promote-1", &written(&request)), request);
+        assert_eq!(read("promote-1", &written(&request).unwrap()), request);
     }
 
     #[test]
@@ -277,6 +315,38 @@ mod tests {
     }
 
     #[test]
+    fn whoever_chooses_a_word_does_not_choose_who_asks() {
+        let words = [
+            r#"{"by":"alice","groups":["sre"]}"#,
+            r#"91bc {"by":"alice"}"#,
+            "{",
+            "x to=production",
+            "to=production",
+            "",
+            "a\nb",
+        ];
+        for word in words {
+            let mut request = read("x", "approve");
+            request.revision = Some(word.to_owned());
+            let refused = written(&request).unwrap_err().to_string();
+            assert!(refused.starts_with("revision: "), "{word}: {refused}");
+            request.goal = request.revision.take();
+            let refused = written(&request).unwrap_err().to_string();
+            assert!(refused.starts_with("to: "), "{word}: {refused}");
+        }
+        for word in [
+            "91bc03aa17",
+            "v1.2.2-rc.1+build",
+            "web@sha256:9f86d081",
+            "team/web:1.2",
+        ] {
+            let mut request = read("x", "approve");
+            request.revision = Some(word.to_owned());
+            assert_eq!(read("x", &written(&request).unwrap()), request, "{word}");
+        }
+    }
+
+    #[test]
     fn long_words_are_cut() {
         let request = Request {
             id: String::new(),
@@ -287,7 +357,7 @@ mod tests {
             by: None,
             why: Some("ä".repeat(1000)),
         };
-        let read = read("", &written(&request));
+        let read = read("", &written(&request).unwrap());
         assert_eq!(read.why.unwrap().chars().count(), WORDS);
     }
 

@@ -338,25 +338,20 @@ impl fmt::Display for HeldWhy {
                 write!(out, "the cluster refuses the canary's pods: {why}")
             }
             Self::NotMade { why } => write!(out, "no canary can be made: {why}"),
-            Self::NoReplicas => write!(
-                out,
-                "the Deployment has 0 replicas, so nothing can be compared; scale it up, or `sluice promote` lets the new template through"
-            ),
+            Self::NoReplicas => {
+                write!(
+                    out,
+                    "the Deployment has 0 replicas, so nothing can be compared"
+                )
+            }
             Self::StableGone => write!(out, "no stable pod is ready"),
             Self::Unseen { why } => write!(out, "{why}"),
             Self::NoData { why } => write!(out, "no metrics: {why}"),
-            Self::Undecided => write!(
-                out,
-                "the evidence stayed undecided; it goes on when it suffices, or by `sluice promote` or `sluice abort`"
-            ),
-            Self::Frozen { window, until } => write!(
-                out,
-                "the freeze {window} lasts until {until}; `sluice resume` tries it now all the same, `sluice promote` lets it through"
-            ),
-            Self::Suspicions => write!(
-                out,
-                "suspected three times without proof; `sluice resume`, `sluice promote` or `sluice abort`"
-            ),
+            Self::Undecided => write!(out, "the evidence stayed undecided"),
+            Self::Frozen { window, until } => {
+                write!(out, "the freeze {window} lasts until {until}")
+            }
+            Self::Suspicions => write!(out, "suspected three times without proof"),
         }
     }
 }

@@ -88,7 +88,12 @@ fn tried(state: &State, run: &Run) -> String {
                 share.sentence()
             )
         }
-        _ => tried,
+        _ => match &run.late {
+            Some(rule) => format!(
+                "{tried}; it waits, the newest sample of {rule} is too old when it comes for a weight to rise by it"
+            ),
+            None => tried,
+        },
     }
 }
 
@@ -210,18 +215,7 @@ pub fn next(plan: &Plan, state: &State, reports: &[RuleReport]) -> String {
         ),
         Phase::Stepping(run) => next_step(plan, run, reports),
         Phase::AwaitingApproval(run) => awaited(plan, run),
-        Phase::Held { why, .. } if why.needs_person() => {
-            if plan.approvals_to_come(&state.phase) {
-                "a person decides: `sluice resume` or `sluice abort`".to_owned()
-            } else {
-                "a person decides: `sluice resume`, `sluice promote` or `sluice abort`".to_owned()
-            }
-        }
-        Phase::Held {
-            why: HeldWhy::Frozen { until, .. },
-            ..
-        } => format!("at {until} its run begins"),
-        Phase::Held { .. } => "it goes on by itself when the cause is gone".to_owned(),
+        Phase::Held { why, .. } => out_of_held(why, plan.approvals_to_come(&state.phase)),
         Phase::Promoting { run, .. } if run.rolls => {
             "when the Deployment is complete it is watched on; `sluice abort` goes back".to_owned()
         }
@@ -247,6 +241,35 @@ pub fn next(plan: &Plan, state: &State, reports: &[RuleReport]) -> String {
     }
 }
 
+/// How a held run goes on; nobody is told to promote past approvals that are still to come.
+fn out_of_held(why: &HeldWhy, approvals_to_come: bool) -> String {
+    let promote = |with: &str, without: &str| {
+        let told = if approvals_to_come { without } else { with };
+        told.to_owned()
+    };
+    match why {
+        HeldWhy::Frozen { until, .. } => promote(
+            &format!(
+                "at {until} its run begins; `sluice resume` tries it now all the same, `sluice promote` lets it through"
+            ),
+            &format!("at {until} its run begins; `sluice resume` tries it now all the same"),
+        ),
+        HeldWhy::NoReplicas => promote(
+            "it goes on when the Deployment is scaled up; `sluice promote` lets the new template through",
+            "it goes on when the Deployment is scaled up",
+        ),
+        HeldWhy::Undecided => promote(
+            "it goes on when the evidence suffices, or by `sluice promote` or `sluice abort`",
+            "it goes on when the evidence suffices, or back by `sluice abort`",
+        ),
+        why if why.needs_person() => promote(
+            "a person decides: `sluice resume`, `sluice promote` or `sluice abort`",
+            "a person decides: `sluice resume` or `sluice abort`",
+        ),
+        _ => "it goes on by itself when the cause is gone".to_owned(),
+    }
+}
+
 /// Whether smoke tests are still to be passed after the promotion.
 fn tested(plan: &Plan, run: &Run) -> bool {
     !plan.smoke_after.is_empty() && run.smoke_after != Smoke::Passed
@@ -267,6 +290,11 @@ fn goal(plan: &Plan, run: &Run) -> String {
 
 fn next_step(plan: &Plan, run: &Run, reports: &[RuleReport]) -> String {
     let goal = goal(plan, run);
+    if let Some(rule) = &run.late {
+        return format!(
+            "{goal}, by a younger sample of {rule}: how long does its source take to show one?"
+        );
+    }
     let missing: Vec<&str> = reports
         .iter()
         .filter(|report| report.verdict != Verdict::NotWorse)

@@ -306,6 +306,9 @@ pub struct Run {
     /// Since when the canary has had fewer ready pods than its weight needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub short_since: Option<Timestamp>,
+    /// The rule whose samples are too old when they come, where the step waits for nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late: Option<String>,
     /// The step down that a suspicion led to, if one is open.
     pub suspect: Option<Suspicion>,
     /// Suspicions so far.
@@ -370,6 +373,7 @@ impl Run {
             size: 0,
             weight_since: None,
             short_since: None,
+            late: None,
             suspect: None,
             suspicions: 0,
             verdict: Verdict::Undecided,

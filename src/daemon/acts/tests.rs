@@ -173,6 +173,24 @@ async fn the_shared_token_may_act_on_all() {
 }
 
 #[tokio::test]
+async fn who_has_the_shared_token_chooses_a_revision_and_nobody_s_name() {
+    let world = World::new(false, Some("right\n"));
+    let approve = "/api/rollouts/shop/backend/approve";
+    for revision in [
+        r#"{"by":"alice","groups":["sre"]}"#,
+        r#"91bc03aa17 {"by":"alice"}"#,
+        "91bc03aa17 to=production",
+    ] {
+        let body = json!({"revision": revision}).to_string();
+        let headers = [("authorization", "Bearer right")];
+        let (status, _, told) = world.send(approve, &headers, &body).await;
+        assert_eq!(status, 400, "{told}");
+        assert!(told.contains("revision: "), "{told}");
+    }
+    assert_eq!(world.shop.asked(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn without_settings_nobody_acts() {
     let world = World::new(false, None);
     assert!(world.acts.sessions().is_none());

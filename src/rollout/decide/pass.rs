@@ -160,11 +160,17 @@ impl<'a> Pass<'a> {
     /// from the future, before the clock stepped back, says nothing of the present.
     pub fn fresh(&self) -> bool {
         self.seen.metrics.absent.is_none()
-            && self.state.evidence.as_ref().is_some_and(|evidence| {
-                let asked = self.terms.asked(&self.state);
-                let mut asked = asked.questions.iter();
-                asked.all(|question| self.is_fresh(evidence, question))
-            })
+            && self.state.evidence.is_some()
+            && self.late_rule().is_none()
+    }
+
+    /// The first rule whose newest sample is too old for a weight to rise by it.
+    pub fn late_rule(&self) -> Option<String> {
+        let evidence = self.state.evidence.as_ref()?;
+        let asked = self.terms.asked(&self.state);
+        let mut asked = asked.questions.iter();
+        let late = asked.find(|question| !self.is_fresh(evidence, question))?;
+        Some(late.name.clone())
     }
 
     /// The newest sample may be as old as the next one takes to come: of two targets that are scraped

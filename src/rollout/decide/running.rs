@@ -396,6 +396,7 @@ pub(super) fn raise(pass: &mut Pass<'_>, run: &mut Run, step: usize) {
     run.weight = step_weight(pass.plan, step);
     run.peak = run.peak.max(run.weight);
     run.weight_since = None;
+    run.late = None;
     run.since = pass.now();
     pass.tell(Reason::WeightRaised {
         from,

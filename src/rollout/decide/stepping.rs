@@ -33,7 +33,7 @@ pub(super) fn stepping(pass: &mut Pass<'_>, mut run: Run) -> Phase {
     if let Some(suspect) = suspected(&run, first_weight(pass.plan), &reports) {
         return suspect_run(pass, run, suspect);
     }
-    if passed(pass, &run, &reports) {
+    if passed(pass, &mut run, &reports) {
         return advance(pass, run, &reports);
     }
     undecided(pass, run)
@@ -106,8 +106,10 @@ fn suspect_run(pass: &mut Pass<'_>, mut run: Run, report: &RuleReport) -> Phase 
     Phase::Stepping(run)
 }
 
-/// Whether the step's evidence, hold and share suffice.
-fn passed(pass: &mut Pass<'_>, run: &Run, reports: &[RuleReport]) -> bool {
+/// Whether the step's evidence, hold and share suffice; where only a young enough sample is missing, that is
+/// noted.
+fn passed(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) -> bool {
+    run.late = None;
     let Some(since) = run.weight_since else {
         return false;
     };
@@ -127,7 +129,11 @@ fn passed(pass: &mut Pass<'_>, run: &Run, reports: &[RuleReport]) -> bool {
         .as_ref()
         .is_some_and(|evidence| evidence.share().ok);
     let over = pass.over(since, hold.max(LEAST_STEP));
-    shown && agrees && over && pass.fresh()
+    if !(shown && agrees && over) {
+        return false;
+    }
+    run.late = pass.late_rule();
+    pass.fresh()
 }
 
 /// The next step, an approval, the promotion, or the end of a suspicion.

@@ -145,6 +145,8 @@ pub struct Model {
     pub smoke_asked: Vec<String>,
     /// Whether metrics come.
     pub metrics: bool,
+    /// Seconds by which a sample is old when it comes.
+    pub sampled_ago: i64,
     /// Seconds between the scrapes of a rule; the second rule's are half of that after the first's.
     pub every: i64,
     /// Whether stable gets requests; if not, all go to the canary.
@@ -207,6 +209,7 @@ impl Model {
             smoked_after: None,
             smoke_asked: Vec::new(),
             metrics: true,
+            sampled_ago: 0,
             every: 1,
             baseline: true,
             leads: true,
@@ -352,10 +355,11 @@ impl Model {
             let offset = place * self.every / 2;
             (self.now.as_second() + offset) % self.every == 0
         });
+        let late = jiff::SignedDuration::from_secs(self.sampled_ago);
         let sample = |(question, _): (&Question, i64)| Sample {
             rule: question.name.clone(),
-            from,
-            to: self.now,
+            from: from - late,
+            to: self.now - late,
             canary: counts(canary, bad),
             stable: counts(stable, stable_bad),
         };

@@ -189,6 +189,22 @@ fn stale_metrics_hold_the_step_and_then_the_run_and_fresh_ones_let_it_go_on() {
 }
 
 #[test]
+fn a_step_that_waits_only_for_a_younger_sample_says_so() {
+    let mut model = Model::idle();
+    model.apply("v2");
+    assert!(model.until(60, |model| model.weight() == 5));
+    model.sampled_ago = 20;
+    let late = |model: &Model| describe::message(&model.state).contains("is too old when it comes");
+    assert!(model.until(200, late));
+    assert_eq!(model.weight(), 5);
+    let next = describe::next(&model.terms.plan, &model.state, &[]);
+    assert!(next.starts_with("25%, by a younger sample of "), "{next}");
+    model.sampled_ago = 0;
+    assert!(model.until(60, |model| model.weight() == 25));
+    assert!(!late(&model));
+}
+
+#[test]
 fn a_daemon_that_was_away_looks_before_it_says_that_there_is_nothing() {
     let mut model = Model::idle();
     model.apply("v2");
