@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::notices::Notices;
+use super::reach::Reach;
 use super::rules::RuleSet;
 use super::settings;
 use super::smoke::Desk;
@@ -54,6 +55,8 @@ pub struct Context {
     pub approvals: Arc<Environment>,
     /// Who reckons, in the order of asking.
     pub turns: Arc<Semaphore>,
+    /// Whether the API server answers.
+    pub reach: Reach,
 }
 
 /// The daemon's timings that concern evidence.

@@ -44,6 +44,8 @@ pub struct Entry {
     pub unread: Vec<Reading>,
     /// Says during a pass that something came in.
     pub nudge: Arc<Notify>,
+    /// When a pass came through last.
+    pub passed_at: Option<Timestamp>,
     /// Passes that failed in a row.
     pub failures: u32,
     /// What was executed last, when, and how often in a row.

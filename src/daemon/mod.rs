@@ -335,6 +335,7 @@ fn context(
         freeze: parts.settings.freeze.clone().into(),
         approvals: Arc::new(parts.settings.approvals.clone()),
         turns: Arc::new(Semaphore::new(AT_ONCE)),
+        reach: reach::Reach::default(),
     })
 }
 
@@ -351,7 +352,7 @@ fn lead(
         watches,
         parts.clock,
         filled,
-        tree.ready.clone(),
+        (context.reach.clone(), tree.ready.clone()),
     ));
     let needs = leader::Needs {
         client: parts.clients.lease.clone(),

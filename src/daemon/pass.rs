@@ -50,6 +50,8 @@ const MOST_UNREAD: usize = 128;
 /// The first wait after a failed pass; doubles up to the longest.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
+/// Without a pass for longer than this, time that went by was not watched; a run has three passes in it at least.
+const WATCHED: Duration = Duration::from_secs(60);
 /// A pass was overruled while it ran.
 const AT_ONCE: Duration = Duration::from_millis(1);
 /// After effects: look again, should the watch not bring them.
@@ -93,6 +95,7 @@ pub async fn pass(context: &Context, key: &Key, entry: &mut Entry) -> After {
     match Box::pin(look(context, entry, rollout, turn)).await {
         Ok(wake) => {
             entry.failures = 0;
+            entry.passed_at = Some(context.clock.now());
             After::Wake(wake)
         }
         Err(error) => After::Wake(Some(failed(context, key, entry, &error))),
@@ -136,7 +139,11 @@ async fn look(
         recall::stand_still(context, entry, &rollout, &terms, &error).await?;
         return Err(error);
     }
-    let before = entry.state.clone().unwrap_or_default();
+    let mut before = entry.state.clone().unwrap_or_default();
+    let now = context.clock.now();
+    if !was_watched(entry, now) || context.reach.is_lost() {
+        before.resumed = Some(now);
+    }
     let other = bound::instead(&terms.plan, &before);
     let edited = other.is_some();
     let terms = other.map_or(terms.clone(), |plan| Arc::new(terms.with(plan)));
@@ -169,6 +176,13 @@ async fn look(
     // Events of objects that the spec does not name do not lead to passes.
     let soon = edited.then_some(AFTER_EFFECTS);
     Ok([done?, soon].into_iter().flatten().min())
+}
+
+/// Whether somebody has looked until now: passes that came through tell so. A daemon that was stopped, passes that
+/// could not write, and a clock that went ahead are all the same here.
+fn was_watched(entry: &Entry, now: Timestamp) -> bool {
+    let passed = entry.passed_at;
+    passed.is_none_or(|at| at > now || elapsed(at, now) < WATCHED)
 }
 
 /// Whether the run is held for that, which is told already.

@@ -5,6 +5,8 @@
 //!
 //! Not here: the watches, which find back by themselves (`kubernetes::cache`).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kube::Client;
@@ -18,12 +20,27 @@ use crate::web::{Check, Readiness};
 /// Time between two questions while nothing answers, and for an answer.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// Whether the API server answers, as far as is known. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Reach(Arc<AtomicBool>);
+
+impl Reach {
+    /// Whether nothing answers: what is known of the cluster is old.
+    pub fn is_lost(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set_lost(&self, lost: bool) {
+        self.0.store(lost, Ordering::Relaxed);
+    }
+}
+
 /// Follows the watches' failures for ever; ends when the watches have ended.
 pub async fn follow(
     client: Client,
     clock: Clock,
     mut watches: watch::Receiver<Sight>,
-    ready: Readiness,
+    (reach, ready): (Reach, Readiness),
 ) {
     let mut broken = watches.borrow_and_update().broken;
     while watches.changed().await.is_ok() {
@@ -31,6 +48,7 @@ pub async fn follow(
         if now.broken != broken
             && let Some(why) = silent(&client, clock).await
         {
+            reach.set_lost(true);
             tracing::error!(
                 why,
                 "the API server does not answer; weights stay as they are"
@@ -42,6 +60,7 @@ pub async fn follow(
             while silent(&client, clock).await.is_some() {
                 clock.sleep(RETRY).await;
             }
+            reach.set_lost(false);
             tracing::info!("the API server answers again");
             ready.set("cluster", Check::Good(now.words()));
         }

@@ -68,7 +68,10 @@ pub fn template(data: &[u8]) -> bool {
         return canonical != said;
     };
     let _ = template::revision_of(&raw);
-    let _ = fate::fate(serde_json::from_value::<Pod>(raw.clone()).as_ref());
+    let _ = fate::fate(
+        serde_json::from_value::<Pod>(raw.clone()).as_ref(),
+        jiff::Timestamp::UNIX_EPOCH,
+    );
     let Ok(parsed) = serde_json::from_value::<PodTemplateSpec>(raw) else {
         return false;
     };

@@ -1,28 +1,44 @@
 //! Fast failure: pod states that do not mend themselves, long before the progress deadline.
 //!
 //! A container that is killed for memory, crashes again and again, cannot be made or whose image
-//! cannot be pulled ends the run at once. A pod that finds no node is only reported: a node may
+//! cannot be pulled ends the run. A registry that is short of breath and a Secret that comes a moment later are no
+//! fault of the release: what may mend itself has time for a second attempt, and where another pod of the revision
+//! is ready, the image and all that it needs are there. A pod that finds no node is only reported: a node may
 //! come. Pods that the cluster refuses (quota, admission) are a matter of their own, not a bad
 //! release.
 //!
 //! Not here: pods that simply do not become ready. That is the deadline's business.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
 
+use super::members::says;
+use crate::clock::elapsed;
 use crate::rollout::observation::{Fate, FateKind};
 
 const MESSAGE_MAX: usize = 300;
+/// A kubelet tries again to pull an image 10 s after the first attempt: two have failed by then.
+const TWO_ATTEMPTS: Duration = Duration::from_secs(15);
 
 /// How these pods fail for good; the gravest of all their containers, None if none does.
 ///
 /// Pods that are going away are passed over.
-pub fn fate<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> Option<Fate> {
+pub fn fate<'a>(pods: impl IntoIterator<Item = &'a Pod>, now: Timestamp) -> Option<Fate> {
     let staying = pods
         .into_iter()
         .filter(|pod| pod.metadata.deletion_timestamp.is_none());
-    staying
-        .flat_map(|pod| containers(pod).filter_map(|container| container_fate(pod, container)))
+    let staying: Vec<&Pod> = staying.collect();
+    let works = staying.iter().any(|pod| says(pod, "Ready"));
+    let fates = staying.iter().flat_map(|pod| {
+        let early = works || is_younger(pod, now, TWO_ATTEMPTS);
+        let fates = containers(pod).filter_map(|container| container_fate(pod, container));
+        fates.filter(move |(_, passing)| !(early && *passing))
+    });
+    fates
+        .map(|(fate, _)| fate)
         .min_by(|one, other| (rank(one.kind), &one.detail).cmp(&(rank(other.kind), &other.detail)))
 }
 
@@ -76,7 +92,17 @@ fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
     })
 }
 
-fn container_fate(pod: &Pod, container: &ContainerStatus) -> Option<Fate> {
+fn is_younger(pod: &Pod, now: Timestamp, age: Duration) -> bool {
+    let started = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.start_time.as_ref());
+    let since = started.or(pod.metadata.creation_timestamp.as_ref());
+    since.is_some_and(|since| elapsed(since.0, now) < age)
+}
+
+/// How a container fails, and whether that may pass by itself.
+fn container_fate(pod: &Pod, container: &ContainerStatus) -> Option<(Fate, bool)> {
     let waiting = container
         .state
         .as_ref()
@@ -84,10 +110,10 @@ fn container_fate(pod: &Pod, container: &ContainerStatus) -> Option<Fate> {
     let reason = waiting.and_then(|waiting| waiting.reason.as_deref());
     let ended = last_end(container);
     let killed = ended.is_some_and(|end| end.reason.as_deref() == Some("OOMKilled"));
-    let kind = match reason.and_then(waiting_kind) {
-        None | Some(FateKind::CrashLoop) if killed => FateKind::OutOfMemory,
+    let (kind, passing) = match reason.and_then(waiting_kind) {
+        None | Some((FateKind::CrashLoop, _)) if killed => (FateKind::OutOfMemory, false),
         None => return None,
-        Some(kind) => kind,
+        Some(found) => found,
     };
     let what = reason.unwrap_or("OOMKilled");
     let end = ended.map_or_else(String::new, |end| {
@@ -107,17 +133,17 @@ fn container_fate(pod: &Pod, container: &ContainerStatus) -> Option<Fate> {
         name(pod),
         container.name
     );
-    Some(Fate { kind, detail })
+    Some((Fate { kind, detail }, passing))
 }
 
-fn waiting_kind(reason: &str) -> Option<FateKind> {
+/// What a container waits for in vain, and whether that may pass by itself.
+fn waiting_kind(reason: &str) -> Option<(FateKind, bool)> {
     Some(match reason {
-        "CrashLoopBackOff" => FateKind::CrashLoop,
-        "ImagePullBackOff" | "ErrImagePull" | "InvalidImageName" | "ErrImageNeverPull" => {
-            FateKind::ImagePull
-        }
+        "CrashLoopBackOff" => (FateKind::CrashLoop, false),
+        "InvalidImageName" | "ErrImageNeverPull" => (FateKind::ImagePull, false),
+        "ImagePullBackOff" | "ErrImagePull" => (FateKind::ImagePull, true),
         "CreateContainerError" | "CreateContainerConfigError" | "RunContainerError" => {
-            FateKind::CreateContainer
+            (FateKind::CreateContainer, true)
         }
         _ => return None,
     })
@@ -162,6 +188,10 @@ fn bounded(text: &str) -> String {
 mod tests {
     use super::*;
     use serde_json::{Value, json};
+
+    fn now() -> Timestamp {
+        "2026-01-01T00:01:00Z".parse().unwrap()
+    }
 
     fn pod(name: &str, container: &Value) -> Pod {
         let mut status = json!({"name": "main", "image": "shop:2", "imageID": "", "ready": false, "restartCount": 2});
@@ -214,8 +244,38 @@ mod tests {
             (json!({}), None),
         ];
         for (container, expected) in table {
-            let found = fate([&pod("p", &container)]).map(|fate| fate.kind);
+            let found = fate([&pod("p", &container)], now()).map(|fate| fate.kind);
             assert_eq!(found, expected, "{container}");
+        }
+    }
+
+    #[test]
+    fn what_may_pass_by_itself_has_time_for_a_second_attempt() {
+        let begun = |seconds: u32, container: &Value| {
+            let mut pod = pod("p", container);
+            let at = json!(format!("2026-01-01T00:00:{seconds:02}Z"));
+            pod.status.as_mut().unwrap().start_time = serde_json::from_value(at).unwrap();
+            pod
+        };
+        let ready: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "other"},
+            "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+        }))
+        .unwrap();
+        let passing = [
+            "ErrImagePull",
+            "ImagePullBackOff",
+            "CreateContainerConfigError",
+        ];
+        for reason in passing {
+            let (old, young) = (begun(40, &waiting(reason)), begun(50, &waiting(reason)));
+            assert!(fate([&old], now()).is_some(), "{reason}");
+            assert_eq!(fate([&young], now()), None, "{reason}");
+            assert_eq!(fate([&old, &ready], now()), None, "{reason}");
+        }
+        for reason in ["CrashLoopBackOff", "InvalidImageName"] {
+            let young = begun(50, &waiting(reason));
+            assert!(fate([&young, &ready], now()).is_some(), "{reason}");
         }
     }
 
@@ -225,12 +285,12 @@ mod tests {
             "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}},
             "lastState": {"terminated": {"reason": "Error", "exitCode": 3, "message": "no database\n"}},
         });
-        let found = fate([&pod("shop-1", &crash)]).unwrap();
+        let found = fate([&pod("shop-1", &crash)], now()).unwrap();
         let expected = r#"CrashLoopBackOff: pod shop-1, container main, ended with exit code 3, restarts 2: "no database""#;
         assert_eq!(found.detail, expected);
         let long =
             json!({"state": {"waiting": {"reason": "ErrImagePull", "message": "x".repeat(1000)}}});
-        assert!(fate([&pod("p", &long)]).unwrap().detail.len() < 400);
+        assert!(fate([&pod("p", &long)], now()).unwrap().detail.len() < 400);
     }
 
     #[test]
@@ -240,9 +300,9 @@ mod tests {
             serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
         let pull = pod("b", &waiting("ImagePullBackOff"));
         let crash = pod("c", &waiting("CrashLoopBackOff"));
-        let found = fate([&leaving, &pull, &crash]).unwrap();
+        let found = fate([&leaving, &pull, &crash], now()).unwrap();
         assert_eq!(found.kind, FateKind::CrashLoop);
-        assert_eq!(fate([&leaving]), None);
+        assert_eq!(fate([&leaving], now()), None);
     }
 
     #[test]
@@ -254,7 +314,7 @@ mod tests {
             serde_json::from_value(json!({"waiting": {"reason": "CrashLoopBackOff"}})).unwrap();
         status.init_container_statuses.as_mut().unwrap()[0].state = Some(state);
         assert_eq!(
-            fate([&pod]).map(|fate| fate.kind),
+            fate([&pod], now()).map(|fate| fate.kind),
             Some(FateKind::CrashLoop)
         );
     }
@@ -266,7 +326,7 @@ mod tests {
             "status": {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}]},
         }))
         .unwrap();
-        assert_eq!(fate([&pending]), None);
+        assert_eq!(fate([&pending], now()), None);
         assert_eq!(
             unschedulable([&pending]).as_deref(),
             Some("pod p finds no node: 0/3 nodes")

@@ -69,7 +69,7 @@ impl Member {
     }
 }
 
-fn says(pod: &Pod, condition: &str) -> bool {
+pub(super) fn says(pod: &Pod, condition: &str) -> bool {
     let conditions = pod.status.iter().flat_map(|status| &status.conditions);
     let mut conditions = conditions.flatten();
     conditions.any(|said| said.type_ == condition && said.status == "True")

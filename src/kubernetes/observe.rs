@@ -44,7 +44,7 @@ pub fn observe(
             .target
             .as_deref()
             .map(|target| self::target(scene, plan, target)),
-        canary: canary_facts(scene, plan, state.phase.run()),
+        canary: canary_facts(scene, plan, state.phase.run(), now),
         route: route(scene, plan, state),
         metrics,
         smoked,
@@ -238,7 +238,7 @@ fn serving(sets: &[Arc<Set>]) -> Vec<Serving> {
     all
 }
 
-fn canary_facts(scene: &Scene, plan: &Plan, run: Option<&Run>) -> Option<Canary> {
+fn canary_facts(scene: &Scene, plan: &Plan, run: Option<&Run>, now: Timestamp) -> Option<Canary> {
     let ours = |meta: &kube::api::ObjectMeta| canary::is_owned(meta, &plan.uid);
     let Some(present) = &scene.canary else {
         // What is left of a canary without its Deployment is still to be removed.
@@ -270,7 +270,7 @@ fn canary_facts(scene: &Scene, plan: &Plan, run: Option<&Run>) -> Option<Canary>
             .unwrap_or_default(),
         replicas: deployment.spec.replicas.unwrap_or(1),
         ready,
-        fate: fate::fate(scene.canary_pods.iter().map(|pod| &**pod)),
+        fate: fate::fate(scene.canary_pods.iter().map(|pod| &**pod), now),
         refused: fate::refused(deployment)
             .or_else(|| fate::unschedulable(scene.canary_pods.iter().map(|pod| &**pod))),
         differs: run.is_some_and(|run| canary_differs(scene, plan, deployment, run)),

@@ -300,11 +300,7 @@ fn next_step(plan: &Plan, run: &Run, reports: &[RuleReport]) -> String {
         .filter(|report| report.verdict != Verdict::NotWorse)
         .map(|report| report.rule.as_str())
         .collect();
-    let hold = plan
-        .steps
-        .get(run.step)
-        .map(|step| step.hold)
-        .unwrap_or_default();
+    let hold = plan.step_of(run).map(|step| step.hold).unwrap_or_default();
     let earliest = run.weight_since.map(|since| {
         let at = since
             .checked_add(hold.max(super::LEAST_STEP))

@@ -65,9 +65,19 @@ impl Plan {
     /// Who must approve where this run is now.
     pub fn asked_at(&self, run: &Run) -> &Approvals {
         let shares = self.strategy.approval().is_none();
-        let step = self.steps.get(run.step).filter(|_| shares);
+        let step = self.step_of(run).filter(|_| shares);
         let own = step.and_then(|step| step.approvers.as_ref());
         own.unwrap_or(&self.approvals)
+    }
+
+    /// The step that a run is at: the last one, where the steps were edited and there are fewer now, so that
+    /// nothing which it asks is passed by.
+    pub fn step_of(&self, run: &Run) -> Option<&Step> {
+        self.steps.get(self.step_number(run))
+    }
+
+    fn step_number(&self, run: &Run) -> usize {
+        run.step.min(self.steps.len().saturating_sub(1))
     }
 
     /// Whether an approval is still to come that depends on who gives it, so that nobody may promote past it.
@@ -82,11 +92,8 @@ impl Plan {
         if let Some(asks) = self.strategy.approval() {
             return asks && !run.approved && run.weight == 0 && self.approvals.is_about_people();
         }
-        let mut rest = self
-            .steps
-            .iter()
-            .skip(run.step)
-            .filter(|step| step.approval);
+        let at = self.step_number(run);
+        let mut rest = self.steps.iter().skip(at).filter(|step| step.approval);
         rest.any(|step| {
             let approvers = step.approvers.as_ref();
             approvers.unwrap_or(&self.approvals).is_about_people()

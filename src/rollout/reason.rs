@@ -112,6 +112,10 @@ pub enum Reason {
     PromotionHindered {
         why: String,
     },
+    RollbackHindered {
+        why: String,
+    },
+    CanaryUnready,
     PauseUndone,
     BakeStarted {
         revision: Revision,
@@ -224,6 +228,8 @@ impl Reason {
             Self::Resumed => "Resumed",
             Self::PromotionStarted { .. } => "PromotionStarted",
             Self::PromotionHindered { .. } => "PromotionHindered",
+            Self::RollbackHindered { .. } => "RollbackHindered",
+            Self::CanaryUnready => "CanaryUnready",
             Self::PauseUndone => "PauseUndone",
             Self::BakeStarted { .. } => "BakeStarted",
             Self::BakeAwaited { .. } => "BakeAwaited",
@@ -263,6 +269,8 @@ impl Reason {
             | Self::WeightMended { .. }
             | Self::CanaryMended
             | Self::PromotionHindered { .. }
+            | Self::RollbackHindered { .. }
+            | Self::CanaryUnready
             | Self::PauseUndone
             | Self::ShareWrong { .. }
             | Self::Suspected { .. }

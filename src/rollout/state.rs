@@ -66,8 +66,8 @@ pub struct State {
     /// The run's evidence; advances with each sample.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,
-    /// When a daemon that had not watched before took it up; it has to look before it can say that
-    /// there is nothing to be seen.
+    /// When it was taken up by a daemon that had not watched it before, or could not for a while; it has to look
+    /// before it can say that there is nothing to be seen, or that nothing came of something.
     #[serde(skip)]
     pub resumed: Option<Timestamp>,
     /// Where the evidence goes on reading after a restart; opaque.
@@ -471,12 +471,16 @@ pub enum Mending {
     Canary,
     /// The canary's weight.
     Weight,
+    /// The canary's pods, none of which is ready.
+    Unready,
     /// The stable pods.
     Serving,
     /// The gate, which somebody shut while a promotion rolls.
     Pause,
     /// A promotion that the cluster hinders; nobody but the cluster's owners can mend it.
     Promotion,
+    /// A rollback that the cluster refuses.
+    Rollback,
 }
 
 /// What began a run.

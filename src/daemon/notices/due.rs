@@ -34,7 +34,8 @@ pub fn manner(reason: &Reason) -> Option<Manner> {
         Reason::Opened { .. }
         | Reason::Bypassed { .. }
         | Reason::GateBroken { .. }
-        | Reason::CheckpointUnreadable { .. } => Some(Manner::Alarm),
+        | Reason::CheckpointUnreadable { .. }
+        | Reason::RollbackHindered { .. } => Some(Manner::Alarm),
         Reason::Suspected { .. }
         | Reason::ApprovalAwaited { .. }
         | Reason::RollAwaited

@@ -8,8 +8,6 @@
 //!
 //! Not here: the limits (`evidence::after`), and a run that has a canary (`running`).
 
-use jiff::Timestamp;
-
 use super::idle::{keep_desired, keep_shut};
 use super::pass::Pass;
 use super::promoting;
@@ -19,7 +17,7 @@ use crate::rollout::action::Action;
 use crate::rollout::evidence::{Evidence, GoalReport, Limit, Verdict};
 use crate::rollout::observation::Target;
 use crate::rollout::reason::{Cause, Reason};
-use crate::rollout::state::{Phase, Run, Trigger};
+use crate::rollout::state::{Mending, Phase, Rollback, Run, Trigger};
 
 /// How much of the time must have been seen.
 const MOST: f64 = 0.9;
@@ -150,12 +148,25 @@ pub(super) fn conclude(pass: &mut Pass<'_>, run: &Run) {
 
 /// Puts back what served before, and waits until it does: who applies the failed template again
 /// meanwhile must not stop that half way. A newer one is kept. Whether it is done.
-pub(super) fn put_back(pass: &mut Pass<'_>, target: &Target, run: &Run, since: Timestamp) -> bool {
+///
+/// While the cluster refuses it, it is not done: the failed revision serves all users. Who lets the Deployment go
+/// meanwhile (`Detached`) is held up for the deadline only.
+pub(super) fn put_back(
+    pass: &mut Pass<'_>,
+    target: &Target,
+    run: &Run,
+    rollback: &Rollback,
+) -> bool {
     let Some(stable) = pass.state.stable.clone() else {
         return true;
     };
+    tell_hindrance(pass);
     let expect = target.revision.clone();
+    let mut waits = Waits::ForPods;
     if !expect.same(&stable) {
+        if rollback.cause != Cause::Detached && pass.can_restore(target, &stable) {
+            waits = Waits::ForTemplate;
+        }
         if !expect.same(&run.revision) {
             keep_desired(pass, &expect);
         }
@@ -173,5 +184,22 @@ pub(super) fn put_back(pass: &mut Pass<'_>, target: &Target, run: &Run, since: T
         pass.act(Action::RemoveStuck { expect });
     }
     let deadline = pass.plan.progress_deadline.saturating_add(target.settles);
-    pass.over(since, deadline)
+    waits == Waits::ForPods && pass.watched_for(rollback.since, deadline)
+}
+
+/// What a template that is put back waits for.
+#[derive(PartialEq, Eq)]
+enum Waits {
+    /// That the cluster takes the template: as long as it takes.
+    ForTemplate,
+    /// That its pods are ready, within the deadline.
+    ForPods,
+}
+
+/// Tells, once, that the cluster refuses what puts back.
+fn tell_hindrance(pass: &mut Pass<'_>) {
+    let trouble = pass.seen.trouble.clone();
+    let why = trouble.clone().unwrap_or_default();
+    let told = Reason::RollbackHindered { why };
+    pass.tell_mending(Mending::Rollback, trouble.is_some(), told);
 }

@@ -279,7 +279,7 @@ fn take_back(pass: &mut Pass<'_>, target: &Target, stable: &Revision) {
 fn unproven(pass: &Pass<'_>, target: &Target) -> Option<Revision> {
     let stable = pass.state.stable.as_ref();
     let stable = stable.or(pass.seen.kept.stable.as_ref())?.clone();
-    let known = target.serving(&stable).is_some() || pass.seen.kept.is_stable(&stable);
+    let known = pass.can_restore(target, &stable);
     (target.paused && !target.revision.same(&stable) && known).then_some(stable)
 }
 

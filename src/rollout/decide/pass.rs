@@ -13,10 +13,15 @@ use crate::rollout::action::Action;
 use crate::rollout::bound::Bound;
 use crate::rollout::evidence::{Evidence, Question, RuleReport};
 use crate::rollout::observation::{Observation, Target};
-use crate::rollout::plan::Plan;
+use crate::rollout::plan::{Plan, Route};
 use crate::rollout::reason::{Cause, HeldWhy, Outcome, Reason};
+use crate::rollout::revision::Revision;
 use crate::rollout::state::{Mending, Phase, Rollback, Run, State};
 use crate::rollout::terms::Terms;
+
+/// A run that does not stand still is looked at this often, whatever comes: what is looked at less often counts as
+/// not watched.
+const WATCHED_EVERY: Duration = Duration::from_secs(20);
 
 /// A pass in the making.
 pub(super) struct Pass<'a> {
@@ -54,6 +59,11 @@ impl<'a> Pass<'a> {
         let rolls = matches!(phase, Phase::Promoting { run, .. } if run.rolls);
         let after = rolls || matches!(phase, Phase::Baking(_));
         let routed = self.state.phase.run().is_some_and(|run| run.peak > 0);
+        let unready = self
+            .state
+            .phase
+            .run()
+            .is_some_and(|run| self.is_unready(run));
         let asked = self.terms.asked(&self.state);
         let unwatched = self.unwatched();
         let wanted = self.target().is_some_and(|target| target.replicas > 0);
@@ -63,6 +73,9 @@ impl<'a> Pass<'a> {
         };
         if !after {
             evidence.follow(&asked);
+        }
+        if unready {
+            evidence.weight_off();
         }
         evidence.stable_seen(ready, self.seen.now);
         let before = evidence.share().ok;
@@ -88,6 +101,14 @@ impl<'a> Pass<'a> {
         if self.seen.metrics.bookmark.is_some() {
             self.state.bookmark.clone_from(&self.seen.metrics.bookmark);
         }
+    }
+
+    /// Whether the canary's share would be answered with errors: where no pod of it is ready, ingress-nginx asks
+    /// stable, a Gateway does not. What it answers meanwhile is not the revision's doing.
+    pub fn is_unready(&self, run: &Run) -> bool {
+        let gateway = matches!(self.plan.route, Route::GatewayApi { .. });
+        let ready = self.seen.canary.as_ref().map_or(0, |canary| canary.ready);
+        gateway && !run.has_no_canary() && run.weight > 0 && run.peak > 0 && ready == 0
     }
 
     /// Of a run that another daemon began: the time up to now, in which it may have died before it
@@ -192,6 +213,13 @@ impl<'a> Pass<'a> {
         asked.all(|question| self.is_fresh(evidence, question))
     }
 
+    /// Whether `wait` has passed since `from` under somebody's eyes; if not, asks to be woken then. What nobody
+    /// watched says nothing of the revision: the daemon was away, the API server was, or the clock was wrong.
+    pub fn watched_for(&mut self, from: Timestamp, wait: Duration) -> bool {
+        let from = self.state.resumed.map_or(from, |at| from.max(at));
+        self.over(from, wait)
+    }
+
     /// The time without a sample, counted from the run's start at the earliest.
     pub fn silence(&self, run: &Run) -> Duration {
         let newest = self.state.evidence.as_ref().and_then(Evidence::until);
@@ -211,6 +239,11 @@ impl<'a> Pass<'a> {
                 .and_then(|target| target.serving(stable).map(|s| s.ready))
         });
         serving.unwrap_or(0)
+    }
+
+    /// Whether a template is known that can be put back.
+    pub fn can_restore(&self, target: &Target, revision: &Revision) -> bool {
+        target.serving(revision).is_some() || self.seen.kept.is_stable(revision)
     }
 
     /// Goes on by putting everything back.
@@ -256,6 +289,10 @@ impl<'a> Pass<'a> {
     /// Orders the actions and closes the pass.
     pub fn finish(mut self) -> Decision {
         self.drop_overruled();
+        let stands = matches!(self.state.phase, Phase::Held { .. });
+        if self.state.phase.run().is_some() && !stands {
+            self.wake_at(self.now() + WATCHED_EVERY);
+        }
         let adopted = self.state.target.is_some();
         self.state.bound = adopted.then(|| Bound::of(self.plan));
         let (first, rest): (Vec<_>, Vec<_>) = self.actions.into_iter().partition(Action::relieves);

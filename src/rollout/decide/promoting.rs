@@ -230,7 +230,7 @@ fn new_pods(target: &Target, run: &Run) -> i32 {
 pub(super) fn stuck(pass: &mut Pass<'_>, target: &Target, since: jiff::Timestamp) -> Option<Cause> {
     // The last pods that became ready have to stay so.
     let deadline = pass.plan.progress_deadline.saturating_add(target.settles);
-    let late = pass.over(since, deadline);
+    let late = pass.watched_for(since, deadline);
     late.then(|| Cause::PromotionStuck {
         after: humantime::format_duration(pass.plan.progress_deadline).to_string(),
         paused: target.paused,

@@ -114,9 +114,9 @@ fn restore(pass: &mut Pass<'_>, run: &Run, rollback: &Rollback) -> bool {
     };
     match rollback.cause {
         Cause::TargetGone | Cause::WentOut | Cause::Superseded => true,
-        _ if run.bakes => baking::put_back(pass, target, run, rollback.since),
+        _ if run.bakes => baking::put_back(pass, target, run, rollback),
         Cause::Detached => restore_template(pass, target, run, keep_newest),
-        _ if run.rolls => baking::put_back(pass, target, run, rollback.since),
+        _ if run.rolls => baking::put_back(pass, target, run, rollback),
         Cause::Returned => reopen(pass, target, run),
         Cause::Worse { .. }
         | Cause::Baked { .. }
@@ -171,8 +171,7 @@ fn restore_template(
     if matches!(run.trigger, Trigger::Config { .. }) || !ours {
         return true;
     }
-    let known = target.serving(&stable).is_some() || pass.seen.kept.is_stable(&stable);
-    if !known {
+    if !pass.can_restore(target, &stable) {
         return true;
     }
     keep(pass, &run.revision);

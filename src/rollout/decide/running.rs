@@ -207,6 +207,13 @@ pub(super) fn keep_canary(pass: &mut Pass<'_>, run: &Run) {
 pub(super) fn steer(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) {
     let route = pass.seen.route.canary.clone();
     let seen = route.as_ref().and_then(|route| route.weight);
+    let unready = pass.is_unready(run);
+    pass.tell_mending(Mending::Unready, unready, Reason::CanaryUnready);
+    if unready {
+        run.weight_since = None;
+        keep_off(pass);
+        return;
+    }
     if seen == Some(run.weight) {
         if run.weight > 0 && route.as_ref().is_some_and(|route| route.differs) {
             pass.act(Action::EnsureRoute { weight: run.weight });
@@ -318,7 +325,7 @@ pub(super) fn too_long_short(pass: &mut Pass<'_>, run: &mut Run) -> bool {
         return false;
     }
     let since = *run.short_since.get_or_insert(pass.now());
-    pass.over(since, pass.plan.progress_deadline)
+    pass.watched_for(since, pass.plan.progress_deadline)
 }
 
 /// The canary did not get its pods in time, or lost them: refused by the cluster, or bad.

@@ -113,11 +113,8 @@ fn passed(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) -> bool {
     let Some(since) = run.weight_since else {
         return false;
     };
-    let hold = pass
-        .plan
-        .steps
-        .get(run.step)
-        .map_or(Duration::ZERO, |step| step.hold);
+    let step = pass.plan.step_of(run);
+    let hold = step.map_or(Duration::ZERO, |step| step.hold);
     // A suspicion is over when the promotion test says so, though the exact witness still stands.
     let shown = match run.suspect {
         Some(_) => !reports.is_empty() && reports.iter().all(RuleReport::shown_not_worse),
@@ -151,7 +148,7 @@ fn advance(pass: &mut Pass<'_>, mut run: Run, reports: &[RuleReport]) -> Phase {
 
 /// Past a step, where a person must approve that first.
 fn ask_or_go_on(pass: &mut Pass<'_>, mut run: Run) -> Phase {
-    let step = pass.plan.steps.get(run.step);
+    let step = pass.plan.step_of(&run);
     if !step.is_some_and(|step| step.approval) {
         return onward(pass, run);
     }
@@ -187,11 +184,11 @@ fn sentences(reports: &[RuleReport]) -> String {
 /// What follows when a step stays undecided.
 fn undecided(pass: &mut Pass<'_>, run: Run) -> Phase {
     let (after, then) = pass.plan.analysis.undecided;
-    let hold = pass.plan.steps.get(run.step).map(|step| step.hold);
+    let hold = pass.plan.step_of(&run).map(|step| step.hold);
     let after = after.max(hold.unwrap_or_default());
     let waits = run
         .weight_since
-        .is_none_or(|since| !pass.over(since, after));
+        .is_none_or(|since| !pass.watched_for(since, after));
     if waits {
         return Phase::Stepping(run);
     }

@@ -66,7 +66,7 @@ fn unknown(pass: &mut Pass<'_>, run: &Run) -> Option<Phase> {
         return None;
     }
     let (after, then) = pass.plan.analysis.undecided;
-    if !pass.over(run.since, after) {
+    if !pass.watched_for(run.since, after) {
         return Some(Phase::Preparing(run.clone()));
     }
     match then {

@@ -277,6 +277,12 @@ impl Evidence {
         newest.min().flatten()
     }
 
+    /// The canary gets nothing for a while, whatever the step: nothing is counted until a weight is in force.
+    pub fn weight_off(&mut self) {
+        self.step = None;
+        self.guard = Guard::default();
+    }
+
     /// The newest time read for this rule.
     pub fn newest(&self, rule: &str) -> Option<Timestamp> {
         let rule = self.rules.iter().find(|candidate| candidate.name == rule)?;

@@ -84,6 +84,16 @@ impl fmt::Display for Reason {
                     "the cluster lets nothing come of the promotion, which waits: {why}"
                 )
             }
+            Self::RollbackHindered { why } => {
+                write!(
+                    out,
+                    "the cluster refuses what puts stable back, so the failed revision still serves; it is tried again and again: {why}"
+                )
+            }
+            Self::CanaryUnready => write!(
+                out,
+                "no pod of the canary is ready, and a Gateway would answer its share with errors: weight 0 until one is"
+            ),
             Self::PauseUndone => write!(
                 out,
                 "somebody paused the Deployment while it rolls: it goes on; `sluice abort` takes the release back"

@@ -152,6 +152,37 @@ fn nobody_passes_by_promote_what_others_must_approve() {
 }
 
 #[test]
+fn who_takes_steps_away_from_a_run_takes_no_approval_away() {
+    let every_run = |model: &mut Model| {
+        let environment = Environment {
+            approvals: two_of_sre(),
+            every_run: true,
+        };
+        model.terms.plan.take_place_in(&environment);
+    };
+    let mut model = Model::idle();
+    every_run(&mut model);
+    model.apply("v2");
+    assert!(model.until(300, |model| model.weight() == 25));
+    model.terms.plan.steps.truncate(1);
+    model.terms.plan.steps[0].hold = Duration::from_secs(100);
+    model.terms.evidence.steps.truncate(1);
+    every_run(&mut model);
+    assert!(model.terms.plan.approvals_to_come(&model.state.phase));
+    assert!(
+        !model.until(90, phase("AwaitingApproval")),
+        "the hold counts"
+    );
+    assert!(model.until(300, phase("AwaitingApproval")));
+    assert!(!model.until(300, |model| model.state.phase.name() != "AwaitingApproval"));
+    for by in ["alice", "bob"] {
+        assert_eq!(model.state.phase.name(), "AwaitingApproval");
+        answer(&mut model, Some(by), &["sre"]);
+    }
+    assert!(model.until(60, |model| ended(model, Outcome::Promoted)));
+}
+
+#[test]
 fn the_author_does_not_count_and_an_environment_adds_what_it_asks_for() {
     let mut model = Model::idle();
     model.terms.plan.take_place_in(&Environment {

@@ -122,6 +122,19 @@ fn damage_while_it_bakes_brings_back_what_served_before() {
 }
 
 #[test]
+fn a_way_back_that_the_cluster_refuses_is_not_given_up() {
+    let mut model = baking();
+    model.stable_health = Health::Bad;
+    model.refuses = Some("denied by a policy".to_owned());
+    assert!(!model.until(2000, |model| model.state.phase.name() == "Idle"));
+    assert_eq!(told(&model), ["RollbackStarted", "RollbackHindered"]);
+    assert_eq!(model.state.stable, Some(revision("v1")));
+    model.refuses = None;
+    assert!(model.until(30, |model| ended(model, "v2", Outcome::RolledBack)));
+    back_on_v1(&model);
+}
+
+#[test]
 fn a_newer_template_waits_until_the_watch_is_over() {
     let mut model = baking();
     model.apply("v3");

@@ -443,7 +443,10 @@ impl Model {
                     route.weight = Some(*weight);
                 }
             }
-            Action::EnsureCanary { .. } | Action::Unpause { .. } if self.refuses.is_some() => {}
+            Action::EnsureCanary { .. }
+            | Action::Unpause { .. }
+            | Action::RestoreTemplate { .. }
+                if self.refuses.is_some() => {}
             Action::EnsureCanary { mark, replicas, .. } => self.make_canary(mark, *replicas),
             Action::ScaleCanary { replicas } => {
                 if let Some(canary) = &mut self.canary {

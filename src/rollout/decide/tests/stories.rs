@@ -8,7 +8,7 @@ use crate::rollout::decide::decide;
 use crate::rollout::describe;
 use crate::rollout::evidence::{Counted, Kind, Max, Question};
 use crate::rollout::observation::{CanaryRoute, Smoked};
-use crate::rollout::plan::Route;
+use crate::rollout::plan::{Route, UndecidedThen};
 use crate::rollout::reason::Outcome;
 use crate::rollout::state::{Phase, State};
 
@@ -430,6 +430,75 @@ fn a_promotion_that_the_cluster_hinders_waits() {
         assert_eq!(told.count(), 1);
         (model.rolls, model.refuses, model.target.refused) = (true, None, None);
         assert!(model.until(60, |model| ended(model, Outcome::Promoted)));
+    }
+}
+
+#[test]
+fn behind_a_gateway_a_canary_without_a_ready_pod_gets_nothing() {
+    let mut model = Model::idle();
+    model.terms.plan.route = Route::GatewayApi {
+        http_route: "shop".to_owned(),
+        service: None,
+    };
+    model.apply("v2");
+    assert!(model.until(600, |model| model.weight() == 25));
+    let begun = model.state.phase.run().and_then(|run| run.weight_since);
+    // A node is drained: what the Gateway answers for lack of pods is counted as the canary's.
+    (model.comes_up, model.canary_health) = (false, Health::Bad);
+    model.tick();
+    model.pass();
+    assert_eq!(model.weight(), 0);
+    assert!(!model.until(100, |model| model.weight() > 0));
+    assert_eq!(model.state.phase.name(), "Stepping");
+    (model.comes_up, model.canary_health) = (true, Health::Good);
+    assert!(model.until(10, |model| model.weight() == 25));
+    model.pass();
+    let again = model.state.phase.run().and_then(|run| run.weight_since);
+    assert!(again > begun, "the step begins anew");
+    assert!(model.until(600, |model| ended(model, Outcome::Promoted)));
+    let told = names(&model);
+    let unready = told.iter().filter(|name| **name == "CanaryUnready");
+    assert_eq!(unready.count(), 1);
+    assert!(!told.contains(&"WeightMended"));
+}
+
+#[test]
+fn what_nobody_watched_is_no_time_in_which_nothing_came() {
+    let mut promoting = Model::idle();
+    promoting.rolls = false;
+    promoting.apply("v2");
+    let rolls =
+        |model: &Model| model.target.updated_ready == 1 && model.state.phase.name() == "Promoting";
+    assert!(promoting.until(600, rolls));
+    promoting.pass();
+    let mut undecided = Model::idle();
+    undecided.terms.plan.analysis.undecided = (Duration::from_secs(900), UndecidedThen::Rollback);
+    undecided.leads = false;
+    undecided.apply("v2");
+    assert!(undecided.until(60, |model| model.weight() == 5));
+    assert!(!undecided.until(30, |model| model.weight() != 5));
+    let mut short = Model::idle();
+    short.comes_up = false;
+    short.apply("v2");
+    assert!(short.until(10, |model| model.state.phase.name() == "Preparing"));
+    for mut model in [promoting, undecided, short] {
+        let phase = model.state.phase.name();
+        model.now += Duration::from_secs(3600);
+        let mut unaware = model.clone();
+        unaware.pass();
+        assert_eq!(
+            unaware.state.phase.name(),
+            "RollingBack",
+            "{phase}: the case is one"
+        );
+        model.state.resumed = Some(model.now);
+        model.pass();
+        assert_eq!(model.state.phase.name(), phase);
+        (model.rolls, model.comes_up, model.leads) = (true, true, true);
+        assert!(
+            model.until(2000, |model| ended(model, Outcome::Promoted)),
+            "{phase}"
+        );
     }
 }
 
