@@ -7,12 +7,11 @@
 
 use std::time::Duration;
 
-use kube::config::KubeConfigOptions;
 use kube::{Api, Client, Config};
 
 use super::{Error, Global};
 use crate::causes;
-use crate::kubernetes::client;
+use crate::kubernetes::client::{self, Patience};
 use crate::kubernetes::crd::Rollout;
 
 const CONNECT: Duration = Duration::from_secs(5);
@@ -36,13 +35,15 @@ impl Cluster {
 
     /// Connects for requests whose answers may pause for up to `read`.
     pub async fn connect_reading(global: &Global, read: Duration) -> Result<Self, Error> {
-        let mut config = config(global).await?;
-        config.connect_timeout = Some(CONNECT);
-        config.read_timeout = Some(read);
-        config.default_retry = false;
+        let config = config(global).await?;
         let given = global.namespace.clone();
         let namespace = given.unwrap_or_else(|| config.default_namespace.clone());
-        let client = client::client(config).map_err(|error| unknown(&error))?;
+        let patience = Patience {
+            connect: CONNECT,
+            read,
+        };
+        let client =
+            client::client(client::patient(config, patience)).map_err(|error| unknown(&error))?;
         Ok(Self {
             client,
             namespace,
@@ -73,11 +74,7 @@ impl Cluster {
 }
 
 async fn config(global: &Global) -> Result<Config, Error> {
-    let options = KubeConfigOptions {
-        context: global.context.clone(),
-        ..KubeConfigOptions::default()
-    };
-    let config = client::config(global.kubeconfig.as_deref(), &options).await;
+    let config = client::config(global.kubeconfig.as_deref(), global.context.as_deref()).await;
     config.map_err(|error| unknown(&error))
 }
 

@@ -13,7 +13,6 @@ use k8s_openapi::api::admissionregistration::v1::MutatingAdmissionPolicy;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, PostParams};
-use kube::config::KubeConfigOptions;
 use kube::{Api, Client};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +21,7 @@ use super::gate::Known;
 use super::settings::{self, Scrape as ScrapeSettings, Settings};
 use crate::causes;
 use crate::clock::Clock;
-use crate::kubernetes::client::{self, Unknown};
+use crate::kubernetes::client::{self, Patience, Unknown};
 use crate::kubernetes::crd::ACCOUNT;
 use crate::prometheus::{self, Prometheus, Scrape, Source, Targets};
 use crate::rollout::rule::Problem;
@@ -107,22 +106,18 @@ fn each(problems: &[Problem]) -> String {
 
 /// Connects as the settings say: in-cluster, or by a kubeconfig.
 pub async fn clients(settings: &Settings) -> Result<Clients, Error> {
-    let options = KubeConfigOptions {
-        context: settings.cluster.context.clone(),
-        ..KubeConfigOptions::default()
-    };
-    let file = settings.cluster.kubeconfig.as_deref();
-    let config = client::config(file, &options).await;
-    let mut config = config.map_err(|error| match error {
+    let cluster = &settings.cluster;
+    let config = client::config(cluster.kubeconfig.as_deref(), cluster.context.as_deref()).await;
+    let config = config.map_err(|error| match error {
         Unknown::Kubeconfig(error) => Error::Kubeconfig(error),
         Unknown::Infer(error) => Error::Infer(error),
     })?;
-    config.connect_timeout = Some(CONNECT_TIMEOUT);
-    config.default_retry = false;
-    let client = |read_timeout| {
-        let mut config = config.clone();
-        config.read_timeout = Some(read_timeout);
-        client::client(config).map_err(Error::Client)
+    let client = |read| {
+        let patience = Patience {
+            connect: CONNECT_TIMEOUT,
+            read,
+        };
+        client::client(client::patient(config.clone(), patience)).map_err(Error::Client)
     };
     Ok(Clients {
         watches: client(WATCH_TIMEOUT)?,

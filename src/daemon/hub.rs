@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use kube::config::KubeConfigOptions;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
@@ -131,12 +130,8 @@ async fn placed(all: &[Environment]) -> Vec<Environment> {
     for environment in all {
         let mut environment = environment.clone();
         let settings = &mut environment.settings;
-        let options = KubeConfigOptions {
-            context: settings.cluster.context.clone(),
-            ..KubeConfigOptions::default()
-        };
-        let file = settings.cluster.kubeconfig.as_deref();
-        if let Ok(config) = client::config(file, &options).await {
+        let (file, context) = (&settings.cluster.kubeconfig, &settings.cluster.context);
+        if let Ok(config) = client::config(file.as_deref(), context.as_deref()).await {
             let usual = config.default_namespace;
             settings.election.namespace.get_or_insert(usual.clone());
             if let Some(webhook) = &mut settings.webhook {

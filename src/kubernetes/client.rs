@@ -6,6 +6,7 @@
 //! Not here: which cluster is wanted, and how long it may take (`daemon::connect`, `cli::connect`).
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use kube::client::ClientBuilder;
 use kube::config::{Cluster, InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
@@ -36,16 +37,20 @@ pub enum Unknown {
 
 /// The cluster of a kubeconfig file; without one that of a context where kubectl has them; without either the one
 /// that we are in, or kubectl's present one.
-pub async fn config(file: Option<&Path>, options: &KubeConfigOptions) -> Result<Config, Unknown> {
+pub async fn config(file: Option<&Path>, context: Option<&str>) -> Result<Config, Unknown> {
+    let options = KubeConfigOptions {
+        context: context.map(str::to_owned),
+        ..KubeConfigOptions::default()
+    };
     let kubeconfig = match file {
         Some(file) => Some(Kubeconfig::read_from(file)?),
         // Where there is none we are in a cluster, or are told below.
         None => Kubeconfig::read().ok(),
     };
-    let cluster = kubeconfig.as_ref().map(|it| cluster(it, options).cloned());
+    let cluster = kubeconfig.as_ref().map(|it| cluster(it, context).cloned());
     let mut config = match (file, kubeconfig) {
-        (Some(_), Some(kubeconfig)) => Config::from_custom_kubeconfig(kubeconfig, options).await?,
-        _ if options.context.is_some() => Config::from_kubeconfig(options).await?,
+        (Some(_), Some(kubeconfig)) => Config::from_custom_kubeconfig(kubeconfig, &options).await?,
+        _ if context.is_some() => Config::from_kubeconfig(&options).await?,
         _ => Config::infer().await?,
     };
     let Some(cluster) = cluster.map(Option::unwrap_or_default) else {
@@ -64,16 +69,31 @@ pub async fn config(file: Option<&Path>, options: &KubeConfigOptions) -> Result<
 }
 
 /// The cluster that is meant, as the kubeconfig has it.
-fn cluster<'a>(kubeconfig: &'a Kubeconfig, options: &KubeConfigOptions) -> Option<&'a Cluster> {
-    let current = kubeconfig.current_context.as_ref();
-    let context = options.context.as_ref().or(current);
+fn cluster<'a>(kubeconfig: &'a Kubeconfig, context: Option<&str>) -> Option<&'a Cluster> {
+    let context = context.or(kubeconfig.current_context.as_deref())?;
     let mut contexts = kubeconfig.contexts.iter();
-    let context = contexts.find(|one| Some(&one.name) == context);
-    let cluster = context.and_then(|one| one.context.as_ref().map(|one| &one.cluster));
-    let cluster = options.cluster.as_ref().or(cluster);
+    let context = contexts.find(|one| one.name == context)?;
+    let cluster = &context.context.as_ref()?.cluster;
     let mut clusters = kubeconfig.clusters.iter();
-    let cluster = clusters.find(|one| Some(&one.name) == cluster)?;
+    let cluster = clusters.find(|one| one.name == *cluster)?;
     cluster.cluster.as_ref()
+}
+
+/// How long the API server is waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Until a connection is there.
+    pub connect: Duration,
+    /// While nothing is read.
+    pub read: Duration,
+}
+
+/// The same cluster, waited for so long and asked once: those who ask try again themselves.
+pub fn patient(mut config: Config, patience: Patience) -> Config {
+    config.connect_timeout = Some(patience.connect);
+    config.read_timeout = Some(patience.read);
+    config.default_retry = false;
+    config
 }
 
 /// A client of the cluster that `config` names.
@@ -115,13 +135,12 @@ mod tests {
             )
         };
         let file = folder.path().join("kubeconfig");
-        let options = KubeConfigOptions::default();
         for (authority, wanted) in [
             (", certificate-authority: ca.crt", Some("ca.crt")),
             ("", None),
         ] {
             std::fs::write(&file, of(authority)).unwrap();
-            let config = config(Some(&file), &options).await.unwrap();
+            let config = config(Some(&file), None).await.unwrap();
             let wanted = wanted.map(|name| folder.path().join(name));
             assert_eq!(config.root_cert_file, wanted);
         }

@@ -20,7 +20,6 @@ use futures::future::join_all;
 use humantime::format_duration;
 use kube::Client;
 use kube::api::{Api, ListParams};
-use kube::config::KubeConfigOptions;
 use tokio::runtime::Handle;
 
 use super::settings::Settings;
@@ -30,7 +29,7 @@ use crate::environments::pipeline::{Cluster, Environment};
 use crate::environments::survey::{Place, Standings};
 use crate::environments::{Desk, Pipeline, Service, Standing};
 use crate::history::{Filter, History, Summary};
-use crate::kubernetes::client;
+use crate::kubernetes::client::{self, Patience};
 use crate::kubernetes::crd::Rollout;
 use crate::web::Versions;
 
@@ -209,17 +208,13 @@ async fn found(
 
 /// A client of another environment's cluster.
 async fn reached(cluster: &Cluster) -> Result<Client, String> {
-    let options = KubeConfigOptions {
-        context: cluster.context.clone(),
-        ..KubeConfigOptions::default()
+    let config = client::config(cluster.kubeconfig.as_deref(), cluster.context.as_deref()).await;
+    let config = config.map_err(|error| causes::told(&error))?;
+    let patience = Patience {
+        connect: PATIENCE,
+        read: PATIENCE,
     };
-    let file = cluster.kubeconfig.as_deref();
-    let config = client::config(file, &options).await;
-    let mut config = config.map_err(|error| causes::told(&error))?;
-    config.connect_timeout = Some(PATIENCE);
-    config.read_timeout = Some(PATIENCE);
-    config.default_retry = false;
-    client::client(config).map_err(|error| causes::told(&error))
+    client::client(client::patient(config, patience)).map_err(|error| causes::told(&error))
 }
 
 #[cfg(test)]
