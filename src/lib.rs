@@ -6,6 +6,7 @@
 //! `kubernetes::crd` and what `tests/docs/layers.rs` names, which checks all of this. `cli` and `daemon` tie
 //! them together. The sandbox knows only wire formats.
 
+pub mod backoff;
 pub mod causes;
 pub mod cli;
 pub mod clock;

@@ -12,26 +12,14 @@ mod stopwatch;
 
 use sluice::cli::judge::line::Lines;
 use sluice::rollout::evidence::judge::{Judge, Terms};
+use sluice::stats::splitmix::SplitMix;
 
 const TICKS: usize = 1_000_000;
 const TARGET: f64 = 1e6;
 
-/// A small generator of numbers (splitmix64).
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, most: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % most
-    }
-}
-
 /// Lines of `runs` interleaved runs, at a rate of bad requests of about 1%.
 fn lines(runs: usize) -> Vec<u8> {
-    let (mut chance, mut text) = (Chance(7), Vec::new());
+    let (mut chance, mut text) = (SplitMix(7), Vec::new());
     for i in 0..TICKS {
         let (run, t) = (i % runs, i / runs);
         let (n_c, n_b) = (8 + chance.below(5), 80 + chance.below(21));

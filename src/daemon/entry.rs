@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use tokio::sync::Notify;
 
+use crate::backoff::Doubling;
 use crate::clock::elapsed;
 use crate::kubernetes::crd::Rollout;
 use crate::prometheus::Reading;
@@ -18,10 +19,8 @@ use crate::rollout::action::Action;
 use crate::rollout::state::State;
 use crate::rollout::terms::Terms;
 
-/// The first wait after actions that were executed and are asked for again.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// The longest.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Waits after actions that were executed and are asked for again.
+const AGAIN: Doubling = Doubling::new(Duration::from_millis(500), Duration::from_secs(30));
 /// What failed so often in a row is told: a single failure is nobody's matter.
 const TROUBLE: u32 = 3;
 
@@ -73,10 +72,7 @@ impl Entry {
         if last != actions || *at > now {
             return None;
         }
-        let wait = FIRST_WAIT
-            .saturating_mul(1 << (*times).min(6))
-            .min(LONGEST_WAIT);
-        let left = wait.saturating_sub(elapsed(*at, now));
+        let left = AGAIN.after(*times).saturating_sub(elapsed(*at, now));
         (!left.is_zero()).then_some(left)
     }
 

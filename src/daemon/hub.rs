@@ -22,16 +22,15 @@ use super::rules::Rules;
 use super::settings::{Environment, Settings, conflicts};
 use super::smoke::Smoke;
 use super::{Error, Front, LAST_SPANS};
+use crate::backoff::Doubling;
 use crate::causes;
 use crate::clock::{Clock, elapsed};
 use crate::kubernetes::client;
 use crate::smoke::Asker;
 use crate::web::{self, Seat, Streams};
 
-/// The first pause before an environment is started anew; each is twice as long as the one before.
-const FIRST: Duration = Duration::from_secs(1);
-/// The longest pause.
-const LONGEST: Duration = Duration::from_secs(60);
+/// Pauses before an environment is started anew.
+const PAUSES: Doubling = Doubling::new(Duration::from_secs(1), Duration::from_secs(60));
 /// After a daemon that ran for so long the pauses begin anew.
 const STEADY: Duration = Duration::from_secs(300);
 /// For all daemons to write their last, at the same time: as much as each takes at most.
@@ -163,7 +162,7 @@ fn beneath(mut settings: Settings, seat: &Seat) -> Settings {
 
 /// Runs an environment's daemon, and starts it anew whenever it ends with an error.
 async fn keep(settings: Settings, seat: Seat, clock: Clock, stop: CancellationToken) {
-    let mut pause = FIRST;
+    let mut failures = 0_u32;
     loop {
         let began = clock.now();
         let ended = apart(settings.clone(), seat.clone(), stop.clone()).await;
@@ -174,8 +173,9 @@ async fn keep(settings: Settings, seat: Seat, clock: Clock, stop: CancellationTo
         let why = causes::told(&error);
         seat.close(&why);
         if elapsed(began, clock.now()) >= STEADY {
-            pause = FIRST;
+            failures = 0;
         }
+        let pause = PAUSES.after(failures);
         let environment = settings.environment.as_str();
         tracing::error!(
             environment,
@@ -185,7 +185,7 @@ async fn keep(settings: Settings, seat: Seat, clock: Clock, stop: CancellationTo
         if stop.run_until_cancelled(clock.sleep(pause)).await.is_none() {
             return;
         }
-        pause = (pause * 2).min(LONGEST);
+        failures = failures.saturating_add(1);
     }
 }
 

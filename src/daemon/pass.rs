@@ -23,6 +23,7 @@ use super::queue::Key;
 use super::recall;
 use super::smoke;
 use super::traced;
+use crate::backoff::Doubling;
 use crate::causes;
 use crate::clock::elapsed;
 use crate::kubernetes::crd::Rollout;
@@ -47,9 +48,8 @@ use crate::rollout::terms::Terms;
 const CHECKPOINT: Duration = Duration::from_secs(30);
 /// Readings that wait for a pass that succeeds; more are read again.
 const MOST_UNREAD: usize = 128;
-/// The first wait after a failed pass; doubles up to the longest.
-const FIRST_RETRY: Duration = Duration::from_millis(100);
-const LONGEST_RETRY: Duration = Duration::from_secs(30);
+/// Waits after failed passes.
+const RETRY: Doubling = Doubling::new(Duration::from_millis(100), Duration::from_secs(30));
 /// Without a pass for longer than this, time that went by was not watched; a run has three passes in it at least.
 const WATCHED: Duration = Duration::from_secs(60);
 /// A pass was overruled while it ran.
@@ -108,9 +108,7 @@ fn failed(context: &Context, key: &Key, entry: &mut Entry, error: &Error) -> Dur
         Error::Checkpoint(_) | Error::Encode(_) => "checkpoint",
     };
     context.metrics.reconcile_failed(category);
-    let wait = FIRST_RETRY
-        .saturating_mul(1 << entry.failures.min(10))
-        .min(LONGEST_RETRY);
+    let wait = RETRY.after(entry.failures);
     entry.failures = entry.failures.saturating_add(1);
     let conflict = error.is_conflict();
     let error = causes::told(error);

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use kube::runtime::utils::{Backoff, ResetTimerBackoff};
 
-/// The first wait, before the spread; doubles up to the longest.
-const FIRST: Duration = Duration::from_millis(800);
-const LONGEST: Duration = Duration::from_secs(30);
+use crate::backoff::Doubling;
+
+/// The waits before the spread.
+const RETRY: Doubling = Doubling::new(Duration::from_millis(800), Duration::from_secs(30));
 /// A watch that held for so long begins with the first wait again.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(120);
 
@@ -37,9 +38,7 @@ impl Iterator for Waits {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let wait = FIRST
-            .saturating_mul(1 << self.failures.min(10))
-            .min(LONGEST);
+        let wait = RETRY.after(self.failures);
         let mut hasher = DefaultHasher::new();
         (&self.kind, self.failures).hash(&mut hasher);
         let spread = (hasher.finish() % 1000) as f64 / 1000.0;
@@ -61,8 +60,8 @@ mod tests {
     #[test]
     fn waits_double_up_to_a_bound_and_are_spread_the_same_way_each_time() {
         let waits: Vec<Duration> = backoff("Pod").take(9).collect();
-        for (n, wait) in waits.iter().enumerate() {
-            let least = FIRST.saturating_mul(1 << n).min(LONGEST);
+        for (n, wait) in (0..).zip(&waits) {
+            let least = RETRY.after(n);
             assert!(*wait >= least && *wait < least * 2, "{n}: {wait:?}");
         }
         assert_eq!(waits, backoff("Pod").take(9).collect::<Vec<_>>());

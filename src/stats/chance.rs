@@ -1,31 +1,24 @@
-//! Seeded chance for the simulations in tests: a small generator and the draws they need.
+//! Seeded chance for the simulations in tests: the draws they need.
 //!
-//! Tests must give the same result on every machine and for years, so the generator
-//! (splitmix64) is written out here and belongs to no dependency. Not for anything but tests.
+//! Tests must give the same result on every machine and for years, so nothing here belongs to a
+//! dependency. Not for anything but tests; not here: the generator (`splitmix`).
 
-pub(crate) struct Chance(u64);
+use super::splitmix::SplitMix;
+
+pub(crate) struct Chance(SplitMix);
 
 impl Chance {
     pub(crate) fn seeded(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        Self(SplitMix(seed))
     }
 
     /// Uniform in (0, 1).
     pub(crate) fn uniform(&mut self) -> f64 {
-        ((self.bits() >> 11) as f64 + 0.5) / 9_007_199_254_740_992.0
+        self.0.uniform()
     }
 
     pub(crate) fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * self.uniform().ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.uniform()).cos()
+        self.0.normal()
     }
 
     /// Poisson with this mean: Knuth's product below 30, the rounded normal above.

@@ -18,6 +18,7 @@ pub mod patience;
 pub mod quantile;
 pub mod rank;
 pub mod share;
+pub mod splitmix;
 pub mod worse;
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::decide::{Act, Knows, Ticks, Timing, decide};
 use crate::kubernetes::lease::{Record, Stored};
+use crate::stats::splitmix::SplitMix;
 
 const TIMING: Timing = Timing {
     lease: Duration::from_secs(15),
@@ -25,20 +26,12 @@ const CALM: u64 = 60_000 / STEP;
 const SLOWEST: f64 = 0.83;
 const FASTEST: f64 = 1.2;
 
-/// A small generator of random numbers.
-struct Random(u64);
+/// Random numbers.
+struct Random(SplitMix);
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
     fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
+        self.0.below(end)
     }
 
     /// Whether something that happens once in so many times happens.
@@ -127,7 +120,7 @@ struct World {
 
 impl World {
     fn new(seed: u64, candidates: usize) -> Self {
-        let mut random = Random(seed);
+        let mut random = Random(SplitMix(seed));
         let new = |index: usize| Candidate {
             name: format!("candidate-{index}"),
             knows: Knows::default(),

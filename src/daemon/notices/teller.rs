@@ -15,6 +15,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::due::{self, Manner};
 use super::{LINES, Line};
+use crate::backoff::Doubling;
 use crate::causes;
 use crate::daemon::context::Context;
 use crate::daemon::leader::Role;
@@ -30,9 +31,8 @@ use crate::web::Entry as BoardEntry;
 const LOOK: Duration = Duration::from_millis(100);
 /// A look even if nothing changed: what could not be kept is kept then, and a lease may have come.
 const AT_LEAST: Duration = Duration::from_secs(5);
-/// The first wait after a failure; doubles up to the longest.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// Waits after failures.
+const RETRY: Doubling = Doubling::new(Duration::from_secs(1), Duration::from_secs(60));
 /// A receiver that wants to be left alone longer is asked all the same.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 /// For one write of the status.
@@ -361,11 +361,8 @@ impl Teller {
                     tracing::warn!(to, why, "people cannot be told; it is tried again");
                     self.trouble.told = why;
                 }
-                let wait = FIRST_RETRY.saturating_mul(1 << self.trouble.times.min(10));
-                let wait = error
-                    .wait()
-                    .unwrap_or(wait.min(LONGEST_RETRY))
-                    .min(LONGEST_WAIT);
+                let wait = RETRY.after(self.trouble.times);
+                let wait = error.wait().unwrap_or(wait).min(LONGEST_WAIT);
                 self.trouble.times = self.trouble.times.saturating_add(1);
                 self.trouble.until = Some(self.context.clock.ticks().saturating_add(wait));
             }

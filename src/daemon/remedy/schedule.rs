@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use tokio::task::Id;
 
+use crate::backoff::Doubling;
 use crate::daemon::queue::Key;
 
-/// The first wait after something failed; doubles up to the longest.
-const FIRST_RETRY: Duration = Duration::from_secs(2);
-const LONGEST_RETRY: Duration = Duration::from_secs(300);
+/// Waits after something failed.
+const RETRY: Doubling = Doubling::new(Duration::from_secs(2), Duration::from_secs(300));
 /// A forge that wants to be left alone longer is asked all the same.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// What fails so often passes by itself, and is not told.
@@ -72,9 +72,8 @@ impl Schedule {
     /// It failed for now, and is left alone for `least` if that is longer; whether that is news to people.
     pub fn failed(&mut self, key: Key, why: &str, least: Option<Duration>, now: Duration) -> bool {
         let trouble = self.troubles.entry(key).or_default();
-        let wait = FIRST_RETRY
-            .saturating_mul(1 << trouble.times.min(10))
-            .min(LONGEST_RETRY)
+        let wait = RETRY
+            .after(trouble.times)
             .max(least.unwrap_or_default().min(LONGEST_WAIT));
         trouble.times = trouble.times.saturating_add(1);
         trouble.until = now.saturating_add(wait);

@@ -17,6 +17,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
 use super::{BYTES, Desk};
+use crate::backoff::Doubling;
 use crate::causes;
 use crate::people::sender::{self, Sender};
 use crate::people::slack::asked::{Envelope, envelope};
@@ -25,8 +26,11 @@ use crate::people::slack::asked::{Envelope, envelope};
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Slack asks whether we are there more often than that.
 const SILENCE: Duration = Duration::from_secs(120);
-/// The first wait after a failure; doubles up to the longest.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// Between a connection that Slack ended in order and the next one.
+const NEXT: Duration = Duration::from_millis(100);
+/// Waits after failures.
+const RETRY: Doubling = Doubling::new(Duration::from_secs(1), LONGEST_RETRY);
+/// Slack may ask for longer than we wait.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -67,7 +71,7 @@ impl Socket {
             let broken = match Box::pin(self.one(&mut greeted)).await {
                 Ok(()) => {
                     failures = 0;
-                    self.desk.0.clock.sleep(FIRST_RETRY / 10).await;
+                    self.desk.0.clock.sleep(NEXT).await;
                     continue;
                 }
                 Err(broken) => broken,
@@ -80,7 +84,7 @@ impl Socket {
                 tracing::warn!(why, "nothing comes from Slack; it is tried again");
             }
             told = why;
-            let wait = FIRST_RETRY.saturating_mul(1 << failures.min(10));
+            let wait = RETRY.after(failures);
             failures = failures.saturating_add(1);
             let asked = match &broken {
                 Broken::Url(error) => error.wait(),

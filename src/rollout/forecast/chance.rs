@@ -1,12 +1,12 @@
-//! Seeded chance: a small generator and the draws that a forecast and the bench of the
-//! evidence need.
+//! Seeded chance: the draws that a forecast and the bench of the evidence need.
 //!
-//! The generator (splitmix64) is written out, so that a plan is the same on every machine and in
-//! every version. Small means are drawn exactly, large Poisson numbers by Hörmann's transformed
+//! A plan is the same on every machine and in every version. Small means are drawn exactly, large Poisson numbers by Hörmann's transformed
 //! rejection, large binomial ones as rounded normal numbers, whose error is far below what a few
-//! hundred runs can show. Not for secrets.
+//! hundred runs can show. Not for secrets; not here: the generator (`stats::splitmix`).
 
 use statrs::function::gamma::ln_gamma;
+
+use crate::stats::splitmix::SplitMix;
 
 /// Above this mean a number is drawn by rejection or as a normal one.
 const LARGE: f64 = 20.0;
@@ -15,33 +15,23 @@ const SMOOTH: f64 = 60.0;
 
 /// A stream of chance.
 #[derive(Debug, Clone)]
-pub struct Chance(u64);
+pub struct Chance(SplitMix);
 
 impl Chance {
     /// The stream of one run; those of different runs have nothing in common.
     pub fn of(seed: u64, run: u64) -> Self {
-        let mut chance = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ run);
-        let mixed = chance.bits() ^ run.rotate_left(32);
-        Self(mixed)
-    }
-
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        let mut mixed = SplitMix(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ run);
+        Self(SplitMix(mixed.bits() ^ run.rotate_left(32)))
     }
 
     /// Uniform in (0, 1).
     pub fn uniform(&mut self) -> f64 {
-        ((self.bits() >> 11) as f64 + 0.5) / 9_007_199_254_740_992.0
+        self.0.uniform()
     }
 
     /// A draw from the standard normal distribution.
     pub fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * self.uniform().ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.uniform()).cos()
+        self.0.normal()
     }
 
     /// Poisson with this mean.
