@@ -13,7 +13,7 @@ use serde_json::json;
 use sluice::rollout::bookmark::Bookmark;
 use sluice::rollout::config::Config;
 use sluice::rollout::decide::decide;
-use sluice::rollout::evidence::{ArmCounts, Counted, Evidence, Kind, Question, Sample, Settings};
+use sluice::rollout::evidence::{ArmCounts, Evidence, Kind, Question, Sample, Settings};
 use sluice::rollout::observation::{
     Canary, CanaryRoute, Custody, Gate, Kept, Metrics, Observation, Route as SeenRoute, Serving,
     Target,
@@ -136,18 +136,10 @@ fn terms() -> Terms {
         strategy: Strategy::Canary,
         moved_to: None,
     };
-    let question = |name: &str, kind| Question {
-        of: Counted::Any,
-        name: name.to_owned(),
-        kind,
-        ratio: 1.2,
-        absolute: 0.001,
-        max: None,
-    };
     let evidence = Settings {
         questions: vec![
-            question("error-rate", Kind::Proportion),
-            question("latency-p99", Kind::Latency { quantile: 0.99 }),
+            Question::new("error-rate", Kind::Proportion),
+            Question::new("latency-p99", Kind::Latency { quantile: 0.99 }),
         ],
         steps: vec![WEIGHT],
         within: plan.analysis.within,

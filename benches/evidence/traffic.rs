@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use sluice::rollout::evidence::{ArmCounts, Counted, Kind, Question, Sample, Settings};
+use sluice::rollout::evidence::{ArmCounts, Kind, Question, Sample, Settings};
 use statrs::function::erf::erfc;
 
 use super::world::{Noise, World};
@@ -161,24 +161,18 @@ pub fn at(seconds: f64) -> Timestamp {
 /// The question about errors with this margin.
 pub fn errors(ratio: f64, absolute: f64) -> Question {
     Question {
-        of: Counted::Any,
-        name: ERRORS.to_owned(),
-        kind: Kind::Proportion,
         ratio,
         absolute,
-        max: None,
+        ..Question::new(ERRORS, Kind::Proportion)
     }
 }
 
 /// The question about times with this margin.
 pub fn latency(ratio: f64, absolute: f64) -> Question {
     Question {
-        of: Counted::Any,
-        name: LATENCY.to_owned(),
-        kind: Kind::Latency { quantile: 0.99 },
         ratio,
         absolute,
-        max: None,
+        ..Question::new(LATENCY, Kind::Latency { quantile: 0.99 })
     }
 }
 

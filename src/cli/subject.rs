@@ -22,17 +22,17 @@ use super::connect::Cluster;
 use super::input::read;
 use super::{Error, Global, lint};
 use crate::clock::Clock;
-use crate::daemon::rules::{RuleSet, Rules};
+use crate::daemon;
+use crate::daemon::rules::Rules;
 use crate::daemon::settings::{self, Scrape as ScrapeSettings, Settings};
-use crate::daemon::{self, Timing};
 use crate::kubernetes::entries::Beside;
 use crate::kubernetes::http_route::HttpRoute;
 use crate::kubernetes::preflight::{self, Gateway, Nginx, Seen, Way};
 use crate::kubernetes::{canary, conversion, crd, workload};
 use crate::prometheus::{self, Scrape, Source, Targets};
 use crate::rollout::plan::{Plan, Route};
-use crate::rollout::rule::Kind;
-use crate::rollout::terms::Terms;
+use crate::rollout::rule::{Kind, RuleSet};
+use crate::rollout::terms::{Terms, Timing};
 
 /// The settings file that is read where there is one.
 const SETTINGS: &str = "sluice.yaml";
@@ -115,7 +115,9 @@ impl Which {
             None => self.in_cluster(global, &known).await?,
         };
         let left_out = leave_out(&mut plan, &rules)?;
-        let timing = timing(settings.as_ref());
+        let timing = settings
+            .as_ref()
+            .map_or_else(Timing::default, |settings| (&settings.evidence).into());
         let replicas = names.as_ref().and_then(|names| names.replicas);
         Ok(Chosen {
             terms: timing.terms(plan, &rules),
@@ -219,19 +221,6 @@ fn leave_out(plan: &mut Plan, rules: &RuleSet) -> Result<Vec<String>, Error> {
         format!("{name}: it samples numbers or asks for load, so it is left out here")
     };
     Ok(asking.iter().map(told).collect())
-}
-
-fn timing(settings: Option<&Settings>) -> Timing {
-    let usual = Timing {
-        every: Duration::from_secs(2),
-        block: Duration::from_secs(2),
-        settle: Duration::from_secs(3),
-    };
-    settings.map_or(usual, |settings| Timing {
-        every: settings.evidence.every,
-        block: settings.evidence.block,
-        settle: settings.evidence.settle,
-    })
 }
 
 /// The Service behind the Ingress, found as the daemon finds it.

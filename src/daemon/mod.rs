@@ -52,7 +52,6 @@ use axum::Router;
 use conductor::{Conductor, Inputs, PassLost};
 pub use connect::{Clients, Error, prometheus};
 use context::Context;
-pub use context::Timing;
 pub use front::Front;
 use gate::Known;
 use hooks::Hooks;
@@ -331,7 +330,7 @@ fn context(
         smoke,
         rules: Arc::new(RwLock::new(parts.rules.all().clone())),
         gate: Arc::default(),
-        timing: Timing::from(&parts.settings.evidence),
+        timing: (&parts.settings.evidence).into(),
         freeze: parts.settings.freeze.clone().into(),
         approvals: Arc::new(parts.settings.approvals.clone()),
         turns: Arc::new(Semaphore::new(AT_ONCE)),

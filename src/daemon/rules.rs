@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::rollout::rule::{Problem, Rule, lint};
+use crate::rollout::rule::{Problem, Rule, RuleSet, lint};
 
 /// The shipped rules: file name and text.
 pub const SHIPPED: [(&str, &str); 10] = [
@@ -50,9 +50,6 @@ pub const SHIPPED: [(&str, &str); 10] = [
         include_str!("../../rules/traefik.yaml"),
     ),
 ];
-
-/// A set of rules, by name.
-pub type RuleSet = BTreeMap<String, Arc<Rule>>;
 
 /// The rules in force and where they come from.
 #[derive(Debug, Clone)]

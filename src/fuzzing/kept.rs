@@ -7,7 +7,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{rule_set, text};
-use crate::daemon::Timing;
 use crate::kubernetes::crd::{Rollout, RolloutStatus};
 use crate::kubernetes::{conversion, status};
 use crate::prometheus::{self, Cursor};
@@ -20,7 +19,7 @@ use crate::rollout::observation::{
 use crate::rollout::plan::Plan;
 use crate::rollout::revision::Revision;
 use crate::rollout::state::State;
-use crate::rollout::terms::Terms;
+use crate::rollout::terms::{Terms, Timing};
 
 /// A checkpoint's JSON.
 pub fn checkpoint(data: &[u8]) -> bool {
@@ -37,7 +36,7 @@ pub fn checkpoint(data: &[u8]) -> bool {
         prometheus::fuzzing::bookmark(&cursor);
     }
     let Some(plan) = plan() else { return false };
-    passes(&timing().terms(plan, rule_set()), state);
+    passes(&Timing::default().terms(plan, rule_set()), state);
     true
 }
 
@@ -69,15 +68,6 @@ fn near(one: &serde_json::Value, other: &serde_json::Value) -> bool {
     }
 }
 
-/// The timings of a daemon without settings.
-pub fn timing() -> Timing {
-    Timing {
-        every: Duration::from_secs(2),
-        block: Duration::from_secs(2),
-        settle: Duration::from_secs(3),
-    }
-}
-
 fn plan() -> Option<Plan> {
     let rollout = serde_json::json!({
         "apiVersion": "sluice.dev/v1alpha1", "kind": "Rollout",
@@ -91,7 +81,7 @@ fn plan() -> Option<Plan> {
 /// One pass from nothing.
 pub fn pass(seen: &Observation) {
     let Some(plan) = plan() else { return };
-    let terms = timing().terms(plan, rule_set());
+    let terms = Timing::default().terms(plan, rule_set());
     let decision = decide(&terms, &State::default(), seen);
     kept_again(&decision.next);
 }

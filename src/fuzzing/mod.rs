@@ -18,8 +18,8 @@ mod tests;
 
 use std::sync::{Arc, LazyLock};
 
-use crate::daemon::rules::{RuleSet, SHIPPED};
-use crate::rollout::rule::{Rule, lint};
+use crate::daemon::rules::SHIPPED;
+use crate::rollout::rule::{Rule, RuleSet, lint};
 
 /// An entry point: its name, which is also the name of its target in `fuzz/`.
 #[derive(Debug, Clone, Copy)]

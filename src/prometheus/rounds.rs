@@ -98,7 +98,7 @@ mod tests {
     use super::super::tally::{Arm, Class};
     use super::*;
     use crate::rollout::evidence::{
-        ArmCounts, Counted, Evidence, Kind, Question, Sample, Settings, Verdict,
+        ArmCounts, Evidence, Kind, Question, Sample, Settings, Verdict,
     };
     use crate::stats::chance::Chance;
 
@@ -199,14 +199,7 @@ mod tests {
 
     fn settings(w: f64) -> Settings {
         Settings {
-            questions: vec![Question {
-                of: Counted::Any,
-                name: "errors".into(),
-                kind: Kind::Proportion,
-                ratio: 1.2,
-                absolute: 0.001,
-                max: None,
-            }],
+            questions: vec![Question::new("errors", Kind::Proportion)],
             steps: vec![(w * 100.0) as u8],
             blast: 0.01,
             ..Settings::default()

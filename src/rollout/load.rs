@@ -76,7 +76,7 @@ impl Tally {
 mod tests {
     use std::time::Duration;
 
-    use super::super::evidence::{Counted, Evidence, Kind, Question, Settings, Verdict};
+    use super::super::evidence::{Evidence, Kind, Question, Settings, Verdict};
     use super::*;
     use crate::stats::chance::Chance;
 
@@ -119,14 +119,7 @@ mod tests {
     fn play(canary: f64, stable: f64, seed: u64) -> (Verdict, i64) {
         let every = Duration::from_millis(200);
         let settings = Settings {
-            questions: vec![Question {
-                of: Counted::Any,
-                name: "probe".into(),
-                kind: Kind::Load { every },
-                ratio: 1.2,
-                absolute: 0.001,
-                max: None,
-            }],
+            questions: vec![Question::new("probe", Kind::Load { every })],
             steps: vec![5, 50],
             ..Settings::default()
         };
@@ -200,16 +193,12 @@ mod tests {
     #[test]
     fn tries_of_before_the_weight_was_in_force_do_not_count() {
         let settings = Settings {
-            questions: vec![Question {
-                of: Counted::Any,
-                name: "probe".into(),
-                kind: Kind::Load {
+            questions: vec![Question::new(
+                "probe",
+                Kind::Load {
                     every: Duration::from_secs(1),
                 },
-                ratio: 1.2,
-                absolute: 0.001,
-                max: None,
-            }],
+            )],
             ..Settings::default()
         };
         let mut evidence = Evidence::begin(&settings);

@@ -12,10 +12,13 @@ mod kinds;
 mod limit;
 mod load;
 mod query;
+mod question;
 mod template;
 mod yaml;
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use regex::Regex;
@@ -41,6 +44,9 @@ pub struct Rule {
     /// What the canary's share may be at most, whatever stable's is.
     pub max: Option<Max>,
 }
+
+/// Rules by name.
+pub type RuleSet = BTreeMap<String, Arc<Rule>>;
 
 /// What a rule counts or samples.
 #[derive(Debug, Clone, PartialEq)]

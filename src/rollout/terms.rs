@@ -4,8 +4,9 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::evidence;
+use super::evidence::{self, Question};
 use super::plan::Plan;
+use super::rule::RuleSet;
 use super::state::State;
 
 /// What a decision goes by.
@@ -54,6 +55,64 @@ impl Default for Tuning {
         Self {
             stale_after: Duration::from_secs(15),
             drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// How often the daemon looks, and what it waits for before it counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// Time between two looks at the metrics.
+    pub every: Duration,
+    /// One vote of the block witness.
+    pub block: Duration,
+    /// Time after a weight change in which nothing is counted.
+    pub settle: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            every: Duration::from_secs(2),
+            block: Duration::from_secs(2),
+            settle: Duration::from_secs(3),
+        }
+    }
+}
+
+impl Timing {
+    /// The terms of a plan; a rule that vanished is asked all the same, and gets no answer.
+    pub fn terms(&self, plan: Plan, rules: &RuleSet) -> Terms {
+        let question = |name: &String| match rules.get(name) {
+            Some(rule) => rule.question(),
+            None => Question::unanswered(name),
+        };
+        let named = plan.analysis.rules.iter().map(question);
+        let rolling = plan.strategy.is_rolling();
+        let asked = named.filter(|question| !rolling || question.counts_requests());
+        let evidence = evidence::Settings {
+            questions: asked.collect(),
+            alpha: plan.analysis.false_rollback_rate,
+            within: plan.analysis.within,
+            blast: plan.analysis.blast,
+            blast_max: plan.analysis.blast_max,
+            steps: plan.steps.iter().map(|step| step.weight).collect(),
+            block: self.block,
+            settle: self.settle,
+            ..evidence::Settings::default()
+        };
+        Terms {
+            plan,
+            evidence,
+            tuning: self.tuning(),
+        }
+    }
+
+    fn tuning(&self) -> Tuning {
+        let usual = Tuning::default();
+        Tuning {
+            stale_after: usual.stale_after.max(self.every.saturating_mul(3)),
+            ..usual
         }
     }
 }

@@ -14,9 +14,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sluice::clock::Clock;
 use sluice::prometheus::{Prometheus, Source, Subject};
-use sluice::rollout::evidence::{
-    Bounds, Counted, Evidence, Kind as Asks, Question, Settings, Verdict,
-};
+use sluice::rollout::evidence::{Evidence, Settings, Verdict};
 use sluice::rollout::rule::{self, Rule};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -97,32 +95,8 @@ fn rules() -> Vec<Arc<Rule>> {
 }
 
 fn settings(rules: &[Arc<Rule>]) -> Settings {
-    let question = |rule: &Arc<Rule>| Question {
-        of: Counted::Any,
-        name: rule.name.clone(),
-        kind: match &rule.kind {
-            rule::Kind::Events(_) => Asks::Events,
-            rule::Kind::Compare(compare) => Asks::Compare {
-                higher: compare.higher,
-                every: compare.every,
-            },
-            rule::Kind::Value(value) => Asks::Value {
-                bounds: Bounds {
-                    min: value.min,
-                    max: value.max,
-                    failures: value.failures,
-                    window: value.window,
-                },
-                every: value.every,
-            },
-            other => panic!("{other:?}"),
-        },
-        ratio: rule.ratio,
-        absolute: rule.absolute,
-        max: rule.max,
-    };
     Settings {
-        questions: rules.iter().map(question).collect(),
+        questions: rules.iter().map(|rule| rule.question()).collect(),
         steps: vec![25, 50],
         ..Settings::default()
     }

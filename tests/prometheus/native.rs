@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::http::header::CONTENT_TYPE;
 use sluice::clock::Clock;
 use sluice::prometheus::{Prometheus, Source, Subject};
-use sluice::rollout::evidence::{Counted, Evidence, Kind as Asks, Question, Settings, Verdict};
+use sluice::rollout::evidence::{Evidence, Kind as Asks, Question, Settings, Verdict};
 use sluice::rollout::rule::{self, Rule};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -175,14 +175,7 @@ async fn native_histograms_of_any_resolution_come_to_their_verdicts() {
         .map(Arc::new)
         .collect();
     let settings = Settings {
-        questions: vec![Question {
-            of: Counted::Any,
-            name: "latency".into(),
-            kind: Asks::Latency { quantile: 0.99 },
-            ratio: 1.2,
-            absolute: 0.001,
-            max: None,
-        }],
+        questions: vec![Question::new("latency", Asks::Latency { quantile: 0.99 })],
         steps: vec![50],
         blast: 0.02,
         ..Settings::default()

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::{Arguments, Error, Preset};
 use crate::rollout::evidence::judge::{Kinds, Terms};
-use crate::rollout::evidence::{Counted, Kind, Question};
+use crate::rollout::evidence::{Counted, Question};
 use crate::rollout::rule::{self, Rule};
 
 /// A fraction or a percentage.
@@ -135,25 +135,18 @@ fn follow(terms: &mut Terms, file: &Path) -> Result<(), Error> {
 fn kinds(terms: &mut Terms, rules: &[Rule]) -> Result<Kinds, String> {
     let mut kinds = Kinds::default();
     for rule in rules {
-        let (there, question, kind) = match &rule.kind {
+        let (there, question) = match &rule.kind {
             rule::Kind::Compare(compare) if compare.higher => {
                 kinds.samples = true;
                 continue;
             }
-            rule::Kind::Events(_) => (&mut kinds.events, &mut terms.events, Kind::Events),
+            rule::Kind::Events(_) => (&mut kinds.events, &mut terms.events),
             rule::Kind::Compare(_) | rule::Kind::Value(_) | rule::Kind::Load(_) => {
                 let why = "no rule for a stream: counts, buckets, events, and samples of which higher ones are worse are judged";
                 return Err(format!("{} is {why}", rule.name));
             }
-            rule::Kind::Proportion(_) => (&mut kinds.errors, &mut terms.errors, Kind::Proportion),
-            rule::Kind::Latency(latency) => {
-                let quantile = latency.quantile;
-                (
-                    &mut kinds.times,
-                    &mut terms.times,
-                    Kind::Latency { quantile },
-                )
-            }
+            rule::Kind::Proportion(_) => (&mut kinds.errors, &mut terms.errors),
+            rule::Kind::Latency(_) => (&mut kinds.times, &mut terms.times),
         };
         if std::mem::replace(there, true) {
             let why = "a second rule of its kind; a stream has one count of each";
@@ -161,11 +154,8 @@ fn kinds(terms: &mut Terms, rules: &[Rule]) -> Result<Kinds, String> {
         }
         *question = Question {
             of: Counted::Any,
-            name: rule.name.clone(),
-            kind,
-            ratio: rule.ratio,
-            absolute: rule.absolute,
             max: None,
+            ..rule.question()
         };
     }
     if kinds == Kinds::default() {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::reader::{Reader, Section};
+use crate::rollout::terms::Timing;
 
 /// The longest time between two looks: a weight rises on fresh samples only, and a run without any is held.
 const EVERY_MOST: Duration = Duration::from_secs(60);
@@ -68,18 +69,19 @@ pub enum Scrape {
 
 pub(super) fn evidence(reader: &mut Reader, root: &Section) -> Option<Evidence> {
     let section = reader.section(root, "evidence");
-    let every = reader.duration(&section, "every", Duration::from_secs(2));
+    let usual = Timing::default();
+    let every = reader.duration(&section, "every", usual.every);
     if every > EVERY_MOST {
         let found = humantime::format_duration(every).to_string();
         reader.wrong(&section, "every", &found, "at most 1m");
     }
-    let least = every.max(Duration::from_secs(2));
+    let least = every.max(usual.block);
     let block = reader.duration(&section, "block", least);
     if block < every {
         let found = humantime::format_duration(block).to_string();
         reader.wrong(&section, "block", &found, "at least evidence.every");
     }
-    let settle = reader.duration_or_zero(&section, "settle", Duration::from_secs(3));
+    let settle = reader.duration_or_zero(&section, "settle", usual.settle);
     Some(Evidence {
         every,
         source: source(reader, &section)?,

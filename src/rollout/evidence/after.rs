@@ -229,7 +229,7 @@ fn share(before: Arm, question: &Question) -> Option<f64> {
 mod tests {
     use jiff::SignedDuration;
 
-    use super::super::{Counted, Verdict};
+    use super::super::Verdict;
     use super::*;
     use crate::stats::chance::Chance;
 
@@ -239,15 +239,11 @@ mod tests {
 
     fn settings(max: Option<f64>) -> Settings {
         let question = Question {
-            of: Counted::Any,
-            name: "errors".into(),
-            kind: Kind::Proportion,
-            ratio: 1.2,
-            absolute: 0.001,
             max: max.map(|share| Max {
                 share,
                 seconds: None,
             }),
+            ..Question::new("errors", Kind::Proportion)
         };
         Settings {
             questions: vec![question],

@@ -154,7 +154,7 @@ mod tests {
     use jiff::{SignedDuration, Timestamp};
 
     use super::super::{
-        ArmCounts, Counted, Evidence, Kind, Question, RuleReport, Sample, Settings, Verdict,
+        ArmCounts, Evidence, Kind, Question, RuleReport, Sample, Settings, Verdict,
     };
     use crate::stats::chance::Chance;
 
@@ -166,12 +166,8 @@ mod tests {
 
     fn settings(per_hour: f64) -> Settings {
         let question = Question {
-            of: Counted::Any,
-            name: "restarts".into(),
-            kind: Kind::Events,
-            ratio: 1.2,
             absolute: per_hour / 3600.0,
-            max: None,
+            ..Question::new("restarts", Kind::Events)
         };
         Settings {
             questions: vec![question],

@@ -172,7 +172,7 @@ mod tests {
 
     use jiff::{SignedDuration, Timestamp};
 
-    use super::super::{Counted, Evidence, Kind, Question, RuleReport, Sample, Settings, Verdict};
+    use super::super::{Evidence, Kind, Question, RuleReport, Sample, Settings, Verdict};
     use super::*;
     use crate::stats::chance::Chance;
 
@@ -182,15 +182,11 @@ mod tests {
 
     fn settings(kind: Kind, seconds: Option<f64>) -> Settings {
         let question = Question {
-            of: Counted::Any,
-            name: "rule".into(),
-            kind,
-            ratio: 1.2,
-            absolute: 0.001,
             max: Some(Max {
                 share: 0.01,
                 seconds,
             }),
+            ..Question::new("rule", kind)
         };
         Settings {
             questions: vec![question],

@@ -379,7 +379,7 @@ mod tests {
     use jiff::{SignedDuration, Timestamp};
 
     use super::super::{
-        ArmCounts, Counted, Evidence, Kind, Question, RuleReport, Sample, Settings, Verdict,
+        ArmCounts, Evidence, Kind, Question, RuleReport, Sample, Settings, Verdict,
     };
     use super::*;
     use crate::stats::chance::Chance;
@@ -389,14 +389,7 @@ mod tests {
     }
 
     fn settings(kind: Kind) -> Settings {
-        let question = Question {
-            of: Counted::Any,
-            name: "rule".into(),
-            kind,
-            ratio: 1.2,
-            absolute: 0.001,
-            max: None,
-        };
+        let question = Question::new("rule", kind);
         Settings {
             questions: vec![question],
             steps: vec![10, 50],

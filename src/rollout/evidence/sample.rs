@@ -192,6 +192,28 @@ pub struct Max {
 }
 
 impl Question {
+    /// A question with the usual margin.
+    pub fn new(name: &str, kind: Kind) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind,
+            of: Counted::Any,
+            ratio: 1.2,
+            absolute: 0.001,
+            max: None,
+        }
+    }
+
+    /// Stands for a rule that is not known: nothing is shown, so nothing rises.
+    pub fn unanswered(name: &str) -> Self {
+        Self {
+            of: Counted::Nothing,
+            ratio: 1.0,
+            absolute: 0.0,
+            ..Self::new(name, Kind::Proportion)
+        }
+    }
+
     /// Whether its rule is known, so that something can be shown.
     pub(super) fn is_asked(&self) -> bool {
         self.of != Counted::Nothing

@@ -15,25 +15,11 @@ const BOUNDARIES: [f64; 11] = [
 ];
 
 fn errors() -> Question {
-    Question {
-        of: Counted::Any,
-        name: "error-rate".into(),
-        kind: Kind::Proportion,
-        ratio: 1.2,
-        absolute: 0.001,
-        max: None,
-    }
+    Question::new("error-rate", Kind::Proportion)
 }
 
 fn latency() -> Question {
-    Question {
-        of: Counted::Any,
-        name: "latency-p99".into(),
-        kind: Kind::Latency { quantile: 0.99 },
-        ratio: 1.2,
-        absolute: 0.001,
-        max: None,
-    }
+    Question::new("latency-p99", Kind::Latency { quantile: 0.99 })
 }
 
 fn settings(questions: Vec<Question>, steps: &[u8]) -> Settings {

@@ -9,7 +9,7 @@ use crate::rollout::action::Action;
 use crate::rollout::bookmark::Bookmark;
 use crate::rollout::config::Config;
 use crate::rollout::decide::decide;
-use crate::rollout::evidence::{Counted, Kind, Question, Sample};
+use crate::rollout::evidence::{Kind, Question, Sample};
 use crate::rollout::observation::{
     self, Canary, CanaryRoute, Custody, Gate, Kept, Metrics, Observation, Serving, Target,
 };
@@ -66,14 +66,7 @@ pub(in crate::rollout) fn plan(steps: &[(u8, u64)]) -> Plan {
 }
 
 pub(in crate::rollout) fn settings(plan: &Plan, kinds: &[(&str, Kind)]) -> Settings {
-    let question = |(name, kind): &(&str, Kind)| Question {
-        of: Counted::Any,
-        name: (*name).to_owned(),
-        kind: *kind,
-        ratio: 1.2,
-        absolute: 0.001,
-        max: None,
-    };
+    let question = |(name, kind): &(&str, Kind)| Question::new(name, *kind);
     Settings {
         questions: kinds.iter().map(question).collect(),
         steps: plan.steps.iter().map(|step| step.weight).collect(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::model::{Health, Model, revision};
 use crate::rollout::decide::decide;
-use crate::rollout::evidence::{Counted, Kind, Max, Question};
+use crate::rollout::evidence::{Kind, Max, Question};
 use crate::rollout::observation::{GateMode, Smoked};
 use crate::rollout::reason::{Outcome, Reason};
 use crate::rollout::state::Phase;
@@ -290,12 +290,8 @@ fn limited(name: &str, kind: Kind) -> Question {
         seconds: None,
     };
     Question {
-        of: Counted::Any,
-        name: name.to_owned(),
-        kind,
-        ratio: 1.2,
-        absolute: 0.001,
         max: Some(max),
+        ..Question::new(name, kind)
     }
 }
 

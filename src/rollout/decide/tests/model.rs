@@ -15,7 +15,7 @@ use crate::rollout::bookmark::Bookmark;
 use crate::rollout::bound;
 use crate::rollout::config::Config;
 use crate::rollout::decide::{Decision, decide};
-use crate::rollout::evidence::{self, ArmCounts, Counted, Kind, Question, Sample};
+use crate::rollout::evidence::{self, ArmCounts, Kind, Question, Sample};
 use crate::rollout::observation::{
     Canary, CanaryRoute, Custody, Fate, FateKind, Gate, Kept, Metrics, Observation, Past, Route,
     Serving, Smoked, Target,
@@ -64,14 +64,7 @@ pub fn terms() -> Terms {
         undecided: (Duration::from_secs(1800), UndecidedThen::Hold),
         no_data: (Duration::from_secs(60), NoDataThen::Hold),
     };
-    let question = Question {
-        of: Counted::Any,
-        name: "error-rate".to_owned(),
-        kind: Kind::Proportion,
-        ratio: 1.2,
-        absolute: 0.001,
-        max: None,
-    };
+    let question = Question::new("error-rate", Kind::Proportion);
     Terms {
         evidence: evidence::Settings {
             questions: vec![question],

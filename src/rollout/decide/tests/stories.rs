@@ -6,7 +6,7 @@ use super::model::{Health, Model, revision};
 use crate::rollout::action::Action;
 use crate::rollout::decide::decide;
 use crate::rollout::describe;
-use crate::rollout::evidence::{Counted, Kind, Max, Question};
+use crate::rollout::evidence::{Kind, Max, Question};
 use crate::rollout::observation::{CanaryRoute, Smoked};
 use crate::rollout::plan::{Route, UndecidedThen};
 use crate::rollout::reason::Outcome;
@@ -837,14 +837,11 @@ fn a_rule_that_is_added_during_a_run_is_asked_too() {
     let mut model = Model::idle();
     model.apply("v2");
     assert!(model.until(60, |model| model.weight() == 5));
-    model.terms.evidence.questions.push(Question {
-        of: Counted::Any,
-        name: "another".to_owned(),
-        kind: Kind::Proportion,
-        ratio: 1.2,
-        absolute: 0.001,
-        max: None,
-    });
+    model
+        .terms
+        .evidence
+        .questions
+        .push(Question::new("another", Kind::Proportion));
     assert!(model.until(900, |model| ended(model, Outcome::Promoted)));
 }
 

@@ -5,7 +5,7 @@
 
 use crate::stats::Margin;
 
-use super::super::sample::{Counted, Kind, Question};
+use super::super::sample::{Kind, Question};
 use super::tick::{Fault, Tick};
 
 /// How streams are judged.
@@ -36,25 +36,17 @@ pub struct Terms {
 impl Default for Terms {
     /// The daemon's defaults; no settling time, and the step is the last one.
     fn default() -> Self {
-        let question = |name: &str, kind| Question {
-            of: Counted::Any,
-            name: name.to_owned(),
-            kind,
-            ratio: 1.2,
-            absolute: 0.001,
-            max: None,
-        };
         Self {
             alpha: 0.01,
             beta: 0.05,
             margin: 0.002,
             block: 2.0,
             settle: 0.0,
-            errors: question("errors", Kind::Proportion),
-            times: question("latency", Kind::Latency { quantile: 0.99 }),
+            errors: Question::new("errors", Kind::Proportion),
+            times: Question::new("latency", Kind::Latency { quantile: 0.99 }),
             events: Question {
                 absolute: 0.0,
-                ..question("events", Kind::Events)
+                ..Question::new("events", Kind::Events)
             },
             higher_is_worse: true,
             kinds: None,
