@@ -67,14 +67,13 @@ pub async fn approve(
         let text = format!("the API server of {from} does not say who you are");
         Error::Refused(text)
     })?;
+    let id = ask::id(Act::Approve, Clock::machine());
     let request = Request {
-        id: ask::id(Act::Approve, Clock::machine()),
-        act: Ok(Act::Approve),
         revision: Some(version.to_string()),
         goal: Some(to.to_owned()),
         by: Some(by.clone()),
         groups,
-        why: None,
+        ..Request::new(id, Ok(Act::Approve))
     };
     let written = ask::let_on(&cluster.client, &rollout, &request, MANAGER).await;
     written.map_err(|error| {

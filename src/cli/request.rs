@@ -152,13 +152,11 @@ async fn ask_for(
     let (by, groups) = ask::who(&cluster.client).await;
     let (by, groups) = said_of(act, by, groups);
     let request = Request {
-        id: ask::id(act, clock),
-        act: Ok(act),
         revision,
         goal: to.map(str::to_owned),
         by,
         groups,
-        why: None,
+        ..Request::new(ask::id(act, clock), Ok(act))
     };
     let id = &request.id;
     let doing = || {

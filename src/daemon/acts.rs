@@ -266,13 +266,8 @@ impl Acts {
     ) -> Result<Answer, Denial> {
         let asker = self.shown(proof, standing).await?;
         let request = Request {
-            id: String::new(),
-            act: act.parse(),
             revision,
-            by: None,
-            why: None,
-            goal: None,
-            groups: Vec::new(),
+            ..Request::new(String::new(), act.parse())
         };
         self.ask_for(&asker, (namespace, name), request, MANAGER)
             .await

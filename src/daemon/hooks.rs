@@ -371,13 +371,10 @@ async fn roll_back(
     alert: &Alert,
 ) -> Result<(), String> {
     let request = request::Request {
-        id: id(alert),
-        act: Ok(Act::Alert),
         revision: Some(run.revision.hash.clone()),
-        goal: None,
-        groups: Vec::new(),
         by: Some("Alertmanager".to_owned()),
         why: Some(alert.to_string()),
+        ..request::Request::new(id(alert), Ok(Act::Alert))
     };
     let asked = ask::ask(&live.client, rollout, &request, MANAGER);
     let failed = match tokio::time::timeout(DEADLINE, asked).await {

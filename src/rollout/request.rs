@@ -157,6 +157,19 @@ pub struct Request {
 }
 
 impl Request {
+    /// A request for an act, of nobody for nothing in particular.
+    pub fn new(id: String, act: Result<Act, Unknown>) -> Self {
+        Self {
+            id,
+            act,
+            revision: None,
+            by: None,
+            groups: Vec::new(),
+            why: None,
+            goal: None,
+        }
+    }
+
     /// What is asked, as it was written.
     pub fn word(&self) -> &str {
         match &self.act {

@@ -94,13 +94,11 @@ async fn nobody_asks_in_the_name_of_somebody_else() {
     assert_eq!(by.as_deref(), Some("alice"));
     assert!(groups.contains(&"dev".to_owned()), "{groups:?}");
     let request = Request {
-        id: ask::id(Act::Approve, Clock::machine()),
-        act: Ok(Act::Approve),
         revision: Some("91bc".to_owned()),
         by,
         groups,
         why: Some("tried by hand".to_owned()),
-        goal: None,
+        ..Request::new(ask::id(Act::Approve, Clock::machine()), Ok(Act::Approve))
     };
     let rollout = stand.apps.rollout("shop").await;
     // As `sluice approve` does.

@@ -169,14 +169,10 @@ impl Office {
         (namespace, name, act): (&str, &str, Act),
         revision: Option<String>,
     ) -> String {
+        let id = format!("{act}-slack-{}", job.id);
         let request = Request {
-            id: format!("{act}-slack-{}", job.id),
-            act: Ok(act),
             revision,
-            by: None,
-            why: None,
-            goal: None,
-            groups: Vec::new(),
+            ..Request::new(id, Ok(act))
         };
         let asked = self
             .acts

@@ -335,14 +335,12 @@ fn request(run: &RunStatus, revision: &str, words: &str) -> Request {
     let letters = revision.chars().filter(char::is_ascii_alphanumeric);
     let newest: Vec<char> = letters.rev().take(20).collect();
     let short: String = newest.into_iter().rev().collect();
+    let id = format!("smoke-{}-{short}", run.id);
     Request {
-        id: format!("smoke-{}-{short}", run.id),
-        act: Ok(Act::Smoke),
         revision: Some(run.revision.hash.clone()),
-        goal: None,
-        groups: Vec::new(),
         by: Some("a smoke test".to_owned()),
         why: Some(words.to_owned()),
+        ..Request::new(id, Ok(Act::Smoke))
     }
 }
 

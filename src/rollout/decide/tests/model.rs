@@ -235,15 +235,8 @@ impl Model {
 
     /// Somebody asks for something.
     pub fn ask(&mut self, act: &str) {
-        self.requests.push(Request {
-            id: format!("{act}-{}", self.requests.len() + self.told.len()),
-            act: act.parse(),
-            revision: None,
-            by: None,
-            why: None,
-            goal: None,
-            groups: Vec::new(),
-        });
+        let id = format!("{act}-{}", self.requests.len() + self.told.len());
+        self.requests.push(Request::new(id, act.parse()));
     }
 
     /// Somebody asks to go back to what they name.
