@@ -20,7 +20,7 @@ use super::context::Context;
 use super::pass::{metrics, reacted};
 use crate::causes;
 use crate::kubernetes::execute::Order;
-use crate::kubernetes::observe::observe;
+use crate::kubernetes::observe::{Elsewhere, observe};
 use crate::kubernetes::scene::Scene;
 use crate::prometheus::{self, Reading};
 use crate::rollout::decide::{Decision, decide};
@@ -96,17 +96,13 @@ impl<'a> Glances<'a> {
         };
         self.readings.extend(context.watchlist.take(&key));
         let scene = Scene::gather(&context.cache, rollout, plan);
-        let metrics = metrics(context, &key, &self.readings);
+        let elsewhere = Elsewhere {
+            gate: context.gate(),
+            metrics: metrics(context, &key, &self.readings),
+            ..Elsewhere::default()
+        };
         let now = context.clock.now();
-        let seen = observe(
-            &scene,
-            plan,
-            state,
-            context.gate(),
-            metrics,
-            [None, None],
-            now,
-        );
+        let seen = observe(&scene, plan, state, elsewhere, now);
         let decision = decide(terms, state, &seen);
         let less = weight(&decision.next) < weight(state);
         self.overruled |= less;
@@ -127,13 +123,7 @@ async fn relieve(
     decision: Decision,
     looked: Timestamp,
 ) {
-    let order = Order {
-        scene: &scene,
-        rollout: &scene.rollout,
-        plan: &terms.plan,
-        run: "",
-        mark: "",
-    };
+    let order = Order::outside(&scene, &terms.plan);
     for action in decision.actions.iter().filter(|action| action.relieves()) {
         tracing::debug!(
             namespace = order.plan.namespace,

@@ -27,9 +27,8 @@ use crate::backoff::Doubling;
 use crate::causes;
 use crate::clock::elapsed;
 use crate::kubernetes::crd::Rollout;
-use crate::kubernetes::events::reference;
 use crate::kubernetes::execute::{self, Order};
-use crate::kubernetes::observe::{observe, requests};
+use crate::kubernetes::observe::{Elsewhere, observe, requests};
 use crate::kubernetes::scene::Scene;
 use crate::kubernetes::status;
 use crate::prometheus::{self, Reading};
@@ -38,7 +37,7 @@ use crate::rollout::bookmark::Bookmark;
 use crate::rollout::bound;
 use crate::rollout::decide::{Decision, decide, needs_past};
 use crate::rollout::evidence::Verdict;
-use crate::rollout::observation::{Metrics, Observation};
+use crate::rollout::observation::Metrics;
 use crate::rollout::reason::HeldWhy;
 use crate::rollout::smoke::{At, Words};
 use crate::rollout::state::{Phase, State};
@@ -53,7 +52,7 @@ const RETRY: Doubling = Doubling::new(Duration::from_millis(100), Duration::from
 /// Without a pass for longer than this, time that went by was not watched; a run has three passes in it at least.
 const WATCHED: Duration = Duration::from_secs(60);
 /// A pass was overruled while it ran.
-const AT_ONCE: Duration = Duration::from_millis(1);
+const IMMEDIATELY: Duration = Duration::from_millis(1);
 /// After effects: look again, should the watch not bring them.
 const AFTER_EFFECTS: Duration = Duration::from_secs(2);
 
@@ -152,15 +151,24 @@ async fn look(
         scene.past = context.executor.past(&scene).await?;
         turn = context.turn().await;
     }
-    let seen = Observation {
+    let elsewhere = Elsewhere {
         unseen,
-        ..see(context, entry, &scene, &terms, &before)
+        ..elsewhere(context, entry, &terms, &before)
     };
+    let seen = observe(&scene, &terms.plan, &before, elsewhere, context.clock.now());
     let looked = context.clock.now();
     let decision = decide(&terms, &before, &seen);
     let decided = (looked, context.clock.now());
     drop(turn);
-    let done = act(context, entry, &scene, &terms, &before, &seen, &decision).await;
+    let round = Round {
+        context,
+        scene: &scene,
+        terms: &terms,
+        before: &before,
+        decision: &decision,
+        now: seen.now,
+    };
+    let done = round.act(entry).await;
     let error = done.as_ref().err().map(|error| causes::told(error));
     if let (Err(failed), Some(error)) = (&done, &error) {
         entry.failed(failed.is_conflict(), error);
@@ -195,13 +203,8 @@ fn unseen(context: &Context, namespace: &str) -> Option<String> {
     Some(format!("the namespace cannot be seen: {why}"))
 }
 
-fn see(
-    context: &Context,
-    entry: &mut Entry,
-    scene: &Scene,
-    terms: &Terms,
-    before: &State,
-) -> Observation {
+/// What is seen beside the cluster's objects; that the namespace is out of sight is not among it yet.
+fn elsewhere(context: &Context, entry: &mut Entry, terms: &Terms, before: &State) -> Elsewhere {
     let key = prometheus::Key {
         namespace: terms.plan.namespace.clone(),
         name: terms.plan.name.clone(),
@@ -219,12 +222,13 @@ fn see(
         let run = run.map(|run| at.of_run(&run.id))?;
         context.smoke.came_to(&name, &run)
     };
-    let smoked = [At::Canary, At::Promoted].map(came_to);
-    let now = context.clock.now();
-    let gate = context.gate();
-    Observation {
+    Elsewhere {
+        gate: context.gate(),
+        metrics,
+        smoked: came_to(At::Canary),
+        smoked_after: came_to(At::Promoted),
         trouble: entry.trouble().map(str::to_owned),
-        ..observe(scene, &terms.plan, before, gate, metrics, smoked, now)
+        unseen: None,
     }
 }
 
@@ -239,63 +243,131 @@ pub fn metrics(context: &Context, key: &prometheus::Key, unread: &[Reading]) -> 
     }
 }
 
-/// Relieves, saves, tells, executes.
-async fn act(
-    context: &Context,
-    entry: &mut Entry,
-    scene: &Scene,
-    terms: &Terms,
-    before: &State,
-    seen: &Observation,
-    decision: &Decision,
-) -> Result<Option<Duration>, Error> {
-    let run = decision.next.phase.run().or_else(|| before.phase.run());
-    let (run, mark) = run
-        .map(|run| (run.id.clone(), run.mark()))
-        .unwrap_or_default();
-    let order = Order {
-        scene,
-        rollout: &scene.rollout,
-        plan: &terms.plan,
-        run: &run,
-        mark: &mark,
-    };
-    let relief = decision.actions.iter().filter(|action| action.relieves());
-    for action in relief {
-        execute(context, order, action).await?;
-    }
-    reacted(context, before, decision, seen.now);
-    let nudge = entry.nudge.clone();
-    let mut glances = Glances::from(context, terms, &decision.next);
-    let save = save(context, entry, scene, terms, before, decision, seen.now);
-    let saved = beside(Box::pin(save), &nudge, || glances.look()).await;
-    if saved.is_ok() {
-        entry.unread.clear();
-    }
-    entry.unread.append(&mut glances.readings);
-    saved?;
-    entry.state = Some(decision.next.clone());
-    publish::tell(
-        context,
-        &regarding(scene),
-        &run,
-        &decision.notices,
-        seen.now,
-    );
-    let rest = execute_rest(context, entry, order, decision, seen.now, &mut glances).await;
-    entry.unread.append(&mut glances.readings);
-    let wait = rest?;
-    let alarm = decision
-        .wake_at
-        .map(|at| elapsed(seen.now, at).max(Duration::from_millis(1)));
-    Ok([wait, alarm].into_iter().flatten().min())
+/// A pass that has decided: what it goes by, and what it came to.
+struct Round<'a> {
+    context: &'a Context,
+    scene: &'a Scene,
+    terms: &'a Terms,
+    before: &'a State,
+    decision: &'a Decision,
+    /// When it looked.
+    now: Timestamp,
 }
 
-fn regarding(scene: &Scene) -> Vec<k8s_openapi::api::core::v1::ObjectReference> {
-    let target = scene.target.iter().map(|target| reference(&target.object));
-    std::iter::once(reference(&*scene.rollout))
-        .chain(target)
-        .collect()
+impl Round<'_> {
+    /// Relieves, saves, tells, executes. Returns when to look again at the latest.
+    async fn act(&self, entry: &mut Entry) -> Result<Option<Duration>, Error> {
+        let (context, decision, now) = (self.context, self.decision, self.now);
+        let run = decision
+            .next
+            .phase
+            .run()
+            .or_else(|| self.before.phase.run());
+        let (run, mark) = run
+            .map(|run| (run.id.clone(), run.mark()))
+            .unwrap_or_default();
+        let order = Order {
+            run: &run,
+            mark: &mark,
+            ..Order::outside(self.scene, &self.terms.plan)
+        };
+        let relief = decision.actions.iter().filter(|action| action.relieves());
+        for action in relief {
+            execute(context, order, action).await?;
+        }
+        reacted(context, self.before, decision, now);
+        let nudge = entry.nudge.clone();
+        let mut glances = Glances::from(context, self.terms, &decision.next);
+        let save = self.save(entry);
+        let saved = beside(Box::pin(save), &nudge, || glances.look()).await;
+        if saved.is_ok() {
+            entry.unread.clear();
+        }
+        entry.unread.append(&mut glances.readings);
+        saved?;
+        entry.state = Some(decision.next.clone());
+        let regarding = self.scene.regarding();
+        publish::tell(context, &regarding, &run, &decision.notices, now);
+        let rest = self.execute_rest(entry, order, &mut glances).await;
+        entry.unread.append(&mut glances.readings);
+        let wait = rest?;
+        let alarm = decision
+            .wake_at
+            .map(|at| elapsed(now, at).max(Duration::from_millis(1)));
+        Ok([wait, alarm].into_iter().flatten().min())
+    }
+
+    /// Writes the status, if the state changed or the checkpoint is old.
+    async fn save(&self, entry: &mut Entry) -> Result<(), Error> {
+        let (before, next, now) = (self.before, &self.decision.next, self.now);
+        let rollout = &*self.scene.rollout;
+        let status = rollout.status.as_ref();
+        let answered = status.and_then(|status| status.observed_generation)
+            == rollout.metadata.generation
+            && status::refusal(status) == entry.refusal
+            && !status::is_unreadable(status);
+        let first = entry.checkpoint.is_none() || !answered;
+        let old = next.evidence != before.evidence
+            && entry
+                .saved_at
+                .is_none_or(|at| at > now || elapsed(at, now) >= CHECKPOINT);
+        if !first && !old && !next.differs_durably(before) {
+            return Ok(());
+        }
+        // A Rollout that is about to lose its finalizer needs no status any more.
+        if rollout.metadata.deletion_timestamp.is_some() && rollout.finalizers().is_empty() {
+            return Ok(());
+        }
+        write(self.context, entry, rollout, self.terms, next, now).await
+    }
+
+    /// Executes what does not relieve. Returns when to look again at the latest.
+    async fn execute_rest(
+        &self,
+        entry: &mut Entry,
+        order: Order<'_>,
+        glances: &mut Glances<'_>,
+    ) -> Result<Option<Duration>, Error> {
+        let actions = &self.decision.actions;
+        if actions.is_empty() {
+            entry.came_through();
+            return Ok(None);
+        }
+        if let Some(wait) = entry.too_soon(actions, self.now) {
+            return Ok(Some(wait));
+        }
+        entry.executed(actions.clone(), self.now);
+        let nudge = entry.nudge.clone();
+        let mut untidy = None;
+        for action in actions.iter().filter(|action| !action.relieves()) {
+            if glances.overruled {
+                return Ok(Some(IMMEDIATELY));
+            }
+            if untidy.is_some() && action.tidies() {
+                continue;
+            }
+            let written = entry.written.clone();
+            let rollout = written.as_deref().unwrap_or(order.rollout);
+            let order = Order { rollout, ..order };
+            let write = Box::pin(execute(self.context, order, action));
+            match beside(write, &nudge, || glances.look()).await {
+                Ok(Some(rollout)) => entry.written = Some(Arc::new(rollout)),
+                Ok(None) => {}
+                // Told at the end: a policy against deleting must not keep the template from being put back.
+                Err(error) if action.tidies() => untidy = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(error) = untidy {
+            return Err(error);
+        }
+        entry.succeeded();
+        Ok(Some(if glances.overruled {
+            IMMEDIATELY
+        } else {
+            AFTER_EFFECTS
+        }))
+    }
 }
 
 /// Smoke tests against the canary's Service, or the stable one once it is promoted.
@@ -361,37 +433,6 @@ pub fn reacted(context: &Context, before: &State, decision: &Decision, looked: T
     }
 }
 
-/// Writes the status, if the state changed or the checkpoint is old.
-async fn save(
-    context: &Context,
-    entry: &mut Entry,
-    scene: &Scene,
-    terms: &Terms,
-    before: &State,
-    decision: &Decision,
-    now: Timestamp,
-) -> Result<(), Error> {
-    let status = scene.rollout.status.as_ref();
-    let answered = status.and_then(|status| status.observed_generation)
-        == scene.rollout.metadata.generation
-        && status::refusal(status) == entry.refusal
-        && !status::is_unreadable(status);
-    let first = entry.checkpoint.is_none() || !answered;
-    let old = decision.next.evidence != before.evidence
-        && entry
-            .saved_at
-            .is_none_or(|at| at > now || elapsed(at, now) >= CHECKPOINT);
-    if !first && !old && !decision.next.differs_durably(before) {
-        return Ok(());
-    }
-    // A Rollout that is about to lose its finalizer needs no status any more.
-    if scene.rollout.metadata.deletion_timestamp.is_some() && scene.rollout.finalizers().is_empty()
-    {
-        return Ok(());
-    }
-    write(context, entry, scene, terms, &decision.next, now).await
-}
-
 /// How much earlier than usual a Rollout's first checkpoint after a restart is: all of them at once would stand in
 /// the way of a weight that must fall.
 pub fn earlier(uid: &str) -> Duration {
@@ -402,12 +443,12 @@ pub fn earlier(uid: &str) -> Duration {
 pub async fn write(
     context: &Context,
     entry: &mut Entry,
-    scene: &Scene,
+    rollout: &Rollout,
     terms: &Terms,
     state: &State,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let mut object = (*scene.rollout).clone();
+    let mut object = rollout.clone();
     let mut status =
         status::status(terms, state, object.status.as_ref(), now).map_err(Error::Encode)?;
     if let Some(problems) = &entry.refusal {
@@ -425,60 +466,11 @@ pub async fn write(
             Ok(())
         }
         Err(error) => {
-            let stored = scene.rollout.status.as_ref();
+            let stored = rollout.status.as_ref();
             entry.checkpoint = stored.and_then(|status| status.checkpoint.as_deref().map(mark));
             Err(error.into())
         }
     }
-}
-
-/// Executes what does not relieve. Returns when to look again at the latest.
-async fn execute_rest(
-    context: &Context,
-    entry: &mut Entry,
-    order: Order<'_>,
-    decision: &Decision,
-    now: Timestamp,
-    glances: &mut Glances<'_>,
-) -> Result<Option<Duration>, Error> {
-    if decision.actions.is_empty() {
-        entry.came_through();
-        return Ok(None);
-    }
-    if let Some(wait) = entry.too_soon(&decision.actions, now) {
-        return Ok(Some(wait));
-    }
-    entry.executed(decision.actions.clone(), now);
-    let nudge = entry.nudge.clone();
-    let mut untidy = None;
-    for action in decision.actions.iter().filter(|action| !action.relieves()) {
-        if glances.overruled {
-            return Ok(Some(AT_ONCE));
-        }
-        if untidy.is_some() && action.tidies() {
-            continue;
-        }
-        let written = entry.written.clone();
-        let rollout = written.as_deref().unwrap_or(order.rollout);
-        let order = Order { rollout, ..order };
-        let write = Box::pin(execute(context, order, action));
-        match beside(write, &nudge, || glances.look()).await {
-            Ok(Some(rollout)) => entry.written = Some(Arc::new(rollout)),
-            Ok(None) => {}
-            // Told at the end: a policy against deleting must not keep the template from being put back.
-            Err(error) if action.tidies() => untidy = Some(error),
-            Err(error) => return Err(error),
-        }
-    }
-    if let Some(error) = untidy {
-        return Err(error);
-    }
-    entry.succeeded();
-    Ok(Some(if glances.overruled {
-        AT_ONCE
-    } else {
-        AFTER_EFFECTS
-    }))
 }
 
 /// Writes the evidence that is not saved yet: at shutdown.
@@ -494,6 +486,13 @@ pub async fn checkpoint(context: &Context, key: &Key, entry: &mut Entry) -> Resu
     if state.evidence.is_none() {
         return Ok(());
     }
-    let scene = Scene::gather(&context.cache, rollout, &terms.plan);
-    write(context, entry, &scene, &terms, &state, context.clock.now()).await
+    write(
+        context,
+        entry,
+        &rollout,
+        &terms,
+        &state,
+        context.clock.now(),
+    )
+    .await
 }

@@ -17,12 +17,11 @@ use super::publish;
 use crate::kubernetes::crd::Rollout;
 use crate::kubernetes::events::reference;
 use crate::kubernetes::execute::Order;
-use crate::kubernetes::observe::observe;
+use crate::kubernetes::observe::{Elsewhere, observe};
 use crate::kubernetes::scene::Scene;
 use crate::kubernetes::status;
 use crate::prometheus;
 use crate::rollout::action::Action;
-use crate::rollout::observation::Metrics;
 use crate::rollout::reason::Reason;
 use crate::rollout::state::State;
 use crate::rollout::terms::Terms;
@@ -78,29 +77,17 @@ pub async fn stand_still(
     entry.unread.clear();
     let scene = Scene::gather(&context.cache, rollout.clone(), &terms.plan);
     let (now, gate) = (context.clock.now(), context.gate());
-    let nothing = State::default();
-    let metrics = Metrics::default();
-    let seen = observe(
-        &scene,
-        &terms.plan,
-        &nothing,
+    let elsewhere = Elsewhere {
         gate,
-        metrics,
-        [None, None],
-        now,
-    );
+        ..Elsewhere::default()
+    };
+    let seen = observe(&scene, &terms.plan, &State::default(), elsewhere, now);
     if seen
         .route
         .canary
         .is_some_and(|canary| canary.weight != Some(0))
     {
-        let order = Order {
-            scene: &scene,
-            rollout,
-            plan: &terms.plan,
-            run: "",
-            mark: "",
-        };
+        let order = Order::outside(&scene, &terms.plan);
         let off = Action::LowerWeight { weight: 0 };
         context.executor.execute(order, &off).await?;
     }

@@ -27,14 +27,29 @@ use crate::rollout::plan::{self, Plan, WorkloadKind};
 use crate::rollout::request::Request;
 use crate::rollout::state::{Run, State};
 
+/// What is seen elsewhere than in the cluster's objects.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Elsewhere {
+    /// How the gate stands.
+    pub gate: Gate,
+    /// What the metrics say.
+    pub metrics: Metrics,
+    /// What the run's smoke tests came to.
+    pub smoked: Option<Smoked>,
+    /// The same of those after its promotion.
+    pub smoked_after: Option<Smoked>,
+    /// Why what was decided could not be done, several times.
+    pub trouble: Option<String>,
+    /// Why the namespace cannot be seen any more.
+    pub unseen: Option<String>,
+}
+
 /// What a pass sees.
 pub fn observe(
     scene: &Scene,
     plan: &Plan,
     state: &State,
-    gate: Gate,
-    metrics: Metrics,
-    [smoked, smoked_after]: [Option<Smoked>; 2],
+    elsewhere: Elsewhere,
     now: Timestamp,
 ) -> Observation {
     Observation {
@@ -46,13 +61,13 @@ pub fn observe(
             .map(|target| self::target(scene, plan, target)),
         canary: canary_facts(scene, plan, state.phase.run(), now),
         route: route(scene, plan, state),
-        metrics,
-        smoked,
-        smoked_after,
-        gate,
+        metrics: elsewhere.metrics,
+        smoked: elsewhere.smoked,
+        smoked_after: elsewhere.smoked_after,
+        gate: elsewhere.gate,
         kept: kept(scene),
-        trouble: None,
-        unseen: None,
+        trouble: elsewhere.trouble,
+        unseen: elsewhere.unseen,
     }
 }
 

@@ -10,7 +10,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodTemplateSpec, Service};
+use k8s_openapi::api::core::v1::{
+    ObjectReference, PersistentVolumeClaim, Pod, PodTemplateSpec, Service,
+};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
@@ -20,6 +22,7 @@ use super::canary::http_route::{self, Arms};
 use super::canary::{self, ArmLabel, Trial};
 use super::crd::Rollout;
 use super::entries::{Owners, Seen as SeenPod, Set, Shelved, Templated};
+use super::events::reference;
 use super::http_route::HttpRoute;
 use super::labels;
 use super::members::{self, Known, Member};
@@ -151,6 +154,14 @@ pub enum Error {
 }
 
 impl Scene {
+    /// The Rollout and its workload, as Events are told of them.
+    pub fn regarding(&self) -> Vec<ObjectReference> {
+        let target = self.target.iter().map(|target| reference(&target.object));
+        std::iter::once(reference(&*self.rollout))
+            .chain(target)
+            .collect()
+    }
+
     /// Gathers what concerns a Rollout.
     pub fn gather(cache: &Cache, rollout: Arc<Rollout>, plan: &Plan) -> Self {
         let namespace = plan.namespace.as_str();

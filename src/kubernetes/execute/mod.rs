@@ -60,6 +60,19 @@ pub struct Order<'a> {
     pub mark: &'a str,
 }
 
+impl<'a> Order<'a> {
+    /// Outside of a run.
+    pub fn outside(scene: &'a Scene, plan: &'a Plan) -> Self {
+        Self {
+            scene,
+            rollout: &scene.rollout,
+            plan,
+            run: "",
+            mark: "",
+        }
+    }
+}
+
 /// An action that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
