@@ -15,8 +15,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::counts::Counts;
 use super::goal::Goal;
-use super::rule::{Counts, Rule};
+use super::rule::Rule;
 use super::sample::{ArmCounts, Kind, Max, Question, Sample, Settings};
 use super::{Evidence, RuleReport};
 use crate::stats::Arm;

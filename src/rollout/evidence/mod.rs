@@ -9,6 +9,7 @@
 //! Not here: reading counters (the edges), and what follows from a verdict (the decision).
 
 mod after;
+mod counts;
 mod errors;
 mod events;
 mod goal;

@@ -12,10 +12,11 @@ use serde::{Deserialize, Serialize};
 use crate::stats::quantile::{above, quantile};
 use crate::stats::{Arm, Arms};
 
+use super::counts::Counts;
 use super::events::EventsReport;
 use super::goal::GoalReport;
 use super::numbers::NumbersReport;
-use super::rule::{Counts, Rule};
+use super::rule::Rule;
 use super::sample::{Question, Settings};
 use super::times::{Pair, Times};
 

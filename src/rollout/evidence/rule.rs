@@ -1,8 +1,7 @@
 //! Evidence of one rule: which samples count, where blocks end, and the rule's kind below it.
 //!
 //! A sample counts once (later than the newest one), and only after the settling time of the
-//! present weight. Blocks are closed by sample time. The kinds of rule are `errors`, `times`,
-//! `events` and `numbers`.
+//! present weight. Blocks are closed by sample time. Not here: what each kind of rule makes of it (`counts`).
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -11,16 +10,14 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::elapsed;
-use crate::stats::{Arm, Arms, Margin};
+use crate::stats::{Arms, Margin};
 
-use super::errors::Errors;
-use super::events::Events;
+use super::counts::Counts;
 use super::goal::Goal;
 use super::noise::{Noise, Pods};
-use super::numbers::{Bounded, Compared};
 use super::report::Verdict;
 use super::sample::{ArmCounts, Counted, Kind, Question, Sample, Settings};
-use super::times::{Terms, Times};
+use super::times::Terms;
 
 /// A block may be this much shorter than configured: scrapes do not come to the millisecond.
 const NEARLY: f64 = 0.9;
@@ -71,17 +68,6 @@ pub(super) struct Rule {
     load: bool,
 }
 
-/// The rule's kind with its numbers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) enum Counts {
-    Errors(Errors),
-    Times(Times),
-    Events(Events),
-    Compared(Compared),
-    Bounded(Bounded),
-}
-
 /// The weight in force, as the rules need it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct InForce {
@@ -95,13 +81,6 @@ pub(super) struct InForce {
 
 impl Rule {
     pub(super) fn begin(question: &Question) -> Self {
-        let counts = match question.kind {
-            Kind::Proportion | Kind::Load { .. } => Counts::Errors(Errors::begin()),
-            Kind::Latency { .. } => Counts::Times(Times::begin()),
-            Kind::Events => Counts::Events(Events::begin()),
-            Kind::Compare { higher, .. } => Counts::Compared(Compared::begin(higher)),
-            Kind::Value { bounds, .. } => Counts::Bounded(Bounded::begin(bounds)),
-        };
         Self {
             name: question.name.clone(),
             margin: Some((question.ratio, question.absolute)),
@@ -112,7 +91,7 @@ impl Rule {
             requests: 0.0,
             open_since: None,
             counted: false,
-            counts,
+            counts: Counts::begin(question),
             goal: question.max.map(Goal::begin),
             noise: Noise::default(),
             noise_cut: None,
@@ -132,14 +111,6 @@ impl Rule {
 
     /// Whether what was counted answers this question.
     pub(super) fn asks(&self, question: &Question) -> bool {
-        let kind = match (&self.counts, &question.kind) {
-            (Counts::Errors(_), Kind::Proportion) => !self.load,
-            (Counts::Errors(_), Kind::Load { .. }) => self.load,
-            (Counts::Times(_), Kind::Latency { .. }) | (Counts::Events(_), Kind::Events) => true,
-            (Counts::Compared(compared), Kind::Compare { higher, .. }) => compared.is_of(*higher),
-            (Counts::Bounded(bounded), Kind::Value { bounds, .. }) => bounded.is_of(bounds),
-            _ => false,
-        };
         // JSON may have rounded them.
         let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
         let same =
@@ -149,6 +120,7 @@ impl Rule {
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         };
+        let kind = self.counts.answers(&question.kind, self.load);
         kind && goal && self.of.agrees(question.of) && self.margin.is_none_or(same)
     }
 
@@ -159,21 +131,7 @@ impl Rule {
 
     /// Whether the sample is new, sound and of this rule's kind.
     pub(super) fn takes(&self, sample: &Sample) -> bool {
-        let kind = match (&self.counts, &sample.canary, &sample.stable) {
-            (Counts::Errors(_), ArmCounts::Proportion { .. }, ArmCounts::Proportion { .. })
-            | (Counts::Events(_), ArmCounts::Events { .. }, ArmCounts::Events { .. })
-            | (
-                Counts::Compared(_) | Counts::Bounded(_),
-                ArmCounts::Numbers(_),
-                ArmCounts::Numbers(_),
-            ) => true,
-            (
-                Counts::Times(times),
-                ArmCounts::Buckets { boundaries: a, .. },
-                ArmCounts::Buckets { boundaries: b, .. },
-            ) => a == b && times.meets(a),
-            _ => false,
-        };
+        let kind = self.counts.takes(sample);
         kind && self.is_new(sample) && sample.canary.is_sound() && sample.stable.is_sound()
     }
 
@@ -218,16 +176,7 @@ impl Rule {
         self.apart = seconds;
         self.seconds += seconds;
         self.requests += sample.canary.total() + sample.stable.total();
-        match (&mut self.counts, &sample.stable) {
-            (Counts::Errors(errors), ArmCounts::Proportion { total, bad }) => {
-                errors.known += Arm::new(*total, *bad);
-            }
-            (Counts::Times(times), ArmCounts::Buckets { boundaries, counts }) => {
-                times.adopt(boundaries);
-                times.learn(counts);
-            }
-            _ => {}
-        }
+        self.counts.learn(&sample.stable);
         self.note_noise(settings, sample, seconds);
     }
 
@@ -243,10 +192,7 @@ impl Rule {
 
     /// Both arms' bad requests: errors, or the slow ones that the noise is learned from.
     fn arms(&self, sample: &Sample) -> Option<Arms> {
-        Some(Arms {
-            canary: sample.canary.arm(self.noise_cut)?,
-            stable: sample.stable.arm(self.noise_cut)?,
-        })
+        sample.arms(self.noise_cut)
     }
 
     /// Tests a sample. To be called before [`Rule::note`]: bets are made from earlier samples.
@@ -264,70 +210,16 @@ impl Rule {
             ..force
         };
         self.close_if_over(settings, question, force.w, sample.from);
-        let worse = question.margin();
         let not_worse = Margin {
             ratio: question.ratio,
             absolute: force.margin * question.leniency(),
         };
-        match (&mut self.counts, &sample.canary, &sample.stable) {
-            (
-                Counts::Errors(errors),
-                ArmCounts::Proportion {
-                    total: n_c,
-                    bad: x_c,
-                },
-                ArmCounts::Proportion {
-                    total: n_b,
-                    bad: x_b,
-                },
-            ) => {
-                let arms = Arms {
-                    canary: Arm::new(*n_c, *x_c),
-                    stable: Arm::new(*n_b, *x_b),
-                };
-                errors.pool(&arms, &worse, &not_worse);
-            }
-            (
-                Counts::Times(times),
-                ArmCounts::Buckets { counts: canary, .. },
-                ArmCounts::Buckets { counts: stable, .. },
-            ) => {
-                let w = force.w;
-                times.pool(
-                    canary,
-                    stable,
-                    &Terms {
-                        w,
-                        worse,
-                        not_worse,
-                    },
-                );
-            }
-            (
-                Counts::Compared(compared),
-                ArmCounts::Numbers(canary),
-                ArmCounts::Numbers(stable),
-            ) => compared.observe(canary, stable, question.ratio),
-            (Counts::Bounded(bounded), ArmCounts::Numbers(canary), _) => bounded.observe(canary),
-            (
-                Counts::Events(of_pods),
-                ArmCounts::Events {
-                    seconds: n_c,
-                    events: x_c,
-                },
-                ArmCounts::Events {
-                    seconds: n_b,
-                    events: x_b,
-                },
-            ) => {
-                let arms = Arms {
-                    canary: Arm::new(*n_c, *x_c),
-                    stable: Arm::new(*n_b, *x_b),
-                };
-                of_pods.observe(&arms, &worse);
-            }
-            _ => {}
-        }
+        let terms = Terms {
+            w: force.w,
+            worse: question.margin(),
+            not_worse,
+        };
+        self.counts.observe(sample, &terms);
         if let Some(goal) = &mut self.goal {
             goal.observe(&sample.canary);
         }
@@ -367,12 +259,7 @@ impl Rule {
         if let Some(goal) = &mut self.goal {
             goal.close_block();
         }
-        match &mut self.counts {
-            Counts::Errors(errors) => errors.tail.close_block(w, question.ratio),
-            Counts::Times(times) => times.close_block(w, question.ratio),
-            Counts::Events(events) => events.close_block(question.ratio),
-            Counts::Compared(_) | Counts::Bounded(_) => {}
-        }
+        self.counts.close_block(w, question.ratio);
         self.noise.voted(self.log_block());
     }
 
@@ -382,12 +269,7 @@ impl Rule {
             self.open_since = None;
         }
         self.noise.drop_block();
-        match &mut self.counts {
-            Counts::Errors(errors) => errors.tail.drop_block(),
-            Counts::Times(times) => times.drop_block(),
-            // Pods' time is no share of the requests.
-            Counts::Events(_) | Counts::Compared(_) | Counts::Bounded(_) => {}
-        }
+        self.counts.drop_block();
     }
 
     pub(super) fn weight_changed(&mut self) {
@@ -397,53 +279,27 @@ impl Rule {
             goal.weight_changed();
         }
         self.noise.weight_changed();
-        match &mut self.counts {
-            Counts::Errors(errors) => errors.weight_changed(),
-            Counts::Times(times) => times.weight_changed(),
-            Counts::Events(events) => events.weight_changed(),
-            Counts::Compared(compared) => compared.weight_changed(),
-            Counts::Bounded(bounded) => bounded.weight_changed(),
-        }
+        self.counts.weight_changed();
     }
 
     /// The promotion test begins anew, for another margin.
     pub(super) fn restart_promotion(&mut self) {
-        match &mut self.counts {
-            Counts::Errors(errors) => errors.tail.restart_promotion(),
-            Counts::Times(times) => times.restart_promotion(),
-            Counts::Events(_) | Counts::Compared(_) | Counts::Bounded(_) => {}
-        }
+        self.counts.restart_promotion();
     }
 
     pub(super) fn forgive(&mut self) {
         if let Some(goal) = &mut self.goal {
             goal.forgive();
         }
-        match &mut self.counts {
-            Counts::Errors(errors) => errors.forgive(),
-            Counts::Times(times) => times.forgive(),
-            Counts::Events(events) => events.forgive(),
-            // They have one witness, so they are never merely suspect.
-            Counts::Compared(_) | Counts::Bounded(_) => {}
-        }
+        self.counts.forgive();
     }
 
     pub(super) fn log_exact(&self) -> f64 {
-        match &self.counts {
-            Counts::Errors(errors) => errors.log_exact(),
-            Counts::Times(times) => times.log_exact(),
-            Counts::Events(events) => events.log_exact(),
-            Counts::Compared(_) | Counts::Bounded(_) => 0.0,
-        }
+        self.counts.log_exact()
     }
 
     pub(super) fn log_block(&self) -> f64 {
-        match &self.counts {
-            Counts::Errors(errors) => errors.tail.log_block(),
-            Counts::Times(times) => times.log_block(),
-            Counts::Events(events) => events.log_block(),
-            Counts::Compared(_) | Counts::Bounded(_) => 0.0,
-        }
+        self.counts.log_block()
     }
 
     /// The block witness's evidence, discounted by the noise of pods: as if blocks were as long as
@@ -465,20 +321,12 @@ impl Rule {
     }
 
     pub(super) fn log_not_worse(&self) -> f64 {
-        match &self.counts {
-            Counts::Errors(errors) => errors.tail.log_not_worse(),
-            Counts::Times(times) => times.log_not_worse(),
-            Counts::Events(_) | Counts::Compared(_) | Counts::Bounded(_) => 0.0,
-        }
+        self.counts.log_not_worse()
     }
 
     /// Whether a request of stable was ever seen: without one there is nothing to compare with.
     pub(super) fn has_baseline(&self) -> bool {
-        match &self.counts {
-            Counts::Errors(errors) => errors.known.total > 0.0,
-            Counts::Times(times) => times.has_stable(),
-            Counts::Events(_) | Counts::Compared(_) | Counts::Bounded(_) => true,
-        }
+        self.counts.has_baseline()
     }
 
     /// Whether the limit alone can decide at the canary share `w`.
@@ -491,11 +339,7 @@ impl Rule {
         if self.goal.is_some() {
             return None;
         }
-        let convinced = match &self.counts {
-            Counts::Errors(errors) => errors.exact_reaches(settings.bound(question)),
-            Counts::Times(times) => times.exact_reaches(settings.bound(question)),
-            Counts::Events(_) | Counts::Compared(_) | Counts::Bounded(_) => return None,
-        };
+        let convinced = self.counts.exact_reaches(settings.bound(question))?;
         if convinced {
             return None;
         }
@@ -520,11 +364,7 @@ impl Rule {
 
     /// Bad shares of stable, one per test that a step must pass.
     pub(super) fn rates(&self) -> Vec<f64> {
-        match &self.counts {
-            Counts::Errors(errors) => vec![errors.rate()],
-            Counts::Times(times) => times.tail_rates(),
-            Counts::Events(_) | Counts::Compared(_) | Counts::Bounded(_) => Vec::new(),
-        }
+        self.counts.rates()
     }
 }
 

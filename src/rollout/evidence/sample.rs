@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::stats::quantile::{above, coarser};
-use crate::stats::{Arm, Margin};
+use crate::stats::{Arm, Arms, Margin};
 
 /// Increments of one rule over one scrape interval, both arms from the same scrapes.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +38,27 @@ impl Sample {
             stable: self.stable.at(&boundaries),
             ..self.clone()
         }
+    }
+
+    /// Requests of both arms and bad ones: errors, or those slower than the boundary with the index `cut`.
+    pub(super) fn arms(&self, cut: Option<usize>) -> Option<Arms> {
+        Some(Arms {
+            canary: self.canary.arm(cut)?,
+            stable: self.stable.arm(cut)?,
+        })
+    }
+
+    /// Seconds of both arms' pods, and events in them.
+    pub(super) fn events(&self) -> Option<Arms> {
+        Some(Arms {
+            canary: self.canary.events()?,
+            stable: self.stable.events()?,
+        })
+    }
+
+    /// Requests per bucket of both arms.
+    pub(super) fn buckets(&self) -> Option<(&[f64], &[f64])> {
+        self.canary.buckets().zip(self.stable.buckets())
     }
 }
 
@@ -120,6 +141,28 @@ impl ArmCounts {
                 Some(Arm::new(counts.iter().sum(), above(counts, cut?)))
             }
             Self::Events { .. } | Self::Numbers(_) => None,
+        }
+    }
+
+    fn events(&self) -> Option<Arm> {
+        match self {
+            Self::Events { seconds, events } => Some(Arm::new(*seconds, *events)),
+            Self::Proportion { .. } | Self::Buckets { .. } | Self::Numbers(_) => None,
+        }
+    }
+
+    fn buckets(&self) -> Option<&[f64]> {
+        match self {
+            Self::Buckets { counts, .. } => Some(counts),
+            Self::Proportion { .. } | Self::Events { .. } | Self::Numbers(_) => None,
+        }
+    }
+
+    /// What a query came to.
+    pub(super) fn numbers(&self) -> Option<&[f64]> {
+        match self {
+            Self::Numbers(numbers) => Some(numbers),
+            Self::Proportion { .. } | Self::Buckets { .. } | Self::Events { .. } => None,
         }
     }
 
