@@ -1,10 +1,11 @@
 //! Adopting: waiting until a Deployment can be guarded, and healing one that nothing serves.
 
+use super::canary::clear_leftovers;
 use super::guard::{detached, forget_overtaken, forget_target, held_by_us};
-use super::idle::{bring_up, is_kept_paused, keep_stable};
 use super::known;
 use super::pass::Pass;
-use super::rolling_back::clear_leftovers;
+use super::pause::is_kept_paused;
+use super::template::{bring_up, keep_stable};
 use crate::rollout::action::Action;
 use crate::rollout::observation::Target;
 use crate::rollout::reason::Reason;

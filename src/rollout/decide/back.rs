@@ -8,10 +8,11 @@
 //! applies (`known`).
 
 use super::approvals;
-use super::idle::{begun, has_failed, keep_desired};
+use super::idle::begun;
 use super::known;
 use super::pass::Pass;
 use super::promoting::{self, stuck};
+use super::template::{has_failed, keep_desired};
 use crate::rollout::action::Action;
 use crate::rollout::observation::{Past, Target};
 use crate::rollout::reason::Reason;

@@ -8,11 +8,12 @@
 //!
 //! Not here: the limits (`evidence::after`), and a run that has a canary (`running`).
 
-use super::idle::{keep_desired, keep_shut};
 use super::pass::Pass;
+use super::pause::keep_shut;
 use super::promoting;
 use super::running::follow_config;
 use super::smoke::{self, Look};
+use super::template::keep_desired;
 use crate::rollout::action::Action;
 use crate::rollout::evidence::{Evidence, GoalReport, Limit, Verdict};
 use crate::rollout::observation::Target;

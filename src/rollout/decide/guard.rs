@@ -3,9 +3,9 @@
 //! Not here: what is new (`idle`), and how a run's objects are put back (`rolling_back`).
 
 use super::baking;
-use super::idle::{drop_desired, has_failed, keep_desired};
+use super::canary::clear_leftovers;
 use super::pass::Pass;
-use super::rolling_back::clear_leftovers;
+use super::template::{drop_desired, has_failed, keep_desired};
 use crate::rollout::action::Action;
 use crate::rollout::config::Config;
 use crate::rollout::observation::Target;

@@ -14,11 +14,14 @@ mod adopting;
 mod approvals;
 mod back;
 mod baking;
+mod canary;
 mod guard;
+mod held;
 mod idle;
 mod known;
 mod native;
 mod pass;
+mod pause;
 mod promoting;
 mod requests;
 mod rolling_back;
@@ -26,9 +29,11 @@ mod running;
 mod smoke;
 mod stepping;
 mod switching;
+mod template;
 #[cfg(test)]
 mod tests;
 mod unseen;
+mod weight;
 
 use jiff::Timestamp;
 
@@ -85,7 +90,7 @@ fn step(pass: &mut Pass<'_>, phase: Phase) -> Phase {
         Phase::Preparing(run) => running::preparing(pass, run),
         Phase::Stepping(run) => stepping::stepping(pass, run),
         Phase::AwaitingApproval(run) => stepping::awaiting_approval(pass, run),
-        Phase::Held { run, why } => running::held(pass, run, why),
+        Phase::Held { run, why } => held::held(pass, run, why),
         Phase::Promoting { run, stage } => promoting::promoting(pass, run, stage),
         Phase::Baking(run) => baking::baking(pass, run),
         Phase::RollingBack { run, rollback } => rolling_back::rolling_back(pass, run, rollback),

@@ -9,10 +9,11 @@
 //! well (`switching`).
 
 use super::approvals;
+use super::canary::clear_leftovers;
+use super::held::hindered;
 use super::pass::Pass;
 use super::promoting;
-use super::rolling_back::clear_leftovers;
-use super::running::{ended, hindered, silent};
+use super::running::{ended, silent};
 use super::switching;
 use crate::rollout::state::{Phase, Run};
 

@@ -8,13 +8,15 @@
 
 use super::back;
 use super::baking;
-use super::idle::{
-    config, drop_desired, is_kept_paused, keep_desired, keep_shut, keep_stable, settle_pause,
-};
+use super::canary::{canary_gone, keep_canary, take_away};
+use super::idle::config;
 use super::known;
 use super::pass::Pass;
-use super::rolling_back::{canary_gone, close, keep_off, take_away};
-use super::running::{bad, follow_config, is_reconfigured, keep_canary, steer};
+use super::pause::{is_kept_paused, keep_shut, settle_pause};
+use super::rolling_back::close;
+use super::running::{bad, follow_config, is_reconfigured};
+use super::template::{drop_desired, keep_desired, keep_stable};
+use super::weight::{keep_off, steer};
 use crate::rollout::action::Action;
 use crate::rollout::observation::Target;
 use crate::rollout::reason::{Cause, Outcome, Promoted, Reason};

@@ -7,10 +7,11 @@
 use super::approvals;
 use super::back;
 use super::baking;
+use super::held::resume;
 use super::native;
 use super::pass::Pass;
 use super::promoting;
-use super::running::{resume, stay};
+use super::weight::stay;
 use crate::rollout::action::Action;
 use crate::rollout::evidence::{Evidence, Verdict};
 use crate::rollout::reason::{Cause, HeldWhy, Reason};

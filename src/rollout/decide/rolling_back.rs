@@ -3,23 +3,18 @@
 //!
 //! Each remedy is compared with what is seen, so a crash between two of them heals.
 
-use std::time::Duration;
-
-use jiff::Timestamp;
-
 use super::baking;
+use super::canary::{canary_gone, take_away};
 use super::guard::forget_target;
-use super::idle::keep_desired;
 use super::known;
 use super::pass::Pass;
+use super::pause::settle_pause;
+use super::template::keep_desired;
 use crate::rollout::action::Action;
 use crate::rollout::observation::{GateMode, Target};
 use crate::rollout::reason::{Cause, Outcome, Reason};
 use crate::rollout::revision::Revision;
 use crate::rollout::state::{Ended, Failure, Phase, Rollback, Run, Trigger};
-
-/// Pods of a node that is lost are not waited for longer than this.
-const LONGEST_LEAVE: Duration = Duration::from_secs(120);
 
 /// Traffic, canary and template are put back.
 pub(super) fn rolling_back(pass: &mut Pass<'_>, run: Run, mut rollback: Rollback) -> Phase {
@@ -29,82 +24,6 @@ pub(super) fn rolling_back(pass: &mut Pass<'_>, run: Run, mut rollback: Rollback
         return finish(pass, &run, &rollback.cause);
     }
     Phase::RollingBack { run, rollback }
-}
-
-/// Takes the weight to 0.
-pub(super) fn keep_off(pass: &mut Pass<'_>) {
-    let on = pass
-        .seen
-        .route
-        .canary
-        .as_ref()
-        .is_some_and(|route| route.weight != Some(0));
-    if on {
-        pass.act(Action::LowerWeight { weight: 0 });
-    }
-}
-
-/// Weight 0, and, when that has been in force long enough, no Ingress, then no canary.
-/// Returns since when the weight is 0.
-pub(super) fn take_away(pass: &mut Pass<'_>, off_since: Option<Timestamp>) -> Option<Timestamp> {
-    keep_off(pass);
-    let off = pass
-        .seen
-        .route
-        .canary
-        .as_ref()
-        .is_none_or(|route| route.weight == Some(0));
-    if !off {
-        return None;
-    }
-    let since = off_since.unwrap_or_else(|| pass.now());
-    if !answered(pass, since) {
-        return Some(since);
-    }
-    if pass.seen.route.canary.is_some() {
-        pass.act(Action::RemoveRoute);
-    }
-    remove_canary(pass);
-    Some(since)
-}
-
-/// Removes the canary's objects; again, without waiting for its pods, if they do not go.
-fn remove_canary(pass: &mut Pass<'_>) {
-    let Some(canary) = &pass.seen.canary else {
-        return;
-    };
-    let due = canary
-        .leaving
-        .is_none_or(|since| pass.over(since, LONGEST_LEAVE));
-    if due {
-        pass.act(Action::RemoveCanary);
-    }
-}
-
-/// Whether the canary's last requests are answered; without a route there were none.
-fn answered(pass: &mut Pass<'_>, since: Timestamp) -> bool {
-    pass.seen.route.canary.is_none() || pass.over(since, pass.terms.tuning.drain)
-}
-
-/// Whether nothing of the canary is left.
-pub(super) fn canary_gone(pass: &Pass<'_>) -> bool {
-    pass.seen.canary.is_none() && pass.seen.route.canary.is_none()
-}
-
-/// Takes away what a run left that is not known any more. Whether there is still something.
-pub(super) fn clear_leftovers(pass: &mut Pass<'_>) -> bool {
-    if canary_gone(pass) {
-        return false;
-    }
-    keep_off(pass);
-    if let Some(route) = &pass.seen.route.canary {
-        if route.weight == Some(0) {
-            pass.act(Action::RemoveRoute);
-        }
-    } else {
-        remove_canary(pass);
-    }
-    true
 }
 
 /// Puts the template back, where the cause asks for it. Whether that is done.
@@ -153,7 +72,7 @@ fn reopen(pass: &mut Pass<'_>, target: &Target, run: &Run) -> bool {
         pass.act(Action::Unpause { expect });
         return true;
     }
-    super::idle::settle_pause(pass, target);
+    settle_pause(pass, target);
     true
 }
 

@@ -7,13 +7,12 @@
 use std::time::Duration;
 
 use super::approvals;
+use super::canary::{keep_canary, too_late, too_long_short};
 use super::native;
 use super::pass::Pass;
 use super::promoting;
-use super::running::{
-    ended, first_weight, keep_canary, not_worse, raise, silent, steer, step_weight, too_late,
-    too_long_short,
-};
+use super::running::{ended, not_worse, silent};
+use super::weight::{first_weight, raise, steer, step_weight};
 use crate::rollout::LEAST_STEP;
 use crate::rollout::evidence::{RuleReport, Verdict};
 use crate::rollout::plan::UndecidedThen;

@@ -9,8 +9,8 @@
 use super::pass::Pass;
 use super::promoting::waited_for;
 use super::requests;
-use super::rolling_back::keep_off;
-use super::running::{weight_in_force, worse};
+use super::running::worse;
+use super::weight::{keep_off, weight_in_force};
 use crate::rollout::reason::HeldWhy;
 use crate::rollout::state::{Phase, Promotion, Run};
 
