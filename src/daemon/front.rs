@@ -5,7 +5,7 @@
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::Tree;
+use super::tree::Tree;
 use crate::web::{self, Place, Seat, Streams, Web};
 
 /// Where the page is served.
