@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use kube::Client;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::notices::Notices;
@@ -54,6 +55,16 @@ pub struct Context {
     pub turns: Arc<Semaphore>,
     /// Whether the API server answers.
     pub reach: Reach,
+}
+
+#[allow(missing_debug_implementations)] // kube's Client has none
+/// Clients of the daemon's cluster.
+#[derive(Clone)]
+pub struct Access {
+    /// For lists, gets and watches.
+    pub reads: Client,
+    /// Only while this daemon leads.
+    pub writes: Client,
 }
 
 impl Context {

@@ -50,7 +50,7 @@ use tokio_util::sync::CancellationToken;
 
 use conductor::{Conductor, Inputs};
 pub use connect::{Clients, Error, prometheus};
-use context::Context;
+use context::{Access, Context};
 pub use front::Front;
 use gate::Known;
 use kube::Client;
@@ -161,7 +161,10 @@ async fn serve_with(
     let mut entrances = entrances::open(&mut parts, &mut tree)?;
     let (known, watches) = watched(&parts, &mut tree).await?;
     let fence = Fence::shut(parts.clock);
-    let writes = fenced(&parts.settings.election, &fence, &parts.clients.writes);
+    let access = Access {
+        reads: parts.clients.watches.clone(),
+        writes: fenced(&parts.settings.election, &fence, &parts.clients.writes),
+    };
     let (smoke, loads) = smoke_tests(&parts)?;
     let Watches {
         cache,
@@ -169,7 +172,7 @@ async fn serve_with(
         sight,
     } = watches;
     let seen = (&cache, smoke.desk(), &entrances.history);
-    let context = context(&parts, &writes, seen, &mut tree)?;
+    let context = context(&parts, &access.writes, seen, &mut tree)?;
     entrances.answer_slack(&cache, &mut tree);
     if !fill(sight.clone(), &tree).await {
         return Ok(());
@@ -178,10 +181,10 @@ async fn serve_with(
     // it concerns no run.
     let poke = entrances.begin(&cache, &parts.clients.writes, &mut tree);
     let role = lead(&parts, &context, fence, sight, &mut tree);
-    undo_and_tell(&parts, &context, (&writes, &role), &mut tree)?;
+    undo_and_tell(&parts, &context, (&access, &role), &mut tree)?;
     let (fresh, fresh_out) = mpsc::unbounded_channel();
     let means = smoke::Means {
-        clients: (parts.clients.watches, writes),
+        access,
         poke,
         role: role.clone(),
         touched: fresh.clone(),
@@ -267,16 +270,15 @@ fn lead(
 fn undo_and_tell(
     parts: &Parts,
     context: &Context,
-    (writes, role): (&Client, &watch::Receiver<leader::Role>),
+    (access, role): (&Access, &watch::Receiver<leader::Role>),
     tree: &mut Tree,
 ) -> Result<(), Error> {
     let means = remedy::Means::of(&parts.settings.git)?;
-    let clients = || (parts.clients.watches.clone(), writes.clone());
-    let authors = remedy::Authors::new(context.clone(), clients(), means.clone(), role.clone());
+    let authors = remedy::Authors::new(context.clone(), access, means.clone(), role.clone());
     tree.until(authors.keep_up());
-    let remedies = remedy::Remedies::new(context.clone(), clients(), means, role.clone());
+    let remedies = remedy::Remedies::new(context.clone(), access, means, role.clone());
     tree.until(remedies.keep_up());
-    for teller in notices::tellers(&parts.settings, context, writes, role)? {
+    for teller in notices::tellers(&parts.settings, context, &access.writes, role)? {
         tree.until(teller.keep_up());
     }
     Ok(())

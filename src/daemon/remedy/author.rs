@@ -26,7 +26,7 @@ use super::undo::remote;
 use super::view::{Naming, Release, Template, names};
 use super::{Error, patch_status};
 use crate::causes;
-use crate::daemon::context::Context;
+use crate::daemon::context::{Access, Context};
 use crate::daemon::leader::Role;
 use crate::git::{Author, Copy, Limits, View, authors};
 use crate::kubernetes::crd::{GitAuthor, GitPoint, Rollout};
@@ -52,15 +52,15 @@ impl Authors {
     /// Nothing is known yet.
     pub fn new(
         context: Context,
-        (reads, writes): (Client, Client),
+        access: &Access,
         means: Means,
         role: watch::Receiver<Role>,
     ) -> Self {
         let folder = means.folder.join("authors");
         Self {
             context,
-            sources: Sources::new(&reads, &writes),
-            writes,
+            sources: Sources::new(access),
+            writes: access.writes.clone(),
             means: Means { folder, ..means },
             role,
             turns: Turns::default(),

@@ -41,7 +41,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 pub use author::Authors;
 pub use means::Means;
 
-use super::context::Context;
+use super::context::{Access, Context};
 use super::leader::Role;
 use super::publish;
 use super::queue::Key;
@@ -124,14 +124,14 @@ impl Remedies {
     /// Nothing is looked at yet.
     pub fn new(
         context: Context,
-        (reads, writes): (Client, Client),
+        access: &Access,
         means: Means,
         role: watch::Receiver<Role>,
     ) -> Self {
         Self {
             context,
-            sources: Sources::new(&reads, &writes),
-            writes,
+            sources: Sources::new(access),
+            writes: access.writes.clone(),
             means,
             role,
             turns: Turns::default(),

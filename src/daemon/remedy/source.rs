@@ -10,9 +10,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::{Client, ResourceExt};
+use kube::ResourceExt;
 
 use crate::clock::elapsed;
+use crate::daemon::context::Access;
 use crate::kubernetes::argo::{self, Argo};
 use crate::kubernetes::cache::Cache;
 use crate::kubernetes::crd::Rollout;
@@ -108,7 +109,8 @@ pub struct Sources {
 
 impl Sources {
     /// By these clients.
-    pub fn new(reads: &Client, writes: &Client) -> Self {
+    pub fn new(access: &Access) -> Self {
+        let Access { reads, writes } = access;
         Self {
             flux: Flux::new(reads.clone(), writes.clone()),
             argo: Argo::new(reads.clone(), writes.clone()),

@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 pub use in_force::{InForce, Tests};
 use sync::{Poke, Syncs};
 
-use super::context::Context;
+use super::context::{Access, Context};
 use super::leader::Role;
 use super::queue::Key;
 use crate::clock::Clock;
@@ -141,8 +141,7 @@ impl Desk {
 #[allow(missing_debug_implementations)] // kube's Client has none
 /// What a daemon makes them with.
 pub struct Means {
-    /// For reads and for writes.
-    pub clients: (kube::Client, kube::Client),
+    pub access: Access,
     pub poke: Poke,
     pub role: watch::Receiver<Role>,
     /// Told of each Rollout whose tests are made.
@@ -186,11 +185,11 @@ impl Smoke {
     /// Makes what is asked and what follows a sync, for ever.
     pub async fn keep_up(self, context: Context, means: Means) {
         let (clock, tests, asker) = (context.clock, self.tests, self.asker);
-        let by = (asker.clone(), means.clients.1.clone(), clock);
+        let by = (asker.clone(), means.access.writes.clone(), clock);
         let asked = make(by, self.desk, self.orders, tests.clone(), means.touched);
         let files = tests.clone().keep_up(self.folders, clock);
         let tests = (tests, asker);
-        let syncs = Syncs::new(context, means.clients, tests, means.role, means.poke);
+        let syncs = Syncs::new(context, means.access, tests, means.role, means.poke);
         futures::join!(asked, files, syncs.keep_up());
     }
 }

@@ -22,7 +22,7 @@ use tokio::sync::{Notify, watch};
 
 use super::{AGAIN, InForce};
 use crate::causes;
-use crate::daemon::context::Context;
+use crate::daemon::context::{Access, Context};
 use crate::daemon::leader::Role;
 use crate::daemon::queue::Key;
 use crate::kubernetes::ask;
@@ -69,14 +69,14 @@ impl Syncs {
     /// Nothing is tested yet.
     pub fn new(
         context: Context,
-        (reads, writes): (kube::Client, kube::Client),
+        access: Access,
         (tests, asker): (InForce, Asker),
         role: watch::Receiver<Role>,
         poke: Poke,
     ) -> Self {
         let bench = Bench {
-            flux: Flux::new(reads, writes.clone()),
-            client: writes,
+            flux: Flux::new(access.reads, access.writes.clone()),
+            client: access.writes,
             context,
             asker,
         };
