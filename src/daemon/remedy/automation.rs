@@ -8,17 +8,14 @@
 //!
 //! Not here: which automations matter (`kubernetes::flux::automation`).
 
-use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::policies::Failed;
 use super::source::{By, Deployed};
-use super::{Error, Remedies};
+use super::{Case, Error, Remedies};
 use crate::causes;
-use crate::daemon::publish;
 use crate::daemon::settings::ImageAutomation;
-use crate::kubernetes::crd::{GitRemedy, GitStatus, Rollout};
-use crate::kubernetes::events::reference;
+use crate::kubernetes::crd::{GitRemedy, Rollout};
 use crate::kubernetes::flux::{Named, Reach};
 use crate::rollout::reason::Reason;
 use crate::rollout::remedy::RemedyOutcome;
@@ -75,18 +72,12 @@ impl Remedies {
     }
 
     /// Notes what is suspended, beside the remedy before if there was one.
-    pub(super) async fn noted(
-        &self,
-        rollout: &Rollout,
-        git: &GitStatus,
-        suspended: &Suspended,
-        now: Timestamp,
-    ) -> Result<(), Error> {
+    pub(super) async fn noted(&self, case: &Case<'_>, suspended: &Suspended) -> Result<(), Error> {
         let begun = || {
             let why = "image automation is suspended; the commits are not taken back yet";
-            GitRemedy::none("", RemedyOutcome::Suspended, why, now)
+            GitRemedy::none("", RemedyOutcome::Suspended, why, case.now)
         };
-        let mut remedy = git.remedy.clone().unwrap_or_else(begun);
+        let mut remedy = case.git.remedy.clone().unwrap_or_else(begun);
         let known = remedy.suspended.len();
         for name in suspended.names() {
             if !remedy.suspended.contains(&name) {
@@ -96,9 +87,7 @@ impl Remedies {
         if remedy.suspended.len() == known {
             return Ok(());
         }
-        let remedy = Some(remedy);
-        let git = git.clone();
-        self.write(rollout, &GitStatus { remedy, ..git }).await
+        self.keep(case, remedy).await
     }
 
     /// The remedy with what was suspended for it; what it does not need is let go, and named.
@@ -142,11 +131,8 @@ impl Remedies {
     /// Lets image automation go once no policy chooses a tag any more that our commit excludes.
     pub(super) async fn await_policies(
         &self,
-        rollout: &Rollout,
-        by: &By,
-        git: GitStatus,
+        case: &Case<'_>,
         remedy: GitRemedy,
-        now: Timestamp,
     ) -> Result<(), Error> {
         for excluded in &remedy.excluded {
             let (policy, tag) = excluded.split_once(':').unwrap_or_default();
@@ -155,23 +141,21 @@ impl Remedies {
             }
         }
         let why = "the image policy chooses another tag";
-        self.lift(rollout, by, git, (remedy, why), now).await
+        self.lift(case, remedy, why).await
     }
 
     /// Lets go what was suspended for a remedy.
     pub(super) async fn lift(
         &self,
-        rollout: &Rollout,
-        by: &By,
-        git: GitStatus,
-        (mut remedy, why): (GitRemedy, &str),
-        now: Timestamp,
+        case: &Case<'_>,
+        mut remedy: GitRemedy,
+        why: &str,
     ) -> Result<(), Error> {
         let names = std::mem::take(&mut remedy.suspended);
         for name in &names {
             let at = at(name);
-            let (flux, rollout) = (&self.sources.flux, named(rollout));
-            match by {
+            let (flux, rollout) = (&self.sources.flux, named(case.rollout));
+            match case.by {
                 By::InputProvider(_) => flux.let_in(&at, &rollout).await?,
                 By::Kustomization(_) | By::Application(_) => {
                     flux.lift_automation(&at, &rollout).await?;
@@ -179,14 +163,12 @@ impl Remedies {
             }
         }
         let run = remedy.run.clone();
-        let remedy = Some(remedy);
-        self.write(rollout, &GitStatus { remedy, ..git }).await?;
-        let reason = [Reason::AutomationResumed {
+        self.keep(case, remedy).await?;
+        let reason = Reason::AutomationResumed {
             why: why.to_owned(),
             names: names.join(", "),
-        }];
-        let about = [reference(rollout)];
-        publish::tell(&self.context, &about, &run, &reason, now);
+        };
+        self.tell(case, &run, reason);
         Ok(())
     }
 }

@@ -3,26 +3,18 @@
 //!
 //! Not here: the provider's filter (`kubernetes::flux`).
 
-use jiff::Timestamp;
-
 use super::automation::named;
 use super::source::By;
-use super::{Error, Remedies};
-use crate::kubernetes::crd::{GitRemedy, GitStatus, Rollout};
+use super::{Case, Error, Remedies};
+use crate::kubernetes::crd::GitRemedy;
 use crate::kubernetes::flux::Named;
 use crate::rollout::remedy::RemedyOutcome;
 
 impl Remedies {
     /// Excludes the tag of the run that was rolled back last; what cannot be excluded is said.
-    pub(super) async fn exclude(
-        &self,
-        rollout: &Rollout,
-        by: &By,
-        git: GitStatus,
-        run: &str,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let (By::InputProvider(at), Some(status)) = (by, &rollout.status) else {
+    pub(super) async fn exclude(&self, case: &Case<'_>, run: &str) -> Result<(), Error> {
+        let (rollout, now) = (case.rollout, case.now);
+        let (By::InputProvider(at), Some(status)) = (&case.by, &rollout.status) else {
             return Ok(());
         };
         let images = |revision: Option<&Vec<String>>| revision.cloned().unwrap_or_default();
@@ -38,7 +30,7 @@ impl Remedies {
             },
             Err(why) => GitRemedy::none(run, RemedyOutcome::NotReverted, &why, now),
         };
-        self.conclude(rollout, git, remedy, now).await
+        self.conclude(case, case.git.clone(), remedy).await
     }
 }
 

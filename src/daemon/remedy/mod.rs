@@ -55,7 +55,7 @@ use crate::rollout::reason::Reason;
 use crate::rollout::remedy::RemedyOutcome;
 use due::{Due, due, due_without_commits, is_back, pull_wait, wanted};
 use schedule::Schedule;
-use source::{By, Deployed, Sources, Workload, release};
+use source::{By, Commits, Deployed, Sources, Workload, release};
 use turns::{Held, Turns};
 
 /// Time between two looks at what is due.
@@ -111,6 +111,16 @@ struct Step {
     key: Key,
     by: By,
     due: Due,
+    now: Timestamp,
+}
+
+/// What is to be done for a Rollout, with what is known of it when that begins.
+struct Case<'a> {
+    rollout: &'a Rollout,
+    /// What applies it; an Application by the name that was found.
+    by: By,
+    workload: Workload,
+    git: GitStatus,
     now: Timestamp,
 }
 
@@ -212,18 +222,7 @@ impl Remedies {
 
     /// Does it.
     async fn done(&self, step: Step) -> Done {
-        let Step {
-            rollout, by, now, ..
-        } = &step;
-        let status = rollout.status.as_ref();
-        let over = status.and_then(|status| step.due.of_a_run_that_is_over(status));
-        let tried = self.step(rollout, by, step.due.clone(), *now).await;
-        let result = match (tried, over) {
-            (Err(Error::Flux(error @ flux::Error::Foreign { .. })), Some(run)) => {
-                self.not_ours(rollout, run, &error, *now).await
-            }
-            (tried, _) => tried,
-        };
+        let result = self.tried(&step).await;
         if let Due::Undo { bad, .. } = &step.due
             && let Some(run) = &bad.run
         {
@@ -236,6 +235,34 @@ impl Remedies {
             traced::remedied(&self.context, of, step.now, error);
         }
         Done { step, result }
+    }
+
+    async fn tried(&self, step: &Step) -> Result<(), Error> {
+        let case = self.case(step)?;
+        let status = case.rollout.status.as_ref();
+        let over = status.and_then(|status| step.due.of_a_run_that_is_over(status));
+        match (self.step(&case, step.due.clone()).await, over) {
+            // What the Rollout names applies something else: that is not mended by trying again.
+            (Err(Error::Flux(error @ flux::Error::Foreign { .. })), Some(run)) => {
+                let why = causes::told(&error);
+                let remedy = GitRemedy::none(run, RemedyOutcome::NotReverted, &why, case.now);
+                self.conclude(&case, case.git.clone(), remedy).await
+            }
+            (tried, _) => tried,
+        }
+    }
+
+    fn case<'a>(&self, step: &'a Step) -> Result<Case<'a>, Error> {
+        let (rollout, cache) = (&*step.rollout, &self.context.cache);
+        let status = rollout.status.as_ref();
+        let git = status.and_then(|status| status.git.clone());
+        Ok(Case {
+            rollout,
+            by: Sources::tracked(cache, rollout, &step.by)?,
+            workload: Workload::of(cache, rollout),
+            git: git.unwrap_or_default(),
+            now: step.now,
+        })
     }
 
     /// Notes when it is tried again, and tells what lasts.
@@ -253,21 +280,9 @@ impl Remedies {
         }
     }
 
-    async fn step(
-        &self,
-        rollout: &Rollout,
-        by: &By,
-        due: Due,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let git = rollout
-            .status
-            .as_ref()
-            .and_then(|status| status.git.clone());
-        let git = git.unwrap_or_default();
-        let cache = &self.context.cache;
-        let by = &Sources::tracked(cache, rollout, by)?;
-        let workload = &Workload::of(cache, rollout);
+    async fn step(&self, case: &Case<'_>, due: Due) -> Result<(), Error> {
+        let Case { by, now, .. } = case;
+        let git = case.git.clone();
         match due {
             Due::Nothing => Ok(()),
             Due::Keep(good) => {
@@ -279,39 +294,38 @@ impl Remedies {
                     bad: git.bad,
                     remedy: git.remedy,
                 };
-                self.write(rollout, &git).await
+                self.write(case, &git).await
             }
             Due::AskGood(revision) => {
-                let commit = self.sources.commits(by, workload, now).await?.applied;
+                let commit = self.commits(case).await?.applied;
                 let good = Some(point(by, commit, None, revision)?);
-                self.write(rollout, &GitStatus { good, ..git }).await
+                self.write(case, &GitStatus { good, ..git }).await
             }
             Due::AskBad { run, revision } => {
-                let commit = self.sources.commits(by, workload, now).await?.attempted;
+                let commit = self.commits(case).await?.attempted;
                 let bad = Some(point(by, commit, Some(run), revision)?);
-                self.write(rollout, &GitStatus { bad, ..git }).await
+                self.write(case, &GitStatus { bad, ..git }).await
             }
             Due::Give { run, why } => {
-                let remedy = GitRemedy::none(&run, RemedyOutcome::NotReverted, why, now);
-                self.conclude(rollout, git, remedy, now).await
+                let remedy = GitRemedy::none(&run, RemedyOutcome::NotReverted, why, *now);
+                self.conclude(case, git, remedy).await
             }
             Due::Undo { good, bad } => {
-                let (remedy, let_go) = self.undo(rollout, by, &git, (&good, &bad), now).await?;
-                self.conclude(rollout, without(git, &let_go), remedy, now)
-                    .await
+                let (remedy, let_go) = self.undo(case, &good, &bad).await?;
+                self.conclude(case, without(git, &let_go), remedy).await
             }
-            Due::AskPull(pull, remedy) => {
-                self.await_merged(rollout, by, git, (pull, remedy), now)
-                    .await
-            }
-            Due::Exclude { run } => self.exclude(rollout, by, git, &run, now).await,
-            Due::Lift(remedy) => {
-                let why = "a newer template has passed";
-                self.lift(rollout, by, git, (remedy, why), now).await
-            }
-            Due::AskPolicies(remedy) => self.await_policies(rollout, by, git, remedy, now).await,
-            Due::AskApplied(remedy) => self.await_applied(rollout, by, git, remedy, now).await,
+            Due::AskPull(pull, remedy) => self.await_merged(case, &pull, remedy).await,
+            Due::Exclude { run } => self.exclude(case, &run).await,
+            Due::Lift(remedy) => self.lift(case, remedy, "a newer template has passed").await,
+            Due::AskPolicies(remedy) => self.await_policies(case, remedy).await,
+            Due::AskApplied(remedy) => self.await_applied(case, remedy).await,
         }
+    }
+
+    /// The commits that what applies the workload knows of now.
+    async fn commits(&self, case: &Case<'_>) -> Result<Commits, Error> {
+        let (by, workload) = (&case.by, &case.workload);
+        Ok(self.sources.commits(by, workload, case.now).await?)
     }
 
     /// Waits for the turn at a repository.
@@ -329,20 +343,20 @@ impl Remedies {
     /// automation that was let go at once.
     async fn undo(
         &self,
-        rollout: &Rollout,
-        by: &By,
-        git: &GitStatus,
-        (good, bad): (&GitPoint, &GitPoint),
-        now: Timestamp,
+        case: &Case<'_>,
+        good: &GitPoint,
+        bad: &GitPoint,
     ) -> Result<(GitRemedy, Vec<String>), Error> {
+        let Case {
+            rollout, by, now, ..
+        } = case;
         let run = bad.run.clone().unwrap_or_default();
-        let workload = Workload::of(&self.context.cache, rollout);
-        let deployed = self.sources.deployed(by, &workload).await?;
+        let deployed = self.sources.deployed(by, &case.workload).await?;
         let _turn = self.turn(&deployed).await?;
-        let when = (self.means.local, now);
+        let when = (self.means.local, *now);
         let job = undo::Job::new(rollout, &deployed, (good, bad), when);
         let suspended = self.suspend_automations(rollout, &run, &deployed).await;
-        self.noted(rollout, git, &suspended, now).await?;
+        self.noted(case, &suspended).await?;
         let means = self.means.clone();
         let runtime = tokio::runtime::Handle::current();
         let done = match job {
@@ -356,40 +370,25 @@ impl Remedies {
         let remedy = match done {
             Ok(done) => {
                 if done.outcome() == Some(RemedyOutcome::Reverted) {
-                    self.sources.reconcile_now(by, &deployed, now).await?;
+                    self.sources.reconcile_now(by, &deployed, *now).await?;
                 }
                 GitRemedy { run, ..done }
             }
             Err(error) if error.may_pass() => return Err(error.into()),
             Err(error) => {
                 let why = causes::told(&error);
-                GitRemedy::none(&run, RemedyOutcome::NotReverted, &why, now)
+                GitRemedy::none(&run, RemedyOutcome::NotReverted, &why, *now)
             }
         };
         self.with_suspended(rollout, remedy, suspended).await
     }
 
-    /// What the Rollout names applies something else: that is not mended by trying again.
-    async fn not_ours(
-        &self,
-        rollout: &Rollout,
-        run: &str,
-        error: &flux::Error,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let status = rollout.status.as_ref();
-        let git = status.and_then(|status| status.git.clone());
-        let remedy = GitRemedy::none(run, RemedyOutcome::NotReverted, &causes::told(error), now);
-        self.conclude(rollout, git.unwrap_or_default(), remedy, now)
-            .await
-    }
-
+    /// Writes down what the remedy came to beside the rest of `git`, and tells it.
     async fn conclude(
         &self,
-        rollout: &Rollout,
+        case: &Case<'_>,
         git: GitStatus,
         remedy: GitRemedy,
-        now: Timestamp,
     ) -> Result<(), Error> {
         let (run, sentence) = (remedy.run.clone(), remedy.message.clone());
         let reason = match remedy.outcome() {
@@ -405,33 +404,22 @@ impl Remedies {
             | None => Reason::GitReverted { sentence },
         };
         let remedy = Some(still_suspending(remedy, git.remedy.as_ref()));
-        self.write(rollout, &GitStatus { remedy, ..git }).await?;
-        publish::tell(&self.context, &[reference(rollout)], &run, &[reason], now);
+        self.write(case, &GitStatus { remedy, ..git }).await?;
+        self.tell(case, &run, reason);
         Ok(())
     }
 
     /// Flux applies our commit, or a later one on top of it, when it is healthy.
-    async fn await_applied(
-        &self,
-        rollout: &Rollout,
-        by: &By,
-        git: GitStatus,
-        remedy: GitRemedy,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let workload = Workload::of(&self.context.cache, rollout);
-        let commits = self.sources.commits(by, &workload, now).await?;
-        let applied = commits.applied;
+    async fn await_applied(&self, case: &Case<'_>, remedy: GitRemedy) -> Result<(), Error> {
+        let applied = self.commits(case).await?.applied;
+        let (status, git, now) = (case.rollout.status.as_ref(), case.git.clone(), case.now);
         let before =
             [&git.good, &git.bad].map(|point| point.as_ref().map(|point| point.commit.clone()));
         if applied.is_none() || before.contains(&applied) {
             return Ok(());
         }
         // While a pull request was open, other commits may have been applied.
-        let phase = rollout
-            .status
-            .as_ref()
-            .map(|status| status.phase.as_deref());
+        let phase = status.map(|status| status.phase.as_deref());
         let on_stable = phase == Some(Some("Idle"));
         if remedy.pull_request.is_some() && applied != remedy.commit && !on_stable {
             return Ok(());
@@ -445,7 +433,7 @@ impl Remedies {
             ..remedy
         });
         // After a person went back, that is where stable comes from.
-        let status = rollout.status.as_ref().filter(|status| is_back(status));
+        let status = status.filter(|status| is_back(status));
         let stable = status.and_then(|status| status.stable.as_ref());
         let back = stable.zip(applied).map(|(stable, commit)| GitPoint {
             commit,
@@ -460,18 +448,30 @@ impl Remedies {
             before: git.before,
             bad: git.bad,
         };
-        self.write(rollout, &git).await?;
-        let reason = [Reason::GitApplied { took }];
-        publish::tell(&self.context, &[reference(rollout)], &run, &reason, now);
+        self.write(case, &git).await?;
+        self.tell(case, &run, Reason::GitApplied { took });
         Ok(())
     }
 
-    async fn write(&self, rollout: &Rollout, git: &GitStatus) -> Result<(), Error> {
+    /// Tells what came of it.
+    fn tell(&self, case: &Case<'_>, run: &str, reason: Reason) {
+        let about = [reference(case.rollout)];
+        publish::tell(&self.context, &about, run, &[reason], case.now);
+    }
+
+    /// Writes down how the remedy stands.
+    async fn keep(&self, case: &Case<'_>, remedy: GitRemedy) -> Result<(), Error> {
+        let remedy = Some(remedy);
+        let git = case.git.clone();
+        self.write(case, &GitStatus { remedy, ..git }).await
+    }
+
+    async fn write(&self, case: &Case<'_>, git: &GitStatus) -> Result<(), Error> {
         let operations = json!([
-            {"op": "test", "path": "/metadata/uid", "value": rollout.uid()},
+            {"op": "test", "path": "/metadata/uid", "value": case.rollout.uid()},
             {"op": "add", "path": "/status/git", "value": git},
         ]);
-        patch_status(&self.writes, rollout, operations).await
+        patch_status(&self.writes, case.rollout, operations).await
     }
 }
 

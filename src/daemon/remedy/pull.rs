@@ -8,13 +8,10 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::source::{By, Workload};
-use super::{Error, Means, Remedies, undo};
-use crate::daemon::publish;
+use super::{Case, Error, Means, Remedies, undo};
 use crate::git;
 use crate::git::forge::{Forge, Place, Pull, State};
-use crate::kubernetes::crd::{GitPull, GitRemedy, GitStatus, Rollout};
-use crate::kubernetes::events::reference;
+use crate::kubernetes::crd::{GitPull, GitRemedy};
 use crate::kubernetes::flux::Repository;
 use crate::rollout::reason::Reason;
 use crate::rollout::remedy::PullState;
@@ -38,14 +35,12 @@ impl Remedies {
     /// Looks whether people decided; what they decided is written down and told.
     pub(super) async fn await_merged(
         &self,
-        rollout: &Rollout,
-        by: &By,
-        git: GitStatus,
-        (before, remedy): (GitPull, GitRemedy),
-        now: Timestamp,
+        case: &Case<'_>,
+        before: &GitPull,
+        remedy: GitRemedy,
     ) -> Result<(), Error> {
-        let workload = Workload::of(&self.context.cache, rollout);
-        let deployed = self.sources.deployed(by, &workload).await?;
+        let (by, now) = (&case.by, case.now);
+        let deployed = self.sources.deployed(by, &case.workload).await?;
         let _turn = self.turn(&deployed).await?;
         let repository = deployed.repository.clone();
         let (means, number) = (self.means.clone(), before.number);
@@ -63,14 +58,13 @@ impl Remedies {
             State::Closed => (Reason::GitClosed { url }, None),
         };
         let run = remedy.run.clone();
-        let remedy = Some(GitRemedy {
+        let remedy = GitRemedy {
             commit: commit.or(remedy.commit.clone()),
             pull_request: Some(told(&pull, now)),
             ..remedy
-        });
-        self.write(rollout, &GitStatus { remedy, ..git }).await?;
-        let about = [reference(rollout)];
-        publish::tell(&self.context, &about, &run, &[reason], now);
+        };
+        self.keep(case, remedy).await?;
+        self.tell(case, &run, reason);
         Ok(())
     }
 }
