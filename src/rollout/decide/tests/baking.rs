@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::model::{Health, Model, revision};
+use super::model::{Health, Model, ended_as, reason, revision, told};
 use crate::rollout::decide::decide;
 use crate::rollout::evidence::{Kind, Max, Question};
 use crate::rollout::observation::{GateMode, Smoked};
-use crate::rollout::reason::{Outcome, Reason};
+use crate::rollout::reason::Outcome;
 use crate::rollout::state::Phase;
 
 /// A revision `v2` that serves and is watched for two minutes.
@@ -44,7 +44,7 @@ fn in_mode_paused_a_bake_does_not_wait_for_pods_that_crash() {
     assert!(model.until(30, bakes));
     model.ask("abort");
     model.crashing = false;
-    assert!(model.until(60, |model| ended(model, "v2", Outcome::RolledBack)));
+    assert!(model.until(60, |model| ended_as(model, "v2", Outcome::RolledBack)));
     assert_eq!(model.state.stable, Some(revision("v1")));
     assert_eq!(model.target.revision, revision("v1"));
 }
@@ -52,8 +52,8 @@ fn in_mode_paused_a_bake_does_not_wait_for_pods_that_crash() {
 #[test]
 fn in_mode_paused_pods_that_crash_are_not_waited_for_without_end() {
     let mut model = crashing(None);
-    assert!(!model.until(60, |model| ended(model, "v2", Outcome::Promoted)));
-    assert!(model.until(120, |model| ended(model, "v2", Outcome::Promoted)));
+    assert!(!model.until(60, |model| ended_as(model, "v2", Outcome::Promoted)));
+    assert!(model.until(120, |model| ended_as(model, "v2", Outcome::Promoted)));
     model.crashing = false;
     model.settle();
     model.pass();
@@ -62,21 +62,6 @@ fn in_mode_paused_pods_that_crash_are_not_waited_for_without_end() {
 
 fn bakes(model: &Model) -> bool {
     matches!(model.state.phase, Phase::Baking(_))
-}
-
-fn ended(model: &Model, name: &str, outcome: Outcome) -> bool {
-    let last = model.state.last_run.as_ref();
-    model.state.phase == Phase::Idle
-        && last.is_some_and(|run| run.revision == revision(name) && run.outcome == outcome)
-}
-
-fn told(model: &Model) -> Vec<&'static str> {
-    model.told.iter().map(Reason::name).collect()
-}
-
-fn reason(model: &Model) -> &str {
-    let last = model.state.last_run.as_ref();
-    last.map_or("", |run| run.reason.as_str())
 }
 
 /// What served before the run serves again, alone.
@@ -102,7 +87,7 @@ fn a_revision_that_bakes_is_promoted_when_its_time_is_over() {
     let mut model = baking();
     assert_eq!(model.state.stable, Some(revision("v1")), "not yet");
     assert!(!model.until(115, |model| !bakes(model)));
-    assert!(model.until(10, |model| ended(model, "v2", Outcome::Promoted)));
+    assert!(model.until(10, |model| ended_as(model, "v2", Outcome::Promoted)));
     assert_eq!(told(&model), ["Promoted"]);
     assert_eq!(model.state.stable, Some(revision("v2")));
     assert_eq!(model.kept.stable, Some(revision("v2")));
@@ -112,7 +97,7 @@ fn a_revision_that_bakes_is_promoted_when_its_time_is_over() {
 fn damage_while_it_bakes_brings_back_what_served_before() {
     let mut model = baking();
     model.stable_health = Health::Bad;
-    assert!(model.until(30, |model| ended(model, "v2", Outcome::RolledBack)));
+    assert!(model.until(30, |model| ended_as(model, "v2", Outcome::RolledBack)));
     assert_eq!(reason(&model), "BakeFailed");
     assert_eq!(told(&model), ["RollbackStarted", "RolledBack"]);
     back_on_v1(&model);
@@ -172,7 +157,10 @@ fn people_end_the_watch_in_either_direction() {
     ] {
         let mut model = baking();
         model.ask(act);
-        assert!(model.until(5, |model| ended(model, "v2", outcome)), "{act}");
+        assert!(
+            model.until(5, |model| ended_as(model, "v2", outcome)),
+            "{act}"
+        );
         assert_eq!(reason(&model), wanted);
         if outcome == Outcome::RolledBack {
             back_on_v1(&model);
@@ -188,7 +176,7 @@ fn people_end_the_watch_in_either_direction() {
 fn the_old_template_again_ends_the_watch_at_once() {
     let mut model = baking();
     model.apply("v1");
-    assert!(model.until(5, |model| ended(model, "v2", Outcome::Cancelled)));
+    assert!(model.until(5, |model| ended_as(model, "v2", Outcome::Cancelled)));
     assert_eq!(reason(&model), "ReturnedToStable");
     back_on_v1(&model);
 }
@@ -214,19 +202,19 @@ fn without_metrics_the_watch_is_not_over_and_what_was_not_seen_is_made_up_for() 
     assert!(!model.until(600, |model| !bakes(model)));
     model.metrics = true;
     assert!(!model.until(60, |model| !bakes(model)));
-    assert!(model.until(60, |model| ended(model, "v2", Outcome::Promoted)));
+    assert!(model.until(60, |model| ended_as(model, "v2", Outcome::Promoted)));
 }
 
 #[test]
 fn what_goes_back_or_is_forced_is_not_watched() {
     let mut model = baking();
-    assert!(model.until(130, |model| ended(model, "v2", Outcome::Promoted)));
+    assert!(model.until(130, |model| ended_as(model, "v2", Outcome::Promoted)));
     model.apply("v1");
-    assert!(model.until(5, |model| ended(model, "v1", Outcome::Promoted)));
+    assert!(model.until(5, |model| ended_as(model, "v1", Outcome::Promoted)));
     model.apply("v3");
     assert!(model.until(60, |model| model.weight() == 5));
     model.ask("promote");
-    assert!(model.until(30, |model| ended(model, "v3", Outcome::Promoted)));
+    assert!(model.until(30, |model| ended_as(model, "v3", Outcome::Promoted)));
 }
 
 #[test]
@@ -247,7 +235,7 @@ fn the_failed_template_applied_again_does_not_stop_the_way_back() {
     }
     assert_eq!(model.kept.desired, None);
     model.rolls = true;
-    assert!(model.until(10, |model| ended(model, "v2", Outcome::RolledBack)));
+    assert!(model.until(10, |model| ended_as(model, "v2", Outcome::RolledBack)));
     back_on_v1(&model);
 }
 
@@ -265,7 +253,7 @@ fn the_way_back_survives_a_crash_at_each_effect() {
                 break;
             }
         }
-        let done = model.until(60, |model| ended(model, "v2", Outcome::RolledBack));
+        let done = model.until(60, |model| ended_as(model, "v2", Outcome::RolledBack));
         assert!(done, "after {effects} effects: {:?}", model.state.phase);
         back_on_v1(&model);
     }
@@ -278,7 +266,7 @@ fn in_mode_paused_the_deployment_is_shut_while_it_bakes_and_opened_to_go_back() 
     model.pass();
     assert!(model.target.paused);
     model.stable_health = Health::Bad;
-    assert!(model.until(30, |model| ended(model, "v2", Outcome::RolledBack)));
+    assert!(model.until(30, |model| ended_as(model, "v2", Outcome::RolledBack)));
     assert_eq!(model.target.revision, revision("v1"));
     assert!(model.target.serving(&revision("v2")).is_none());
 }
@@ -304,7 +292,7 @@ fn a_rule_that_cannot_be_asked_after_the_promotion_does_not_keep_the_watch_from_
     questions.push(limited("probe", Kind::Load { every }));
     model.apply("v2");
     assert!(model.until(900, bakes));
-    assert!(model.until(130, |model| ended(model, "v2", Outcome::Promoted)));
+    assert!(model.until(130, |model| ended_as(model, "v2", Outcome::Promoted)));
 }
 
 #[test]
@@ -312,7 +300,7 @@ fn rules_that_come_or_go_while_it_bakes_do_not_keep_the_watch_from_its_end() {
     let mut model = baking();
     let questions = &mut model.terms.evidence.questions;
     questions.push(limited("late", Kind::Proportion));
-    assert!(model.until(130, |model| ended(model, "v2", Outcome::Promoted)));
+    assert!(model.until(130, |model| ended_as(model, "v2", Outcome::Promoted)));
 
     let mut model = Model::idle();
     model.terms.plan.bake = Some(Duration::from_secs(120));
@@ -322,7 +310,7 @@ fn rules_that_come_or_go_while_it_bakes_do_not_keep_the_watch_from_its_end() {
     assert!(model.until(900, bakes));
     assert!(!model.until(30, |model| !bakes(model)));
     model.terms.evidence.questions.truncate(1);
-    assert!(model.until(100, |model| ended(model, "v2", Outcome::Promoted)));
+    assert!(model.until(100, |model| ended_as(model, "v2", Outcome::Promoted)));
 }
 
 /// A revision `v2` that serves and whose smoke tests after the promotion are being made.
@@ -350,7 +338,7 @@ fn a_promoted_revision_waits_for_its_smoke_tests_with_and_without_a_watch() {
         assert!(!model.until(120, |model| !bakes(model)), "{bake:?}");
         assert_eq!(model.state.stable, Some(revision("v1")));
         model.smoked_after = Some(good("login"));
-        assert!(model.until(5, |model| ended(model, "v2", Outcome::Promoted)));
+        assert!(model.until(5, |model| ended_as(model, "v2", Outcome::Promoted)));
         assert_eq!(model.state.stable, Some(revision("v2")));
     }
     let mut quick = tested(Some(60));
@@ -364,7 +352,7 @@ fn a_promoted_revision_that_fails_its_smoke_tests_is_taken_back() {
     model.smoked_after = Some(Smoked::Failed {
         sentence: "login: 0 of 3 good".to_owned(),
     });
-    assert!(model.until(60, |model| ended(model, "v2", Outcome::RolledBack)));
+    assert!(model.until(60, |model| ended_as(model, "v2", Outcome::RolledBack)));
     assert_eq!(reason(&model), "Smoke");
     back_on_v1(&model);
 }
@@ -378,5 +366,5 @@ fn smoke_tests_that_cannot_be_made_wait_for_somebody() {
     let hindered = told(&model).into_iter().filter(|it| *it == "SmokeHindered");
     assert_eq!(hindered.count(), 1);
     model.ask("promote");
-    assert!(model.until(3, |model| ended(model, "v2", Outcome::Promoted)));
+    assert!(model.until(3, |model| ended_as(model, "v2", Outcome::Promoted)));
 }

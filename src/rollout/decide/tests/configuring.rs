@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use super::model::{Model, config, ended, phase, revision};
+use super::model::{Model, config, ended, phase, revision, told};
 use crate::rollout::action::Action;
 use crate::rollout::plan::ConfigChanges;
-use crate::rollout::reason::{Outcome, Reason};
+use crate::rollout::reason::Outcome;
 use crate::rollout::state::{Phase, Promotion, Run, Trigger};
 
 /// One that serves with `one.s`.
@@ -18,10 +18,6 @@ fn idle(changes: ConfigChanges) -> Model {
     assert_eq!(model.state.config, config("one.s"));
     model.told.clear();
     model
-}
-
-fn names(model: &Model) -> Vec<&'static str> {
-    model.told.iter().map(Reason::name).collect()
 }
 
 fn run(model: &Model) -> &Run {
@@ -132,7 +128,7 @@ fn a_release_begins_anew_with_a_configuration_that_is_to_be_tried() {
     model.target.config = config("two.s");
     assert!(model.until(60, phase("Preparing")));
     assert_eq!(run(&model).trigger, Trigger::Template);
-    assert!(names(&model).contains(&"Superseded"));
+    assert!(told(&model).contains(&"Superseded"));
     assert!(model.until(600, |model| ended(model, Outcome::Promoted)));
     assert_eq!(model.target.revision, revision("v2"));
     assert_eq!(model.state.config, config("two.s"));
@@ -147,10 +143,10 @@ fn a_configuration_that_is_only_reported_is_told_once_in_the_run() {
         assert!(model.until(600, phase("Stepping")));
         model.target.config = config("two.s");
         model.pass();
-        assert_eq!(names(&model).last(), Some(&"ConfigChanged"));
+        assert_eq!(told(&model).last(), Some(&"ConfigChanged"));
         assert!(model.until(1200, |model| ended(model, Outcome::Promoted)));
         model.pass();
-        let told = names(&model);
+        let told = told(&model);
         let told = told.iter().filter(|name| **name == "ConfigChanged");
         assert_eq!(told.count(), 1, "{bake:?}");
         assert_eq!(model.state.config, config("two.s"));
@@ -166,7 +162,7 @@ fn a_configuration_that_comes_with_the_last_pods_is_reported_afterwards() {
     model.target.config = config("two.s");
     assert!(model.until(60, |model| ended(model, Outcome::Promoted)));
     model.pass();
-    assert_eq!(names(&model).last(), Some(&"ConfigChanged"));
+    assert_eq!(told(&model).last(), Some(&"ConfigChanged"));
 }
 
 #[test]
@@ -178,7 +174,7 @@ fn a_newer_configuration_waits_while_a_person_holds_the_run() {
     model.pass();
     model.target.config = config("three.s");
     assert!(!model.until(60, |model| !phase("Held")(model)));
-    let told = names(&model);
+    let told = told(&model);
     let told = told.iter().filter(|name| **name == "ConfigChanged");
     assert_eq!(told.count(), 1);
     model.ask("resume");

@@ -1,9 +1,8 @@
 //! Freeze windows: what they hold back, what they let through, and who may override them.
 
-use super::model::{Health, Model, revision};
+use super::model::{Health, Model, ended, revision};
 use crate::rollout::freeze::Frozen;
 use crate::rollout::reason::{Outcome, Reason};
-use crate::rollout::state::Phase;
 
 fn frozen() -> Model {
     let mut model = Model::idle();
@@ -18,11 +17,6 @@ fn freeze(model: &mut Model, seconds: u64) {
         window: "weekend".to_owned(),
         until: model.now + std::time::Duration::from_secs(seconds),
     });
-}
-
-fn ended(model: &Model, outcome: Outcome) -> bool {
-    let ended = model.state.last_run.as_ref();
-    matches!(model.state.phase, Phase::Idle) && ended.is_some_and(|run| run.outcome == outcome)
 }
 
 fn starts(model: &Model) -> usize {

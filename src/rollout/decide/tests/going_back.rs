@@ -1,7 +1,7 @@
 //! Timelines of going back: to a revision that was promoted before, by its template or at a
 //! person's request between runs.
 
-use super::model::{Health, Model, revision};
+use super::model::{Health, Model, ended_as, revision, told};
 use crate::rollout::action::Action;
 use crate::rollout::decide::decide;
 use crate::rollout::plan::KnownGood;
@@ -13,20 +13,10 @@ fn promoted(names: &[&str]) -> Model {
     let mut model = Model::idle();
     for name in names {
         model.apply(name);
-        assert!(model.until(600, |model| ended(model, name, Outcome::Promoted)));
+        assert!(model.until(600, |model| ended_as(model, name, Outcome::Promoted)));
     }
     model.told.clear();
     model
-}
-
-fn ended(model: &Model, name: &str, outcome: Outcome) -> bool {
-    let last = model.state.last_run.as_ref();
-    model.state.phase == Phase::Idle
-        && last.is_some_and(|run| run.revision == revision(name) && run.outcome == outcome)
-}
-
-fn told(model: &Model) -> Vec<&'static str> {
-    model.told.iter().map(Reason::name).collect()
 }
 
 fn answer(model: &Model) -> (bool, &str) {
@@ -55,7 +45,7 @@ fn what_was_promoted_before_goes_through_at_once() {
         model.apply(name);
         model.pass();
         assert!(matches!(model.state.phase, Phase::Promoting { .. }));
-        assert!(model.until(5, |model| ended(model, name, Outcome::Promoted)));
+        assert!(model.until(5, |model| ended_as(model, name, Outcome::Promoted)));
         assert_eq!(told(&model), ["KnownGood", "PromotionStarted", "Promoted"]);
         assert_eq!(last_reason(&model), "KnownGood");
         assert!(model.canary.is_none() && model.route.is_none());
@@ -68,7 +58,7 @@ fn with_known_good_canary_it_is_tried_like_any_other() {
     let mut model = promoted(&["v2"]);
     model.terms.plan.known_good = KnownGood::Canary;
     model.apply("v1");
-    assert!(model.until(600, |model| ended(model, "v1", Outcome::Promoted)));
+    assert!(model.until(600, |model| ended_as(model, "v1", Outcome::Promoted)));
     assert!(told(&model).contains(&"RunStarted"));
     assert_eq!(last_reason(&model), "Promoted");
 }
@@ -78,13 +68,13 @@ fn what_failed_since_is_not_known_to_be_good() {
     let mut model = promoted(&["v2", "v3"]);
     model.rolls = false;
     model.apply("v2");
-    assert!(model.until(200, |model| ended(model, "v2", Outcome::RolledBack)));
+    assert!(model.until(200, |model| ended_as(model, "v2", Outcome::RolledBack)));
     model.rolls = true;
     model.apply("v2");
     assert!(model.until(5, |model| model.state.phase == Phase::Failed));
     model.told.clear();
     model.ask("retry");
-    assert!(model.until(600, |model| ended(model, "v2", Outcome::Promoted)));
+    assert!(model.until(600, |model| ended_as(model, "v2", Outcome::Promoted)));
     assert!(told(&model).contains(&"RunStarted"), "a canary first");
 }
 
@@ -102,7 +92,7 @@ fn what_a_person_promoted_against_the_evidence_is_not_known_to_be_good() {
             .is_some_and(|run| run.suspect.is_some())
     }));
     model.ask("promote");
-    assert!(model.until(60, |model| ended(model, "v2", Outcome::Promoted)));
+    assert!(model.until(60, |model| ended_as(model, "v2", Outcome::Promoted)));
     assert_eq!(model.state.known_good, [revision("v1")]);
 }
 
@@ -119,7 +109,7 @@ fn a_revision_that_was_never_promoted_here_is_not_known_and_a_lost_checkpoint_kn
 fn between_runs_a_person_goes_back_to_the_last_good_revision() {
     let mut model = promoted(&["v2", "v3"]);
     model.ask("rollback");
-    assert!(model.until(5, |model| ended(model, "v2", Outcome::Promoted)));
+    assert!(model.until(5, |model| ended_as(model, "v2", Outcome::Promoted)));
     assert_eq!(model.target.revision, revision("v2"));
     assert_eq!(told(&model)[..2], ["GoesBack", "PromotionStarted"]);
     assert_eq!(last_reason(&model), "WentBack");
@@ -129,7 +119,7 @@ fn between_runs_a_person_goes_back_to_the_last_good_revision() {
     assert!(model.target.paused && model.target.serving(&revision("v2")).is_some());
     // And once more, with v3 applied again all the while.
     model.ask("rollback");
-    assert!(model.until(5, |model| ended(model, "v1", Outcome::Promoted)));
+    assert!(model.until(5, |model| ended_as(model, "v1", Outcome::Promoted)));
     model.ask("rollback");
     model.pass();
     let (done, message) = answer(&model);
@@ -145,7 +135,7 @@ fn a_person_names_what_to_go_back_to() {
         let mut model = promoted(&["v2", "v3"]);
         model.ask_for(goal);
         assert!(
-            model.until(5, |model| ended(model, "v1", Outcome::Promoted)),
+            model.until(5, |model| ended_as(model, "v1", Outcome::Promoted)),
             "{goal}"
         );
     }
@@ -179,7 +169,7 @@ fn during_a_run_going_back_ends_the_run() {
     model.pass();
     assert!(!answer(&model).0);
     model.ask("rollback");
-    assert!(model.until(60, |model| ended(model, "v3", Outcome::RolledBack)));
+    assert!(model.until(60, |model| ended_as(model, "v3", Outcome::RolledBack)));
     assert_eq!(model.target.revision, revision("v2"));
 }
 
@@ -202,7 +192,7 @@ fn what_is_applied_on_the_way_back_does_not_stop_it() {
     assert_eq!(model.target.revision, revision("v2"));
     assert_eq!(model.kept.desired, Some(revision("v4")));
     model.rolls = true;
-    assert!(model.until(900, |model| ended(model, "v4", Outcome::Promoted)));
+    assert!(model.until(900, |model| ended_as(model, "v4", Outcome::Promoted)));
 }
 
 #[test]
@@ -210,7 +200,7 @@ fn a_way_back_that_comes_to_nothing_ends_where_it_began() {
     let mut model = promoted(&["v2", "v3"]);
     model.rolls = false;
     model.ask("rollback");
-    assert!(model.until(200, |model| ended(model, "v2", Outcome::RolledBack)));
+    assert!(model.until(200, |model| ended_as(model, "v2", Outcome::RolledBack)));
     assert_eq!(last_reason(&model), "PromotionStuck");
     assert_eq!(
         (model.target.revision.clone(), model.state.stable.clone()),
@@ -227,7 +217,7 @@ fn the_way_back_survives_a_crash_at_each_effect() {
         let decision = decide(&model.terms, &model.state, &seen);
         model.execute(&decision, effects);
         assert!(
-            model.until(10, |model| ended(model, "v2", Outcome::Promoted)),
+            model.until(10, |model| ended_as(model, "v2", Outcome::Promoted)),
             "after {effects} effects"
         );
         model.pass();

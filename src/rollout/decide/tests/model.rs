@@ -581,6 +581,17 @@ pub fn ended(model: &Model, outcome: Outcome) -> bool {
     matches!(model.state.phase, Phase::Idle) && ended.is_some_and(|run| run.outcome == outcome)
 }
 
+/// Whether it rests after a run of this revision with this outcome.
+pub fn ended_as(model: &Model, name: &str, outcome: Outcome) -> bool {
+    let last = model.state.last_run.as_ref();
+    ended(model, outcome) && last.is_some_and(|run| run.revision == revision(name))
+}
+
+/// The names of what was told, in order.
+pub fn told(model: &Model) -> Vec<&'static str> {
+    model.told.iter().map(Reason::name).collect()
+}
+
 /// Whether it is in the phase of this name.
 pub fn phase(name: &'static str) -> impl Fn(&Model) -> bool {
     move |model| model.state.phase.name() == name

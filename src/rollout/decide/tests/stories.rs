@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::model::{Health, Model, revision};
+use super::model::{Health, Model, ended, revision, told};
 use crate::rollout::action::Action;
 use crate::rollout::decide::decide;
 use crate::rollout::describe;
@@ -12,14 +12,10 @@ use crate::rollout::plan::{Route, UndecidedThen};
 use crate::rollout::reason::Outcome;
 use crate::rollout::state::{Phase, State};
 
+/// What was told, but for what a promotion can exclude.
 fn names(model: &Model) -> Vec<&'static str> {
-    let told = model.told.iter().map(crate::rollout::reason::Reason::name);
-    told.filter(|name| *name != "Patience").collect()
-}
-
-fn ended(model: &Model, outcome: Outcome) -> bool {
-    let ended = model.state.last_run.as_ref();
-    matches!(model.state.phase, Phase::Idle) && ended.is_some_and(|run| run.outcome == outcome)
+    let names = told(model).into_iter();
+    names.filter(|name| *name != "Patience").collect()
 }
 
 fn clean(model: &Model) {

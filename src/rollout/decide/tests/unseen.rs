@@ -1,6 +1,6 @@
 //! A namespace that the daemon may not look at any more: nothing is decided for what cannot be seen.
 
-use super::model::{Health, Model, revision};
+use super::model::{Health, Model, ended, revision};
 use crate::rollout::cause::HeldWhy;
 use crate::rollout::reason::{Outcome, Reason};
 use crate::rollout::state::Phase;
@@ -8,11 +8,6 @@ use crate::rollout::state::Phase;
 const WHY: &str = "pods is forbidden";
 /// Longer than every deadline of the plan.
 const LONG: u32 = 3600;
-
-fn ended(model: &Model, outcome: Outcome) -> bool {
-    let ended = model.state.last_run.as_ref();
-    matches!(model.state.phase, Phase::Idle) && ended.is_some_and(|run| run.outcome == outcome)
-}
 
 fn at_25() -> Model {
     let mut model = Model::idle();
