@@ -68,19 +68,6 @@ impl Act {
         Self::OF_PEOPLE.into_iter().find(|act| act.name() == name)
     }
 
-    /// Whether it ends the run that goes on.
-    pub fn ends(self) -> bool {
-        match self {
-            Self::Abort | Self::Rollback | Self::Alert | Self::Smoke => true,
-            Self::Promote
-            | Self::Approve
-            | Self::Hold
-            | Self::Resume
-            | Self::Retry
-            | Self::Restart => false,
-        }
-    }
-
     /// Its name, as it is asked for.
     pub fn name(self) -> &'static str {
         match self {

@@ -31,7 +31,7 @@ pub(super) fn answer(pass: &mut Pass<'_>) {
 pub(super) fn answer_ends(pass: &mut Pass<'_>) {
     let goes_on = pass.state.phase.run().is_some();
     answer_those(pass, |request| {
-        goes_on && request.act.as_ref().is_ok_and(|act| act.ends())
+        goes_on && request.act.as_ref().is_ok_and(|act| act.ends_run())
     });
 }
 
