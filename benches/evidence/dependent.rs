@@ -1,4 +1,4 @@
-//! EVIDENCE 6: errors that depend on each other. Healthy hours that would be rolled back, and what
+//! Errors that depend on each other (docs/concepts/noise.md). Healthy hours that would be rolled back, and what
 //! it costs in detection: before and after the noise of pods is taken into account.
 
 use super::many::{Wanted, mean, part, printed};

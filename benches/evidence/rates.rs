@@ -1,4 +1,4 @@
-//! EVIDENCE 6: false rollbacks at every look for an hour, and detection against Wald's bound.
+//! False rates and detection of docs/concepts/proof.md: false rollbacks at every look for an hour, and detection against Wald's bound.
 
 use sluice::rollout::evidence::Settings;
 
@@ -55,7 +55,7 @@ pub fn false_rates(wanted: &Wanted) -> Vec<Row> {
     rows
 }
 
-/// Mean requests until the exact witness is convinced, against Wald's bound and EVIDENCE's figure.
+/// Mean requests until the exact witness is convinced, against Wald's bound and the figure of docs/concepts/proof.md.
 pub fn detection(wanted: &Wanted) -> Vec<Row> {
     let table = [
         (0.01, 0.02, 1, 1.35),

@@ -1,4 +1,4 @@
-//! Whole rollouts through `decide`: EVIDENCE 6's table, suspicion's table (1) and patience (2).
+//! Whole rollouts through `decide`: the tables of whole rollouts, suspicion and patience in docs/concepts/proof.md.
 
 use std::time::Duration;
 

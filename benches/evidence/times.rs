@@ -1,4 +1,4 @@
-//! EVIDENCE 3: slower canaries, by the exact witness of the latency rule.
+//! Latency in docs/concepts/proof.md: slower canaries, by the exact witness of the latency rule.
 
 use sluice::rollout::evidence::Settings;
 

@@ -1,6 +1,6 @@
 //! The simulated service: how often each of its pods answers badly, second by second.
 //!
-//! Ten pods unless said; the noise is that of EVIDENCE's table of dependent errors: shared by
+//! Ten pods unless said; the noise is that of the table in docs/concepts/noise.md: shared by
 //! all, or of each pod's own, slow or in incidents. Rates are means: log-normal factors have mean 1.
 //! Not here: requests and their counts (`traffic`).
 

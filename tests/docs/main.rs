@@ -2,7 +2,7 @@
 //!
 //! Nothing here needs a cluster. Commands are parsed by the binary and not run; snippets are
 //! linted; names of metrics, fields, reasons and settings are compared with those in the code, in
-//! both directions where a reference is meant to be complete. The layers of the design are kept
+//! both directions where a reference is meant to be complete. The layers of docs/design.md are kept
 //! here as well, since no compiler keeps them.
 //!
 //! Not here: whether a described behaviour happens (the scenarios show that).

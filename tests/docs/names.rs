@@ -266,3 +266,34 @@ fn every_phase_in_an_alert_exists() {
         }
     }
 }
+
+/// Comments and mutations name the invariants by number: each is in the list, and each of the list is broken on purpose.
+#[test]
+fn every_invariant_that_is_cited_is_written_down() {
+    let design = text("docs/design.md");
+    let heading = "\n## The nine invariants\n";
+    let (_, section) = design.split_once(heading).expect("the section");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let item = Regex::new(r"(?m)^(\d)\. ").unwrap();
+    let items = item.captures_iter(section);
+    let written: BTreeSet<String> = items.map(|found| found[1].to_owned()).collect();
+
+    let cited = Regex::new(r"/// Invariants? (\d)(?: and (\d))?").unwrap();
+    let sources = ["src", "tests"].map(|folder| files(folder, "rs")).concat();
+    let mut problems = Vec::new();
+    for path in sources {
+        for found in cited.captures_iter(&text(&path)) {
+            let numbers = found.iter().skip(1).flatten();
+            let lost = numbers.filter(|number| !written.contains(number.as_str()));
+            problems.extend(lost.map(|number| format!("{}: {}", path.display(), number.as_str())));
+        }
+    }
+    none(&problems);
+
+    let patches = files("tests/faults/mutations", "patch");
+    let names = patches.iter().filter_map(|path| path.file_name()?.to_str());
+    let broken: BTreeSet<String> = names
+        .filter_map(|name| Some(name.split_once('-')?.0.to_owned()))
+        .collect();
+    assert_eq!(broken, written);
+}

@@ -1,4 +1,4 @@
-//! The nine invariants of the design, checked at each change against the cluster's state, what
+//! The nine invariants of docs/design.md, checked at each change against the cluster's state, what
 //! users got, and the truth of the simulated world; never against the daemon's opinion.
 //!
 //! The number in each check is the invariant's. What the daemon wrote into the status is used

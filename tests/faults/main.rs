@@ -1,5 +1,5 @@
 //! The fault simulation: the real daemon on the sandbox, in virtual time, under seeded schedules
-//! of everything that goes wrong, with the design's invariants checked at each change.
+//! of everything that goes wrong, with the invariants of docs/design.md checked at each change.
 //!
 //! `cargo test --test faults` plays the first 500 seeds; `make soak SEEDS=10000 FROM=0` more of
 //! them; `make soak SEED=123` one, with its whole story. See docs/simulation.md.

@@ -217,7 +217,7 @@ fn what_is_found_is_found_in_fresh_runs() {
     }
 }
 
-/// EVIDENCE's table: 0.5% -> 2.5% at 100 requests a second and a share of 10% takes both witnesses 61 s
+/// The table of docs/concepts/evidence.md: 0.5% -> 2.5% at 100 requests a second and a share of 10% takes both witnesses 61 s
 /// (average vote alone; the clipped one makes it 65).
 #[test]
 fn detection_takes_as_long_as_it_is_known_to() {
