@@ -4,6 +4,12 @@
 //! that the daemon answers, so RBAC decides who may do what. Results go to stdout, errors to
 //! stderr; a closed pipe is not an error.
 //!
+//! * *Looking*: `get`, `watch`, `explain`, `history`, `dora`, `status`. *Acting*: `request` (all acts on a Rollout), `open`; between environments `way` and
+//!   `consent`, told apart by `between`, with smoke tests by `tried`.
+//! * *Checking*: `lint`, `validate` (`online`), `plan`, `backtest` and `judge`, on a `subject`. *Installing, coming*: `crd`, `gate`, `import`, `migrate` (`commented`).
+//! * *Running*: `run`, `sandbox`, `shell` (completions, manual).
+//! * *Shared*: `connect` (to a cluster), `daemon_api`, `input`, `screen`, `text`, `until` (what `watch` waits for), `error`.
+//!
 //! Exit codes: 0 done, 1 refused, failed or problems found, 2 wrong usage or settings, 3 no
 //! answer in time, 4 cluster, or the daemon of `history`, not reachable.
 

@@ -4,6 +4,14 @@
 //! shutdown drains passes, writes the last checkpoints and frees the lease, within two seconds
 //! whatever hangs, or three where spans are sent.
 //!
+//! * *Starting*: `settings`, `connect` (clients), `front` (where the page is served), `hub` (several environments), `context` (what passes share).
+//! * *A pass*: `conductor` says which, from `queue` and `sweeps`; `pass` makes it: `accept` the spec, `recall` the state, wait `beside`
+//!   a slow write, `publish` and `traced` what came of it. `entry` is what is remembered from one to the next.
+//! * *Seeing*: `watchlist`, `ticks` and `load` (metrics), `rules`, `smoke`, `namespaces`, `reach` (whether the API server answers).
+//! * *Alone or not*: `leader`. *The gate*: `gate`, `webhook`.
+//! * *Afterwards, beside the passes*: `remedy` (Git), `notices` (people).
+//! * *Who asks*: `acts` (page and API), `slack`, `hooks` (Alertmanager, Flux). *What is shown*: `around` (a Rollout), `pipeline`.
+//!
 //! Not here: any rule about rollouts (`rollout`), any request (`kubernetes`, `prometheus`).
 
 mod accept;

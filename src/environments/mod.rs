@@ -5,10 +5,10 @@
 //! or as a pull request, or by that tag; and only through the gates that the pipeline asks for.
 //!
 //! From the outside in: `promote` is the whole of it, and `survey` says where everything is;
-//! `pipeline` and `reader` are the file that says what is wanted, `gates` what stands in the way,
+//! `pipeline` and `reader` are the file that says what is wanted, `access` who we are there, `gates` what stands in the way,
 //! `branch` and `change` what is written to Git, `past` what the branch's history says, `shelf` and `record` the
 //! tags and what they were, `places` and `scalar` the
-//! value in its text, `version` the value, `message` and `diff` the words. `validate` stands alone:
+//! value in its text, `version` the value, `message`, `diff` and `error` the words. `validate` stands alone:
 //! what is wrong with a folder before it is deployed.
 //!
 //! Not here: what a release does once it is deployed (`crate::rollout`), and asking clusters.

@@ -6,7 +6,8 @@
 //!
 //! From the outside in: `undo` is the whole of a remedy; `history` finds the commits, `revert` makes
 //! the tree, `message`, `commit` and `sign` the commit, `copy` fetches and pushes, `transport` speaks to the
-//! server; `authors` says who wrote what. All of this blocks: call it from a thread that may. `forge` opens pull requests.
+//! server. A `remote` is reached with `credentials`, or as an `app`; copies lie in a `folder` of their own. `authors` says who wrote what, `error` what
+//! a person has to do instead. All of this blocks: call it from a thread that may. `forge` opens pull requests.
 //!
 //! Not here: what a path deploys (given as a `View`), and when to undo.
 

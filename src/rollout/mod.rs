@@ -2,6 +2,13 @@
 //! kube type; time and randomness are arguments.
 //!
 //! `decide` is the one function that decides; the other modules are what goes in and comes out.
+//! * *In*: `plan`, `rule` and `terms` (what is wanted), `observation` (what is seen), `request` (what is asked).
+//! * *State*: `state`, with `bound`, `bookmark`, `revision`, `config` and `approval` in it.
+//! * *Decision*: `decide`, by what `evidence` says.
+//! * *Out*: `action` (to the cluster), `reason` and `cause` (told), `describe` (in words), `remedy` (in Git).
+//! * *Before a release*: `forecast`, `backtest`.
+//! * *Small worlds of their own*: `alert`, `freeze`, `smoke`, `load`.
+//!
 //! Not here: how anything is read or written. Those are the edges (`kubernetes`, ...).
 
 #![deny(clippy::wildcard_enum_match_arm)]

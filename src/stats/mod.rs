@@ -4,6 +4,12 @@
 //! hypothesis, so that reaching `1/alpha` at *any* look is evidence at level `alpha` (Ville's
 //! inequality). The sources of each formula are named where it stands.
 //!
+//! * *Worse*: `worse` (errors) and `latency` are the exact witnesses, `block` the other one; `objective` is one arm against a limit, `rank` is for numbers,
+//!   `binomial` for a few events.
+//! * *No worse*: `not_worse`, and `patience` for how small a harm it can exclude in time.
+//! * *The split*: `share`. *The noise*: `dispersion`.
+//! * *Below them*: `mixture`, `quantile`.
+//!
 //! Guarantees: pure and deterministic, one update costs O(grid), state is a few numbers that
 //! can be stored. Not here: domain words, time, settling, which metric was counted.
 

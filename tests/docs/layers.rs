@@ -1,4 +1,4 @@
-//! The layers of the design: arrows point down, pure folders stay pure, files say what they are.
+//! The layers of docs/design.md: arrows point down, pure folders stay pure, files say what they are.
 //!
 //! Read from the source as text: comments and the tests at a file's end are left out. `backoff`,
 //! `causes`, `clock`, `http_client`, `retry_after` and `yaml` are below everything. Not here: lints that clippy has.
@@ -260,4 +260,33 @@ fn every_source_file_says_what_it_is() {
         .map(|path| path.strip_prefix(root()).unwrap().display().to_string())
         .collect();
     none(&silent);
+}
+
+/// Where many files lie beside each other, the head of their folder says which is for what.
+#[test]
+fn every_large_folder_has_a_map() {
+    const FEW: usize = 12;
+    let part =
+        Regex::new(r"(?m)^(?:#\[cfg\((.*)\)\]\n)?(?:pub(?:\([a-z ]+\))? )?mod ([a-z_]+);").unwrap();
+    let heads = files("src", "rs")
+        .into_iter()
+        .filter(|path| path.ends_with("mod.rs"));
+    let mut problems = Vec::new();
+    for path in heads.filter(|path| !is_test(path.strip_prefix(root()).unwrap())) {
+        let text = text(&path);
+        let head = text.lines().take_while(|line| line.starts_with("//!"));
+        let head = head.collect::<Vec<_>>().join("\n");
+        let parts: Vec<_> = part
+            .captures_iter(&text)
+            .filter(|found| found.get(1).is_none())
+            .map(|found| found[2].to_owned())
+            .collect();
+        let unsaid = parts
+            .iter()
+            .filter(|name| !head.contains(&format!("`{name}`")));
+        if parts.len() > FEW {
+            problems.extend(unsaid.map(|name| format!("{}: {name}", path.display())));
+        }
+    }
+    none(&problems);
 }

@@ -9,6 +9,11 @@
 //! Guarantees: only a daemon that leads begins anything; one remedy at a time for a Rollout and for a repository;
 //! nothing is asked of anybody while nothing is due; what failed for now is tried again, ever more seldom.
 //!
+//! * *When*: `due`, by the `schedule`, in `turns` on each repository, with the same `means`.
+//! * *Where*: `source` leads from the workload to the repository, `view` says what a tree there deploys, `own` and `others` whose it is.
+//! * *What*: `undo`, and `pull` where people merge it; `automation`, `policies` and `exclude` so that the bad tag does not come again.
+//! * *Words*: `told`; `author` for who wrote what is tried.
+//!
 //! Not here: what is due (`due`), how commits are undone (`crate::git`).
 
 mod author;

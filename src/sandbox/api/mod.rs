@@ -5,6 +5,14 @@
 //! values in memory; what the real server does to them on their way (defaults, validation,
 //! field ownership, policies, garbage collection) is done here too, as far as people and
 //! controllers notice. Not here: controllers, nodes, routers. A token is its user's name.
+//!
+//! * *A request*: `serve` takes it, `call` and `options` read it, `route` says who answers: `read`, `watch`, `write`, `delete`, `discovery`
+//!   (with `openapi`), `scale`. `answer` and `table` give an answer its form, `refusal` a refusal.
+//! * *An object on its way in*: `patch` (`strategic`) or a body (`decode`, `conform`), then `prepare`: `defaults` (`hollow`, `pod_defaults`, `service`, `quantity`),
+//!   `metadata`, `managed` (`fields`), `admission` (`cel`), `validate`.
+//! * *Kinds*: `kinds`, those of `library`, those of a `crd` (`structural`, `schema_rules`); `shape` says how they merge. `examine` asks about them from outside.
+//! * *Kept*: `store`, picked by `selector`; `collect` takes away what belongs to nobody. `events` are two kinds in one.
+//! * *For tests*: `counters`, `faults`.
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -4,6 +4,12 @@
 //! player works as people do, through the Kubernetes API and the router; it learns what the
 //! daemon did from the Rollout's status, the canary Ingress and the answers that users got.
 //!
+//! * *The file*: `format`, its `fields` and `bound`s, read by `parse`; a step's `heading`.
+//! * *Played*: `player` on a `stage`, moved to its `place`, in a `mode` of the gate. `acts` does what a step says, by `verbs`, `release`, `manifests`,
+//!   `kinds` and `breaks`; with Git by `fleet`, `repository` and `flux`.
+//! * *Expected*: `checks`, asked by `look`, held against what is wanted by `compare`; `journal` has what was so on the way, `measure` what came of a run.
+//! * *Told*: `told`, to people by `terminal` and `table`, to programs by `lines`.
+//!
 //! Not here: the cluster itself (a [`Stage`] is handed in), and the daemon.
 
 mod acts;
