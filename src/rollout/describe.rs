@@ -262,11 +262,17 @@ fn out_of_held(why: &HeldWhy, approvals_to_come: bool) -> String {
             "it goes on when the evidence suffices, or by `sluice promote` or `sluice abort`",
             "it goes on when the evidence suffices, or back by `sluice abort`",
         ),
-        why if why.needs_person() => promote(
+        HeldWhy::Person | HeldWhy::PersonNamed { .. } | HeldWhy::Suspicions => promote(
             "a person decides: `sluice resume`, `sluice promote` or `sluice abort`",
             "a person decides: `sluice resume` or `sluice abort`",
         ),
-        _ => "it goes on by itself when the cause is gone".to_owned(),
+        HeldWhy::Refused { .. }
+        | HeldWhy::GateHoldsUs { .. }
+        | HeldWhy::PodsRefused { .. }
+        | HeldWhy::NotMade { .. }
+        | HeldWhy::StableGone
+        | HeldWhy::Unseen { .. }
+        | HeldWhy::NoData { .. } => "it goes on by itself when the cause is gone".to_owned(),
     }
 }
 
