@@ -18,6 +18,7 @@ use super::entries::{Set, Templated};
 use super::execute::RESTARTED_FOR;
 use super::fate;
 use super::members;
+use super::preflight::{self, Found, Refusal};
 use super::scene::{DESIRED, KEEPS, Mark, STABLE, Scene, kept_revision};
 use crate::rollout::approval::Vouched;
 use crate::rollout::observation::{
@@ -329,8 +330,13 @@ fn route(scene: &Scene, plan: &Plan, state: &State) -> Route {
     let refusals = said.iter().flat_map(|said| &said.refusals);
     let refusals = refusals.filter(|refusal| !rolling || !refusal.is_of_a_canary());
     let odd = scene.target.iter().filter_map(|target| target.odd.clone());
+    let found = said.as_ref().and_then(|said| said.found.as_ref());
+    let strays = found
+        .filter(|_| !rolling)
+        .and_then(|found| strays(scene, found, state));
+    let refusals = refusals.chain(&strays).map(ToString::to_string);
     Route {
-        refusals: odd.chain(refusals.map(ToString::to_string)).collect(),
+        refusals: odd.chain(refusals).collect(),
         warnings: said
             .iter()
             .filter(|_| !rolling)
@@ -345,6 +351,16 @@ fn route(scene: &Scene, plan: &Plan, state: &State) -> Route {
             plan::Route::GatewayApi { http_route, .. } => split_route(scene, plan, http_route),
         },
     }
+}
+
+/// That the Service does not lead to what serves while a run tries something else.
+fn strays(scene: &Scene, found: &Found<'_>, state: &State) -> Option<Refusal> {
+    state.phase.run()?;
+    let target = scene.target.as_ref()?;
+    let stable = state.stable.as_ref();
+    let stable = stable.filter(|stable| !stable.same(&target.revision))?;
+    let serving = scene.template(&stable.hash)?;
+    preflight::strays(found, &target.object.spec.template, &serving)
 }
 
 fn canary_ingress(

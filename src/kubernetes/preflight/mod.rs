@@ -205,6 +205,16 @@ pub enum Refusal {
         /// The port's name.
         port: String,
     },
+    /// The Service was changed together with the template, which is held; the Service is not.
+    #[error(
+        "Service {service} no longer leads to the pods that serve: {why}; put the Service back and change it when the release is through, or let the release through at once with `sluice open`"
+    )]
+    Strays {
+        /// The Service.
+        service: String,
+        /// What it looks for in vain.
+        why: String,
+    },
     /// No controller serves it.
     #[error("{route} is served by nobody: {why}")]
     Unserved {
@@ -253,6 +263,7 @@ impl Refusal {
             | Self::CanaryServiceUsed { .. }
             | Self::SecondCanary { .. }
             | Self::NoContainerPort { .. }
+            | Self::Strays { .. }
             | Self::NameTaken { .. } => true,
             Self::Flagger { .. }
             | Self::NoRoute(_)
@@ -321,6 +332,19 @@ pub fn preflight<'a>(seen: &Seen<'a>) -> Preflight<'a> {
         }
     }
     answer
+}
+
+/// Why the Service does not lead to the pods that serve while another template is held.
+pub fn strays(
+    found: &Found<'_>,
+    held: &PodTemplateSpec,
+    serving: &PodTemplateSpec,
+) -> Option<Refusal> {
+    let why = service::astray(found, held, serving)?;
+    Some(Refusal::Strays {
+        service: name(&found.service.metadata).to_owned(),
+        why,
+    })
 }
 
 /// What was found of the traffic.

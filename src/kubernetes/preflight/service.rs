@@ -3,7 +3,7 @@
 //!
 //! Not here: the rules that lead to it (`ingress_nginx`, `gateway_api`).
 
-use k8s_openapi::api::core::v1::{Service, ServicePort};
+use k8s_openapi::api::core::v1::{ContainerPort, PodTemplateSpec, Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{Found, Refusal, Seen, name, service_selector};
@@ -113,13 +113,7 @@ pub(super) fn missing_container_ports(seen: &Seen<'_>, found: &Found<'_>) -> Vec
         Some(IntOrString::String(name)) => Some(name),
         Some(IntOrString::Int(_)) | None => None,
     });
-    let pod = seen.template.spec.as_ref();
-    let containers = pod.into_iter().flat_map(|pod| {
-        let beside = pod.init_containers.iter().flatten();
-        pod.containers.iter().chain(beside)
-    });
-    let known: Vec<&String> = containers
-        .flat_map(|container| container.ports.iter().flatten())
+    let known: Vec<&String> = container_ports(seen.template)
         .filter_map(|port| port.name.as_ref())
         .collect();
     wanted
@@ -129,6 +123,50 @@ pub(super) fn missing_container_ports(seen: &Seen<'_>, found: &Found<'_>) -> Vec
             port: port.clone(),
         })
         .collect()
+}
+
+/// What the Service looks for and the pods that serve do not have, in words. A port by number counts as theirs unless
+/// they declare others and the held template declares it: numbers need not be declared.
+pub(super) fn astray(
+    found: &Found<'_>,
+    held: &PodTemplateSpec,
+    serving: &PodTemplateSpec,
+) -> Option<String> {
+    let labels = serving
+        .metadata
+        .as_ref()
+        .and_then(|meta| meta.labels.clone());
+    if !selects(found.service, &labels.unwrap_or_default()) {
+        return Some("its selector asks for labels that they do not have".to_owned());
+    }
+    let declares = |template, wanted: &IntOrString| match wanted {
+        IntOrString::String(wanted) => {
+            container_ports(template).any(|port| port.name.as_deref() == Some(wanted.as_str()))
+        }
+        IntOrString::Int(wanted) => {
+            container_ports(template).any(|port| port.container_port == *wanted)
+        }
+    };
+    let led = ports(found).filter(|port| titles(port).any(|title| found.ports.contains(&title)));
+    let mut wanted = led.filter_map(|port| port.target_port.as_ref());
+    let missing = wanted.find(|wanted| {
+        let others = container_ports(serving).next().is_some();
+        others && declares(held, wanted) && !declares(serving, wanted)
+    })?;
+    let missing = match missing {
+        IntOrString::String(name) => name.clone(),
+        IntOrString::Int(number) => number.to_string(),
+    };
+    Some(format!("its port {missing} is none of theirs"))
+}
+
+fn container_ports(template: &PodTemplateSpec) -> impl Iterator<Item = &ContainerPort> {
+    let pod = template.spec.as_ref();
+    let containers = pod.into_iter().flat_map(|pod| {
+        let beside = pod.init_containers.iter().flatten();
+        pod.containers.iter().chain(beside)
+    });
+    containers.flat_map(|container| container.ports.iter().flatten())
 }
 
 fn ports<'a>(found: &Found<'a>) -> impl Iterator<Item = &'a ServicePort> {

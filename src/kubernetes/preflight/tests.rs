@@ -306,6 +306,77 @@ fn a_port_may_be_named_by_any_container_or_be_a_number() {
 }
 
 #[test]
+fn a_service_that_is_changed_with_the_template_strays_from_what_serves() {
+    let template = |labels: Value, port: Value| -> PodTemplateSpec {
+        let ports = if port.is_null() {
+            json!([])
+        } else {
+            json!([port])
+        };
+        let container = json!({"name": "main", "image": "shop:1", "ports": ports});
+        serde_json::from_value(
+            json!({"metadata": {"labels": labels}, "spec": {"containers": [container]}}),
+        )
+        .unwrap()
+    };
+    let port = |name: &str, number: u16| json!({"name": name, "containerPort": number});
+    let both = || json!({"app": "shop", "tier": "web"});
+    let selector = "its selector asks for labels that they do not have";
+    let table = [
+        (
+            json!({"app": "shop", "tier": "web"}),
+            json!("web"),
+            template(both(), port("web", 80)),
+            None,
+        ),
+        (
+            json!({"app": "shop", "tier": "web"}),
+            json!("web"),
+            template(json!({"app": "shop"}), port("web", 80)),
+            Some(selector),
+        ),
+        (
+            json!({"app": "shop"}),
+            json!("web"),
+            template(both(), port("http", 80)),
+            Some("its port web is none of theirs"),
+        ),
+        (
+            json!({"app": "shop"}),
+            json!(80),
+            template(both(), port("http", 8080)),
+            Some("its port 80 is none of theirs"),
+        ),
+        // Numbers need not be declared.
+        (
+            json!({"app": "shop"}),
+            json!(80),
+            template(both(), Value::Null),
+            None,
+        ),
+        (
+            json!({"app": "shop"}),
+            json!(9090),
+            template(both(), port("http", 8080)),
+            None,
+        ),
+    ];
+    for (selector, target_port, serving, wanted) in table {
+        let mut change = leading_to(&target_port);
+        change["services"]["shop"]["spec"]["selector"] = selector.clone();
+        let held = template(both(), port("web", 80));
+        change["target"] = json!({"spec": {"template": held}});
+        let found = with(&change, None, |answer| {
+            strays(&answer.found.unwrap(), &held, &serving).map(|refusal| refusal.to_string())
+        });
+        let wanted = wanted.map(|why| {
+            format!("Service shop no longer leads to the pods that serve: {why}; put the Service back and change it when the release is through, or let the release through at once with `sluice open`")
+        });
+        assert_eq!(found, wanted, "{selector} {target_port}");
+    }
+}
+
+#[test]
 fn a_service_that_is_named_must_fit() {
     let table = [
         (

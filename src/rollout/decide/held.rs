@@ -27,7 +27,7 @@ pub(super) fn held(pass: &mut Pass<'_>, mut run: Run, why: HeldWhy) -> Phase {
         (why, _) => why,
     };
     if why == HeldWhy::StableGone || why == HeldWhy::NoReplicas {
-        run.weight = 0;
+        pass.leave_without_stable(&mut run);
     }
     if why == HeldWhy::StableGone {
         heal_stable(pass);

@@ -111,6 +111,16 @@ impl<'a> Pass<'a> {
         gateway && !run.has_no_canary() && run.weight > 0 && run.peak > 0 && ready == 0
     }
 
+    /// Stable has no ready pod. ingress-nginx answers nothing then, whatever the weight, and the canary gets none, so
+    /// that what happens is not taken for its doing. A Gateway goes on to serve the canary's share, which stands.
+    pub fn leave_without_stable(&self, run: &mut Run) {
+        let gateway = matches!(self.plan.route, Route::GatewayApi { .. });
+        if !gateway || self.is_unready(run) {
+            run.weight = 0;
+            run.weight_since = None;
+        }
+    }
+
     /// Of a run that another daemon began: the time up to now, in which it may have died before it
     /// could see that stable had lost its pods. What users got then is not counted as stable's.
     fn unwatched(&self) -> Option<(Timestamp, Timestamp)> {

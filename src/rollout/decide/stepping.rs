@@ -49,7 +49,7 @@ fn watch(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) -> Watch {
         return Watch::Leaves(Box::new(pass.roll_back(run.clone(), cause)));
     }
     if pass.stable_ready() == 0 {
-        run.weight = 0;
+        pass.leave_without_stable(run);
         let none = pass.target().is_some_and(|target| target.replicas == 0);
         let why = if none {
             HeldWhy::NoReplicas
@@ -61,6 +61,10 @@ fn watch(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) -> Watch {
     }
     keep_canary(pass, run);
     steer(pass, run, reports);
+    if let Some(why) = pass.seen.route.refusals.first().cloned() {
+        let phase = pass.hold(run.clone(), HeldWhy::Refused { why });
+        return Watch::Leaves(Box::new(phase));
+    }
     if !pass.fresh()
         && let Some(phase) = silent(pass, run)
     {

@@ -459,6 +459,23 @@ fn behind_a_gateway_a_canary_without_a_ready_pod_gets_nothing() {
 }
 
 #[test]
+fn behind_a_gateway_a_canary_serves_its_share_while_stable_has_no_pod() {
+    let mut model = Model::idle();
+    model.terms.plan.route = Route::GatewayApi {
+        http_route: "shop".to_owned(),
+        service: None,
+    };
+    model.apply("v2");
+    assert!(model.until(600, |model| model.weight() == 25));
+    let replicas = std::mem::take(&mut model.target.replicas);
+    assert!(!model.until(60, |model| model.weight() != 25));
+    assert_eq!(model.state.phase.name(), "Held");
+    model.target.replicas = replicas;
+    assert!(model.until(600, |model| ended(model, Outcome::Promoted)));
+    assert!(!names(&model).contains(&"WeightMended"));
+}
+
+#[test]
 fn what_nobody_watched_is_no_time_in_which_nothing_came() {
     let mut promoting = Model::idle();
     promoting.rolls = false;
