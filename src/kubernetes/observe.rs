@@ -191,6 +191,7 @@ fn target(scene: &Scene, plan: &Plan, target: &Templated<Deployment>) -> Target 
         serving,
         past: scene.past.clone(),
         config: scene.config.clone(),
+        lacks: scene.lacks.clone(),
         restarted_for: annotations.get(RESTARTED_FOR).cloned(),
     }
 }

@@ -75,6 +75,8 @@ pub struct Scene {
     pub kept: Vec<Arc<ControllerRevision>>,
     /// What the configuration that the target's template names holds.
     pub config: Config,
+    /// `ConfigMaps` and Secrets without which stable starts no pod, and that are not there.
+    pub lacks: Vec<String>,
 }
 
 /// Other Rollouts for the same workload.
@@ -178,7 +180,7 @@ impl Scene {
         } else {
             members::sets(&uid(target.as_ref()), &members, &known)
         };
-        Self {
+        let mut scene = Self {
             rivals: rivals(cache, plan),
             sets: target_sets,
             members,
@@ -202,7 +204,25 @@ impl Scene {
             target,
             canary,
             rollout,
-        }
+            lacks: Vec::new(),
+        };
+        scene.lacks = scene.lacking(cache, namespace);
+        scene
+    }
+
+    /// What stable's template needs to start a pod and does not find.
+    fn lacking(&self, cache: &Cache, namespace: &str) -> Vec<String> {
+        let status = self.rollout.status.as_ref();
+        let stable = status.and_then(|status| status.stable.as_ref());
+        let Some(template) = stable.and_then(|stable| self.template(&stable.hash)) else {
+            return Vec::new();
+        };
+        let named = template::required(&template);
+        let maps = missing(&cache.config_maps, namespace, &named.config_maps);
+        let secrets = missing(&cache.secrets, namespace, &named.secrets);
+        let maps = maps.map(|name| format!("ConfigMap {name}"));
+        maps.chain(secrets.map(|name| format!("Secret {name}")))
+            .collect()
     }
 
     /// The canary Ingress beside the one of this name, if it is ours.
@@ -504,6 +524,18 @@ fn config(cache: &Cache, namespace: &str, target: &Templated<Deployment>) -> Con
         maps: digest(&cache.config_maps, namespace, &named.config_maps),
         secrets: digest(&cache.secrets, namespace, &named.secrets),
     }
+}
+
+/// Which of these are not there; none while it is not known which there are.
+fn missing<'a>(
+    shelf: &'a Shelf<String>,
+    namespace: &'a str,
+    named: &'a BTreeSet<String>,
+) -> impl Iterator<Item = &'a String> {
+    let listed = shelf.is_listed(namespace);
+    named
+        .iter()
+        .filter(move |name| listed && shelf.get(namespace, name).is_none())
 }
 
 /// Digest of what is named; none while it is not known which there are.

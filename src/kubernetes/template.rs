@@ -100,67 +100,78 @@ pub struct References {
 
 /// The `ConfigMaps` and Secrets that a template names in env, envFrom and volumes.
 pub fn references(template: &PodTemplateSpec) -> References {
-    let mut found = References::default();
-    let Some(spec) = &template.spec else {
-        return found;
-    };
-    for container in containers(spec) {
-        container
-            .env
-            .iter()
-            .flatten()
-            .for_each(|variable| found.add_variable(variable));
-        container
-            .env_from
-            .iter()
-            .flatten()
-            .for_each(|source| found.add_source(source));
-    }
-    spec.volumes
-        .iter()
-        .flatten()
-        .for_each(|volume| found.add_volume(volume));
-    found.config_maps.remove("");
-    found.secrets.remove("");
-    found
+    References::of(template, |_| true)
 }
 
+/// Those without which no pod of it starts.
+pub fn required(template: &PodTemplateSpec) -> References {
+    References::of(template, |optional| optional != Some(true))
+}
+
+/// Whether a reference counts, by its field `optional`.
+type Counts = fn(Option<bool>) -> bool;
+
 impl References {
-    fn add_variable(&mut self, variable: &EnvVar) {
+    fn of(template: &PodTemplateSpec, counts: Counts) -> Self {
+        let mut found = Self::default();
+        let Some(spec) = &template.spec else {
+            return found;
+        };
+        for container in containers(spec) {
+            for variable in container.env.iter().flatten() {
+                found.add_variable(variable, counts);
+            }
+            for source in container.env_from.iter().flatten() {
+                found.add_source(source, counts);
+            }
+        }
+        for volume in spec.volumes.iter().flatten() {
+            found.add_volume(volume, counts);
+        }
+        found.config_maps.remove("");
+        found.secrets.remove("");
+        found
+    }
+
+    fn add_variable(&mut self, variable: &EnvVar, counts: Counts) {
         let Some(from) = &variable.value_from else {
             return;
         };
-        self.config_maps
-            .extend(from.config_map_key_ref.iter().map(|key| key.name.clone()));
-        self.secrets
-            .extend(from.secret_key_ref.iter().map(|key| key.name.clone()));
+        let map = from.config_map_key_ref.iter();
+        let map = map.filter(|key| counts(key.optional));
+        self.config_maps.extend(map.map(|key| key.name.clone()));
+        let secret = from.secret_key_ref.iter();
+        let secret = secret.filter(|key| counts(key.optional));
+        self.secrets.extend(secret.map(|key| key.name.clone()));
     }
 
-    fn add_source(&mut self, source: &EnvFromSource) {
-        self.config_maps
-            .extend(source.config_map_ref.iter().map(|map| map.name.clone()));
+    fn add_source(&mut self, source: &EnvFromSource, counts: Counts) {
+        let map = source.config_map_ref.iter();
+        let map = map.filter(|map| counts(map.optional));
+        self.config_maps.extend(map.map(|map| map.name.clone()));
+        let secret = source.secret_ref.iter();
+        let secret = secret.filter(|secret| counts(secret.optional));
         self.secrets
-            .extend(source.secret_ref.iter().map(|secret| secret.name.clone()));
+            .extend(secret.map(|secret| secret.name.clone()));
     }
 
-    fn add_volume(&mut self, volume: &Volume) {
-        self.config_maps
-            .extend(volume.config_map.iter().map(|map| map.name.clone()));
-        self.secrets.extend(
-            volume
-                .secret
-                .iter()
-                .filter_map(|secret| secret.secret_name.clone()),
-        );
-        let projected = volume
-            .projected
-            .iter()
-            .flat_map(|projected| projected.sources.iter().flatten());
-        for source in projected {
-            self.config_maps
-                .extend(source.config_map.iter().map(|map| map.name.clone()));
+    fn add_volume(&mut self, volume: &Volume, counts: Counts) {
+        let map = volume.config_map.iter();
+        let map = map.filter(|map| counts(map.optional));
+        self.config_maps.extend(map.map(|map| map.name.clone()));
+        let secret = volume.secret.iter();
+        let secret = secret.filter(|secret| counts(secret.optional));
+        self.secrets
+            .extend(secret.filter_map(|secret| secret.secret_name.clone()));
+        let projected = volume.projected.iter();
+        for source in projected.flat_map(|projected| projected.sources.iter().flatten()) {
+            let map = source.config_map.iter();
+            let map = map.filter(|map| counts(map.optional));
+            self.config_maps.extend(map.map(|map| map.name.clone()));
+            let secret = source.secret.iter();
+            let secret = secret.filter(|secret| counts(secret.optional));
             self.secrets
-                .extend(source.secret.iter().map(|secret| secret.name.clone()));
+                .extend(secret.map(|secret| secret.name.clone()));
         }
     }
 }

@@ -100,6 +100,8 @@ pub struct Target {
     pub past: Vec<Past>,
     /// What the `ConfigMaps` and Secrets that the template names hold.
     pub config: Config,
+    /// `ConfigMaps` and Secrets without which stable starts no pod, and that are not there.
+    pub lacks: Vec<String>,
     /// What the last restart by Sluice was for.
     pub restarted_for: Option<String>,
 }

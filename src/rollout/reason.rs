@@ -116,6 +116,10 @@ pub enum Reason {
         why: String,
     },
     CanaryUnready,
+    StableLacks {
+        stable: Revision,
+        what: String,
+    },
     PauseUndone,
     BakeStarted {
         revision: Revision,
@@ -230,6 +234,7 @@ impl Reason {
             Self::PromotionHindered { .. } => "PromotionHindered",
             Self::RollbackHindered { .. } => "RollbackHindered",
             Self::CanaryUnready => "CanaryUnready",
+            Self::StableLacks { .. } => "StableLacks",
             Self::PauseUndone => "PauseUndone",
             Self::BakeStarted { .. } => "BakeStarted",
             Self::BakeAwaited { .. } => "BakeAwaited",
@@ -271,6 +276,7 @@ impl Reason {
             | Self::PromotionHindered { .. }
             | Self::RollbackHindered { .. }
             | Self::CanaryUnready
+            | Self::StableLacks { .. }
             | Self::PauseUndone
             | Self::ShareWrong { .. }
             | Self::Suspected { .. }

@@ -481,6 +481,8 @@ pub enum Mending {
     Promotion,
     /// A rollback that the cluster refuses.
     Rollback,
+    /// What stable's template names and is not there.
+    Lacks,
 }
 
 /// What began a run.

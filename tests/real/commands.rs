@@ -214,6 +214,10 @@ const NOT_RUN: &[(&str, &str)] = &[
     ),
     ("kubectl apply -f backend.yaml", "a person's own file"),
     (
+        "kubectl apply --server-side --force-conflicts -f route.yaml",
+        "a person's own file",
+    ),
+    (
         "kubectl -n sluice-system create secret generic sluice-page --from-literal=key=$(openssl rand -hex 32)",
         "a shell's own substitution",
     ),

@@ -35,7 +35,8 @@ pub fn manner(reason: &Reason) -> Option<Manner> {
         | Reason::Bypassed { .. }
         | Reason::GateBroken { .. }
         | Reason::CheckpointUnreadable { .. }
-        | Reason::RollbackHindered { .. } => Some(Manner::Alarm),
+        | Reason::RollbackHindered { .. }
+        | Reason::StableLacks { .. } => Some(Manner::Alarm),
         Reason::Suspected { .. }
         | Reason::ApprovalAwaited { .. }
         | Reason::RollAwaited

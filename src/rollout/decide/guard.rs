@@ -131,6 +131,7 @@ fn keep_guarded(pass: &mut Pass<'_>, target: &Target) {
     if pass.state.target.is_none() || matches!(pass.state.phase, Phase::Adopting { .. }) {
         return;
     }
+    tell_lacks(pass, target);
     pass.tell_mending(Mending::Label, !target.guarded, Reason::LabelRestored);
     if !pass.seen.rollout.finalizer {
         pass.act(Action::TakeCustody);
@@ -138,6 +139,17 @@ fn keep_guarded(pass: &mut Pass<'_>, target: &Target) {
     if !target.guarded || !held_by_us(pass, target) {
         pass.act(Action::Guard);
     }
+}
+
+/// Tells once what stable needs and does not find: whoever brings a newer template may have taken it away with the
+/// older one, which is still the one that serves and that is put back.
+fn tell_lacks(pass: &mut Pass<'_>, target: &Target) {
+    let Some(stable) = pass.state.stable.clone() else {
+        return;
+    };
+    let what = target.lacks.join(", ");
+    let told = Reason::StableLacks { stable, what };
+    pass.tell_mending(Mending::Lacks, !target.lacks.is_empty(), told);
 }
 
 /// Whether the Deployment says to be held by this Rollout.

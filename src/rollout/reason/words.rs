@@ -90,6 +90,10 @@ impl fmt::Display for Reason {
                     "the cluster refuses what puts stable back, so the failed revision still serves; it is tried again and again: {why}"
                 )
             }
+            Self::StableLacks { stable, what } => write!(
+                out,
+                "{stable} is stable and needs what is not there: {what}; no new pod of it starts, and a rollback brings none up; keep it from being pruned while it is stable"
+            ),
             Self::CanaryUnready => write!(
                 out,
                 "no pod of the canary is ready, and a Gateway would answer its share with errors: weight 0 until one is"

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Api;
@@ -63,11 +66,36 @@ fn limit(call: &Call) -> Result<Option<usize>, Refusal> {
     Ok(usize::try_from(limit).ok().filter(|n| *n > 0 && !whole))
 }
 
-/// Where a page begins.
-fn start(call: &Call) -> Result<usize, Refusal> {
-    let text = call.param("continue").unwrap_or("0");
-    text.parse()
-        .map_err(|_| Refusal::bad_request("invalid continue token: continue key is not valid"))
+/// Where the next page begins: after this object, in a list of this revision. What is watched from there on tells
+/// all that came between two pages.
+#[derive(Serialize, Deserialize)]
+struct Token {
+    revision: u64,
+    after: (String, String),
+}
+
+impl Token {
+    /// The token of a call for a further page.
+    fn of(call: &Call) -> Result<Option<Self>, Refusal> {
+        let Some(text) = call.param("continue").filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
+        let token = BASE64.decode(text).ok();
+        let token = token.and_then(|json| serde_json::from_slice(&json).ok());
+        let wrong = "invalid continue token: continue key is not valid";
+        token.map(Some).ok_or_else(|| Refusal::bad_request(wrong))
+    }
+
+    fn text(&self) -> String {
+        BASE64.encode(json!(self).to_string())
+    }
+}
+
+/// Namespace and name of a stored object.
+fn place(object: &Stored) -> (String, String) {
+    let meta = &object.value["metadata"];
+    let text = |field: &str| meta[field].as_str().unwrap_or_default().to_owned();
+    (text("namespace"), text("name"))
 }
 
 /// Answers a list, in pages where the client asks for a limit.
@@ -75,21 +103,25 @@ pub fn list(api: &Api, kind: &Arc<Kind>, target: &Target, call: &Call) -> Result
     options::list(call, false)?;
     options::fields(kind, call)?;
     let selector = selector(target, call)?;
-    start(call)?;
+    let token = Token::of(call)?;
     let (mut objects, revision) = api.store().list(&kind.storage, target.namespace.as_deref());
     if !selector.is_empty() {
         objects.retain(|object| selector.matches(&object.value));
     }
+    let revision = token.as_ref().map_or(revision, |token| token.revision);
     let mut meta = json!({"resourceVersion": revision.to_string()});
     if kind.custom.is_some() {
         meta["continue"] = json!("");
     }
     if let Some(limit) = limit(call)? {
-        let start = start(call)?;
-        let left = objects.len().saturating_sub(start + limit);
-        objects = objects.into_iter().skip(start).take(limit).collect();
-        if left > 0 {
-            meta["continue"] = json!((start + limit).to_string());
+        if let Some(token) = &token {
+            objects.retain(|object| place(object) > token.after);
+        }
+        let left = objects.len().saturating_sub(limit);
+        objects.truncate(limit);
+        if let (true, Some(last)) = (left > 0, objects.last()) {
+            let after = place(last);
+            meta["continue"] = json!(Token { revision, after }.text());
             meta["remainingItemCount"] = json!(left);
         }
     }

@@ -3,6 +3,7 @@
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::ResourceExt;
 use kube::api::{
     Api as Kube, DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
 };
@@ -105,6 +106,37 @@ async fn lists_are_selected_and_paged() {
         .await
         .unwrap();
     assert_eq!((page.items.len(), rest.items.len()), (2, 1));
+    let wrong = ListParams::default().limit(2).continue_token("1");
+    assert_eq!(code(api.list(&wrong).await.unwrap_err()), 400);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_changes_between_two_pages_is_seen_by_a_watch_from_the_list() {
+    let server = server();
+    let api: Kube<ConfigMap> = Kube::default_namespaced(server.client("me"));
+    for name in ["a", "b", "c"] {
+        let made = api.create(&PostParams::default(), &config_map(name)).await;
+        made.unwrap();
+    }
+    let page = api.list(&ListParams::default().limit(2)).await.unwrap();
+    let changed = Patch::Merge(json!({"data": {"a": "2"}}));
+    let changed = api.patch("a", &PatchParams::default(), &changed).await;
+    api.delete("b", &DeleteParams::default()).await.unwrap();
+    let token = page.metadata.continue_.unwrap();
+    let rest = ListParams::default().limit(2).continue_token(&token);
+    let rest = api.list(&rest).await.unwrap();
+    let names: Vec<_> = rest.items.iter().map(ResourceExt::name_any).collect();
+    assert_eq!(names, ["c"], "b that went moves no other");
+    let from = rest.metadata.resource_version.unwrap();
+    let mut events = api
+        .watch(&WatchParams::default(), &from)
+        .await
+        .unwrap()
+        .boxed();
+    let wanted = changed.unwrap().resource_version();
+    assert!(
+        matches!(events.try_next().await.unwrap(), Some(WatchEvent::Modified(a)) if a.resource_version() == wanted)
+    );
 }
 
 #[tokio::test(start_paused = true)]

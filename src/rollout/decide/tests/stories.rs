@@ -476,6 +476,23 @@ fn behind_a_gateway_a_canary_serves_its_share_while_stable_has_no_pod() {
 }
 
 #[test]
+fn what_stable_needs_and_does_not_find_is_told_once() {
+    let mut model = Model::idle();
+    model.target.lacks = vec!["ConfigMap settings-1".to_owned()];
+    let told = |model: &Model| {
+        let told = names(model).into_iter();
+        told.filter(|name| *name == "StableLacks").count()
+    };
+    for times in 1..3 {
+        assert!(!model.until(10, |_| false));
+        assert_eq!(told(&model), times);
+        model.target.lacks.clear();
+        model.pass();
+        model.target.lacks = vec!["ConfigMap settings-1".to_owned()];
+    }
+}
+
+#[test]
 fn what_nobody_watched_is_no_time_in_which_nothing_came() {
     let mut promoting = Model::idle();
     promoting.rolls = false;
