@@ -115,7 +115,7 @@ fn a_way_back_that_the_cluster_refuses_is_not_given_up() {
     assert_eq!(told(&model), ["RollbackStarted", "RollbackHindered"]);
     assert_eq!(model.state.stable, Some(revision("v1")));
     model.refuses = None;
-    assert!(model.until(30, |model| ended(model, "v2", Outcome::RolledBack)));
+    assert!(model.until(30, |model| ended_as(model, "v2", Outcome::RolledBack)));
     back_on_v1(&model);
 }
 
