@@ -35,7 +35,7 @@ use crate::prometheus::{self, Reading};
 use crate::rollout::action::Action;
 use crate::rollout::bookmark::Bookmark;
 use crate::rollout::bound;
-use crate::rollout::decide::{Decision, decide, needs_past};
+use crate::rollout::decide::{Decision, decide, needs_past, needs_pods};
 use crate::rollout::evidence::Verdict;
 use crate::rollout::observation::Metrics;
 use crate::rollout::reason::HeldWhy;
@@ -149,6 +149,11 @@ async fn look(
     if unseen.is_none() && needs_past(&before, &requests(scene.rollout.annotations())) {
         drop(turn);
         scene.past = context.executor.past(&scene).await?;
+        turn = context.turn().await;
+    }
+    if needs_pods(&terms, &before, now) {
+        drop(turn);
+        scene.unplaced = context.executor.unplaced(&scene).await?;
         turn = context.turn().await;
     }
     let elsewhere = Elsewhere {
@@ -272,8 +277,13 @@ impl Round<'_> {
             ..Order::outside(self.scene, &self.terms.plan)
         };
         let relief = decision.actions.iter().filter(|action| action.relieves());
+        let mut denied = None;
         for action in relief {
-            execute(context, order, action).await?;
+            match execute(context, order, action).await {
+                // What is decided is saved and told all the same, and there may be another way.
+                Err(Error::Execute(error)) if error.is_denied() => denied = Some(error),
+                done => drop(done?),
+            }
         }
         reacted(context, self.before, decision, now);
         let nudge = entry.nudge.clone();
@@ -291,6 +301,9 @@ impl Round<'_> {
         let rest = self.execute_rest(entry, order, &mut glances).await;
         entry.unread.append(&mut glances.readings);
         let wait = rest?;
+        if let Some(error) = denied {
+            return Err(error.into());
+        }
         let alarm = decision
             .wake_at
             .map(|at| elapsed(now, at).max(Duration::from_millis(1)));

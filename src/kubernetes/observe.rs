@@ -187,7 +187,9 @@ fn target(scene: &Scene, plan: &Plan, target: &Templated<Deployment>) -> Target 
         updated_ready: ready.min(newest),
         settles: Duration::from_secs(settles.unwrap_or(0)),
         stuck: is_observed(deployment) && !stuck(scene, plan).is_empty(),
-        refused: fate::refused(deployment).or_else(|| away(&lost)),
+        refused: fate::refused(deployment)
+            .or_else(|| away(&lost))
+            .or_else(|| scene.unplaced.clone()),
         serving,
         past: scene.past.clone(),
         config: scene.config.clone(),

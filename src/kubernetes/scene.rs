@@ -77,6 +77,8 @@ pub struct Scene {
     pub config: Config,
     /// `ConfigMaps` and Secrets without which stable starts no pod, and that are not there.
     pub lacks: Vec<String>,
+    /// Why a pod of the target finds no node; only looked up when a promotion makes no progress.
+    pub unplaced: Option<String>,
 }
 
 /// Other Rollouts for the same workload.
@@ -205,6 +207,7 @@ impl Scene {
             canary,
             rollout,
             lacks: Vec::new(),
+            unplaced: None,
         };
         scene.lacks = scene.lacking(cache, namespace);
         scene

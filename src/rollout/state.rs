@@ -306,6 +306,9 @@ pub struct Run {
     /// Since when the canary has had fewer ready pods than its weight needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub short_since: Option<Timestamp>,
+    /// Since when no canary could be made of what there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_since: Option<Timestamp>,
     /// The rule whose samples are too old when they come, where the step waits for nothing else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late: Option<String>,
@@ -373,6 +376,7 @@ impl Run {
             size: 0,
             weight_since: None,
             short_since: None,
+            refused_since: None,
             late: None,
             suspect: None,
             suspicions: 0,
@@ -398,6 +402,7 @@ impl Run {
         self.since = self.since.min(now);
         self.weight_since = self.weight_since.map(|since| since.min(now));
         self.short_since = self.short_since.map(|since| since.min(now));
+        self.refused_since = self.refused_since.map(|since| since.min(now));
         if let Some(suspect) = &mut self.suspect {
             suspect.since = suspect.since.min(now);
         }

@@ -214,6 +214,14 @@ const NOT_RUN: &[(&str, &str)] = &[
     ),
     ("kubectl apply -f backend.yaml", "a person's own file"),
     (
+        "kubectl patch statefulset db --type merge -p '{\"spec\":{\"updateStrategy\":{\"rollingUpdate\":{\"partition\":0}}}}'",
+        "the shop is a Deployment",
+    ),
+    (
+        "kubectl patch daemonset agent --type merge -p '{\"spec\":{\"updateStrategy\":{\"type\":\"RollingUpdate\"}}}'",
+        "the shop is a Deployment",
+    ),
+    (
         "kubectl apply --server-side --force-conflicts -f route.yaml",
         "a person's own file",
     ),

@@ -54,7 +54,7 @@ impl Executor {
         let params = manager();
         let lowered = gone_is_done(within(LOWERING, api.patch(&name, &params, &patch)).await);
         match lowered {
-            Err(error) if weight == 0 && present.is_some() && error.is_refusal() => {
+            Err(error) if present.is_some() && error.is_refusal() => {
                 // Controllers' webhooks look at what is written, and not at what is deleted.
                 let error = causes::told(&error);
                 tracing::warn!(

@@ -10,6 +10,7 @@
 mod canary;
 mod keep;
 mod past;
+mod pending;
 mod target;
 
 use std::fmt::Debug;
@@ -125,6 +126,20 @@ impl Error {
             self.category(),
             "forbidden" | "invalid" | "api" | "deadline"
         )
+    }
+}
+
+impl Error {
+    /// Whether the API server says that this may not be done, and will say so again.
+    pub fn is_denied(&self) -> bool {
+        let Self::Request {
+            source: kube::Error::Api(status),
+            ..
+        } = self
+        else {
+            return false;
+        };
+        (400..500).contains(&status.code) && !matches!(status.code, 404 | 409 | 429)
     }
 }
 

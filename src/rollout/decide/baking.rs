@@ -18,7 +18,7 @@ use crate::rollout::action::Action;
 use crate::rollout::evidence::{Evidence, GoalReport, Limit, Verdict};
 use crate::rollout::observation::Target;
 use crate::rollout::reason::{Cause, Reason};
-use crate::rollout::state::{Mending, Phase, Rollback, Run, Trigger};
+use crate::rollout::state::{Phase, Rollback, Run, Trigger};
 
 /// How much of the time must have been seen.
 const MOST: f64 = 0.9;
@@ -161,7 +161,6 @@ pub(super) fn put_back(
     let Some(stable) = pass.state.stable.clone() else {
         return true;
     };
-    tell_hindrance(pass);
     let expect = target.revision.clone();
     let mut waits = Waits::ForPods;
     if !expect.same(&stable) {
@@ -195,12 +194,4 @@ enum Waits {
     ForTemplate,
     /// That its pods are ready, within the deadline.
     ForPods,
-}
-
-/// Tells, once, that the cluster refuses what puts back.
-fn tell_hindrance(pass: &mut Pass<'_>) {
-    let trouble = pass.seen.trouble.clone();
-    let why = trouble.clone().unwrap_or_default();
-    let told = Reason::RollbackHindered { why };
-    pass.tell_mending(Mending::Rollback, trouble.is_some(), told);
 }

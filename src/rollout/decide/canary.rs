@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::pass::Pass;
 use super::weight::{first_weight, keep_off};
 use crate::rollout::action::Action;
+use crate::rollout::plan::Route;
 use crate::rollout::reason::{Cause, HeldWhy, Reason};
 use crate::rollout::state::{Mending, Phase, Run};
 
@@ -109,6 +110,7 @@ pub(super) fn take_away(pass: &mut Pass<'_>, off_since: Option<Timestamp>) -> Op
         .as_ref()
         .is_none_or(|route| route.weight == Some(0));
     if !off {
+        empty_canary(pass);
         return None;
     }
     let since = off_since.unwrap_or_else(|| pass.now());
@@ -120,6 +122,16 @@ pub(super) fn take_away(pass: &mut Pass<'_>, off_since: Option<Timestamp>) -> Op
     }
     remove_canary(pass);
     Some(since)
+}
+
+/// Where the weight cannot be lowered, a canary without pods gets no request by ingress-nginx.
+fn empty_canary(pass: &mut Pass<'_>) {
+    let nginx = matches!(pass.plan.route, Route::IngressNginx { .. });
+    let canary = pass.seen.canary.as_ref();
+    let stands = canary.is_some_and(|canary| canary.leaving.is_none() && canary.replicas > 0);
+    if nginx && stands && pass.seen.trouble.is_some() {
+        pass.act(Action::ScaleCanary { replicas: 0 });
+    }
 }
 
 /// Removes the canary's objects; again, without waiting for its pods, if they do not go.

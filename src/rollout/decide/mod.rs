@@ -50,6 +50,7 @@ use super::state::{Phase, State};
 use super::terms::Terms;
 pub use back::needs_past;
 use pass::Pass;
+pub use promoting::needs_pods;
 
 /// What a pass leads to.
 #[derive(Debug, Clone, PartialEq)]

@@ -17,11 +17,13 @@ use super::rolling_back::close;
 use super::running::{bad, follow_config, is_reconfigured};
 use super::template::{drop_desired, keep_desired, keep_stable};
 use super::weight::{keep_off, steer};
+use crate::clock::elapsed;
 use crate::rollout::action::Action;
 use crate::rollout::observation::Target;
 use crate::rollout::reason::{Cause, Outcome, Promoted, Reason};
 use crate::rollout::revision::Revision;
-use crate::rollout::state::{Mending, Phase, Promotion, Run, Trigger};
+use crate::rollout::state::{Mending, Phase, Promotion, Run, State, Trigger};
+use crate::rollout::terms::Terms;
 
 /// Begins the promotion of a run.
 pub(super) fn begin(pass: &mut Pass<'_>, mut run: Run, sentence: String) -> Phase {
@@ -226,6 +228,20 @@ fn new_pods(target: &Target, run: &Run) -> i32 {
         return 0;
     }
     target.updated_ready
+}
+
+/// Whether a decision needs to know whether the target's pods find nodes: nothing has come of a promotion for half of
+/// the time that it has.
+pub fn needs_pods(terms: &Terms, state: &State, now: jiff::Timestamp) -> bool {
+    let Phase::Promoting {
+        stage: Promotion::Rolling { since, .. },
+        ..
+    } = state.phase
+    else {
+        return false;
+    };
+    let since = state.resumed.map_or(since, |at| since.max(at));
+    elapsed(since, now) >= terms.plan.progress_deadline / 2
 }
 
 /// Why the promotion is taken back: nothing came of it since `since`.

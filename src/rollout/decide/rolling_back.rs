@@ -14,16 +14,25 @@ use crate::rollout::action::Action;
 use crate::rollout::observation::{GateMode, Target};
 use crate::rollout::reason::{Cause, Outcome, Reason};
 use crate::rollout::revision::Revision;
-use crate::rollout::state::{Ended, Failure, Phase, Rollback, Run, Trigger};
+use crate::rollout::state::{Ended, Failure, Mending, Phase, Rollback, Run, Trigger};
 
 /// Traffic, canary and template are put back.
 pub(super) fn rolling_back(pass: &mut Pass<'_>, run: Run, mut rollback: Rollback) -> Phase {
+    tell_hindrance(pass);
     rollback.off_since = take_away(pass, rollback.off_since);
     let restored = restore(pass, &run, &rollback);
     if canary_gone(pass) && restored {
         return finish(pass, &run, &rollback.cause);
     }
     Phase::RollingBack { run, rollback }
+}
+
+/// Tells, once, that the cluster refuses what puts back.
+fn tell_hindrance(pass: &mut Pass<'_>) {
+    let trouble = pass.seen.trouble.clone();
+    let why = trouble.clone().unwrap_or_default();
+    let told = Reason::RollbackHindered { why };
+    pass.tell_mending(Mending::Rollback, trouble.is_some(), told);
 }
 
 /// Puts the template back, where the cause asks for it. Whether that is done.

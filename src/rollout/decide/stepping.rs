@@ -22,6 +22,9 @@ use crate::rollout::state::{Phase, Run, Suspicion};
 /// The suspicion after which a person decides.
 const LAST_SUSPICION: u8 = 3;
 
+/// How long what refuses a canary is waited out in a run.
+const REFUSED_FOR: Duration = Duration::from_secs(10);
+
 /// The canary has its share of the traffic.
 pub(super) fn stepping(pass: &mut Pass<'_>, mut run: Run) -> Phase {
     let reports = pass.reports();
@@ -61,8 +64,7 @@ fn watch(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) -> Watch {
     }
     keep_canary(pass, run);
     steer(pass, run, reports);
-    if let Some(why) = pass.seen.route.refusals.first().cloned() {
-        let phase = pass.hold(run.clone(), HeldWhy::Refused { why });
+    if let Some(phase) = refused(pass, run) {
         return Watch::Leaves(Box::new(phase));
     }
     if !pass.fresh()
@@ -74,6 +76,24 @@ fn watch(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) -> Watch {
         return Watch::Leaves(Box::new(too_late(pass, run.clone())));
     }
     Watch::Stays
+}
+
+/// What would keep a canary from being made keeps one from being judged: an Ingress that was renamed, a Service that
+/// leads elsewhere. A controller that looks for a moment as if it did not know its route is let be.
+fn refused(pass: &mut Pass<'_>, run: &mut Run) -> Option<Phase> {
+    let Some(why) = pass.seen.route.refusals.first().cloned() else {
+        run.refused_since = None;
+        return None;
+    };
+    let since = *run.refused_since.get_or_insert(pass.now());
+    if !pass.over(since, REFUSED_FOR) {
+        return None;
+    }
+    run.weight = 0;
+    run.weight_since = None;
+    run.refused_since = None;
+    steer(pass, run, &[]);
+    Some(pass.hold(run.clone(), HeldWhy::Refused { why }))
 }
 
 /// The rule whose exact witness alone is convinced, where that is acted upon.

@@ -155,6 +155,10 @@ pub struct Model {
     pub comes_up: bool,
     /// Why the canary's objects, or the opening of the gate, are refused.
     pub refuses: Option<String>,
+    /// The canary's weight cannot be lowered.
+    pub shut: bool,
+    /// Why no canary could be made of what there is.
+    pub unroutable: Option<String>,
     /// Why the namespace cannot be seen.
     pub unseen: Option<String>,
     /// An open Deployment rolls to its end; if not, one pod of the new template is all.
@@ -212,6 +216,8 @@ impl Model {
             crashes: false,
             comes_up: true,
             refuses: None,
+            unroutable: None,
+            shut: false,
             unseen: None,
             rolls: true,
             crashing: false,
@@ -287,7 +293,7 @@ impl Model {
             target: Some(self.target.clone()),
             canary: self.canary.clone(),
             route: Route {
-                refusals: Vec::new(),
+                refusals: self.unroutable.iter().cloned().collect(),
                 warnings: Vec::new(),
                 canary: self.route.clone(),
             },
@@ -424,6 +430,7 @@ impl Model {
 
     fn carry_out(&mut self, action: &Action) {
         match action {
+            Action::LowerWeight { .. } if self.shut => {}
             Action::LowerWeight { weight } => {
                 if let Some(route) = &mut self.route {
                     route.weight = Some(*weight);

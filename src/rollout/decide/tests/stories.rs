@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::model::{Health, Model, ended, revision, told};
 use crate::rollout::action::Action;
-use crate::rollout::decide::decide;
+use crate::rollout::decide::{decide, needs_pods};
 use crate::rollout::describe;
 use crate::rollout::evidence::{Kind, Max, Question};
 use crate::rollout::observation::{CanaryRoute, Smoked};
@@ -473,6 +473,65 @@ fn behind_a_gateway_a_canary_serves_its_share_while_stable_has_no_pod() {
     model.target.replicas = replicas;
     assert!(model.until(600, |model| ended(model, Outcome::Promoted)));
     assert!(!names(&model).contains(&"WeightMended"));
+}
+
+#[test]
+fn a_promotion_that_makes_no_progress_asks_whether_its_pods_find_nodes() {
+    let mut model = Model::idle();
+    model.rolls = false;
+    model.apply("v2");
+    let asks = |model: &Model| needs_pods(&model.terms, &model.state, model.now);
+    assert!(model.until(600, |model| model.state.phase.name() == "Promoting"));
+    assert!(!asks(&model));
+    let half = model.terms.plan.progress_deadline.as_secs() as u32 / 2;
+    assert!(model.until(half + 5, asks));
+    // No node has room: it waits.
+    model.target.refused = Some("pod shop-1 finds no node".to_owned());
+    assert!(!model.until(3 * half, |model| model.state.phase.name() != "Promoting"));
+    model.rolls = true;
+    assert!(model.until(60, |model| ended(model, Outcome::Promoted)));
+}
+
+#[test]
+fn what_would_refuse_a_canary_holds_one_that_is_under_trial() {
+    let mut model = Model::idle();
+    model.apply("v2");
+    assert!(model.until(600, |model| model.weight() == 25));
+    let gone = || Some("Ingress shop is not there".to_owned());
+    model.unroutable = gone();
+    assert!(
+        !model.until(8, |model| model.weight() != 25),
+        "it may be for a moment"
+    );
+    model.unroutable = None;
+    model.pass();
+    model.unroutable = gone();
+    assert!(model.until(15, |model| model.state.phase.name() == "Held"));
+    assert_eq!(model.weight(), 0);
+    assert!(describe::message(&model.state).contains("Ingress shop is not there"));
+    model.unroutable = None;
+    assert!(model.until(600, |model| ended(model, Outcome::Promoted)));
+    assert!(!names(&model).contains(&"WeightMended"));
+}
+
+#[test]
+fn a_canary_whose_weight_cannot_be_lowered_loses_its_pods() {
+    let mut model = Model::idle();
+    model.apply("v2");
+    assert!(model.until(600, |model| model.weight() == 25));
+    model.shut = true;
+    model.refuses = Some("ingresses is forbidden".to_owned());
+    model.canary_health = Health::Bad;
+    let empty = |model: &Model| model.canary.as_ref().is_some_and(|it| it.replicas == 0);
+    assert!(model.until(30, empty));
+    assert_eq!(
+        (model.weight(), model.state.phase.name()),
+        (25, "RollingBack")
+    );
+    assert!(names(&model).contains(&"RollbackHindered"));
+    (model.shut, model.refuses) = (false, None);
+    assert!(model.until(60, |model| ended(model, Outcome::RolledBack)));
+    clean(&model);
 }
 
 #[test]
