@@ -9,13 +9,17 @@ use super::context::Context;
 use super::entry::Entry;
 use super::pass::Error;
 use super::publish;
+use crate::kubernetes::conversion::{self, Problem};
 use crate::kubernetes::crd::Rollout;
 use crate::kubernetes::events::reference;
-use crate::kubernetes::{conversion, status};
+use crate::kubernetes::status;
 use crate::rollout::plan::Plan;
 use crate::rollout::reason::Reason;
 use crate::rollout::rule::Kind;
 use crate::rollout::terms::Terms;
+
+/// The most problems of a spec that are told.
+const TOLD: usize = 16;
 
 /// The terms of the spec. Of one that cannot be used it is told, and the terms that were accepted
 /// last stay in force; after a restart, those by which nothing can rise.
@@ -35,11 +39,23 @@ pub fn terms(context: &Context, entry: &mut Entry, rollout: &Rollout) -> Option<
             Some(terms)
         }
         Err(problems) => {
-            let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            tell_refusal(context, entry, rollout, text.join("; "));
+            tell_refusal(context, entry, rollout, told(&problems));
             entry.terms.clone().or_else(|| fallback(context, rollout))
         }
     }
+}
+
+/// The first problems: a status is stored, and has room for so much.
+fn told(problems: &[Problem]) -> String {
+    let mut text: Vec<String> = problems
+        .iter()
+        .take(TOLD)
+        .map(ToString::to_string)
+        .collect();
+    if problems.len() > TOLD {
+        text.push(format!("and {} more", problems.len() - TOLD));
+    }
+    text.join("; ")
 }
 
 /// Tells once why a spec is not accepted.

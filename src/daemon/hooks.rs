@@ -238,16 +238,16 @@ async fn take(
     alerts: &[Alert],
 ) -> Result<Vec<Taken>, Refusal> {
     let rollouts = live.cache.rollouts.all_where(|head| head.running);
-    let on_trial: Vec<_> = rollouts
-        .iter()
-        .filter_map(|rollout| OnTrial::of(live, settings, rollout))
-        .collect();
     let mut concerned = Vec::new();
-    for alert in alerts {
-        for one in &on_trial {
+    for rollout in &rollouts {
+        // One after another: all their matchers together could be more than there is memory.
+        let Some(one) = OnTrial::of(live, settings, rollout) else {
+            continue;
+        };
+        for alert in alerts {
             let weight = one.weigh(alert);
             if weight != Weight::Foreign {
-                concerned.push((alert, one, weight));
+                concerned.push((alert, one.rollout, one.run, weight));
             }
         }
         // An incident brings hundreds of each, and the page and the probes must be answered meanwhile.
@@ -255,8 +255,7 @@ async fn take(
     }
     let each = concerned
         .into_iter()
-        .map(|(alert, one, weight)| async move {
-            let (rollout, run) = (one.rollout, one.run);
+        .map(|(alert, rollout, run, weight)| async move {
             let result = match weight {
                 _ if !alert.firing => Outcome::Resolved,
                 Weight::Foreign | Weight::Older => Outcome::Older,

@@ -24,6 +24,9 @@ use crate::rollout::plan::{ConfigChanges, KnownGood, Plan, WorkloadKind};
 /// The prefix of the annotations where none is given.
 pub const ANNOTATION_PREFIX: &str = "nginx.ingress.kubernetes.io";
 
+/// Regular expressions in the matchers of one Rollout: all are compiled in each pass.
+const PATTERNS_MAX: usize = 32;
+
 /// The rules where none are named.
 pub const DEFAULT_RULES: [&str; 2] = ["error-rate", "latency-p99"];
 
@@ -38,6 +41,11 @@ pub fn plan(rollout: &Rollout, known_rules: &BTreeSet<String>) -> Result<Plan, V
     } else {
         Err(problems.0)
     }
+}
+
+fn patterns(alerts: &[Vec<Matcher>]) -> usize {
+    let all = alerts.iter().flatten();
+    all.filter(|matcher| matcher.has_pattern()).count()
 }
 
 /// The alerts that a Rollout says to count.
@@ -172,6 +180,12 @@ impl Problems {
                     .ok()
             });
             all.push(read.collect());
+            if patterns(&all) > PATTERNS_MAX {
+                let found = "too many regular expressions (=~, !~)";
+                let wanted = format!("at most {PATTERNS_MAX} of them in all of spec.alerts");
+                self.note(&field, found, wanted);
+                break;
+            }
         }
         all
     }

@@ -271,6 +271,7 @@ pub struct Match {
     pub value: Option<String>,
     /// A regular expression on the header's value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
     pub pattern: Option<String>,
     /// Cookie name; its values `always` and `never` decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -367,7 +368,7 @@ pub struct Smoke {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AlertMatch {
     /// All of them must fit, e.g. `alertname="CheckoutErrors"`, `severity=~"critical|page"`.
-    #[schemars(length(min = 1, max = 32))]
+    #[schemars(length(min = 1, max = 32), inner(length(max = 512)))]
     pub matchers: Vec<String>,
 }
 

@@ -60,6 +60,12 @@ enum How {
     MatchesNot,
 }
 
+/// The longest matcher, in bytes.
+pub const MATCHER_BYTES: usize = 512;
+/// What one regular expression may take when it is compiled: whoever may write a Rollout chooses it, and the
+/// daemon is everybody's.
+const PATTERN_BYTES: usize = 128 << 10;
+
 /// The comparisons, longer ones first.
 const HOWS: [(&str, How); 4] = [
     ("!=", How::NotEqual),
@@ -93,6 +99,10 @@ impl FromStr for Matcher {
     type Err = NoMatcher;
 
     fn from_str(text: &str) -> Result<Self, NoMatcher> {
+        if text.len() > MATCHER_BYTES {
+            let (found, most) = (text.len(), MATCHER_BYTES);
+            return Err(NoMatcher(format!("{found} bytes; at most {most} are read")));
+        }
         let at = text
             .find(['=', '!'])
             .ok_or_else(|| NoMatcher("no =, !=, =~ or !~".to_owned()))?;
@@ -154,13 +164,24 @@ fn unquoted(text: &str) -> Result<String, NoMatcher> {
 
 /// A pattern on the whole value.
 fn whole(pattern: &str) -> Result<Regex, NoMatcher> {
-    let built = regex::RegexBuilder::new(&format!("^(?:{pattern})$"))
-        .size_limit(1 << 20)
-        .build();
+    let built = small(&format!("^(?:{pattern})$"));
     built.map_err(|error| NoMatcher(format!("no regular expression: {error}")))
 }
 
+/// A regular expression that somebody else chose; one that takes too much memory is none.
+pub fn small(pattern: &str) -> Result<Regex, regex::Error> {
+    regex::RegexBuilder::new(pattern)
+        .size_limit(PATTERN_BYTES)
+        .dfa_size_limit(PATTERN_BYTES)
+        .build()
+}
+
 impl Matcher {
+    /// Whether it has a regular expression.
+    pub fn has_pattern(&self) -> bool {
+        self.pattern.is_some()
+    }
+
     /// Whether these labels fulfil it.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         let value = labels.get(&self.label).map_or("", String::as_str);
@@ -270,6 +291,7 @@ mod tests {
             (r#"severity=~"crit.*|page""#, true),
             (r#"severity=~"crit""#, false),
             (r#"severity!~"crit""#, true),
+            (r#"severity=~"(?i)[a-z]+|\\w+-\\w+-\\w+|page-\\d+""#, true),
             (r#"team="a\"b""#, true),
             (r#"absent="""#, true),
             (r#"absent!="""#, false),
@@ -283,6 +305,7 @@ mod tests {
 
     #[test]
     fn what_is_no_matcher_is_said() {
+        let long = format!("a={}", "b".repeat(MATCHER_BYTES));
         let cases = [
             ("severity", "no =, !=, =~ or !~"),
             ("severity!critical", "no =, !=, =~ or !~"),
@@ -292,6 +315,8 @@ mod tests {
             ("{a=b}", r#""{a" is no label name"#),
             ("a={b}", "needs quotes"),
             (r#"a=~"(""#, "no regular expression"),
+            (r#"a=~".{900}""#, "size limit"),
+            (&long, "at most 512 are read"),
         ];
         for (text, wanted) in cases {
             let error = text.parse::<Matcher>().unwrap_err().to_string();

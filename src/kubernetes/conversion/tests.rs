@@ -221,7 +221,15 @@ fn each_mistake_is_named_with_field_found_and_wanted() {
         ),
         (
             matching(json!({"header": "X-A", "pattern": "(["})),
-            r#"spec.strategy.canary.match.pattern: found "([", wanted a regular expression such as ^beta-.*"#,
+            r#"spec.strategy.canary.match.pattern: found "([", wanted a short regular expression such as ^beta-.*"#,
+        ),
+        (
+            matching(json!({"header": "X-A", "pattern": "(a{1000}){1000}"})),
+            r#"spec.strategy.canary.match.pattern: found "(a{1000}){1000}", wanted a short regular expression such as ^beta-.*"#,
+        ),
+        (
+            json!({"alerts": vec![json!({"matchers": ["a=~b", "c!~d", "e=f"]}); 17]}),
+            "spec.alerts[16].matchers: found too many regular expressions (=~, !~), wanted at most 32 of them in all of spec.alerts",
         ),
         (
             matching(json!({"header": "X-A", "value": "a b"})),

@@ -7,9 +7,12 @@ use std::time::Duration;
 use super::{minutes, stays};
 use crate::kubernetes::crd;
 use crate::kubernetes::problem::{Problems, quoted};
+use crate::rollout::alert::small;
 use crate::rollout::plan::{HeaderMatch, HeaderValue, Match, Step, Strategy};
 
 const STEPS_MAX: usize = 32;
+/// Of a regular expression, in bytes.
+const PATTERN_MAX: usize = 512;
 const DEFAULT_WEIGHTS: [u8; 3] = [5, 25, 50];
 
 /// How a new revision is brought through.
@@ -213,11 +216,11 @@ impl Problems {
                 HeaderValue::Exactly(value.clone())
             }
             (None, Some(pattern)) => {
-                if pattern.is_empty() || regex::Regex::new(pattern).is_err() {
+                if pattern.is_empty() || pattern.len() > PATTERN_MAX || small(pattern).is_err() {
                     self.note(
                         &format!("{field}.pattern"),
                         quoted(pattern),
-                        "a regular expression such as ^beta-.*",
+                        "a short regular expression such as ^beta-.*",
                     );
                 }
                 HeaderValue::Pattern(pattern.clone())
