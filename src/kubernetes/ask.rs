@@ -20,9 +20,8 @@ use serde_json::{Map, Value, json};
 use super::crd::{LastRun, PROMOTION_PREFIX, REQUEST_PREFIX, Rollout, RolloutStatus};
 use crate::clock::Clock;
 use crate::rollout::request::{Act, Request};
+use crate::rollout::words::{self, MOST};
 
-/// The most of a `by` or a `why`, in characters.
-const WORDS: usize = 400;
 /// The most groups.
 const GROUPS: usize = 100;
 /// Before the word that says what to go back to.
@@ -45,7 +44,10 @@ pub fn meant(act: Act, status: &RolloutStatus) -> Option<String> {
         | Act::Abort
         | Act::Rollback
         | Act::Alert
-        | Act::Smoke => running.or_else(|| status.revision.clone()),
+        | Act::Smoke => {
+            let serves = || status.stable.as_ref().map(|stable| stable.hash.clone());
+            running.or_else(serves)
+        }
     }
 }
 
@@ -80,7 +82,7 @@ struct Asker {
 pub enum Error {
     /// A word that would be read as something else.
     #[error(
-        "{field}: {found:?} is no word of letters, digits and -_.:/@+, of at most {WORDS} characters"
+        "{field}: {found:?} is no word of letters, digits and -_.:/@+, of at most {MOST} characters"
     )]
     NotOneWord {
         /// Which of the request's words.
@@ -100,10 +102,10 @@ fn words_of(request: &Request) -> Result<(), Error> {
     for (field, word) in words {
         let Some(word) = word else { continue };
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/@+".contains(c);
-        if word.is_empty() || word.len() > WORDS || !word.chars().all(plain) {
+        if word.is_empty() || word.len() > MOST || !word.chars().all(plain) {
             return Err(Error::NotOneWord {
                 field,
-                found: word.chars().take(WORDS).collect(),
+                found: word.chars().take(MOST).collect(),
             });
         }
     }
@@ -113,15 +115,10 @@ fn words_of(request: &Request) -> Result<(), Error> {
 /// The annotation's value.
 pub fn written(request: &Request) -> Result<String, Error> {
     words_of(request)?;
-    let cut = |text: &String| text.chars().take(WORDS).collect::<String>();
     let asker = Asker {
-        by: request.by.as_ref().map(cut),
-        // All or none: the policy that checks who asks wants all.
-        groups: Some(&request.groups)
-            .filter(|groups| groups.len() <= GROUPS)
-            .cloned()
-            .unwrap_or_default(),
-        why: request.why.as_ref().map(cut),
+        by: request.by.as_deref().map(words::name),
+        groups: groups(&request.groups),
+        why: request.why.as_deref().map(words::line),
     };
     let asker = (asker.by.is_some() || asker.why.is_some()).then(|| written_in_order(&asker));
     let goal = request.goal.as_ref().map(|goal| format!("{GOAL}{goal}"));
@@ -134,13 +131,21 @@ pub fn written(request: &Request) -> Result<String, Error> {
     Ok(words.into_iter().flatten().collect::<Vec<_>>().join(" "))
 }
 
+/// All or none: the policy that checks who asks wants all.
+fn groups(all: &[String]) -> Vec<String> {
+    let few = Some(all).filter(|groups| groups.len() <= GROUPS);
+    let few = few.into_iter().flatten();
+    few.map(|group| words::name(group)).collect()
+}
+
 /// In the order of its fields: the policy that checks who asks reads the beginning.
 fn written_in_order(asker: &Asker) -> String {
     serde_json::to_string(asker).unwrap_or_default()
 }
 
 /// What an annotation's value asks. What follows the words and is no JSON is left out: people
-/// write such annotations by hand.
+/// write such annotations by hand. Whoever may patch a Rollout may write anything here, and it goes into the
+/// status and the log: each word is bounded and of one line.
 pub fn read(id: &str, value: &str) -> Request {
     let (words, asker) = match value.find('{') {
         Some(at) => value.split_at(at),
@@ -148,17 +153,17 @@ pub fn read(id: &str, value: &str) -> Request {
     };
     let asker: Asker = serde_json::from_str(asker).unwrap_or_default();
     let mut words = words.split_whitespace();
-    let act = words.next().unwrap_or_default().parse();
+    let act = words::name(words.next().unwrap_or_default()).parse();
     let (goals, revisions): (Vec<&str>, Vec<&str>) = words.partition(|word| word.starts_with(GOAL));
     let goal = goals.first().and_then(|goal| goal.strip_prefix(GOAL));
     Request {
         id: id.to_owned(),
         act,
-        revision: revisions.first().copied().map(str::to_owned),
-        goal: goal.map(str::to_owned),
-        by: asker.by,
-        groups: asker.groups,
-        why: asker.why,
+        revision: revisions.first().copied().map(words::name),
+        goal: goal.map(words::name),
+        by: asker.by.as_deref().map(words::name),
+        groups: groups(&asker.groups),
+        why: asker.why.as_deref().map(words::line),
     }
 }
 
@@ -283,7 +288,7 @@ mod tests {
         assert_eq!(written(&request).unwrap(), "promote 91bc03aa17 to=v1.2.2");
         assert_eq!(read("promote-1", &written(&request).unwrap()), request);
         request.by = Some("alice {x}".to_owned());
-        request.why = Some("said \"go\"\n".to_owned());
+        request.why = Some("said \"go\"".to_owned());
         assert_eq!(read("promote-1", &written(&request).unwrap()), request);
     }
 
@@ -358,7 +363,29 @@ mod tests {
             why: Some("ä".repeat(1000)),
         };
         let read = read("", &written(&request).unwrap());
-        assert_eq!(read.why.unwrap().chars().count(), WORDS);
+        assert_eq!(read.why.unwrap().chars().count(), MOST);
+    }
+
+    /// The annotation is written by anybody who may patch the Rollout, and `written` is not asked.
+    #[test]
+    fn what_is_read_is_of_one_line_and_bounded() {
+        let long = "w".repeat(100_000);
+        let asker = json!({"by": format!("x\nforged {long}"), "why": format!("y\nforged {long}"), "groups": [long]});
+        let request = read("x", &format!("{long} {long} to={long} {asker}"));
+        let words = [
+            Some(request.word()),
+            request.revision.as_deref(),
+            request.goal.as_deref(),
+            request.by.as_deref(),
+            request.why.as_deref(),
+            request.groups.first().map(String::as_str),
+        ];
+        for word in words.map(Option::unwrap) {
+            assert_eq!(word.chars().count(), MOST, "{word}");
+            assert!(!word.contains(char::is_control), "{word}");
+        }
+        let crowd = json!({"by": "x", "groups": vec!["g"; GROUPS + 1]});
+        assert_eq!(read("x", &format!("hold {crowd}")).groups.len(), 0);
     }
 
     #[test]

@@ -27,6 +27,10 @@ use crate::rollout::observation::{
 use crate::rollout::plan::{self, Plan, WorkloadKind};
 use crate::rollout::request::Request;
 use crate::rollout::state::{Run, State};
+use crate::rollout::words;
+
+/// The most authors that a workload names.
+const AUTHORS: usize = 20;
 
 /// What is seen elsewhere than in the cluster's objects.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -96,8 +100,9 @@ fn said(scene: &Scene) -> impl Iterator<Item = String> {
     let target = scene.target.as_ref();
     let said = target.and_then(|target| target.object.annotations().get(AUTHOR));
     let said = said.into_iter().flat_map(|names| names.split(','));
-    said.map(|name| name.trim().to_owned())
+    said.map(|name| words::name(name.trim()))
         .filter(|name| !name.is_empty())
+        .take(AUTHORS)
 }
 
 /// As the workload says, and the commit of the newest run.
@@ -180,7 +185,7 @@ fn target(scene: &Scene, plan: &Plan, target: &Templated<Deployment>) -> Target 
         paused: deployment.spec.paused.unwrap_or(false),
         guarded: deployment.labels().get(GUARDED).map(String::as_str) == Some("true"),
         held_by: annotations.get(HELD_BY).cloned(),
-        open: annotations.get(OPEN).cloned(),
+        open: annotations.get(OPEN).map(|reason| words::line(reason)),
         replicas: deployment.spec.replicas.unwrap_or(1),
         complete: complete(deployment, lost.len()),
         behind: !is_observed(deployment),

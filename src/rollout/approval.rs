@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::revision::Revision;
+use super::words;
 
 /// Who must approve.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,11 +112,11 @@ pub struct Vouched {
 impl Vouched {
     /// Reads `REVISION [NAME…]`; names are apart by spaces or commas.
     pub fn read(text: &str) -> Option<Self> {
-        let mut words = text
+        let mut given = text
             .split([' ', ',', '\n', '\t'])
             .filter(|word| !word.is_empty());
-        let revision = words.next()?.to_owned();
-        let by = words.take(20).map(str::to_owned).collect();
+        let revision = words::name(given.next()?);
+        let by = given.take(20).map(words::name).collect();
         Some(Self { revision, by })
     }
 
@@ -198,5 +199,7 @@ mod tests {
             );
         }
         assert_eq!(Vouched::read(" , "), None);
+        let long = Vouched::read(&format!("v1 {}", "w".repeat(100_000))).unwrap();
+        assert_eq!(long.by[0].chars().count(), words::MOST);
     }
 }

@@ -37,6 +37,7 @@ pub mod rule;
 pub mod smoke;
 pub mod state;
 pub mod terms;
+pub mod words;
 
 use std::time::Duration;
 

@@ -59,7 +59,7 @@ impl World {
             std::fs::write(&path, token).unwrap();
             path
         });
-        let shop = Shop::with(json!({"revision": "91bc03aa17"}));
+        let shop = Shop::with(json!({"stable": {"hash": "91bc03aa17", "images": []}}));
         let access = Access {
             token_review,
             token_file,

@@ -187,7 +187,7 @@ async fn office() -> Office {
     tasks.spawn(async move { axum::serve(listener, routes).await.unwrap() });
 
     let shop = Shop::with(json!({
-        "revision": "91bc03aa17", "phase": "Stepping", "message": "<!channel> is tried at 5%",
+        "stable": {"hash": "91bc03aa17", "images": []}, "phase": "Stepping", "message": "<!channel> is tried at 5%",
     }));
     let clock = Clock::machine();
     let acts = Acts::new(Access::default(), Place::root("production"), None, clock).unwrap();

@@ -21,6 +21,8 @@ use crate::rollout::state::{Answer, Phase, PhaseName, Promotion, Run};
 
 /// Answers that are kept in the status.
 const ANSWERS: usize = 8;
+/// Requests that are answered in one pass; the others wait until these are cleared.
+const AT_ONCE: usize = 16;
 
 /// Answers every request that has no answer yet, and clears those that have one.
 pub(super) fn answer(pass: &mut Pass<'_>) {
@@ -37,7 +39,7 @@ pub(super) fn answer_ends(pass: &mut Pass<'_>) {
 
 fn answer_those(pass: &mut Pass<'_>, which: impl Fn(&Request) -> bool) {
     let requests = pass.seen.rollout.requests.iter();
-    for request in requests.filter(|request| which(request)) {
+    for request in requests.filter(|request| which(request)).take(AT_ONCE) {
         if !pass
             .state
             .answers

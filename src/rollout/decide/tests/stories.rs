@@ -102,6 +102,19 @@ fn what_was_meant_for_another_revision_is_not_tried_again_or_restarted() {
 }
 
 #[test]
+fn many_requests_are_answered_a_few_at_a_time() {
+    let mut model = Model::idle();
+    for _ in 0..40 {
+        model.ask("wave");
+    }
+    model.pass();
+    let answers = model.state.answers.len();
+    assert!((1..=16).contains(&answers), "{answers}");
+    assert!(model.until(5, |model| model.requests.is_empty()));
+    assert!(model.state.answers.len() <= 24);
+}
+
+#[test]
 fn damage_at_half_of_the_traffic_leads_back_to_the_first_step_and_out() {
     let mut model = Model::idle();
     model.apply("v2");
