@@ -10,6 +10,7 @@ use crate::rollout::action::Action;
 use crate::rollout::decide::Decision;
 use crate::rollout::plan::Plan;
 use crate::rollout::reason::Reason;
+use crate::rollout::revision::short;
 use crate::rollout::state::{Ended, State};
 use crate::telemetry::traces::{Span, Trace, span_id};
 
@@ -117,7 +118,7 @@ fn whole(of: Of<'_>, ended: &Ended) -> Span {
         ("outcome", ended.outcome.to_string()),
         ("reason", ended.reason.clone()),
         ("message", ended.message.clone()),
-        ("revision", ended.revision.hash.clone()),
+        ("revision", short(&ended.revision.hash).to_owned()),
     ];
     let trace = Trace::of(of.namespace, of.rollout, of.run);
     Span {

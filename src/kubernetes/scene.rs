@@ -32,7 +32,7 @@ use super::template;
 use crate::rollout::config::Config;
 use crate::rollout::observation::Past;
 use crate::rollout::plan::{Plan, Route, WorkloadKind};
-use crate::rollout::revision::Revision;
+use crate::rollout::revision::{Revision, short};
 
 /// The label on a `ControllerRevision` that says what its template is kept for.
 pub const KEEPS: &str = "sluice.dev/keeps";
@@ -151,7 +151,7 @@ pub enum Error {
     NoTarget(String),
     #[error("{0} does not lead to the target any more")]
     NoRoute(String),
-    #[error("no template of revision {0} is known")]
+    #[error("no template of revision {} is known", short(.0))]
     NoTemplate(String),
     #[error(transparent)]
     Canary(#[from] canary::Error),
@@ -554,7 +554,7 @@ fn digest(shelf: &Shelf<String>, namespace: &str, named: &BTreeSet<String>) -> O
         format!("{name}={}", content.as_deref().map_or("", String::as_str))
     });
     let all: Vec<String> = each.collect();
-    Some(template::short_hash(&all.join("\n"), 10))
+    Some(template::short_hash(&all.join("\n"), template::HASH_CHARS))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::crd::{
 use crate::rollout::describe;
 use crate::rollout::evidence::RuleReport;
 use crate::rollout::reason::Outcome;
-use crate::rollout::revision::Revision;
+use crate::rollout::revision::{Revision, short};
 use crate::rollout::state::{Phase, Run, State};
 use crate::rollout::terms::Terms;
 
@@ -128,7 +128,7 @@ pub fn refusal(status: Option<&RolloutStatus>) -> Option<String> {
 fn revision(state: &State) -> Option<String> {
     let run = state.phase.run().map(|run| &run.revision);
     run.or(state.stable.as_ref())
-        .map(|revision| revision.hash.clone())
+        .map(|revision| short(&revision.hash).to_owned())
 }
 
 /// A revision as the status shows it.

@@ -25,9 +25,11 @@ pub const TEMPLATE_HASH: &str = "pod-template-hash";
 /// The annotation that `kubectl rollout restart` sets.
 pub const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 
-const HASH_CHARS: usize = 10;
+/// Of a hash, in hexadecimal digits. Whoever may change a template may look for two of one hash: with ten digits
+/// they are found in seconds, and the second goes where the first was let through.
+pub(super) const HASH_CHARS: usize = 32;
 
-/// The identity of a pod template: ten hexadecimal digits.
+/// The identity of a pod template, in hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Revision(String);
@@ -475,7 +477,22 @@ mod tests {
     #[test]
     fn a_revision_is_stable_over_releases_of_sluice() {
         // A changed hash would start a run for every Deployment at the next upgrade.
-        assert_eq!(revision(&typed(&base())).as_str(), "b8374525c7");
+        assert_eq!(
+            revision(&typed(&base())).as_str(),
+            "b8374525c77f393d9465f04ae7d5a88f"
+        );
+    }
+
+    /// Two templates that were looked for: 40 bits of their SHA-256 are the same.
+    #[test]
+    fn templates_whose_hashes_begin_alike_are_two_revisions() {
+        let of = |nonce: &str| {
+            let built = with("/metadata/annotations", json!({"build": nonce}));
+            String::from(revision(&typed(&built)))
+        };
+        let (one, other) = (of("896904"), of("2751707"));
+        assert_eq!(one[..10], other[..10]);
+        assert_ne!(one, other);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::kubernetes::crd::{
 };
 use crate::rollout::reason::Outcome;
 use crate::rollout::request::{Act, offered};
+use crate::rollout::revision::short;
 use crate::rollout::state::PhaseName;
 
 /// Characters of a commit that are shown.
@@ -286,7 +287,7 @@ pub fn version(revision: &RevisionStatus) -> String {
     };
     let tags: Vec<String> = revision.images.iter().filter_map(tag).collect();
     match tags.as_slice() {
-        [] => revision.hash.clone(),
+        [] => short(&revision.hash).to_owned(),
         tags => tags.join(", "),
     }
 }

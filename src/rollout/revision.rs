@@ -5,6 +5,14 @@
 
 use serde::{Deserialize, Serialize};
 
+/// What people are shown of a hash, and the least that they must name of it.
+const SHOWN: usize = 10;
+
+/// What people are shown of a hash. Nothing is decided by it: templates of which it is the same are found in seconds.
+pub fn short(hash: &str) -> &str {
+    hash.get(..SHOWN).unwrap_or(hash)
+}
+
 /// One pod template, by its hash.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Revision {
@@ -20,7 +28,13 @@ impl Revision {
         self.hash == other.hash
     }
 
-    /// Whether a person means this one: by its hash, an image, or an image's tag.
+    /// Whether a hash that a person names is this one's, or the beginning of it that people are shown.
+    pub fn begins(&self, name: &str) -> bool {
+        self.hash == name || (name.len() >= SHOWN && self.hash.starts_with(name))
+    }
+
+    /// Whether a person means this one: by its whole hash, an image,
+    /// or an image's tag.
     pub fn is_named(&self, name: &str) -> bool {
         let tag = |image: &str| {
             let name = image.rsplit('/').next().unwrap_or(image);
@@ -36,8 +50,8 @@ impl Revision {
 impl std::fmt::Display for Revision {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.images.first() {
-            Some(image) => write!(out, "{} ({image})", self.hash),
-            None => write!(out, "{}", self.hash),
+            Some(image) => write!(out, "{} ({image})", short(&self.hash)),
+            None => write!(out, "{}", short(&self.hash)),
         }
     }
 }

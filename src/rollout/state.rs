@@ -13,7 +13,7 @@ use super::bound::Bound;
 use super::config::Config;
 use super::evidence::{Evidence, Limit, Verdict};
 use super::reason::{Cause, HeldWhy, Outcome};
-use super::revision::Revision;
+use super::revision::{Revision, short};
 
 /// Everything that Sluice knows of one Rollout.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -363,7 +363,7 @@ impl Run {
     /// One that begins now: nothing of it is done or known yet.
     pub fn begun(revision: Revision, trigger: Trigger, now: Timestamp) -> Self {
         Self {
-            id: format!("{}-{}", revision.hash, now.as_second()),
+            id: format!("{}-{}", short(&revision.hash), now.as_second()),
             revision,
             trigger,
             config: Config::default(),

@@ -10,6 +10,7 @@ use crate::cli::text::{self, FAINT, STRONG, coloured, styled};
 use crate::clock::elapsed;
 use crate::history::Record;
 use crate::kubernetes::crd::{RevisionStatus, besides};
+use crate::rollout::revision::short;
 
 /// Whether a text looks like the id of a run: a template's hash and a second.
 pub fn is_run(text: &str) -> bool {
@@ -40,7 +41,7 @@ fn moment(at: Timestamp) -> String {
 }
 
 fn revision(revision: &RevisionStatus) -> String {
-    format!("{} ({})", revision.hash, revision.images.join(", "))
+    format!("{} ({})", short(&revision.hash), revision.images.join(", "))
 }
 
 fn head(text: &mut String, record: &Record) -> fmt::Result {

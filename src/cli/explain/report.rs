@@ -19,6 +19,7 @@ use crate::kubernetes::crd::{
     besides,
 };
 use crate::people::message::acts;
+use crate::rollout::revision::short;
 
 /// Requests that are shown.
 const ANSWERS: usize = 3;
@@ -269,7 +270,7 @@ impl Report {
 }
 
 fn revision(revision: &RevisionStatus) -> String {
-    format!("{} ({})", revision.hash, revision.images.join(", "))
+    format!("{} ({})", short(&revision.hash), revision.images.join(", "))
 }
 
 /// A run that goes on is neither ready nor at rest, which is as it should be.

@@ -30,6 +30,7 @@ use super::fence;
 use super::scene::{self, DESIRED, Mark, STABLE, Scene};
 use crate::rollout::action::Action;
 use crate::rollout::plan::Plan;
+use crate::rollout::revision::short;
 
 /// A request that takes longer has failed; the next pass tries again.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -85,7 +86,7 @@ pub enum Error {
     },
     #[error("{doing}: no answer within {DEADLINE:?}")]
     Deadline { doing: &'static str },
-    #[error("{doing}: the template changed to {found} meanwhile")]
+    #[error("{doing}: the template changed to {} meanwhile", short(found))]
     Overtaken { doing: &'static str, found: String },
     #[error("building the canary")]
     Build(#[from] scene::Error),

@@ -12,6 +12,7 @@ use super::idle::begun;
 use super::known;
 use super::pass::Pass;
 use super::promoting::{self, stuck};
+use super::requests::meant;
 use super::template::{has_failed, keep_desired};
 use crate::rollout::action::Action;
 use crate::rollout::observation::{Past, Target};
@@ -32,13 +33,7 @@ pub fn needs_past(state: &State, requests: &[Request]) -> bool {
 /// Begins the way back, or says why there is none.
 pub(super) fn go_back(pass: &mut Pass<'_>, request: &Request) -> Result<String, String> {
     let (from, target) = at_rest(pass)?;
-    if let Some(meant) = &request.revision
-        && *meant != from.hash
-    {
-        return Err(format!(
-            "it was meant while {meant} served, but {from} does now"
-        ));
-    }
+    meant(pass, request, &from, "serves now")?;
     let to = match &request.goal {
         Some(goal) => named(pass, target, &from, goal)?,
         None => last_good(pass, target, &from)?,
@@ -90,6 +85,7 @@ fn named(
         .past
         .iter()
         .find(|past| past.number.to_string() == goal);
+    let by_hash = one_of(target.past.iter().filter(|past| past.revision.begins(goal)))?;
     let by_name = || {
         let named = target
             .past
@@ -97,7 +93,7 @@ fn named(
             .filter(|past| past.revision.is_named(goal));
         named.max_by_key(|past| past.number)
     };
-    let Some(found) = by_number.or_else(by_name) else {
+    let Some(found) = by_number.or(by_hash).or_else(by_name) else {
         return Err(format!(
             "no revision {goal} is kept; {}",
             list(target, from)
@@ -119,6 +115,18 @@ fn named(
         ));
     }
     Ok(revision)
+}
+
+/// The newest of those, if they are of one template.
+fn one_of<'a>(begun: impl Iterator<Item = &'a Past>) -> Result<Option<&'a Past>, String> {
+    let mut begun: Vec<&Past> = begun.collect();
+    begun.sort_by_key(|past| past.number);
+    match begun.as_slice() {
+        [first, rest @ ..] if rest.iter().any(|past| !past.revision.same(&first.revision)) => {
+            Err("several revisions begin so: write the whole hash, or the number".to_owned())
+        }
+        all => Ok(all.last().copied()),
+    }
 }
 
 /// What is kept, in words.

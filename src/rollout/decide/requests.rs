@@ -16,7 +16,7 @@ use crate::rollout::action::Action;
 use crate::rollout::evidence::{Evidence, Verdict};
 use crate::rollout::reason::{Cause, HeldWhy, Reason};
 use crate::rollout::request::{Act, Request, fits};
-use crate::rollout::revision::Revision;
+use crate::rollout::revision::{Revision, short};
 use crate::rollout::state::{Answer, Phase, PhaseName, Promotion, Run};
 
 /// Answers that are kept in the status.
@@ -112,7 +112,7 @@ fn serve_run(pass: &mut Pass<'_>, request: &Request, asked: Act) -> Result<Strin
                 .to_owned(),
         );
     };
-    meant(request, &run.revision, "is under trial")?;
+    meant(pass, request, &run.revision, "is under trial")?;
     if request.goal.is_some() {
         return Err(
             "a run goes on; without `--to` it is taken back, and then `--to` can be asked"
@@ -126,14 +126,40 @@ fn serve_run(pass: &mut Pass<'_>, request: &Request, asked: Act) -> Result<Strin
 }
 
 /// Whether the request was meant for this revision, of which that is said.
-fn meant(request: &Request, present: &Revision, stands: &str) -> Result<(), String> {
-    match &request.revision {
-        Some(revision) if *revision != present.hash => Err(format!(
-            "it was meant for revision {revision}, but {} {stands}",
-            present.hash
-        )),
-        _ => Ok(()),
+pub(super) fn meant(
+    pass: &Pass<'_>,
+    request: &Request,
+    present: &Revision,
+    stands: &str,
+) -> Result<(), String> {
+    let Some(named) = &request.revision else {
+        return Ok(());
+    };
+    if !present.begins(named) {
+        let (named, present) = (short(named), short(&present.hash));
+        return Err(format!(
+            "it was meant for revision {named}, but {present} {stands}"
+        ));
     }
+    if known(pass).any(|known| known.begins(named) && !known.same(present)) {
+        return Err(format!(
+            "{named} is how several revisions begin: write the whole hash"
+        ));
+    }
+    Ok(())
+}
+
+/// The revisions that a person may have seen here.
+fn known<'a>(pass: &'a Pass<'_>) -> impl Iterator<Item = &'a Revision> {
+    let state = &pass.state;
+    let run = state.phase.run();
+    let run = run
+        .into_iter()
+        .flat_map(|run| run.waiting.iter().chain([&run.revision]));
+    let failed = state.failed.as_ref().map(|failed| &failed.revision);
+    let kept = state.stable.iter().chain(&state.desired).chain(failed);
+    let target = pass.target().map(|target| &target.revision);
+    kept.chain(&state.known_good).chain(target).chain(run)
 }
 
 fn act(
@@ -293,7 +319,7 @@ fn retry(pass: &mut Pass<'_>, request: &Request) -> Result<String, String> {
         return Err("no revision has failed".to_owned());
     };
     let revision = failure.revision.clone();
-    meant(request, &revision, "failed")?;
+    meant(pass, request, &revision, "failed")?;
     pass.state.failed = None;
     let waits = pass
         .target()
@@ -311,8 +337,8 @@ fn restart(pass: &mut Pass<'_>, request: &Request) -> Result<String, String> {
     };
     let run = pass.state.phase.run();
     // Who means the revision under trial means what serves when its run is over.
-    if run.is_none_or(|run| meant(request, &run.revision, "").is_err()) {
-        meant(request, stable, "serves")?;
+    if run.is_none_or(|run| meant(pass, request, &run.revision, "").is_err()) {
+        meant(pass, request, stable, "serves")?;
     }
     pass.state.restart = Some(request.id.clone());
     Ok(match pass.state.phase.run() {

@@ -11,6 +11,7 @@ use super::frame;
 use super::words::{Tone, clock, count, moment, percent, sentence, share, spaced, span};
 use crate::history::{Curve, Record, Told};
 use crate::kubernetes::crd::{GitPoint, GitStatus, RevisionStatus, RuleStatus, besides};
+use crate::rollout::revision::short;
 
 /// Lines of rates have at most so many points: fewer would hide a burst, more would show chance.
 const RATES: usize = 60;
@@ -61,7 +62,7 @@ pub fn past(record: &Record) -> Markup {
 pub fn revision(revision: &RevisionStatus) -> Markup {
     html! {
         @for image in &revision.images { code { (image) } " " }
-        code.faint { (revision.hash) }
+        code.faint title=(revision.hash) { (short(&revision.hash)) }
     }
 }
 

@@ -102,6 +102,29 @@ fn what_was_meant_for_another_revision_is_not_tried_again_or_restarted() {
 }
 
 #[test]
+fn a_revision_may_be_meant_by_what_people_see_of_its_hash_if_no_other_begins_so() {
+    let mut model = Model::idle();
+    model.apply("91bc03aa17-one");
+    assert!(model.until(30, |model| model.state.phase.run().is_some()));
+    let asked = |model: &mut Model, act: &str, revision: &str| {
+        model.ask(act);
+        model.requests.last_mut().unwrap().revision = Some(revision.to_owned());
+        model.pass();
+        let answer = model.state.answers.last().unwrap().clone();
+        (answer.done, answer.message)
+    };
+    let (done, message) = asked(&mut model, "hold", "91bc03aa1");
+    assert!(!done && message.contains("was meant for"), "{message}");
+    let (done, message) = asked(&mut model, "hold", "91bc03aa17");
+    assert!(done, "{message}");
+    model.apply("91bc03aa17-two");
+    let (done, message) = asked(&mut model, "resume", "91bc03aa17");
+    assert!(!done && message.contains("several"), "{message}");
+    let (done, message) = asked(&mut model, "resume", "91bc03aa17-one");
+    assert!(done, "{message}");
+}
+
+#[test]
 fn many_requests_are_answered_a_few_at_a_time() {
     let mut model = Model::idle();
     for _ in 0..40 {
