@@ -1,7 +1,8 @@
 //! Who must approve where a person must, and who has.
 //!
 //! A Rollout says it for itself or for a step, an environment for all that run there; both count. A person counts
-//! once. What is vouched for in Git names the revision and the people, and does not expire.
+//! once. What is vouched for in Git names the revision and the people, and does not expire; a tag or an image in it
+//! stands for the one template that was seen with it.
 //!
 //! Not here: who may ask at all (RBAC), what an approval leads to (`decide::approvals`).
 
@@ -10,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::revision::Revision;
+use super::revision::{Revision, tag};
 use super::words;
 
 /// Who must approve.
@@ -101,9 +102,9 @@ pub struct Approval {
 }
 
 /// Approvals that stand in Git: of a revision, by these people.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vouched {
-    /// Its hash, an image or a tag.
+    /// Its hash, an image, or the tag of its first container.
     pub revision: String,
     /// Who; empty for somebody who is not named.
     pub by: Vec<String>,
@@ -120,10 +121,26 @@ impl Vouched {
         Some(Self { revision, by })
     }
 
-    /// Whether it is about this revision.
+    /// Whether it is about this revision. The tag of a container beside the first one says nothing: whoever may
+    /// change the template may add one that has it.
     pub fn is_of(&self, revision: &Revision) -> bool {
-        revision.is_named(&self.revision)
+        let name = &self.revision;
+        let tag = revision.images.first().and_then(|image| tag(image));
+        revision.hash == *name || revision.images.contains(name) || tag == Some(name)
     }
+}
+
+/// The template that approvals in Git are of: the first that was seen with them. Another one of the same tag was
+/// seen by nobody who approved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meant {
+    /// What stands in Git.
+    pub vouched: Vouched,
+    /// The template's hash.
+    pub hash: String,
+    /// The newest run that they did not count for, already told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<String>,
 }
 
 #[cfg(test)]
@@ -201,5 +218,12 @@ mod tests {
         assert_eq!(Vouched::read(" , "), None);
         let long = Vouched::read(&format!("v1 {}", "w".repeat(100_000))).unwrap();
         assert_eq!(long.by[0].chars().count(), words::MOST);
+        let beside = Revision {
+            images: vec!["shop:v9".to_owned(), "proxy:v1.4.2".to_owned()],
+            ..revision
+        };
+        for (text, is_of) in [("v1.4.2", false), ("v9", true), ("proxy:v1.4.2", true)] {
+            assert_eq!(Vouched::read(text).unwrap().is_of(&beside), is_of, "{text}");
+        }
     }
 }

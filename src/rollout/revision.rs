@@ -36,15 +36,16 @@ impl Revision {
     /// Whether a person means this one: by its whole hash, an image,
     /// or an image's tag.
     pub fn is_named(&self, name: &str) -> bool {
-        let tag = |image: &str| {
-            let name = image.rsplit('/').next().unwrap_or(image);
-            let name = name.split('@').next().unwrap_or(name);
-            name.split_once(':').map(|(_, tag)| tag.to_owned())
-        };
         let mut images = self.images.iter();
-        self.hash == name
-            || images.any(|image| image == name || tag(image).as_deref() == Some(name))
+        self.hash == name || images.any(|image| image == name || tag(image) == Some(name))
     }
+}
+
+/// An image's tag.
+pub(super) fn tag(image: &str) -> Option<&str> {
+    let name = image.rsplit('/').next().unwrap_or(image);
+    let name = name.split('@').next().unwrap_or(name);
+    name.split_once(':').map(|(_, tag)| tag)
 }
 
 impl std::fmt::Display for Revision {

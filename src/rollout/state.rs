@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::approval::Approval;
+use super::approval::{Approval, Meant};
 use super::bookmark::Bookmark;
 use super::bound::Bound;
 use super::config::Config;
@@ -57,6 +57,9 @@ pub struct State {
     /// The gate's problem that was already told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate_problem: Option<String>,
+    /// The template that the approvals in Git are of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meant: Option<Meant>,
     /// The run that ended last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_run: Option<Ended>,
@@ -93,6 +96,7 @@ impl State {
             mending,
             restart,
             gate_problem,
+            meant,
             last_run,
             answers,
             evidence: _,
@@ -107,8 +111,9 @@ impl State {
             (&self.failed, &self.desired, &self.desired_gone) == (failed, desired, desired_gone);
         let told = (&self.bypassed, &self.mending, &self.gate_problem)
             == (bypassed, mending, gate_problem);
+        let vouched = &self.meant == meant;
         let asked = (&self.restart, &self.last_run, &self.answers) == (restart, last_run, answers);
-        !(stands && serves && wanted && told && asked)
+        !(stands && serves && wanted && told && vouched && asked)
             || absence(self) != absence(other)
             || is_led(self) != is_led(other)
     }

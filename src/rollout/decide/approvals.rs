@@ -2,17 +2,17 @@
 //!
 //! Guarantees: at one step a person counts once; of those that wait for others none counts longer than the plan
 //! says; a step that was entered anew needs new ones, while a switch that was approved is not asked for twice;
-//! none lets a run go on that is suspected meanwhile. Not here: who must approve (`rollout::approval`).
+//! what stands in Git counts for one template; none lets a run go on that is suspected meanwhile. Not here: who must approve (`rollout::approval`).
 
 use super::pass::Pass;
 use super::stepping::onward;
 use super::switching;
-use crate::rollout::approval::{Approval, Approvals};
+use crate::rollout::approval::{Approval, Approvals, Meant, Vouched};
 use crate::rollout::evidence::Verdict;
 use crate::rollout::plan::{Plan, Step};
 use crate::rollout::reason::Reason;
 use crate::rollout::request::{Act, Request};
-use crate::rollout::state::{Phase, Run};
+use crate::rollout::state::{Phase, Run, Trigger};
 
 /// Who has approved where nobody is named.
 const NOBODY: &str = "somebody";
@@ -87,10 +87,7 @@ pub(super) fn look(pass: &mut Pass<'_>, run: &mut Run) -> Option<Phase> {
     let asked = pass.plan.asked_at(run).clone();
     expire(pass, &asked, run);
     leave_out_authors(pass, &asked, run);
-    let vouched = pass.seen.rollout.vouched.clone()?;
-    if !vouched.is_of(&run.revision) {
-        return None;
-    }
+    let vouched = vouched(pass, run)?;
     let need = usize::from(asked.required);
     let named = vouched.by.iter().map(|by| Some(by.as_str()));
     let nobody = vouched.by.is_empty().then_some(None);
@@ -106,6 +103,61 @@ pub(super) fn look(pass: &mut Pass<'_>, run: &mut Run) -> Option<Phase> {
     }
     let enough = run.approvals_here() >= need && pass.fresh() && doubt(pass).is_none();
     enough.then(|| go_on(pass, run.clone()))
+}
+
+/// What stands in Git of this run's template. It does not count for a configuration: whoever approved has seen
+/// the template.
+fn vouched(pass: &mut Pass<'_>, run: &Run) -> Option<Vouched> {
+    let meant = pass.state.meant.clone()?;
+    let is_of = meant.vouched.is_of(&run.revision);
+    let because = match &run.trigger {
+        Trigger::Config { .. } if is_of => {
+            "it is of a template, and the configuration changed".into()
+        }
+        _ if meant.hash == run.revision.hash => return Some(meant.vouched),
+        _ if is_of => format!(
+            "it was given when {} had that name; write it anew, with the hash {}",
+            meant.hash, run.revision.hash
+        ),
+        _ => return None,
+    };
+    if meant.told.as_ref() != Some(&run.id) {
+        pass.tell(Reason::Answered {
+            act: Act::Approve.to_string(),
+            by: None,
+            done: false,
+            message: format!(
+                "what stands in Git ({}) does not count: {because}",
+                meant.vouched.revision
+            ),
+        });
+        pass.state.meant = Some(Meant {
+            told: Some(run.id.clone()),
+            ..meant
+        });
+    }
+    None
+}
+
+/// Keeps what stands in Git for the first template that is seen with it, whether or not a run asks for it.
+pub(super) fn follow(pass: &mut Pass<'_>) {
+    let now = pass.seen.rollout.vouched.as_ref();
+    let before = pass.state.meant.as_ref().map(|meant| &meant.vouched);
+    if before == now {
+        return;
+    }
+    let under_trial = pass.state.phase.run().map(|run| &run.revision);
+    let applied = pass.target().map(|target| &target.revision);
+    let meant = now.and_then(|vouched| {
+        let mut seen = under_trial.into_iter().chain(applied);
+        let revision = seen.find(|revision| vouched.is_of(revision))?;
+        Some(Meant {
+            vouched: vouched.clone(),
+            hash: revision.hash.clone(),
+            told: None,
+        })
+    });
+    pass.state.meant = meant;
 }
 
 fn counted(have: usize, need: usize) -> String {

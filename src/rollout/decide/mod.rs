@@ -77,6 +77,7 @@ pub fn decide(terms: &Terms, state: &State, seen: &Observation) -> Decision {
         return pass.finish();
     }
     guard::look_after(&mut pass);
+    approvals::follow(&mut pass);
     requests::answer(&mut pass);
     for _ in 0..PHASES_A_PASS {
         let before = pass.state.phase.clone();

@@ -244,6 +244,44 @@ fn what_stands_in_git_counts_for_its_revision_and_does_not_expire() {
     assert!(model.until(600, |model| ended(model, Outcome::Promoted)));
 }
 
+/// The same image, and a command that nobody has seen.
+fn changed_but_for_the_tag(model: &mut Model) {
+    model.target.revision.hash = "a command".to_owned();
+    model.target.paused = true;
+}
+
+#[test]
+fn what_stands_in_git_counts_for_no_other_template_of_the_tag() {
+    let mut model = waiting(Approvals::default());
+    model.vouched = Vouched::read("v2 carol");
+    assert!(model.until(600, |model| ended(model, Outcome::Promoted)));
+    changed_but_for_the_tag(&mut model);
+    assert!(model.until(300, phase("AwaitingApproval")));
+    assert!(!model.until(300, |model| !phase("AwaitingApproval")(model)));
+    let told = model.told.iter().filter(|reason| {
+        let told = reason.to_string();
+        told.contains("(v2) does not count: it was given when v2 had that name")
+    });
+    assert_eq!(told.count(), 1, "{:?}", model.told);
+    model.vouched = Vouched::read("another v2 carol");
+    assert!(!model.until(60, |model| model.weight() > 5));
+    model.vouched = Vouched::read("v2 dave");
+    assert!(model.until(60, |model| model.weight() > 5));
+}
+
+#[test]
+fn what_stands_in_git_is_of_the_template_that_was_there_though_no_run_asked_for_it() {
+    let mut model = Model::idle();
+    model.vouched = Vouched::read("v1 carol");
+    model.terms.plan.steps[0].approval = true;
+    model.tick();
+    model.pass();
+    changed_but_for_the_tag(&mut model);
+    assert!(model.until(300, phase("AwaitingApproval")));
+    assert!(!model.until(300, |model| !phase("AwaitingApproval")(model)));
+    assert_eq!(model.state.phase.run().unwrap().approvals_here(), 0);
+}
+
 /// One step, so that an approval is all that is between it and the promotion.
 fn suspected(model: &mut Model) {
     model.terms.plan.steps.truncate(1);
