@@ -21,6 +21,7 @@ pub mod client;
 pub mod conditions;
 pub mod conversion;
 pub mod crd;
+mod digested;
 pub mod entries;
 pub mod events;
 pub mod execute;

@@ -564,6 +564,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::kubernetes::digested::Digested;
     use crate::kubernetes::shelf::Filler;
 
     #[test]
@@ -574,8 +575,8 @@ mod tests {
         let none = digest(&shelf, "shop", &BTreeSet::new());
         assert_eq!(none.as_deref(), Some(NONE_NAMED));
 
-        let content = |map: ConfigMap| Some(template::config_map_digest(&map));
-        filler.take(&shelf, Event::<ConfigMap>::InitDone, content);
+        let content = |map: Digested<ConfigMap>| Some(map.digest);
+        filler.take(&shelf, Event::<Digested<ConfigMap>>::InitDone, content);
         let missing = digest(&shelf, "shop", &named);
         let meta = json!({"name": "colours", "namespace": "shop"});
         let map = serde_json::from_value(json!({"metadata": meta, "data": {"a": "b"}}));

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Container, EnvFromSource, EnvVar, PodSpec, PodTemplateSpec, Secret, Volume,
+    Container, EnvFromSource, EnvVar, PodSpec, PodTemplateSpec, Volume,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -178,59 +178,13 @@ impl References {
     }
 }
 
-/// Digest of a `ConfigMap`'s content.
-pub fn config_map_digest(map: &ConfigMap) -> String {
-    let mut parts = Parts::new("ConfigMap");
-    for (key, value) in map.data.iter().flatten() {
-        parts.add("data", key, value.as_bytes());
-    }
-    for (key, value) in map.binary_data.iter().flatten() {
-        parts.add("binaryData", key, &value.0);
-    }
-    parts.digest()
-}
-
-/// Digest of a Secret's content. It tells nothing about a value that could not be guessed anyhow.
-pub fn secret_digest(secret: &Secret) -> String {
-    let mut parts = Parts::new("Secret");
-    for (key, value) in secret.data.iter().flatten() {
-        parts.add("data", key, &value.0);
-    }
-    parts.digest()
-}
-
-/// Keys and values, each preceded by its length so that no two contents run together alike.
-struct Parts(Sha256);
-
-impl Parts {
-    fn new(kind: &str) -> Self {
-        let mut parts = Self(Sha256::new());
-        parts.piece(kind.as_bytes());
-        parts
-    }
-
-    fn add(&mut self, field: &str, key: &str, value: &[u8]) {
-        self.piece(field.as_bytes());
-        self.piece(key.as_bytes());
-        self.piece(value);
-    }
-
-    fn piece(&mut self, bytes: &[u8]) {
-        self.0.update((bytes.len() as u64).to_be_bytes());
-        self.0.update(bytes);
-    }
-
-    fn digest(self) -> String {
-        hex(&self.0.finalize(), HASH_CHARS)
-    }
-}
-
 /// The first `chars` hexadecimal digits of the SHA-256 of a text.
 pub(super) fn short_hash(text: &str, chars: usize) -> String {
     hex(&Sha256::digest(text.as_bytes()), chars)
 }
 
-fn hex(bytes: &[u8], chars: usize) -> String {
+/// The first `chars` hexadecimal digits of these bytes.
+pub(super) fn hex(bytes: &[u8], chars: usize) -> String {
     let nibbles = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
     nibbles
         .filter_map(|nibble| char::from_digit(u32::from(nibble), 16))
@@ -521,28 +475,6 @@ mod tests {
                 secrets: names("s")
             }
         );
-    }
-
-    #[test]
-    fn a_digest_follows_the_content_and_not_the_metadata() {
-        let map = |data: Value, label: &str| -> ConfigMap {
-            serde_json::from_value(
-                json!({"metadata": {"name": "m", "labels": {"l": label}}, "data": data}),
-            )
-            .unwrap()
-        };
-        let one = config_map_digest(&map(json!({"a": "b", "c": "d"}), "1"));
-        assert_eq!(
-            one,
-            config_map_digest(&map(json!({"c": "d", "a": "b"}), "2"))
-        );
-        assert_ne!(
-            one,
-            config_map_digest(&map(json!({"a": "bc", "": "d"}), "1"))
-        );
-        let secret: Secret =
-            serde_json::from_value(json!({"data": {"a": "Yg==", "c": "ZA=="}})).unwrap();
-        assert_ne!(one, secret_digest(&secret));
     }
 
     #[test]

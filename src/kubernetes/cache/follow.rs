@@ -21,6 +21,9 @@ use crate::kubernetes::backoff;
 /// Objects in one answer of a first list. Lists of all kinds come at once, and an allocator keeps
 /// much of what their objects took before they were made small.
 const PAGE: u32 = 50;
+/// The same of what may hold a megabyte each, chosen by whoever may make one in some namespace: an answer is held whole,
+/// twice for a moment.
+const HEAVY_PAGE: u32 = 20;
 
 /// What the watches need.
 #[derive(Clone)]
@@ -83,7 +86,7 @@ pub(super) async fn fill<K: Watched>(
     mut progress: Progress,
 ) {
     progress.turn().await;
-    let config = which.timeout(290).page_size(PAGE);
+    let config = which.timeout(290).page_size(page(&K::kind(&())));
     let mut events = listed(&api, &config);
     loop {
         let event = match events.try_next().await {
@@ -116,6 +119,14 @@ pub(super) async fn fill<K: Watched>(
         {
             break;
         }
+    }
+}
+
+/// Objects of this kind in one answer of a first list.
+fn page(kind: &str) -> u32 {
+    match kind {
+        "ConfigMap" | "Secret" => HEAVY_PAGE,
+        _ => PAGE,
     }
 }
 

@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use super::follow::{Feed, Progress, Watched, Without, fill};
 use super::{Cache, Touched};
 use crate::kubernetes::crd::Rollout;
+use crate::kubernetes::digested::Digested;
 use crate::kubernetes::entries::{
     daemon_set, deployment, kept, owner, pod, replica_set, rollout, stateful_set, text, value,
     whole, workload_of,
@@ -30,7 +31,6 @@ use crate::kubernetes::entries::{
 use crate::kubernetes::http_route::HttpRoute;
 use crate::kubernetes::pods::PodRow;
 use crate::kubernetes::shelf::{Filler, Key, Shelf};
-use crate::kubernetes::template;
 
 /// Kinds that lie in namespaces, a line each: the shelf, what becomes of an object on it, and what one concerns.
 macro_rules! namespaced {
@@ -75,8 +75,8 @@ impl Starter<'_> {
             |scope: Option<&str>| onto(|c: &Cache| c.http_routes.texts(), text::<HttpRoute>, scope);
         self.taken(cache, routes, around, Without::Routes);
         namespaced!(self, cache, Without::Less;
-            |c| &c.config_maps, |map: ConfigMap| Some(template::config_map_digest(&map)), around;
-            |c| &c.secrets, |secret: Secret| Some(template::secret_digest(&secret)), around;
+            |c| &c.config_maps, |map: Digested<ConfigMap>| Some(map.digest), around;
+            |c| &c.secrets, |secret: Digested<Secret>| Some(secret.digest), around;
             |c| c.claims.texts(), text::<PersistentVolumeClaim>, around;
             |c| c.budgets.texts(), text::<PodDisruptionBudget>, around;
         );
