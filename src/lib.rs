@@ -22,6 +22,7 @@ pub mod kubernetes;
 pub mod kustomize;
 pub mod migrate;
 pub mod people;
+pub mod places;
 pub mod prometheus;
 pub mod registry;
 pub mod retry_after;

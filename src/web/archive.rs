@@ -1,6 +1,6 @@
 //! Runs that ended: as JSON, as pages, and as a report that stands alone.
 //!
-//! `GET /api/history` takes `namespace`, `name`, `since` (RFC 3339) and `limit`; `GET
+//! `GET /api/history` takes `namespace`, `name`, `since` and `before` (RFC 3339) and `limit`; `GET
 //! /api/runs/{run}` takes `namespace` and `name` where a run's id alone is not enough. Lists are of the daemon's
 //! own environment, unless `environment` names another that shares the database, or `everywhere=true` asks for all.
 //! A history that does not answer is 503, and nothing else suffers from it.
@@ -19,12 +19,12 @@ use super::routes::Web;
 use super::view::past::Listed;
 use super::view::{frame, past, run};
 use crate::causes;
-use crate::history::{Error, Filter, Record, Which};
+use crate::history::{Error, Filter, Record, Summary, Which};
 
 /// Runs of one answer, unless fewer are asked for.
 const LIMIT: usize = 100;
 /// The most that can be asked for.
-const MOST: usize = 10_000;
+const MOST: usize = 1000;
 
 /// Which runs are asked for.
 #[derive(Debug, Default, Deserialize)]
@@ -35,6 +35,7 @@ pub struct Asked {
     namespace: Option<String>,
     name: Option<String>,
     since: Option<Timestamp>,
+    before: Option<Timestamp>,
     limit: Option<usize>,
 }
 
@@ -46,18 +47,15 @@ impl Asked {
             namespace: self.namespace.clone(),
             name: self.name.clone(),
             since: self.since,
-            before: None,
+            before: self.before,
             limit: self.limit.unwrap_or(LIMIT).min(MOST),
         }
     }
 
-    /// The query that asks for ten times as many, where there may be more than the list has.
-    fn more(&self, listed: usize) -> Option<String> {
+    /// The query that asks for those before the oldest of the list, where there may be some.
+    fn more(&self, listed: &[Summary]) -> Option<String> {
         let limit = self.limit.unwrap_or(LIMIT).min(MOST);
-        let further = limit.saturating_mul(10).min(MOST);
-        if listed < limit || further == limit {
-            return None;
-        }
+        let oldest = listed.last().filter(|_| listed.len() >= limit)?.ended?;
         let mut query = form_urlencoded::Serializer::new(String::new());
         for (key, value) in [
             ("environment", &self.environment),
@@ -70,7 +68,8 @@ impl Asked {
                 query.append_pair(key, value);
             }
         }
-        query.append_pair("limit", &further.to_string());
+        query.append_pair("before", &oldest.to_string());
+        query.append_pair("limit", &limit.to_string());
         Some(query.finish())
     }
 
@@ -149,7 +148,7 @@ pub async fn past_runs(State(web): State<Web>, Query(asked): Query<Asked>) -> Re
     };
     match web.history.list(asked.filter(&web.place.environment)).await {
         Ok(runs) => {
-            let more = asked.more(runs.len());
+            let more = asked.more(&runs);
             let list = past::list(&runs, &web.place, listed, more.as_deref(), web.clock.now());
             Html(page.html(&list).into_string()).into_response()
         }
@@ -213,14 +212,16 @@ mod tests {
             everywhere: true,
             ..Asked::default()
         };
-        assert_eq!(asked.more(LIMIT - 1), None);
-        let more = asked.more(LIMIT);
-        let wanted = "name=a+b&everywhere=true&limit=1000";
+        let run = crate::history::samples::record("shop", "one", 0).summary;
+        let runs = vec![run; MOST];
+        assert_eq!(asked.more(&runs[..LIMIT - 1]), None);
+        let more = asked.more(&runs[..LIMIT]);
+        let wanted = "name=a+b&everywhere=true&before=2023-11-14T22%3A13%3A20Z&limit=100";
         assert_eq!(more.as_deref(), Some(wanted));
         let all = Asked {
-            limit: Some(MOST),
+            limit: Some(10 * MOST),
             ..Asked::default()
         };
-        assert_eq!(all.more(MOST), None);
+        assert_eq!(all.filter("").limit, MOST);
     }
 }

@@ -24,6 +24,7 @@ mod nearby;
 mod pages;
 mod patient;
 mod place;
+mod purse;
 mod readiness;
 mod routes;
 mod serve;

@@ -1,4 +1,4 @@
-//! A connection whose client must read what it asked for.
+//! A connection whose client must read what it asked for, and in time.
 //!
 //! Why: a client that asks again and again and never reads would hold its place among the connections for ever, and
 //! the probes of Kubernetes need one too. Not here: how many places there are (`serve`).
@@ -11,10 +11,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// The time in which a client must take some of what is sent.
-pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The time in which a client must take all that waits for it: who takes a byte now and then keeps the memory of it too.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A stream that ends with an error when nothing of what is written is taken for [`WRITE_TIMEOUT`].
+/// A stream that ends with an error when not all of what is written is taken within [`WRITE_TIMEOUT`].
 #[derive(Debug)]
 pub struct Patient<S> {
     stream: S,
@@ -37,7 +37,6 @@ impl<S> Patient<S> {
         polled: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if polled.is_ready() {
-            self.stalled = None;
             return polled;
         }
         let begin = || Box::pin(tokio::time::sleep(WRITE_TIMEOUT));
@@ -73,6 +72,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.stream).poll_flush(context);
+        if polled.is_ready() {
+            // Whoever writes here flushes when nothing is left to be written.
+            this.stalled = None;
+        }
         this.bounded(context, polled)
     }
 
@@ -104,17 +107,34 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn who_reads_slowly_is_waited_for_and_who_reads_nothing_is_not() {
+    async fn who_reads_slowly_is_waited_for_and_who_takes_too_long_or_reads_nothing_is_not() {
         let (ours, mut theirs) = tokio::io::duplex(1);
         let mut stream = Patient::new(ours);
         let reads = async {
-            for _ in 0..9 {
-                tokio::time::sleep(WRITE_TIMEOUT / 2).await;
+            for _ in 0..3 * 9 {
+                tokio::time::sleep(WRITE_TIMEOUT / 10).await;
                 theirs.read_u8().await.unwrap();
             }
         };
-        let (written, ()) = tokio::join!(stream.write_all(b"nine byte"), reads);
-        written.unwrap();
+        let writes = async {
+            for _ in 0..3 {
+                stream.write_all(b"nine byte").await.unwrap();
+                stream.flush().await.unwrap();
+            }
+        };
+        tokio::join!(writes, reads);
+        let reads = async {
+            while theirs.read_u8().await.is_ok() {
+                tokio::time::sleep(WRITE_TIMEOUT / 10).await;
+            }
+        };
+        let written = tokio::select! {
+            written = stream.write_all(&[b'x'; 20]) => written,
+            () = reads => Ok(()),
+        };
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let (ours, theirs) = tokio::io::duplex(1);
+        let mut stream = Patient::new(ours);
         let error = stream.write_all(b"more").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(theirs);

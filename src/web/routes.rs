@@ -20,6 +20,7 @@ use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 
 use super::events::{Streams, events};
+use super::purse::{self, Purse, counted};
 use super::session::Sessions;
 use super::view::frame::{ICON, SCRIPT, STYLE};
 use super::{Board, Entry, Nearby, Place, Readiness, Versions, archive, pages, versions};
@@ -65,16 +66,18 @@ pub struct Web {
 /// All endpoints as a service.
 pub fn router(web: Web) -> Router {
     let (hooks, acts) = (web.hooks.clone(), web.acts.clone());
+    let purse = Purse::new(purse::ALL);
     Router::new()
-        .nest_service("/hooks", hooks)
-        .merge(compressed())
         .route("/rollouts/{namespace}/{name}", get(pages::rollout))
         .route("/environments", get(versions::page))
         .route("/api/pipeline", get(versions::list))
+        .route("/metrics", get(metrics))
+        .layer(middleware::from_fn_with_state(purse.clone(), counted))
+        .merge(compressed(purse))
+        .nest_service("/hooks", hooks)
         .route("/events", get(events))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page\n") })
         .with_state(web)
         .merge(acts)
@@ -84,7 +87,7 @@ pub fn router(web: Web) -> Router {
 
 /// What many rows make large, smaller on the way. A Rollout's page is not among it: with a session's secret in it,
 /// its length could tell of the secret (BREACH). Nor is the stream, which must not wait for more.
-fn compressed() -> Router<Web> {
+fn compressed(purse: Purse) -> Router<Web> {
     Router::new()
         .route("/", get(pages::overview))
         .route("/api/rollouts", get(rollouts))
@@ -103,6 +106,7 @@ fn compressed() -> Router<Web> {
             "/live.js",
             get(|| async { file("text/javascript; charset=utf-8", SCRIPT) }),
         )
+        .layer(middleware::from_fn_with_state(purse, counted))
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
 }
 

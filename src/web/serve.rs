@@ -1,32 +1,48 @@
 //! Connections: accepted, bounded in number and in time, drained at shutdown.
 //!
-//! Guarantees: at most [`CONNECTIONS`] at a time; a client that sends its head slowly is cut off
-//! after [`HEAD_TIMEOUT`], and one that does not read (`patient`); after `shutdown` no connection is accepted, those that are open finish
+//! Guarantees: at most [`CONNECTIONS`] at a time, and whoever comes when there are so many takes the place of the one on
+//! which nothing was asked for the longest time; at most [`ANSWERS`] are answered at a time, what Kubernetes probes not
+//! counted, so that a probe is answered whatever strangers do. A client that sends its head slowly is cut off
+//! after [`HEAD_TIMEOUT`], and one that reads slowly (`patient`); after `shutdown` no connection is accepted, those that are open finish
 //! their request within [`DRAIN`]. All tasks end before `serve` returns.
 //!
 //! Not here: what is answered (`routes`).
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
-use hyper::body::Incoming;
+use axum::body::{Body, HttpBody};
+use axum::extract::{Extension, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::{CONNECTION, HeaderValue};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::{BoxError, Router};
+use hyper::body::{Bytes, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::events::STREAMS;
 use super::patient::Patient;
 use super::session::Peer;
+use crate::places::{Place, Places};
 
 /// The most connections at a time.
 pub const CONNECTIONS: usize = 1024;
+/// The most requests that are answered at a time: all open pages, and some beside them.
+pub const ANSWERS: usize = STREAMS + 256;
+/// What Kubernetes asks of the process.
+const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 /// The time in which a request's head must be complete.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time that open requests have after shutdown.
@@ -38,21 +54,36 @@ pub async fn serve(
     router: Router,
     shutdown: CancellationToken,
 ) -> Result<(), io::Error> {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    serve_so_many(listener, router, (CONNECTIONS, ANSWERS), shutdown).await
+}
+
+async fn serve_so_many(
+    listener: TcpListener,
+    router: Router,
+    (connections, answers): (usize, usize),
+    shutdown: CancellationToken,
+) -> Result<(), io::Error> {
+    let places = Places::new(connections);
+    let answers = Arc::new(Semaphore::new(answers));
+    let router = router.layer(middleware::from_fn_with_state(answers, in_turn));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let result = loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break Ok(()),
             Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &permits) => accepted,
+            accepted = accept(&listener, &places) => accepted,
         };
         match accepted {
-            Ok((stream, peer, permit)) => {
-                let connection = connection(stream, peer, router.clone(), &graceful);
+            Ok((stream, peer, place)) => {
+                let place = Arc::new(place);
+                let from = (peer, Arc::clone(&place));
+                let connection = connection(stream, from, router.clone(), &graceful);
                 connections.spawn(async move {
-                    connection.await;
-                    drop(permit);
+                    tokio::select! {
+                        () = connection => {}
+                        () = place.is_needed() => tracing::debug!("a connection gave its place to another"),
+                    }
                 });
             }
             Err(error) if passing(&error) => pause(&error).await,
@@ -69,22 +100,23 @@ pub async fn serve(
 
 async fn accept(
     listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> Result<(TcpStream, Peer, Option<tokio::sync::OwnedSemaphorePermit>), io::Error> {
-    // The semaphore is never closed.
-    let permit = Arc::clone(permits).acquire_owned().await.ok();
+    places: &Places,
+) -> Result<(TcpStream, Peer, Place), io::Error> {
+    let place = places.take().await;
     let (stream, from) = listener.accept().await?;
-    Ok((stream, Peer(Some(from.ip())), permit))
+    place.idles();
+    Ok((stream, Peer(Some(from.ip())), place))
 }
 
 fn connection(
     stream: TcpStream,
-    peer: Peer,
+    (peer, place): (Peer, Arc<Place>),
     router: Router,
     graceful: &GracefulShutdown,
 ) -> impl Future<Output = ()> + use<> {
     let router = router.map_request(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(Arc::clone(&place));
         request
     });
     let service = TowerToHyperService::new(router);
@@ -97,6 +129,71 @@ fn connection(
         if let Err(error) = watched.await {
             tracing::debug!(%error, "a connection ended early");
         }
+    }
+}
+
+/// A request is answered, if there is a turn for it; its connection idles again when the answer's body has ended.
+async fn in_turn(
+    State(answers): State<Arc<Semaphore>>,
+    Extension(place): Extension<Arc<Place>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    place.is_busy();
+    let busy = Busy(place);
+    let permit = if PROBES.contains(&request.uri().path()) {
+        None
+    } else if let Ok(permit) = answers.try_acquire_owned() {
+        Some(permit)
+    } else {
+        let text = "too many others are answered\n";
+        let mut refused = (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+        let headers = refused.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        return refused;
+    };
+    let response = next.run(request).await;
+    response.map(|body| {
+        Body::new(Answer {
+            body,
+            _turn: (busy, permit),
+        })
+    })
+}
+
+/// A connection on which a request is being answered.
+struct Busy(Arc<Place>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.idles();
+    }
+}
+
+/// An answer's body, and the turn that it takes.
+struct Answer {
+    body: Body,
+    _turn: (Busy, Option<OwnedSemaphorePermit>),
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        polled.map_err(Into::into)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -166,5 +263,57 @@ mod tests {
         ended.await.unwrap().unwrap().unwrap().unwrap();
         drop(idle);
         assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    async fn ask(address: std::net::SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let head = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_probe_is_answered_whatever_strangers_do() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let many = (8, 4);
+        tasks.spawn(serve_so_many(
+            listener,
+            router(web()),
+            many,
+            shutdown.clone(),
+        ));
+
+        let mut open = Vec::new();
+        for _ in 0..4 {
+            let mut page = TcpStream::connect(address).await.unwrap();
+            page.write_all(b"GET /events HTTP/1.1\r\nhost: a\r\n\r\n")
+                .await
+                .unwrap();
+            let mut status = [0; 12];
+            page.read_exact(&mut status).await.unwrap();
+            assert_eq!(&status, b"HTTP/1.1 200");
+            open.push(page);
+        }
+        for _ in 0..8 {
+            let mut silent = TcpStream::connect(address).await.unwrap();
+            silent
+                .write_all(b"GET /healthz HTTP/1.1\r\n")
+                .await
+                .unwrap();
+            open.push(silent);
+        }
+        let probed = tokio::time::timeout(HEAD_TIMEOUT / 2, ask(address, "/healthz")).await;
+        let probed = probed.unwrap();
+        assert!(probed.starts_with("HTTP/1.1 200"), "{probed}");
+        let other = ask(address, "/metrics").await;
+        assert!(other.starts_with("HTTP/1.1 503"), "{other}");
+        drop(open);
+        shutdown.cancel();
+        tasks.join_next().await.unwrap().unwrap().unwrap();
     }
 }

@@ -33,10 +33,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::bodies::{self, Bodies};
-use super::places::{Place, Places};
 use super::{PATH, review};
 use crate::causes;
 use crate::clock::Clock;
+use crate::places::{Place, Places};
 
 /// The most connections at a time.
 pub const CONNECTIONS: usize = 512;

@@ -12,7 +12,6 @@ pub mod keys;
 pub mod listener;
 pub mod manifests;
 pub mod mutation;
-mod places;
 pub mod reach;
 pub mod review;
 pub mod secret;

@@ -39,7 +39,7 @@ pub fn list(
         }
         (rows(runs, place, listed, now))
         @if let Some(more) = more {
-            p.faint { "The newest " (runs.len()) ". " a href={ (page) "?" (more) } { "Further ones" } }
+            p.faint { a href={ (page) "?" (more) } { "Further ones" } }
         }
     }
 }

@@ -4,7 +4,7 @@
 //! nothing was asked for the longest time. A connection on which a request is being answered is never cut off.
 //!
 //! Caveat: a request that comes in the very moment in which its connection gives way is not answered; clients
-//! send it again on another one. Not here: connections themselves (`listener`).
+//! send it again on another one. Not here: connections themselves (`web::serve`, `webhook::listener`).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
