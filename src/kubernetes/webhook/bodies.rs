@@ -1,7 +1,7 @@
 //! The memory that reviews may take: of one, and of all that are there at the same time.
 //!
-//! Guarantees: whoever sends what, the bodies together hold no more than [`ALL`] bytes, and what they
-//! are parsed into no more than [`PARSED`]; one review is parsed at a time. A body counts as it comes,
+//! Guarantees: whoever sends what, the bodies together hold no more than [`ALL`] bytes, those from one address no more
+//! than [`SHARE`], so that one stranger does not keep API servers out; and what they are parsed into no more than [`PARSED`]; one review is parsed at a time. A body counts as it comes,
 //! so that a length which is only claimed keeps nobody out.
 //!
 //! Why parsing has a price of its own: a `Value` of `{"":0}` takes a hundred times what its text does.
@@ -9,7 +9,9 @@
 //!
 //! Not here: connections and the answer's status (`listener`), what the answer says (`review`).
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex as Shared, PoisonError};
 
 use axum::body::{Body, HttpBody};
 use futures::StreamExt as _;
@@ -19,6 +21,8 @@ use tokio::sync::{Mutex, MutexGuard, OwnedSemaphorePermit, Semaphore};
 pub const ONE: usize = 4 * 1024 * 1024;
 /// The most bytes of all reviews that are there at one time.
 pub const ALL: usize = 24 * 1024 * 1024;
+/// The most bytes of those that come from one address.
+pub const SHARE: usize = 8 * 1024 * 1024;
 /// The most bytes that a review may take when it is parsed, as `price` reckons.
 pub const PARSED: usize = 64 * 1024 * 1024;
 /// For a map that is not empty: the first leaf of its tree.
@@ -38,7 +42,7 @@ pub enum Error {
     /// More than [`PARSED`].
     #[error("the review would take over {PARSED} bytes in memory")]
     Dense,
-    /// The others have all of [`ALL`].
+    /// The others have all of [`ALL`], or those from the same address all of [`SHARE`].
     #[error("other reviews take all the memory that there is for them")]
     Busy,
     /// The sender went away, or sent no HTTP.
@@ -51,6 +55,7 @@ pub enum Error {
 pub struct Bodies {
     bytes: Arc<Semaphore>,
     parser: Arc<Mutex<()>>,
+    shares: Arc<Shared<HashMap<IpAddr, usize>>>,
 }
 
 /// A body that is there whole; its bytes are others' again when it goes.
@@ -59,6 +64,50 @@ pub struct Held {
     /// What was sent.
     pub bytes: Vec<u8>,
     _permit: Option<OwnedSemaphorePermit>,
+    _share: Share,
+}
+
+/// What one body has of its address' share.
+#[derive(Debug)]
+struct Share {
+    of: Bodies,
+    from: IpAddr,
+    bytes: usize,
+}
+
+impl Share {
+    fn grow(&mut self, bytes: usize) -> Result<(), Error> {
+        let mut shares = self
+            .of
+            .shares
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let all = shares.entry(self.from).or_default();
+        if *all + bytes > SHARE {
+            return Err(Error::Busy);
+        }
+        *all += bytes;
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut shares = self
+            .of
+            .shares
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let left = shares
+            .get(&self.from)
+            .map_or(0, |all| all.saturating_sub(self.bytes));
+        if left == 0 {
+            shares.remove(&self.from);
+        } else {
+            shares.insert(self.from, left);
+        }
+    }
 }
 
 impl Bodies {
@@ -67,11 +116,12 @@ impl Bodies {
         Self {
             bytes: Arc::new(Semaphore::new(all)),
             parser: Arc::default(),
+            shares: Arc::default(),
         }
     }
 
     /// Reads a body, taking bytes as they come.
-    pub async fn read(&self, body: Body) -> Result<Held, Error> {
+    pub async fn read(&self, from: IpAddr, body: Body) -> Result<Held, Error> {
         let known = HttpBody::size_hint(&body);
         if known.lower() > ONE as u64 {
             return Err(Error::Large);
@@ -80,12 +130,18 @@ impl Bodies {
         let exact = known.exact().and_then(|bytes| usize::try_from(bytes).ok());
         let mut bytes = Vec::with_capacity(exact.unwrap_or(0));
         let mut permit: Option<OwnedSemaphorePermit> = None;
+        let mut share = Share {
+            of: self.clone(),
+            from,
+            bytes: 0,
+        };
         let mut chunks = body.into_data_stream();
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(Error::Read)?;
             if bytes.len() + chunk.len() > ONE {
                 return Err(Error::Large);
             }
+            share.grow(chunk.len())?;
             let more = self.take(chunk.len())?;
             match &mut permit {
                 Some(permit) => permit.merge(more),
@@ -96,6 +152,7 @@ impl Bodies {
         Ok(Held {
             bytes,
             _permit: permit,
+            _share: share,
         })
     }
 
@@ -141,10 +198,27 @@ fn price(json: &[u8]) -> usize {
 mod tests {
     use super::*;
 
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    #[tokio::test]
+    async fn one_address_does_not_keep_others_out() {
+        let bodies = Bodies::new(ALL);
+        let read = |from: IpAddr, bytes: usize| bodies.read(from, Body::from(vec![b' '; bytes]));
+        let there = IpAddr::from([192, 0, 2, 1]);
+        let first = read(there, ONE).await.unwrap();
+        let second = read(there, ONE).await.unwrap();
+        assert!(matches!(read(there, 1).await, Err(Error::Busy)));
+        read(HERE, ONE).await.unwrap();
+        drop(first);
+        read(there, ONE).await.unwrap();
+        drop(second);
+        assert!(bodies.shares.lock().unwrap().is_empty());
+    }
+
     #[tokio::test]
     async fn bodies_share_bytes_and_give_them_back() {
         let bodies = Bodies::new(10);
-        let read = |bytes: usize| bodies.read(Body::from(vec![b' '; bytes]));
+        let read = |bytes: usize| bodies.read(HERE, Body::from(vec![b' '; bytes]));
         let first = read(6).await.unwrap();
         assert!(matches!(read(6).await, Err(Error::Busy)));
         let second = read(4).await.unwrap();
@@ -161,17 +235,26 @@ mod tests {
             Body::from_stream(futures::stream::iter((0..chunks).map(move |_| chunk())))
         };
         let bodies = Bodies::new(2 << 20);
-        assert!(matches!(bodies.read(streamed(3)).await, Err(Error::Busy)));
-        assert_eq!(bodies.read(streamed(2)).await.unwrap().bytes.len(), 2 << 20);
+        assert!(matches!(
+            bodies.read(HERE, streamed(3)).await,
+            Err(Error::Busy)
+        ));
+        assert_eq!(
+            bodies.read(HERE, streamed(2)).await.unwrap().bytes.len(),
+            2 << 20
+        );
         let bodies = Bodies::new(ALL);
-        assert!(matches!(bodies.read(streamed(5)).await, Err(Error::Large)));
+        assert!(matches!(
+            bodies.read(HERE, streamed(5)).await,
+            Err(Error::Large)
+        ));
     }
 
     #[tokio::test]
     async fn small_text_of_many_values_is_not_parsed() {
         let bodies = Bodies::new(ALL);
         let good = |text: String| async {
-            let held = bodies.read(Body::from(text)).await.unwrap();
+            let held = bodies.read(HERE, Body::from(text)).await.unwrap();
             bodies.turn(&held).await.is_ok()
         };
         let list = |item: &str| format!("[{}0]", item.repeat(ONE / (item.len() + 1)));

@@ -10,12 +10,13 @@
 //!
 //! Not here: whose place that is (`places`), the memory that reviews may take (`bodies`), the answer (`review`).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
 use axum::middleware::{self, Next};
@@ -90,11 +91,11 @@ pub async fn serve(
             accepted = accept(&listener, &places) => accepted,
         };
         match accepted {
-            Ok((stream, place)) => {
+            Ok((stream, from, place)) => {
                 let config = tls.borrow().clone();
                 let place = Arc::new(place);
                 let work = (config, router.clone(), graceful.watcher());
-                let work = connection(stream, work, Arc::clone(&place));
+                let work = connection(stream, work, (from, Arc::clone(&place)));
                 connections.spawn(async move {
                     tokio::select! {
                         () = work => {}
@@ -118,18 +119,21 @@ pub async fn serve(
     connections.shutdown().await;
 }
 
-async fn accept(listener: &TcpListener, places: &Places) -> std::io::Result<(TcpStream, Place)> {
+async fn accept(
+    listener: &TcpListener,
+    places: &Places,
+) -> std::io::Result<(TcpStream, IpAddr, Place)> {
     let place = places.take().await;
-    let (stream, _) = listener.accept().await?;
+    let (stream, from) = listener.accept().await?;
     place.idles();
-    Ok((stream, place))
+    Ok((stream, from.ip(), place))
 }
 
 /// One connection; what is open is answered at shutdown, what is not yet encrypted is dropped.
 async fn connection(
     stream: TcpStream,
     (config, router, watcher): (Option<Arc<ServerConfig>>, Router, Watcher),
-    place: Arc<Place>,
+    (from, place): (IpAddr, Arc<Place>),
 ) {
     let Some(config) = config else {
         return;
@@ -149,6 +153,7 @@ async fn connection(
     let asked = CancellationToken::new();
     let state = (asked.clone(), place);
     let router = router.layer(middleware::from_fn_with_state(state, goes_on));
+    let router = router.layer(Extension(from));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
@@ -228,9 +233,13 @@ impl From<bodies::Error> for Refusal {
     }
 }
 
-async fn answer(State(desk): State<Desk>, body: Body) -> Result<Response, Refusal> {
+async fn answer(
+    State(desk): State<Desk>,
+    Extension(from): Extension<IpAddr>,
+    body: Body,
+) -> Result<Response, Refusal> {
     let begun = desk.clock.ticks();
-    let answered = reviewed(&desk, body).await;
+    let answered = reviewed(&desk, from, body).await;
     let took = desk.clock.ticks().saturating_sub(begun);
     let result = answered
         .as_ref()
@@ -239,8 +248,8 @@ async fn answer(State(desk): State<Desk>, body: Body) -> Result<Response, Refusa
     answered.map(|(_, response)| response)
 }
 
-async fn reviewed(desk: &Desk, body: Body) -> Result<(Reviewed, Response), Refusal> {
-    let read = tokio::time::timeout(BODY, desk.bodies.read(body)).await;
+async fn reviewed(desk: &Desk, from: IpAddr, body: Body) -> Result<(Reviewed, Response), Refusal> {
+    let read = tokio::time::timeout(BODY, desk.bodies.read(from, body)).await;
     let held = read.map_err(|_| {
         let text = format!("the review was not there within {BODY:?}\n");
         Refusal(StatusCode::REQUEST_TIMEOUT, text)
