@@ -8,7 +8,7 @@
 //!   `binomial` for a few events.
 //! * *No worse*: `not_worse`, and `patience` for how small a harm it can exclude in time.
 //! * *The split*: `share`. *The noise*: `dispersion`.
-//! * *Below them*: `mixture`, `quantile`.
+//! * *Below them*: `mixture`, `quantile`. *For simulations*: `splitmix`.
 //!
 //! Guarantees: pure and deterministic, one update costs O(grid), state is a few numbers that
 //! can be stored. Not here: domain words, time, settling, which metric was counted.
