@@ -252,7 +252,7 @@ impl Conductor {
         self.ready.set(
             "gate",
             match &stands.problem {
-                None => Check::Good(format!("mode {:?}", stands.mode).to_lowercase()),
+                None => Check::Good(format!("mode {}", stands.mode.name())),
                 Some(problem) => Check::Bad(problem.clone()),
             },
         );

@@ -105,8 +105,7 @@ fn said(before: &State, decision: &Decision) -> Vec<(&'static str, String)> {
         ("weight", run.map_or(0, |run| run.weight).to_string()),
         (
             "verdict",
-            run.map(|run| format!("{:?}", run.verdict))
-                .unwrap_or_default(),
+            run.map_or("", |run| run.verdict.name()).to_owned(),
         ),
         ("reasons", reasons.join(",")),
     ]
@@ -142,12 +141,7 @@ pub fn acted(
             rollout: &order.plan.name,
             run: order.run,
         };
-        let told = format!("{action:?}");
-        let name = told
-            .split(|c: char| !c.is_alphanumeric())
-            .next()
-            .unwrap_or_default();
-        let attributes = vec![("action", name.to_owned())];
+        let attributes = vec![("action", action.name().to_owned())];
         Span {
             error,
             ..of.span("act", (begun, context.clock.now()), attributes)

@@ -156,7 +156,7 @@ pub fn run_status(terms: &Terms, state: &State, run: &Run) -> RunStatus {
         weight: i32::from(run.weight),
         started: Time(run.started),
         since: Time(run.since),
-        verdict: format!("{:?}", run.verdict),
+        verdict: run.verdict.name().to_owned(),
         rules: reports
             .iter()
             .map(|report| rule_status(report, after))
@@ -200,7 +200,7 @@ fn rule_status(report: &RuleReport, after: bool) -> RuleStatus {
     let (exact, block, not_worse) = report.reached();
     RuleStatus {
         name: report.rule.clone(),
-        verdict: format!("{:?}", report.verdict),
+        verdict: report.verdict.name().to_owned(),
         canary_total: rounded(report.canary.total),
         canary_bad: rounded(report.canary.bad),
         stable_total: rounded(report.stable.total),

@@ -78,6 +78,24 @@ impl Stage {
         }
     }
 
+    /// Its name in a message's mark, which the status keeps: another one would tell everything again.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Began => "Began",
+            Self::Stepping => "Stepping",
+            Self::Suspect => "Suspect",
+            Self::ApprovalAwaited => "ApprovalAwaited",
+            Self::Held => "Held",
+            Self::Promoting => "Promoting",
+            Self::Baking => "Baking",
+            Self::RollingBack => "RollingBack",
+            Self::Promoted => "Promoted",
+            Self::RolledBack => "RolledBack",
+            Self::Superseded => "Superseded",
+            Self::Cancelled => "Cancelled",
+        }
+    }
+
     /// Whether the run has ended.
     pub fn ended(self) -> bool {
         self >= Self::Promoted
@@ -232,7 +250,7 @@ pub struct Message {
 impl Message {
     /// Changes when the message has changed enough to be told again; the numbers alone do not.
     pub fn mark(&self) -> String {
-        let mut mark = format!("{:?}", self.stage);
+        let mut mark = self.stage.name().to_owned();
         if !self.stage.ended() {
             mark = format!("{mark} {}%", self.weight);
         }
@@ -485,6 +503,22 @@ mod tests {
 
     use super::samples::{last, message, run, seen};
     use super::*;
+
+    #[test]
+    fn a_mark_names_its_stage_as_the_message_does() {
+        let phases = PhaseName::ALL.into_iter().filter_map(Stage::of_phase);
+        let outcomes = [
+            Outcome::Promoted,
+            Outcome::RolledBack,
+            Outcome::Superseded,
+            Outcome::Cancelled,
+        ];
+        for stage in phases.chain(outcomes.map(Stage::of_outcome)) {
+            let sent = serde_json::to_value(stage).unwrap();
+            let sent = sent.as_str().unwrap();
+            assert!(stage.name().eq_ignore_ascii_case(sent), "{sent}");
+        }
+    }
 
     #[test]
     fn each_phase_of_a_run_has_its_message_and_what_can_be_done() {

@@ -73,6 +73,32 @@ pub enum Action {
 }
 
 impl Action {
+    /// Its name, as spans have it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::LowerWeight { .. } => "LowerWeight",
+            Self::EnsureCanary { .. } => "EnsureCanary",
+            Self::ScaleCanary { .. } => "ScaleCanary",
+            Self::EnsureRoute { .. } => "EnsureRoute",
+            Self::RemoveRoute => "RemoveRoute",
+            Self::RemoveCanary => "RemoveCanary",
+            Self::TakeCustody => "TakeCustody",
+            Self::Guard => "Guard",
+            Self::Unguard => "Unguard",
+            Self::Pause { .. } => "Pause",
+            Self::Unpause { .. } => "Unpause",
+            Self::RestoreTemplate { .. } => "RestoreTemplate",
+            Self::KeepStable { .. } => "KeepStable",
+            Self::KeepDesired { .. } => "KeepDesired",
+            Self::DropDesired => "DropDesired",
+            Self::RemoveStuck { .. } => "RemoveStuck",
+            Self::Restart { .. } => "Restart",
+            Self::Smoke { .. } => "Smoke",
+            Self::ClearRequest { .. } => "ClearRequest",
+            Self::ReleaseCustody => "ReleaseCustody",
+        }
+    }
+
     /// Whether it only takes load off the canary: done first, before the state is saved.
     pub fn relieves(&self) -> bool {
         matches!(self, Self::LowerWeight { .. })

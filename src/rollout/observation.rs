@@ -255,6 +255,17 @@ pub enum GateMode {
     Paused,
 }
 
+impl GateMode {
+    /// Its name, as settings and `/readyz` use it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::Webhook => "webhook",
+            Self::Paused => "paused",
+        }
+    }
+}
+
 /// Templates that Sluice keeps.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Kept {
@@ -268,5 +279,17 @@ impl Kept {
     /// Whether `revision` is the stable one that is kept.
     pub fn is_stable(&self, revision: &Revision) -> bool {
         self.stable.as_ref().is_some_and(|kept| kept.same(revision))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mode_has_one_name() {
+        for mode in [GateMode::Policy, GateMode::Webhook, GateMode::Paused] {
+            assert_eq!(serde_json::to_value(mode).unwrap(), mode.name());
+        }
     }
 }

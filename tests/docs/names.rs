@@ -165,13 +165,14 @@ fn every_part_of_the_status_is_in_the_reference() {
     none(&missing);
 }
 
-/// The words in quotes behind an arrow below a path: names of phases and reasons.
+/// The words in quotes behind an arrow below a path: names of phases, verdicts and reasons, not of actions, which spans alone have.
 fn words(source: &str) -> BTreeSet<String> {
     let word = Regex::new(r#"=> "([A-Z][A-Za-z]+)""#).unwrap();
     let mut all = BTreeSet::new();
     let paths = files("src/rollout", "rs");
     let source = root().join(source);
-    for path in paths.iter().filter(|path| path.starts_with(&source)) {
+    let told = paths.iter().filter(|path| !path.ends_with("action.rs"));
+    for path in told.filter(|path| path.starts_with(&source)) {
         let text = text(path);
         all.extend(word.captures_iter(&text).map(|found| found[1].to_owned()));
     }

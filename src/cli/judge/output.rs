@@ -189,19 +189,22 @@ fn word(verdict: Verdict) -> &'static str {
     }
 }
 
-/// A row a run; the words of the phases give the verdicts their colour.
+/// What is known of a verdict where no weight can be lowered: a suspicion is nothing yet.
+fn judged(verdict: Verdict) -> Verdict {
+    match verdict {
+        Verdict::Suspect => Verdict::Undecided,
+        Verdict::Undecided | Verdict::NotWorse | Verdict::Worse => verdict,
+    }
+}
+
+/// A row a run.
 fn table<'a>(reports: impl Iterator<Item = Report<'a>>, width: Option<u16>) -> String {
     let header = ["RUN", "VERDICT", "AT", "REQUESTS", "SHARE", "WHY"];
     let mut table = text::table(&header, width);
     for report in reports {
-        let verdict = match report.verdict {
-            Verdict::Worse => "Worse",
-            Verdict::NotWorse => "NotWorse",
-            Verdict::Undecided | Verdict::Suspect => "Undecided",
-        };
         table.add_row(vec![
             comfy_table::Cell::new(report.run),
-            text::cell(verdict),
+            text::cell(judged(report.verdict).name()),
             comfy_table::Cell::new(report.at.map_or("-".to_owned(), |at| at.to_string())),
             comfy_table::Cell::new(text::count(report.requests)),
             comfy_table::Cell::new(share(&report)),

@@ -33,6 +33,26 @@ pub enum Verdict {
     Worse,
 }
 
+impl Verdict {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::NotWorse, Self::Undecided, Self::Suspect, Self::Worse];
+
+    /// The verdict of this name; none where a daemon of another version has written it.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|verdict| verdict.name() == name)
+    }
+
+    /// Its name, as status and history use it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NotWorse => "NotWorse",
+            Self::Undecided => "Undecided",
+            Self::Suspect => "Suspect",
+            Self::Worse => "Worse",
+        }
+    }
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -335,5 +355,15 @@ mod tests {
     fn verdicts_are_ordered_by_how_bad_they_are() {
         assert!(Verdict::Worse > Verdict::Suspect && Verdict::Suspect > Verdict::Undecided);
         assert!(Verdict::Undecided > Verdict::NotWorse);
+    }
+
+    #[test]
+    fn a_verdict_has_one_name_in_the_status_and_in_the_checkpoint() {
+        for verdict in Verdict::ALL {
+            let stored = serde_json::to_value(verdict).unwrap();
+            assert_eq!(stored, verdict.name());
+            assert_eq!(Verdict::named(verdict.name()), Some(verdict));
+        }
+        assert_eq!(Verdict::named("Better"), None);
     }
 }
