@@ -7,6 +7,10 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use comfy_table::{Color, Table, presets};
 
+use crate::rollout::evidence::Verdict;
+use crate::rollout::reason::Outcome;
+use crate::rollout::tone::Tone;
+
 /// Columns of a bar.
 const BAR: f64 = 20.0;
 
@@ -63,14 +67,14 @@ pub const STRONG: Style = Style::new().bold();
 /// For what matters less.
 pub const FAINT: Style = Style::new().dimmed();
 
-/// The colour of a phase or a verdict; none for what is ordinary.
+/// The colour of a phase, an outcome or a verdict; none for what is ordinary.
 pub fn color(word: &str) -> Option<AnsiColor> {
-    match word {
-        "Failed" | "RollingBack" | "RolledBack" | "Worse" => Some(AnsiColor::Red),
-        "Held" | "AwaitingApproval" | "Suspect" | "Suspended" => Some(AnsiColor::Yellow),
-        "Adopting" | "Preparing" | "Stepping" | "Promoting" | "Baking" => Some(AnsiColor::Cyan),
-        "Promoted" | "NotWorse" => Some(AnsiColor::Green),
-        _ => None,
+    let success = [Outcome::Promoted.name(), Verdict::NotWorse.name()];
+    match Tone::of(word) {
+        Tone::Bad => Some(AnsiColor::Red),
+        Tone::Attention => Some(AnsiColor::Yellow),
+        Tone::Moving => Some(AnsiColor::Cyan),
+        Tone::Calm => success.contains(&word).then_some(AnsiColor::Green),
     }
 }
 

@@ -5,7 +5,7 @@
 //! * *In*: `plan`, `rule` and `terms` (what is wanted), `observation` (what is seen), `request` (what is asked).
 //! * *State*: `state`, with `bound`, `bookmark`, `revision`, `config` and `approval` in it.
 //! * *Decision*: `decide`, by what `evidence` says.
-//! * *Out*: `action` (to the cluster), `reason` and `cause` (told), `describe` (in words), `remedy` (in Git).
+//! * *Out*: `action` (to the cluster), `reason` and `cause` (told), `describe` (in words), `tone` (how urgent), `remedy` (in Git).
 //! * *Before a release*: `forecast`, `backtest`.
 //! * *Small worlds of their own*: `alert`, `freeze`, `smoke`, `load`.
 //!
@@ -37,6 +37,7 @@ pub mod rule;
 pub mod smoke;
 pub mod state;
 pub mod terms;
+pub mod tone;
 pub mod words;
 
 use std::time::Duration;

@@ -27,9 +27,9 @@ use tower::ServiceExt;
 use super::routes::{self, Web, bounded, file};
 use super::view::frame::{ICON, STYLE};
 use super::view::hub::environments;
-use super::view::words::Tone;
 use super::{Board, Place, Readiness, Streams};
 use crate::clock::{Clock, elapsed};
+use crate::rollout::tone::Tone;
 use crate::telemetry::metrics::CONTENT_TYPE;
 use crate::telemetry::{Metrics, joined};
 

@@ -5,7 +5,8 @@
 use maud::{Markup, html};
 
 use super::frame;
-use super::words::{Tone, spaced};
+use super::words::{class, class_of, spaced};
+use crate::rollout::tone::Tone;
 use crate::web::hub::Standing;
 
 /// The page.
@@ -33,13 +34,13 @@ fn row(standing: &Standing) -> Markup {
             td { a href=(standing.path) { (standing.environment) } }
             td {
                 @if let Some(phase) = &standing.phase {
-                    span class={ "badge " (Tone::of(phase).class()) } { (spaced(phase)) }
+                    span class={ "badge " (class_of(phase)) } { (spaced(phase)) }
                 } @else { span.faint { "–" } }
             }
             td.number { (standing.rollouts) }
             td {
                 @if standing.ready { (standing.says) }
-                @else { span class={ "badge " (Tone::Attention.class()) } { "not ready" } span.why { (standing.says) } }
+                @else { span class={ "badge " (class(Tone::Attention)) } { "not ready" } span.why { (standing.says) } }
             }
         }
     }

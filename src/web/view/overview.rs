@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::run::meter;
-use super::words::{Tone, sentence, spaced, span};
+use super::words::{class, class_of, sentence, spaced, span};
 use crate::kubernetes::crd::{RuleStatus, RunStatus};
+use crate::rollout::tone::Tone;
 use crate::web::{Entry, Place};
 
 /// The page.
@@ -51,7 +52,7 @@ fn counts(entries: &[&Entry]) -> Markup {
         ul.counts {
             @for (tone, words) in kinds {
                 @let count = of(tone);
-                @if count > 0 { li class=(tone.class()) { strong { (count) } " " (words) } }
+                @if count > 0 { li class=(class(tone)) { strong { (count) } " " (words) } }
             }
         }
     }
@@ -61,7 +62,7 @@ fn row(entry: &Entry, place: &Place, now: Timestamp) -> Markup {
     let run = entry.run.as_deref();
     html! {
         tr {
-            td { span class={ "badge " (Tone::of(&entry.phase).class()) } { (spaced(&entry.phase)) } }
+            td { span class={ "badge " (class_of(&entry.phase)) } { (spaced(&entry.phase)) } }
             td {
                 a href={ (place.base) "/rollouts/" (entry.namespace) "/" (entry.name) } { (entry.namespace) "/" (entry.name) }
                 span.why { (sentence(&entry.message)) }
@@ -83,7 +84,7 @@ fn worst(run: &RunStatus) -> Option<&RuleStatus> {
 fn told(rule: &RuleStatus) -> Markup {
     html! {
         (rule.name) " "
-        span class={ "badge " (Tone::of(&rule.verdict).class()) } { (spaced(&rule.verdict)) }
+        span class={ "badge " (class_of(&rule.verdict)) } { (spaced(&rule.verdict)) }
         (meter(rule.exact.min(rule.block), rule.bound, "worse"))
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::run;
-use super::words::{Tone, moment, sentence, spaced, span};
+use super::words::{class_of, moment, sentence, spaced, span};
 use crate::history::{Record, Summary};
 use crate::web::Place;
 
@@ -75,7 +75,7 @@ fn row(run: &Summary, place: &Place, all: bool, now: Timestamp) -> Markup {
     let ended = run.ended.unwrap_or(run.started);
     html! {
         tr {
-            td { span class={ "badge " (Tone::of(outcome).class()) } { (spaced(outcome)) } }
+            td { span class={ "badge " (class_of(outcome)) } { (spaced(outcome)) } }
             @if all { td { (run.environment) } }
             td {
                 a href=(address(run, place)) { (run.namespace) "/" (run.name) }

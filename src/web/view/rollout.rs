@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::acts::{self, Viewer};
-use super::words::{Tone, sentence, spaced, span};
+use super::words::{class_of, sentence, spaced, span};
 use super::{around, past, run};
 use crate::history::{Record, Summary};
 use crate::kubernetes::crd::{GitPoint, LastRun, RunStatus, besides};
@@ -75,7 +75,7 @@ impl Shown<'_> {
         let entry = self.entry;
         let run = entry.run.as_deref();
         html! {
-            section class={ "banner " (Tone::of(&entry.phase).class()) } aria-label="State" {
+            section class={ "banner " (class_of(&entry.phase)) } aria-label="State" {
                 h1 { (entry.namespace) "/" (entry.name) }
                 p.state {
                     strong { (spaced(&entry.phase)) }
@@ -125,7 +125,7 @@ impl Shown<'_> {
             section aria-labelledby="last" {
                 h2 #last { "Last run" }
                 p {
-                    span class={ "badge " (Tone::of(&last.outcome).class()) } { (spaced(&last.outcome)) } " "
+                    span class={ "badge " (class_of(&last.outcome)) } { (spaced(&last.outcome)) } " "
                     a href={ (self.place.base) "/runs/" (entry.namespace) "/" (entry.name) "/" (last.id) } { (span(last.ended.0, self.now)) " ago" }
                     ", after " (span(last.started.0, last.ended.0)) ": " (sentence(&last.message))
                 }

@@ -8,7 +8,7 @@ use maud::{Markup, html};
 
 use super::chart::{Chart, Line, ceiling};
 use super::frame;
-use super::words::{Tone, clock, count, moment, percent, sentence, share, spaced, span};
+use super::words::{class_of, clock, count, moment, percent, sentence, share, spaced, span};
 use crate::history::{Curve, Record, Told};
 use crate::kubernetes::crd::{GitPoint, GitStatus, RevisionStatus, RuleStatus, besides};
 use crate::rollout::revision::short;
@@ -30,7 +30,7 @@ pub fn report(record: &Record) -> Markup {
 pub fn past(record: &Record) -> Markup {
     let summary = &record.summary;
     let outcome = summary.outcome.as_deref().unwrap_or("Goes on");
-    let tone = Tone::of(outcome).class();
+    let tone = class_of(outcome);
     let ended = summary.ended.unwrap_or(summary.started);
     html! {
         section class={ "banner " (tone) } aria-label="Outcome" {
@@ -121,7 +121,7 @@ pub fn rules(rules: &[RuleStatus]) -> Markup {
 }
 
 fn row(rule: &RuleStatus) -> Markup {
-    let tone = Tone::of(&rule.verdict).class();
+    let tone = class_of(&rule.verdict);
     let arm = |bad: f64, total: f64| {
         if rule.pods {
             let minutes = format!("in {} minutes of pods", count((total / 60.0).round()));

@@ -5,8 +5,9 @@
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::words::{Tone, moment, spaced, span};
+use super::words::{class, class_of, moment, spaced, span};
 use crate::environments::survey::Place;
+use crate::rollout::tone::Tone;
 use crate::web::Known;
 
 /// The page.
@@ -75,7 +76,7 @@ fn version(place: &Place) -> Markup {
                 }
             }
         } @else {
-            span class={ "badge " (Tone::Attention.class()) } { "not known" }
+            span class={ "badge " (class(Tone::Attention)) } { "not known" }
             @if let Some(why) = &place.why { span.why { (why) } }
         }
     }
@@ -86,7 +87,7 @@ fn rollout(place: &Place) -> Markup {
     let is_phase = |word: &&String| word.chars().all(char::is_alphabetic);
     html! {
         @match &place.phase {
-            Some(phase) if is_phase(&phase) => span class={ "badge " (Tone::of(phase).class()) } { (spaced(phase)) },
+            Some(phase) if is_phase(&phase) => span class={ "badge " (class_of(phase)) } { (spaced(phase)) },
             Some(why) => span.why { (why) },
             None => span.faint { "–" },
         }
@@ -101,7 +102,7 @@ fn next(place: &Place) -> Markup {
         (Some(next), true, false) => (Tone::Attention, format!("waits for {next}")),
     };
     html! {
-        span class={ "badge " (tone.class()) } { (words) }
+        span class={ "badge " (class(tone)) } { (words) }
         @for answer in &place.gates {
             span.why { (answer.gate) " " strong { (if answer.open { "open" } else { "shut" }) } ": " (answer.why) }
         }

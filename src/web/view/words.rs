@@ -1,45 +1,26 @@
-//! Words and classes for people: ages, times, shares, and how urgent a phase is.
+//! Words and classes for people: ages, times, shares, and the class of what is urgent.
 //!
-//! Not here: sentences; those come with the state.
+//! Not here: sentences; those come with the state. How urgent a phase is, `rollout::tone` says.
 
 use jiff::Timestamp;
 use maud::{Markup, html};
 
 use crate::clock::elapsed;
+use crate::rollout::tone::Tone;
 
-/// How urgent something is; also the name of its class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Tone {
-    /// Something failed or is being put back.
-    Bad,
-    /// A person is needed, or soon may be.
-    Attention,
-    /// A release is under way.
-    Moving,
-    /// All is well.
-    Calm,
+/// The class of what is so urgent.
+pub fn class(tone: Tone) -> &'static str {
+    match tone {
+        Tone::Bad => "bad",
+        Tone::Attention => "attention",
+        Tone::Moving => "moving",
+        Tone::Calm => "calm",
+    }
 }
 
-impl Tone {
-    /// Of a phase, an outcome or a verdict.
-    pub fn of(word: &str) -> Self {
-        match word {
-            "Failed" | "RollingBack" | "RolledBack" | "Worse" => Self::Bad,
-            "Held" | "AwaitingApproval" | "Suspect" | "Suspended" | "Adopting" => Self::Attention,
-            "Preparing" | "Stepping" | "Promoting" | "Baking" | "Undecided" => Self::Moving,
-            _ => Self::Calm,
-        }
-    }
-
-    /// Its class.
-    pub fn class(self) -> &'static str {
-        match self {
-            Self::Bad => "bad",
-            Self::Attention => "attention",
-            Self::Moving => "moving",
-            Self::Calm => "calm",
-        }
-    }
+/// The class of a phase, an outcome or a verdict.
+pub fn class_of(word: &str) -> &'static str {
+    class(Tone::of(word))
 }
 
 /// A name of the code's as people read it: `RolledBack` is `Rolled back`.
