@@ -64,6 +64,13 @@ pub enum Promoted {
 }
 
 impl Promoted {
+    const ALL: [Self; 3] = [Self::Proven, Self::KnownGood, Self::WentBack];
+
+    /// The way of this name; none if it is the name of something else.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|way| way.name() == name)
+    }
+
     /// Its name, bounded, for metrics and the status.
     pub fn name(self) -> &'static str {
         match self {

@@ -19,8 +19,8 @@ pub fn standing(rollout: &Rollout, (namespace, name): (&str, &str)) -> Standing 
             .phase
             .unwrap_or_else(|| "not looked at yet".to_owned()),
         last: status.last_run.map(|last| Ended {
+            outcome: last.outcome(),
             images: last.revision.images,
-            outcome: last.outcome,
             message: last.message,
             at: last.ended.0,
         }),

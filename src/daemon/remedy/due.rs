@@ -13,6 +13,7 @@ use crate::kubernetes::crd::{GitPoint, GitPull, GitRemedy, GitStatus, Rollout, R
 use crate::kubernetes::flux::Named;
 use crate::rollout::reason::{Outcome, Promoted};
 use crate::rollout::remedy::PullState;
+use crate::rollout::state::PhaseName;
 use std::time::Duration;
 
 /// Flux is awaited this long; then it is said that it did not apply the commit.
@@ -103,9 +104,9 @@ pub fn due(status: &RolloutStatus, now: Timestamp) -> Due {
     if let Some(undo) = failed(status, git).or_else(|| left(status, git)) {
         return undo;
     }
-    match (status.phase.as_deref(), &status.stable) {
+    match (status.phase_name(), &status.stable) {
         // What a person went back to came from no commit that is applied.
-        (Some("Idle"), Some(stable)) if !went_back(status, &stable.hash) => {
+        (Some(PhaseName::Idle), Some(stable)) if !went_back(status, &stable.hash) => {
             idle(status, git, &stable.hash, now)
         }
         _ => awaited(git, now),
@@ -129,7 +130,9 @@ pub fn due_without_commits(status: &RolloutStatus) -> Due {
         },
         // A way back, or what was known to be good, is no newer template.
         (Some(Outcome::Promoted), Some(remedy))
-            if !done && last.reason == Promoted::Proven.name() && !remedy.suspended.is_empty() =>
+            if !done
+                && last.promoted() == Some(Promoted::Proven)
+                && !remedy.suspended.is_empty() =>
         {
             Due::Lift(remedy.clone())
         }
@@ -237,7 +240,7 @@ pub fn is_back(status: &RolloutStatus) -> bool {
 fn went_back(status: &RolloutStatus, stable: &str) -> bool {
     let last = status.last_run.as_ref();
     last.is_some_and(|last| {
-        last.reason == Promoted::WentBack.name() && last.revision.hash == stable
+        last.promoted() == Some(Promoted::WentBack) && last.revision.hash == stable
     })
 }
 

@@ -53,11 +53,12 @@ use super::queue::Key;
 use super::traced;
 use crate::causes;
 use crate::clock::elapsed;
-use crate::kubernetes::crd::{GitPoint, GitRemedy, GitStatus, MANAGER, Rollout};
+use crate::kubernetes::crd::{GitPoint, GitRemedy, GitStatus, MANAGER, Rollout, RolloutStatus};
 use crate::kubernetes::events::reference;
 use crate::kubernetes::flux;
 use crate::rollout::reason::Reason;
 use crate::rollout::remedy::RemedyOutcome;
+use crate::rollout::state::PhaseName;
 use due::{Due, due, due_without_commits, is_back, pull_wait, wanted};
 use schedule::Schedule;
 use source::{By, Commits, Deployed, Sources, Workload, release};
@@ -424,8 +425,8 @@ impl Remedies {
             return Ok(());
         }
         // While a pull request was open, other commits may have been applied.
-        let phase = status.map(|status| status.phase.as_deref());
-        let on_stable = phase == Some(Some("Idle"));
+        let phase = status.and_then(RolloutStatus::phase_name);
+        let on_stable = phase == Some(PhaseName::Idle);
         if remedy.pull_request.is_some() && applied != remedy.commit && !on_stable {
             return Ok(());
         }

@@ -20,6 +20,7 @@ use super::pipeline::Gates;
 use super::places::Service;
 use super::version::Version;
 use crate::rollout::reason::Outcome;
+use crate::rollout::state::PhaseName;
 
 pub use people::Approved;
 pub use proof::Smoked;
@@ -111,8 +112,8 @@ impl Default for Standing {
 pub struct Ended {
     /// The images that it tried.
     pub images: Vec<String>,
-    /// `Promoted`, `RolledBack`, `Superseded` or `Cancelled`.
-    pub outcome: String,
+    /// How; none where a daemon of another version says something else.
+    pub outcome: Option<Outcome>,
     /// Why, a sentence.
     pub message: String,
     /// When.
@@ -234,7 +235,8 @@ fn promoted(version: &Version, facts: &Facts<'_>) -> Result<Timestamp, String> {
         return Err(format!("no Rollout was found in {environment}"));
     };
     let name = &standing.name;
-    if !matches!(standing.phase.as_str(), "Idle" | "Failed") {
+    let phase = PhaseName::named(&standing.phase);
+    if !matches!(phase, Some(PhaseName::Idle | PhaseName::Failed)) {
         return Err(format!("{name} in {environment} is {}", standing.phase));
     }
     let Some(last) = &standing.last else {
@@ -253,15 +255,19 @@ fn promoted(version: &Version, facts: &Facts<'_>) -> Result<Timestamp, String> {
             "the last run of {name} in {environment} was of {own}"
         ));
     }
-    if Outcome::named(&last.outcome) != Some(Outcome::Promoted) {
+    if last.outcome != Some(Outcome::Promoted) {
+        let ended = last
+            .outcome
+            .map_or("in a way that is not known here", Outcome::name);
         return Err(format!(
-            "{name} in {environment} ended {}: {}",
-            last.outcome, last.message
+            "{name} in {environment} ended {ended}: {}",
+            last.message
         ));
     }
-    match standing.phase.as_str() {
-        "Idle" => Ok(last.at),
-        phase => Err(format!("{name} in {environment} is {phase}")),
+    if phase == Some(PhaseName::Idle) {
+        Ok(last.at)
+    } else {
+        Err(format!("{name} in {environment} is {}", standing.phase))
     }
 }
 
@@ -304,7 +310,7 @@ mod tests {
             phase: phase.to_owned(),
             last: Some(Ended {
                 images: vec![image.to_owned()],
-                outcome: outcome.to_owned(),
+                outcome: Outcome::named(outcome),
                 message: "it is worse".to_owned(),
                 at: at(0),
             }),
@@ -403,6 +409,11 @@ mod tests {
                 "Failed",
                 "RolledBack",
                 "shop/backend in staging ended RolledBack: it is worse",
+            ),
+            (
+                "Idle",
+                "Paused",
+                "shop/backend in staging ended in a way that is not known here: it is worse",
             ),
         ] {
             let rollout = standing(phase, outcome, "example/shop:v1.2.0");

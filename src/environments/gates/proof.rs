@@ -270,7 +270,7 @@ pub(super) mod tests {
             let standing = Standing {
                 last: Some(Ended {
                     images,
-                    outcome: "Promoted".to_owned(),
+                    outcome: Some(Outcome::Promoted),
                     message: String::new(),
                     at: jiff::Timestamp::UNIX_EPOCH,
                 }),
@@ -293,7 +293,7 @@ pub(super) mod tests {
         let tried = |image: String| Standing {
             last: Some(Ended {
                 images: vec![image],
-                outcome: "Promoted".to_owned(),
+                outcome: Some(Outcome::Promoted),
                 message: String::new(),
                 at: jiff::Timestamp::UNIX_EPOCH,
             }),

@@ -8,8 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::rollout::reason::Outcome;
+use crate::rollout::reason::{Outcome, Promoted};
 use crate::rollout::remedy::{PullState, RemedyOutcome};
+use crate::rollout::state::PhaseName;
 
 /// Where a Rollout stands.
 #[derive(Deserialize, Serialize, Clone, Debug, Default, PartialEq, JsonSchema)]
@@ -51,6 +52,13 @@ pub struct RolloutStatus {
     /// The daemon's own state as JSON: what must outlive a restart. Not an interface.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<String>,
+}
+
+impl RolloutStatus {
+    /// Its phase; none where a daemon of another version says something else.
+    pub fn phase_name(&self) -> Option<PhaseName> {
+        self.phase.as_deref().and_then(PhaseName::named)
+    }
 }
 
 /// A pod template's identity.
@@ -187,6 +195,11 @@ impl LastRun {
     /// How it ended; none where a daemon of another version says something else.
     pub fn outcome(&self) -> Option<Outcome> {
         Outcome::named(&self.outcome)
+    }
+
+    /// By what its revision was promoted, if it was.
+    pub fn promoted(&self) -> Option<Promoted> {
+        Promoted::named(&self.reason)
     }
 
     /// The revision that is not tried again by itself, where the run ended so.

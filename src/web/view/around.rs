@@ -9,6 +9,7 @@ use super::words::{clock, sentence, spaced, span};
 use crate::kubernetes::crd::{Answer, RunStatus};
 use crate::rollout::LEAST_STEP;
 use crate::rollout::plan::{Plan, Step, Strategy};
+use crate::rollout::state::PhaseName;
 use crate::web::{Entry, Pod};
 
 /// Pods of one page; of more their number is said.
@@ -20,7 +21,7 @@ struct Line {
     what: String,
     how: String,
     /// The phases in which this is under way.
-    phases: &'static [&'static str],
+    phases: &'static [PhaseName],
     /// Of steps, which.
     step: Option<usize>,
 }
@@ -52,8 +53,9 @@ fn place(lines: &[Line], phase: &str, run: &RunStatus) -> Option<usize> {
     let step = run.step.as_ref().and_then(|step| step.split_once('/'));
     let step = step.and_then(|(step, _)| step.parse::<usize>().ok());
     let at_step = |line: &Line| step.is_some() && line.step == step;
-    let in_phase = |line: &Line| line.phases.contains(&phase);
-    if matches!(phase, "Promoting" | "Baking") {
+    let phase = PhaseName::named(phase);
+    let in_phase = |line: &Line| phase.is_some_and(|phase| line.phases.contains(&phase));
+    if matches!(phase, Some(PhaseName::Promoting | PhaseName::Baking)) {
         return lines.iter().position(in_phase);
     }
     lines
@@ -75,7 +77,7 @@ fn lines(plan: &Plan) -> Vec<Line> {
             _ => "the Deployment rolls natively, then the canary is removed",
         }
         .to_owned(),
-        phases: &["Promoting"],
+        phases: &[PhaseName::Promoting],
         step: None,
     });
     lines.extend(after(plan));
@@ -100,7 +102,11 @@ fn first(plan: &Plan) -> Line {
     Line {
         what: "Preparation".to_owned(),
         how,
-        phases: &["Preparing", "AwaitingApproval", "Held"],
+        phases: &[
+            PhaseName::Preparing,
+            PhaseName::AwaitingApproval,
+            PhaseName::Held,
+        ],
         step: None,
     }
 }
@@ -116,7 +122,7 @@ fn share(index: usize, step: &Step, plan: &Plan) -> Line {
     Line {
         what: format!("{}%", step.weight),
         how: format!("at least {hold}, until it is shown to be not worse: {rules}{approval}"),
-        phases: &["Stepping"],
+        phases: &[PhaseName::Stepping],
         step: Some(index + 1),
     }
 }
@@ -134,7 +140,7 @@ fn after(plan: &Plan) -> Option<Line> {
     (!how.is_empty()).then(|| Line {
         what: "Afterwards".to_owned(),
         how: how.join("; "),
-        phases: &["Baking"],
+        phases: &[PhaseName::Baking],
         step: None,
     })
 }
