@@ -17,7 +17,7 @@ use crate::kubernetes::scene::Scene;
 use crate::kubernetes::status;
 use crate::prometheus::{self, Cursor, Subject};
 use crate::rollout::describe;
-use crate::rollout::reason::{Cause, Outcome, Reason};
+use crate::rollout::reason::{Counted, Reason};
 use crate::rollout::rule::{Kind, Rule};
 use crate::rollout::state::{Phase, State};
 use crate::rollout::terms::Terms;
@@ -51,25 +51,11 @@ pub fn tell(
 }
 
 fn count(context: &Context, reason: &Reason) {
-    match reason {
-        Reason::Bypassed { .. } => context.metrics.bypassed(),
-        Reason::Promoted { by, .. } => {
-            let outcome = Outcome::Promoted.name();
-            context.metrics.run_ended(outcome, by.name());
-        }
-        Reason::RolledBack { cause, .. } | Reason::Cancelled { cause, .. } => {
-            context
-                .metrics
-                .run_ended(cause.outcome().name(), cause.name());
-        }
-        Reason::Superseded { .. } => context
-            .metrics
-            .run_ended(Outcome::Superseded.name(), Cause::Superseded.name()),
-        Reason::GitReverted { .. } => context.metrics.remedied("reverted"),
-        Reason::GitProposed { .. } => context.metrics.remedied("proposed"),
-        Reason::GitNotReverted { .. } => context.metrics.remedied("failed"),
-        Reason::GitWaits { .. } => context.metrics.remedied("waits"),
-        _ => {}
+    match reason.counted() {
+        Some(Counted::Bypass) => context.metrics.bypassed(),
+        Some(Counted::End(outcome, reason)) => context.metrics.run_ended(outcome.name(), reason),
+        Some(Counted::Remedy(outcome)) => context.metrics.remedied(outcome),
+        None => {}
     }
 }
 

@@ -92,7 +92,12 @@ impl Error {
     pub fn wait(&self) -> Option<Duration> {
         match self {
             Self::Busy(wait) => Some(*wait),
-            _ => None,
+            Self::Secret(_)
+            | Self::NoUrl
+            | Self::NoReply
+            | Self::Away(_)
+            | Self::Status(_)
+            | Self::Slack(_) => None,
         }
     }
 
@@ -101,7 +106,12 @@ impl Error {
         match self {
             Self::Slack(Wrong::Refused(error)) => OF_MESSAGE.contains(&error.as_str()),
             Self::Status(status) => matches!(status.as_u16(), 400 | 413 | 422),
-            _ => false,
+            Self::Secret(_)
+            | Self::NoUrl
+            | Self::NoReply
+            | Self::Away(_)
+            | Self::Busy(_)
+            | Self::Slack(_) => false,
         }
     }
 

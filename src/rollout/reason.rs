@@ -1,12 +1,15 @@
 //! The closed vocabulary of what Sluice tells: one `Reason` yields the log line, the Event, the
 //! metric label and the text in the status.
 //!
-//! Not here: its words (`words`), and how it is told. The edges do that.
+//! Not here: its words (`words`), what is counted of it (`counted`), and how it is told. The edges do that.
 
+mod counted;
 mod words;
 
 pub use super::cause::{Cause, ENDS, HeldWhy, Outcome, Promoted};
+use super::remedy::RemedyOutcome;
 use super::revision::Revision;
+pub use counted::Counted;
 
 /// Something that happened and that people may want to know.
 #[derive(Debug, Clone, PartialEq)]
@@ -157,6 +160,7 @@ pub enum Reason {
         revision: Revision,
     },
     GitReverted {
+        outcome: RemedyOutcome,
         sentence: String,
     },
     GitNotReverted {

@@ -1,4 +1,8 @@
 //! What is due to be told, from what was told before: pure.
+//!
+//! How a new reason is told must be said here before it compiles.
+
+#![deny(clippy::wildcard_enum_match_arm)]
 
 use std::time::Duration;
 
@@ -44,11 +48,17 @@ pub fn manner(reason: &Reason) -> Option<Manner> {
         | Reason::RollbackStarted { .. }
         | Reason::GitNotReverted { .. }
         | Reason::GitClosed { .. }
+        | Reason::GitWaits { .. }
+        | Reason::PromotionHindered { .. }
+        | Reason::SmokeHindered { .. }
+        | Reason::SetAside { .. }
         | Reason::Held { .. } => Some(Manner::Loud),
         Reason::Answered { .. }
         | Reason::SuspicionOver { .. }
         | Reason::Resumed
         | Reason::PromotionStarted { .. }
+        | Reason::PauseUndone
+        | Reason::BakeStarted { .. }
         | Reason::PatienceSaid { .. }
         | Reason::Promoted { .. }
         | Reason::RolledBack { .. }
@@ -56,7 +66,37 @@ pub fn manner(reason: &Reason) -> Option<Manner> {
         | Reason::GitProposed { .. }
         | Reason::GitMerged { .. }
         | Reason::GitApplied { .. } => Some(Manner::Reply),
-        _ => None,
+        // The run's message changes with these.
+        Reason::Accepted { .. }
+        | Reason::RunStarted { .. }
+        | Reason::KnownGood { .. }
+        | Reason::GoesBack { .. }
+        | Reason::CanaryReady { .. }
+        | Reason::SmokePassed { .. }
+        | Reason::WeightRaised { .. }
+        | Reason::Waiting { .. }
+        | Reason::BakeAwaited { .. }
+        | Reason::Superseded { .. }
+        | Reason::Cancelled { .. }
+        // Nobody need do anything about these; the Event has them.
+        | Reason::Adopted { .. }
+        | Reason::Unguarded { .. }
+        | Reason::GateMended
+        | Reason::LabelRestored
+        | Reason::Healed { .. }
+        | Reason::ConfigChanged
+        | Reason::WeightMended { .. }
+        | Reason::CanaryMended
+        | Reason::CanaryUnready
+        | Reason::ShareWrong { .. }
+        | Reason::ShareRight { .. }
+        | Reason::DesiredKept { .. }
+        | Reason::DesiredGiven { .. }
+        | Reason::StillFailed { .. }
+        | Reason::AutomationResumed { .. }
+        | Reason::Restarted
+        | Reason::Suspended
+        | Reason::Released => None,
     }
 }
 
@@ -102,6 +142,20 @@ mod tests {
     use crate::people::message::samples::{last, message, seen};
     use crate::people::teams::Teams;
     use crate::people::webhook::Webhook;
+
+    #[test]
+    fn what_waits_for_somebody_is_seen_in_the_channel() {
+        let why = || "the quota is used up".to_owned();
+        let waits = [
+            Reason::PromotionHindered { why: why() },
+            Reason::SmokeHindered { why: why() },
+            Reason::GitWaits { why: why() },
+            Reason::GitNotReverted { why: why() },
+        ];
+        for reason in waits {
+            assert_eq!(manner(&reason), Some(Manner::Loud), "{reason}");
+        }
+    }
 
     fn hook() -> Kind {
         Kind::Webhook(Webhook {

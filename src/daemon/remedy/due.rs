@@ -52,7 +52,15 @@ impl Due {
         match self {
             Self::AskPull(pull, _) => Some(pull.since.0),
             Self::AskPolicies(remedy) => remedy.applied.as_ref().map(|applied| applied.0),
-            _ => None,
+            Self::Nothing
+            | Self::Keep(_)
+            | Self::AskGood(_)
+            | Self::AskBad { .. }
+            | Self::Undo { .. }
+            | Self::Give { .. }
+            | Self::Exclude { .. }
+            | Self::Lift(_)
+            | Self::AskApplied(_) => None,
         }
     }
 
@@ -65,8 +73,16 @@ impl Due {
     pub fn of_a_run_that_is_over(&self, status: &RolloutStatus) -> Option<&str> {
         match self {
             Self::Undo { bad, .. } => bad.run.as_deref(),
-            Self::AskBad { run, .. } if status.run.is_none() => Some(run),
-            _ => None,
+            Self::AskBad { run, .. } => status.run.is_none().then_some(run),
+            Self::Nothing
+            | Self::Keep(_)
+            | Self::AskGood(_)
+            | Self::Give { .. }
+            | Self::AskPull(..)
+            | Self::Exclude { .. }
+            | Self::Lift(_)
+            | Self::AskApplied(_)
+            | Self::AskPolicies(_) => None,
         }
     }
 }

@@ -88,6 +88,8 @@ enum Error {
     Write(#[source] kube::Error),
     #[error("writing status.git: no answer within 5 s")]
     Silent,
+    #[error("status.git.remedy.outcome: {0:?} is none")]
+    NoOutcome(String),
 }
 
 impl Error {
@@ -95,7 +97,14 @@ impl Error {
     fn wait(&self) -> Option<Duration> {
         match self {
             Self::Git(error) => error.wait(),
-            _ => None,
+            Self::Flux(_)
+            | Self::NoRevision(_)
+            | Self::Lost(_)
+            | Self::Deposed
+            | Self::Encode(_)
+            | Self::Write(_)
+            | Self::Silent
+            | Self::NoOutcome(_) => None,
         }
     }
 }
@@ -401,13 +410,14 @@ impl Remedies {
             Some(RemedyOutcome::NotReverted) => Reason::GitNotReverted { why: sentence },
             Some(RemedyOutcome::PullRequested) => Reason::GitProposed { sentence },
             Some(
-                RemedyOutcome::Reverted
+                outcome @ (RemedyOutcome::Reverted
                 | RemedyOutcome::Excluded
                 | RemedyOutcome::Restored
                 | RemedyOutcome::Superseded
-                | RemedyOutcome::Suspended,
-            )
-            | None => Reason::GitReverted { sentence },
+                | RemedyOutcome::Suspended),
+            ) => Reason::GitReverted { outcome, sentence },
+            // It was made a moment ago, of one of these.
+            None => return Err(Error::NoOutcome(remedy.outcome)),
         };
         let remedy = Some(still_suspending(remedy, git.remedy.as_ref()));
         self.write(case, &GitStatus { remedy, ..git }).await?;

@@ -185,7 +185,7 @@ impl fmt::Display for Reason {
                 out,
                 "{revision} failed before and is applied again: it stays held; a new template or `sluice retry` starts a run"
             ),
-            Self::GitReverted { sentence } | Self::GitProposed { sentence } => {
+            Self::GitReverted { sentence, .. } | Self::GitProposed { sentence } => {
                 write!(out, "in Git: {sentence}")
             }
             Self::GitNotReverted { why } => {
