@@ -297,7 +297,7 @@ impl Round<'_> {
         saved?;
         entry.state = Some(decision.next.clone());
         let regarding = self.scene.regarding();
-        publish::tell(context, &regarding, &run, &decision.notices, now);
+        publish::tell(context, &regarding, &run, &decision.reasons, now);
         let rest = self.execute_rest(entry, order, &mut glances).await;
         entry.unread.append(&mut glances.readings);
         let wait = rest?;

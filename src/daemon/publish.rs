@@ -29,10 +29,10 @@ pub fn tell(
     context: &Context,
     regarding: &[ObjectReference],
     run: &str,
-    notices: &[Reason],
+    reasons: &[Reason],
     now: Timestamp,
 ) {
-    for reason in notices {
+    for reason in reasons {
         let (namespace, rollout) = regarding
             .first()
             .map(|object| (object.namespace.as_deref(), object.name.as_deref()))

@@ -62,7 +62,7 @@ pub fn passed(
 ) {
     let next = &decision.next;
     let run = next.phase.run().or_else(|| before.phase.run());
-    let quiet = decision.actions.is_empty() && decision.notices.is_empty() && error.is_none();
+    let quiet = decision.actions.is_empty() && decision.reasons.is_empty() && error.is_none();
     if !context.traces.are_on() || (run.is_none() && quiet) {
         return;
     }
@@ -98,7 +98,7 @@ pub fn passed(
 
 fn said(before: &State, decision: &Decision) -> Vec<(&'static str, String)> {
     let run = decision.next.phase.run();
-    let reasons: Vec<&str> = decision.notices.iter().map(Reason::name).collect();
+    let reasons: Vec<&str> = decision.reasons.iter().map(Reason::name).collect();
     vec![
         ("phase.before", before.phase.name().to_owned()),
         ("phase.after", decision.next.phase.name().to_owned()),

@@ -23,6 +23,17 @@ type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;
 type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 
+/// What a remedy in Git comes to; `waits` where it is tried again.
+const REMEDIES: [&str; 7] = [
+    "reverted",
+    "proposed",
+    "excluded",
+    "restored",
+    "superseded",
+    "failed",
+    "waits",
+];
+
 /// The media type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -47,7 +58,7 @@ pub struct Metrics {
     history_ready: Gauge,
     history_errors: Counter,
     smoke: Counters,
-    notices: Counters,
+    messages: Counters,
     spans: Counters,
     reviews: Counters,
     review_seconds: Histogram,
@@ -93,7 +104,7 @@ impl Metrics {
             reconcile_errors: counters(r, "reconcile_errors", "Passes that failed, by category"),
             reaction: reaction(r),
             detection: detection(r),
-            reloads: counters(r, "rules_reload", "Reloads of the rules, by outcome"),
+            reloads: counters(r, "rules_reloads", "Reloads of the rules, by outcome"),
             alerts: counters(r, "alerts", "Alerts that concern a run, by what they did"),
             git_remedies: git_remedies(r),
             history_ready: gauge(
@@ -104,19 +115,19 @@ impl Metrics {
             history_errors: counter(r, "history_errors", "Writes of the history that failed"),
             smoke: counters(
                 r,
-                "smoke_tests",
+                "sync_smoke_tests",
                 "Smoke tests after a sync of Flux, by outcome",
             ),
-            notices: counters(
+            messages: counters(
                 r,
-                "notices",
+                "messages",
                 "Messages to people, by destination and outcome",
             ),
             spans: counters(r, "spans", "Spans for a collector, by outcome"),
             reviews: counters(
                 r,
                 "webhook_reviews",
-                "Reviews that the gate's webhook was asked for, by result",
+                "Reviews that the gate's webhook was asked for, by outcome",
             ),
             review_seconds: review_seconds(r),
             certificate: certificate(r),
@@ -160,11 +171,11 @@ impl Metrics {
     }
 
     /// An alert that concerns a run was taken: `counts`, `older` or `resolved`.
-    pub fn alerted(&self, result: &str) {
-        count(&self.alerts, &[("result", result)]);
+    pub fn alerted(&self, outcome: &str) {
+        count(&self.alerts, &[("outcome", outcome)]);
     }
 
-    /// What a remedy in Git came to: `reverted`, `proposed`, `failed`, or `waits` where it is tried again.
+    /// What a remedy in Git came to, one of [`REMEDIES`].
     pub fn remedied(&self, outcome: &str) {
         count(&self.git_remedies, &[("outcome", outcome)]);
     }
@@ -175,8 +186,8 @@ impl Metrics {
     }
 
     /// A message to people was `sent`, has `failed` (and is tried again) or was `dropped`.
-    pub fn noticed(&self, to: &str, outcome: &str) {
-        count(&self.notices, &[("to", to), ("outcome", outcome)]);
+    pub fn messaged(&self, to: &str, outcome: &str) {
+        count(&self.messages, &[("to", to), ("outcome", outcome)]);
     }
 
     /// Spans were `sent`, or `dropped` because nobody took them in time.
@@ -188,8 +199,8 @@ impl Metrics {
     }
 
     /// The webhook was asked for a review: `changed`, `unchanged` or `refused`.
-    pub fn reviewed(&self, result: &str, took: Duration) {
-        count(&self.reviews, &[("result", result)]);
+    pub fn reviewed(&self, outcome: &str, took: Duration) {
+        count(&self.reviews, &[("outcome", outcome)]);
         self.review_seconds.observe(took.as_secs_f64());
     }
 
@@ -308,7 +319,7 @@ fn query_seconds(registry: &mut Registry) -> Histograms {
 /// An increase is seen only after a first sample, so that each is there from the start.
 fn git_remedies(registry: &mut Registry) -> Counters {
     let all = counters(registry, "git_remedies", "Remedies in Git, by outcome");
-    for outcome in ["reverted", "proposed", "failed", "waits"] {
+    for outcome in REMEDIES {
         drop(all.get_or_create_owned(&labels(&[("outcome", outcome)])));
     }
     all
@@ -387,7 +398,7 @@ mod tests {
         metrics.alerted("counts");
         metrics.remedied("failed");
         metrics.smoked("failed");
-        metrics.noticed("deploys", "sent");
+        metrics.messaged("deploys", "sent");
         metrics.spans("sent", 3);
         metrics.namespace_seen("shop", false);
         metrics.gate_ready(true);
@@ -408,7 +419,7 @@ mod tests {
         metrics.certificate_ends("a.svc", 1_800_000_000);
         let text = metrics.text().unwrap();
         for line in [
-            "sluice_webhook_reviews_total{result=\"changed\"} 1",
+            "sluice_webhook_reviews_total{outcome=\"changed\"} 1",
             "sluice_webhook_review_seconds_count 1",
             "sluice_webhook_certificate_expires_timestamp_seconds{host=\"a.svc\"} 1800000000",
             "sluice_phase{namespace=\"shop\",rollout=\"backend\",phase=\"Stepping\"} 1",
@@ -418,11 +429,12 @@ mod tests {
             "sluice_evidence_bound_log{namespace=\"shop\",rollout=\"backend\",rule=\"error-rate\",witness=\"block\"} 5.3",
             "sluice_runs_total{outcome=\"RolledBack\",reason=\"Worse\"} 1",
             "sluice_bypassed_total 1",
-            "sluice_alerts_total{result=\"counts\"} 1",
+            "sluice_alerts_total{outcome=\"counts\"} 1",
             "sluice_git_remedies_total{outcome=\"failed\"} 1",
             "sluice_git_remedies_total{outcome=\"waits\"} 0",
-            "sluice_smoke_tests_total{outcome=\"failed\"} 1",
-            "sluice_notices_total{to=\"deploys\",outcome=\"sent\"} 1",
+            "sluice_git_remedies_total{outcome=\"excluded\"} 0",
+            "sluice_sync_smoke_tests_total{outcome=\"failed\"} 1",
+            "sluice_messages_total{to=\"deploys\",outcome=\"sent\"} 1",
             "sluice_spans_total{outcome=\"sent\"} 3",
             "sluice_namespace_seen{namespace=\"shop\"} 0",
             "sluice_gate_ready 1",
@@ -433,7 +445,7 @@ mod tests {
             "sluice_reconcile_errors_total{category=\"conflict\"} 1",
             "sluice_reaction_seconds_count 1",
             "sluice_detection_seconds_count 1",
-            "sluice_rules_reload_total{outcome=\"refused\"} 1",
+            "sluice_rules_reloads_total{outcome=\"refused\"} 1",
             "# EOF",
         ] {
             assert!(

@@ -31,7 +31,7 @@ fn metrics() -> BTreeSet<String> {
     metrics.bypassed();
     metrics.alerted("counts");
     metrics.smoked("passed");
-    metrics.noticed("deploys", "sent");
+    metrics.messaged("deploys", "sent");
     metrics.spans("sent", 1);
     metrics.gate_ready(true);
     metrics.namespace_seen("shop", true);

@@ -99,7 +99,7 @@ fn daemon(world: &World, name: &str, api: SocketAddr) -> (Process, PathBuf) {
 /// How many alerts did this, by the daemon's own metrics.
 async fn counted(daemon: &Process, result: &str) -> bool {
     let page = daemon.page("metrics").await.unwrap_or_default();
-    page.contains(&format!("sluice_alerts_total{{result=\"{result}\"}}"))
+    page.contains(&format!("sluice_alerts_total{{outcome=\"{result}\"}}"))
 }
 
 async fn rolled_back(world: &World) -> (String, String) {

@@ -281,7 +281,7 @@ async fn nothing_waits_for_slack_and_the_newest_is_told_when_it_is_back() {
     assert_eq!(posted.len(), 1, "only the newest is told: {posted:?}");
     let text = daemon.page("metrics").await.unwrap();
     assert!(
-        text.contains("sluice_notices_total{to=\"deploys\",outcome=\"failed\"}"),
+        text.contains("sluice_messages_total{to=\"deploys\",outcome=\"failed\"}"),
         "{text}"
     );
     let told = daemon.told();

@@ -232,7 +232,7 @@ async fn a_replica_that_follows_takes_a_button_and_the_one_that_leads_shows_what
     let sent = |text: &str| {
         let mut lines = text
             .lines()
-            .filter(|line| line.starts_with("sluice_notices_total"));
+            .filter(|line| line.starts_with("sluice_messages_total"));
         lines.any(|line| line.contains("sent") && !line.ends_with(" 0"))
     };
     assert_eq!(

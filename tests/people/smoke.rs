@@ -297,8 +297,8 @@ async fn a_smoke_test_that_fails_after_a_sync_ends_the_run_that_the_sync_began()
     );
     let page = daemon.page("metrics").await.unwrap();
     for line in [
-        "sluice_smoke_tests_total{outcome=\"passed\"} 1",
-        "sluice_smoke_tests_total{outcome=\"failed\"} 1",
+        "sluice_sync_smoke_tests_total{outcome=\"passed\"} 1",
+        "sluice_sync_smoke_tests_total{outcome=\"failed\"} 1",
     ] {
         assert!(page.contains(line), "{line}");
     }

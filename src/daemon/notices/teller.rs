@@ -175,7 +175,7 @@ impl Teller {
 
     fn dropped(&self, lost: u64) {
         for _ in 0..lost.min(LINES as u64) {
-            self.context.metrics.noticed(&self.to.name, "dropped");
+            self.context.metrics.messaged(&self.to.name, "dropped");
         }
     }
 
@@ -348,14 +348,14 @@ impl Teller {
         match done {
             Ok(false) => {}
             Ok(true) => {
-                self.context.metrics.noticed(to, "sent");
+                self.context.metrics.messaged(to, "sent");
                 if self.trouble.times > 0 {
                     tracing::info!(to, "people are told again");
                 }
                 self.trouble = Trouble::default();
             }
             Err(error) => {
-                self.context.metrics.noticed(to, "failed");
+                self.context.metrics.messaged(to, "failed");
                 let why = causes::told(&error);
                 if self.trouble.told != why {
                     tracing::warn!(to, why, "people cannot be told; it is tried again");

@@ -62,7 +62,7 @@ pub struct Decision {
     /// When to look again at the latest, if nothing happens before.
     pub wake_at: Option<Timestamp>,
     /// What to tell.
-    pub notices: Vec<Reason>,
+    pub reasons: Vec<Reason>,
 }
 
 /// Phases that one pass may run through; more would be a loop.

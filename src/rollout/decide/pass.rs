@@ -30,7 +30,7 @@ pub(super) struct Pass<'a> {
     pub seen: &'a Observation,
     pub state: State,
     actions: Vec<Action>,
-    notices: Vec<Reason>,
+    reasons: Vec<Reason>,
     wake_at: Option<Timestamp>,
 }
 
@@ -48,7 +48,7 @@ impl<'a> Pass<'a> {
             seen,
             state,
             actions: Vec::new(),
-            notices: Vec::new(),
+            reasons: Vec::new(),
             wake_at: None,
         }
     }
@@ -147,8 +147,8 @@ impl<'a> Pass<'a> {
     }
 
     pub fn tell(&mut self, reason: Reason) {
-        if !self.notices.contains(&reason) {
-            self.notices.push(reason);
+        if !self.reasons.contains(&reason) {
+            self.reasons.push(reason);
         }
     }
 
@@ -310,7 +310,7 @@ impl<'a> Pass<'a> {
             next: self.state,
             actions: first.into_iter().chain(rest).collect(),
             wake_at: self.wake_at,
-            notices: self.notices,
+            reasons: self.reasons,
         }
     }
 }

@@ -19,7 +19,7 @@ fn decided(model: &Model, look: impl FnOnce(&mut Observation)) -> Decision {
 }
 
 fn told(decision: &Decision) -> Vec<&'static str> {
-    decision.notices.iter().map(Reason::name).collect()
+    decision.reasons.iter().map(Reason::name).collect()
 }
 
 fn serves(name: &str, ready: i32) -> Serving {

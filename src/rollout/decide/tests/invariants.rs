@@ -241,7 +241,7 @@ fn a_second_look_asks_for_nothing_new(
     let moved_on = again.next.phase.name() != next.phase.name();
     assert!(new.is_empty() || moved_on, "a second look asks for {new:?}");
     let third = decide(&model.terms, &again.next, seen);
-    assert!(third.notices.is_empty(), "told again: {:?}", third.notices);
+    assert!(third.reasons.is_empty(), "told again: {:?}", third.reasons);
 }
 
 /// Invariant 7: a step does not end before its weight was in force for the least time.

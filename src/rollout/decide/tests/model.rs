@@ -413,9 +413,9 @@ impl Model {
     }
 
     fn note_approvals(&mut self, decision: &Decision) {
-        self.told.extend(decision.notices.clone());
+        self.told.extend(decision.reasons.clone());
         let promotes = decision
-            .notices
+            .reasons
             .iter()
             .any(|reason| matches!(reason, Reason::PromotionStarted { .. }));
         if let Some(run) = decision.next.phase.run().filter(|_| promotes) {

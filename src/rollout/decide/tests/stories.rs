@@ -926,7 +926,7 @@ fn many_requests_at_once_are_each_answered_once() {
     model.execute(&decision, 1); // saved, and nothing cleared
     assert_eq!(model.requests.len(), 12);
     let again = model.pass();
-    assert!(again.notices.is_empty(), "{:?}", again.notices);
+    assert!(again.reasons.is_empty(), "{:?}", again.reasons);
     assert!(model.requests.is_empty());
 }
 
