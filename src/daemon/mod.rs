@@ -4,7 +4,8 @@
 //! shutdown drains passes, writes the last checkpoints and frees the lease, within two seconds
 //! whatever hangs, or three where spans are sent.
 //!
-//! * *Starting*: `settings`, `connect` (clients), `front` (where the page is served), `hub` (several environments), `context` (what passes share).
+//! * *Starting*: `settings`, `connect` (clients), `front` (where the page is served), `hub` (several environments), `context` (what passes share), `entrances` (what is open from
+//!   the first moment), `tree` (all tasks, and their end).
 //! * *A pass*: `conductor` says which, from `queue` and `sweeps`; `pass` makes it: `accept` the spec, `recall` the state, wait `beside`
 //!   a slow write, `publish` and `traced` what came of it. `entry` is what is remembered from one to the next.
 //! * *Seeing*: `watchlist`, `ticks` and `load` (metrics), `rules`, `smoke`, `namespaces`, `reach` (whether the API server answers).

@@ -10,10 +10,10 @@
 //! The phases each have a file. A pass runs through phases until one stays, so that a verdict
 //! and what follows from it happen in one pass.
 //!
-//! * *The phases*: `adopting`, `idle`, `stepping` (with `switching` for blue/green), `promoting`, `baking`, `rolling_back`; `running` is what holds in all of a
-//!   canary's run, `native` a run without one.
+//! * *The phases*: `adopting`, `idle` (and `pause`), `stepping` (with `switching` for blue/green), `held`, `promoting`, `baking`, `rolling_back`; `running` is what
+//!   holds in all of a canary's run, with its `canary` and its `weight`, `native` a run without one.
 //! * *In every phase*: `guard`, `requests` and `approvals`, `smoke`; `unseen` is the whole of it where nothing can be seen.
-//! * *Between runs*: `back` to what served before, and what is `known` to be good.
+//! * *Between runs*: `back` to what served before, and what is `known` to be good. Each `template` that may be wanted again is kept.
 //! * `pass` is what each of them is handed.
 
 mod adopting;

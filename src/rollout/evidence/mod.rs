@@ -7,7 +7,7 @@
 //! Caveats: a rule that begins during the run ([`Evidence::follow`]) is Undecided until it has evidence.
 //!
 //! * *In*: `sample`. *Out*: `report`, in a `sentence` by its `words`.
-//! * *A rule*: `rule` decides which samples count; below it `errors`, `times`, `events` and `numbers` are its kinds, with a `goal` beside each. `tail` is one
+//! * *A rule*: `rule` decides which samples count; below it `counts` holds its kind, one of `errors`, `times`, `events` and `numbers`, with a `goal` beside each. `tail` is one
 //!   comparison of theirs.
 //! * *Over all rules*: `guard` (the share), `noise` (of pods), `patience` (what can be excluded in time), `after` (against what was before).
 //! * `judge` is the same without a daemon.
