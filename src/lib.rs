@@ -5,6 +5,8 @@
 //! `people`, `web`, `history`, ...) use `rollout` and see no other edge, but for the resource's types in
 //! `kubernetes::crd` and what `tests/docs/layers.rs` names, which checks all of this. `cli` and `daemon` tie
 //! them together. The sandbox knows only wire formats.
+//!
+//! A library for its own binary, tests and benchmarks: nothing of it is a promise to other crates.
 
 pub mod backoff;
 pub mod causes;
