@@ -337,6 +337,9 @@ fn route(scene: &Scene, plan: &Plan, state: &State) -> Route {
     let rolling = plan.strategy.is_rolling();
     let refusals = said.iter().flat_map(|said| &said.refusals);
     let refusals = refusals.filter(|refusal| !rolling || !refusal.is_of_a_canary());
+    // What keeps a canary from being made for a while does not keep the workload from being guarded.
+    let adopts = state.target.is_none();
+    let refusals = refusals.filter(|refusal| !adopts || !refusal.is_of_another_run());
     let odd = scene.target.iter().filter_map(|target| target.odd.clone());
     let found = said.as_ref().and_then(|said| said.found.as_ref());
     let strays = found

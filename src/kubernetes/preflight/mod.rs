@@ -243,6 +243,18 @@ pub enum Refusal {
         /// The path.
         path: String,
     },
+    /// Another Rollout has a run behind the same Ingress.
+    #[error(
+        "{kind} {name} is of the run of Rollout {rollout}, which has the same Ingress: this run waits until that one is over"
+    )]
+    OthersRun {
+        /// Its kind.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// The other Rollout.
+        rollout: String,
+    },
     /// An object of the canary's name exists and is somebody else's.
     #[error("{kind} {name} exists and is not this Rollout's: rename or remove it")]
     NameTaken {
@@ -264,6 +276,7 @@ impl Refusal {
             | Self::SecondCanary { .. }
             | Self::NoContainerPort { .. }
             | Self::Strays { .. }
+            | Self::OthersRun { .. }
             | Self::NameTaken { .. } => true,
             Self::Flagger { .. }
             | Self::NoRoute(_)
@@ -280,6 +293,11 @@ impl Refusal {
             | Self::NoPort { .. }
             | Self::Unserved { .. } => false,
         }
+    }
+
+    /// Whether it ends by itself with another run.
+    pub fn is_of_another_run(&self) -> bool {
+        matches!(self, Self::OthersRun { .. })
     }
 }
 
@@ -394,13 +412,19 @@ impl<'a> Seen<'a> {
         kind: &'static str,
         wanted: &str,
     ) -> Option<Refusal> {
-        objects
-            .iter()
-            .any(|object| name(object.meta()) == wanted && !self.is_own(object.meta()))
-            .then(|| Refusal::NameTaken {
+        let mut named = objects.iter().map(|object| object.meta());
+        let taken = named.find(|meta| name(meta) == wanted && !self.is_own(meta))?;
+        let owners = taken.owner_references.iter().flatten();
+        let mut rollouts = owners.filter(|owner| owner.kind == "Rollout");
+        let name = wanted.to_owned();
+        Some(match rollouts.next() {
+            Some(other) => Refusal::OthersRun {
                 kind,
-                name: wanted.to_owned(),
-            })
+                name,
+                rollout: other.name.clone(),
+            },
+            None => Refusal::NameTaken { kind, name },
+        })
     }
 
     fn target_name(&self) -> &'a str {

@@ -306,6 +306,19 @@ fn a_port_may_be_named_by_any_container_or_be_a_number() {
 }
 
 #[test]
+fn another_rollout_s_run_behind_the_same_ingress_is_waited_for() {
+    let mut other = canary_ingress("shop-canary", "shop.test", "api");
+    other["metadata"]["ownerReferences"] = json!([{"apiVersion": "sluice.dev/v1alpha1", "kind": "Rollout", "name": "api", "uid": "other"}]);
+    other["spec"]["rules"][0]["http"]["paths"][0]["path"] = json!("/api");
+    let change = json!({"ingresses": {"shop-canary": other}});
+    let wanted = "Ingress shop-canary is of the run of Rollout api, which has the same Ingress: this run waits until that one is over";
+    assert_eq!(refusals(&change, None), [wanted]);
+    with(&change, None, |answer| {
+        assert!(answer.refusals[0].is_of_another_run());
+    });
+}
+
+#[test]
 fn a_service_that_is_changed_with_the_template_strays_from_what_serves() {
     let template = |labels: Value, port: Value| -> PodTemplateSpec {
         let ports = if port.is_null() {
