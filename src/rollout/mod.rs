@@ -2,7 +2,7 @@
 //! kube type; time and randomness are arguments.
 //!
 //! `decide` is the one function that decides; the other modules are what goes in and comes out.
-//! * *In*: `plan`, `rule` and `terms` (what is wanted), `observation` (what is seen), `request` (what is asked).
+//! * *In*: `plan`, `rule` and `terms` (what is wanted), `observation` (what is seen), `request` (what is asked), `words` (that are sent along).
 //! * *State*: `state`, with `bound`, `bookmark`, `revision`, `config` and `approval` in it.
 //! * *Decision*: `decide`, by what `evidence` says.
 //! * *Out*: `action` (to the cluster), `reason` and `cause` (told), `describe` (in words), `tone` (how urgent), `remedy` (in Git).

@@ -7,7 +7,7 @@
 //! All of that only reads, so nothing asks who one is; the default address is loopback. What acts
 //! is handed in by the daemon as services, which ask.
 //!
-//! * *Served*: `serve` takes connections (`patient` with slow readers), `routes` has the endpoints; `hub` puts several environments behind one, each at its `place`.
+//! * *Served*: `serve` takes connections (`patient` with slow readers, whose answers the `purse` bounds), `routes` has the endpoints; `hub` puts several environments behind one, each at its `place`.
 //! * *Known*: `board` (Rollouts), `nearby` (what stands around one), `versions` (the pipeline), `readiness`.
 //! * *Shown*: `pages` and `archive` by `view`, kept live by `events`.
 //! * *Who it is*: `login`, `session`, and the `key` that both are sealed with.
