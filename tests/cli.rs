@@ -4,11 +4,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's helpers may fail the test
 
+#[path = "servers/binary.rs"]
+#[allow(dead_code)]
+mod binary;
+
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use binary::Ended;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{CustomResourceExt, ResourceExt};
 use serde_json::{Value, json};
@@ -24,12 +29,6 @@ struct World {
     client: kube::Client,
     kubeconfig: PathBuf,
     tasks: JoinSet<()>,
-}
-
-struct Ended {
-    code: i32,
-    stdout: String,
-    stderr: String,
 }
 
 impl World {
@@ -124,11 +123,7 @@ impl World {
             .args(arguments.split(' '));
         let output = tokio::task::spawn_blocking(move || command.output());
         let output = output.await.unwrap().unwrap();
-        Ended {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        Ended::of(output)
     }
 }
 

@@ -4,36 +4,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's helpers may fail the test
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+#[path = "servers/binary.rs"]
+mod binary;
 
+use binary::{Ended, sluice};
 use serde_json::Value;
 
-struct Ended {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
 fn plan(arguments: &[&str], input: &str) -> Ended {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_sluice"))
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env_remove("SLUICE_CONFIG")
-        .arg("plan")
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // Wrong options end the process before it reads.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    let output = child.wait_with_output().unwrap();
-    Ended {
-        code: output.status.code().unwrap(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+    sluice(&[&["plan"][..], arguments].concat(), input)
 }
 
 const GIVEN: [&str; 6] = ["--rps", "100", "--error-rate", "0.1%", "--runs", "20"];

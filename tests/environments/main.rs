@@ -6,6 +6,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's helpers may fail the test
 
+#[path = "../servers/binary.rs"]
+#[allow(dead_code)]
+mod binary;
 #[path = "../servers/child.rs"]
 #[allow(dead_code)]
 mod child;

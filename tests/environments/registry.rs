@@ -13,9 +13,10 @@ use sluice::environments::Pipeline;
 use sluice::environments::pipeline::Follows;
 use sluice::registry::{Access, Manifest, Registry};
 
+use super::binary::Ended;
 use super::child::{Server, free_ports};
 use super::needs;
-use super::stand::{Ended, Stand};
+use super::stand::Stand;
 
 /// The registry's only user and her password, as bcrypt.
 const USERS: &str = "ada:$2b$05$xH60qWFDutEVXTotCiBDH.dtEfI2sJYbMMYRRBpjwhzWoYgQxtqz6\n";
