@@ -139,6 +139,7 @@ impl Drop for World {
 fn idle() -> Value {
     json!({
         "phase": "Idle", "message": "serves and waits", "revision": "aaaaaaaaaa",
+        "stable": {"hash": "aaaaaaaaaa", "images": ["shop:v1"]},
         "lastRun": {
             "id": "backend-1", "revision": {"hash": "aaaaaaaaaa", "images": ["shop:v1"]},
             "outcome": "Promoted", "reason": "Promoted", "message": "it is no worse",
