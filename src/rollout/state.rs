@@ -73,6 +73,9 @@ pub struct State {
     /// before it can say that there is nothing to be seen, or that nothing came of something.
     #[serde(skip)]
     pub resumed: Option<Timestamp>,
+    /// Since when something is not there that stable needs.
+    #[serde(skip)]
+    pub lacks_since: Option<Timestamp>,
     /// Where the evidence goes on reading after a restart; opaque.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bookmark: Option<Bookmark>,
@@ -101,6 +104,7 @@ impl State {
             answers,
             evidence: _,
             resumed: _,
+            lacks_since: _,
             bookmark: _,
         } = other;
         let absence = |state: &State| state.evidence.as_ref().and_then(Evidence::absence);

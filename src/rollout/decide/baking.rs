@@ -184,7 +184,16 @@ pub(super) fn put_back(
         pass.act(Action::RemoveStuck { expect });
     }
     let deadline = pass.plan.progress_deadline.saturating_add(target.settles);
-    waits == Waits::ForPods && pass.watched_for(rollback.since, deadline)
+    let late = waits == Waits::ForPods && pass.watched_for(rollback.since, deadline);
+    if late && rollback.cause != Cause::Detached {
+        pass.tell(Reason::RollbackHindered {
+            why: format!(
+                "after {} not all pods of stable are ready",
+                humantime::format_duration(pass.plan.progress_deadline)
+            ),
+        });
+    }
+    late
 }
 
 /// What a template that is put back waits for.

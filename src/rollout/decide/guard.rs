@@ -2,6 +2,8 @@
 //!
 //! Not here: what is new (`idle`), and how a run's objects are put back (`rolling_back`).
 
+use std::time::Duration;
+
 use super::baking;
 use super::canary::clear_leftovers;
 use super::pass::Pass;
@@ -13,6 +15,9 @@ use crate::rollout::plan::Plan;
 use crate::rollout::reason::{Cause, Reason};
 use crate::rollout::revision::Revision;
 use crate::rollout::state::{Mending, Phase};
+
+/// What is not there for so long does not merely change its owner.
+const LACKS_FOR: Duration = Duration::from_secs(60);
 
 /// What is looked after in every phase: the gate itself, a detached or vanished target.
 pub(super) fn look_after(pass: &mut Pass<'_>) {
@@ -141,15 +146,21 @@ fn keep_guarded(pass: &mut Pass<'_>, target: &Target) {
     }
 }
 
-/// Tells once what stable needs and does not find: whoever brings a newer template may have taken it away with the
+/// Tells once what stable needs and does not find for a while: who rotates a Secret may delete it first, and whoever brings a newer template may have taken it away with the
 /// older one, which is still the one that serves and that is put back.
 fn tell_lacks(pass: &mut Pass<'_>, target: &Target) {
     let Some(stable) = pass.state.stable.clone() else {
         return;
     };
-    let what = target.lacks.join(", ");
-    let told = Reason::StableLacks { stable, what };
-    pass.tell_mending(Mending::Lacks, !target.lacks.is_empty(), told);
+    let lacks = !target.lacks.is_empty();
+    let since = pass.state.lacks_since.filter(|at| *at <= pass.now());
+    let since = lacks.then(|| since.unwrap_or_else(|| pass.now()));
+    pass.state.lacks_since = since;
+    let lasts = since.is_some_and(|since| pass.over(since, LACKS_FOR));
+    if lasts || !lacks {
+        let what = target.lacks.join(", ");
+        pass.tell_mending(Mending::Lacks, lacks, Reason::StableLacks { stable, what });
+    }
 }
 
 /// Whether the Deployment says to be held by this Rollout.

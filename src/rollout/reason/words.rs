@@ -87,7 +87,7 @@ impl fmt::Display for Reason {
             Self::RollbackHindered { why } => {
                 write!(
                     out,
-                    "the cluster refuses what puts stable back, so the failed revision still gets requests; it is tried again and again: {why}"
+                    "the way back is hindered, so that the failed revision still gets requests: {why}"
                 )
             }
             Self::StableLacks { stable, what } => write!(
