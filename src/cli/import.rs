@@ -4,7 +4,9 @@
 //! As text, stdout is YAML that can be applied; notes and steps are comments in it. Not here: the
 //! conversion (`crate::import`).
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
@@ -20,7 +22,7 @@ pub struct Arguments {
     /// YAML files with its resources; `-` is stdin
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Write the rules to this file, for a folder of rules; else they are shown as comments
+    /// Write the rules to this new file, for a folder of rules; else they are shown as comments
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
 }
@@ -56,8 +58,7 @@ pub fn import(screen: &mut Screen, arguments: &Arguments) -> Result<(), Error> {
         rules => Some(screen::yaml(&rules)?),
     };
     if let (Some(file), Some(rules)) = (&arguments.rules, &rules) {
-        std::fs::write(file, rules)
-            .map_err(|error| Error::Usage(format!("cannot write {}: {error}", file.display())))?;
+        written(file, rules)?;
     }
     let shown = rules.filter(|_| arguments.rules.is_none());
     let shown = shown.iter().flat_map(|rules| rules.lines());
@@ -78,4 +79,34 @@ pub fn import(screen: &mut Screen, arguments: &Arguments) -> Result<(), Error> {
         return Err(Error::Refused("nothing was converted".to_owned()));
     }
     Ok(())
+}
+
+/// Writes a file that is not there yet: other rules may be in one that is, and Rollouts name them.
+fn written(file: &Path, rules: &str) -> Result<(), Error> {
+    let said = |why: String| Error::Usage(format!("cannot write {}: {why}", file.display()));
+    let mut new = File::create_new(file).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => said(
+            "it is there, and Rollouts may name its rules; name a file that is not (--rules)"
+                .to_owned(),
+        ),
+        _ => said(error.to_string()),
+    })?;
+    new.write_all(rules.as_bytes())
+        .map_err(|error| said(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_that_are_there_are_not_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("rules.yaml");
+        written(&file, "one").unwrap();
+        let refused = written(&file, "other").unwrap_err().to_string();
+        let kept = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(kept, "one");
+        assert!(refused.contains("it is there"), "{refused}");
+    }
 }

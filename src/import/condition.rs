@@ -10,15 +10,22 @@ use serde_json::{Value, json};
 pub type Bound = (&'static str, f64);
 
 /// The bound that must hold for `result[0] >= 0.95` and the like; for a failure condition (`fails`)
-/// the one that must not be crossed.
+/// the one that must not be crossed. A bound includes its limit: a strict comparison gets the number next to its own,
+/// which among numbers of this kind (and Prometheus has no others) says the same.
 pub fn bound(condition: &str, fails: bool) -> Option<Bound> {
     let one = Regex::new(
-        r"^\s*(?:default\()?result(?:\[0\])?(?:,\s*\d+\))?\s*(<=|>=|<|>)\s*([0-9]*\.?[0-9]+)\s*$",
+        r"^\s*(?:default\()?result(?:\[0\])?(?:,\s*\d+\))?\s*(<=|>=|<|>)\s*(-?[0-9]*\.?[0-9]+)\s*$",
     );
     let found = one.ok()?.captures(condition)?;
-    let number = found[2].parse().ok()?;
+    let number: f64 = found[2].parse().ok()?;
     let least = found[1].starts_with('>') != fails;
-    Some((if least { "min" } else { "max" }, number))
+    let includes = found[1].ends_with('=') != fails;
+    let limit = match (least, includes) {
+        (_, true) => number,
+        (true, false) => number.next_up(),
+        (false, false) => number.next_down(),
+    };
+    Some((if least { "min" } else { "max" }, limit))
 }
 
 /// A query with its templates filled in; `Err` names the first that is not known.
@@ -70,8 +77,16 @@ mod tests {
     fn one_comparison_is_a_bound_and_everything_else_is_none() {
         let cases = [
             ("result[0] >= 0.95", false, Some(("min", 0.95))),
-            ("result < 5", false, Some(("max", 5.0))),
-            ("result[0] >= 0.95", true, Some(("max", 0.95))),
+            ("result < 5", false, Some(("max", 4.999_999_999_999_999))),
+            ("result[0] > 0", false, Some(("min", f64::from_bits(1)))),
+            ("result[0] > 5", true, Some(("max", 5.0))),
+            ("result[0] < -1", true, Some(("min", -1.0))),
+            (
+                "result[0] >= 1",
+                true,
+                Some(("max", 0.999_999_999_999_999_9)),
+            ),
+            ("result[0] <= 0", true, Some(("min", f64::from_bits(1)))),
             ("default(result, 0) <= 100", false, Some(("max", 100.0))),
             ("result[0] >= 0.95 && result[0] < 2", false, None),
             ("all(result, # > 1)", false, None),

@@ -11,6 +11,7 @@
 
 mod argo;
 mod condition;
+mod fields;
 mod flagger;
 mod rules;
 
@@ -53,17 +54,10 @@ pub fn convert(from: From, texts: &[String]) -> Result<Converted, (usize, Syntax
             flat(document, &mut resources);
         }
     }
-    let mut converted = match from {
+    Ok(match from {
         From::Flagger => flagger::converted(&resources),
         From::Argo => argo::converted(&resources),
-    };
-    let mut known = Vec::new();
-    converted.rules.retain(|rule| {
-        let new = !known.contains(&rule["name"]);
-        known.push(rule["name"].clone());
-        new
-    });
-    Ok(converted)
+    })
 }
 
 fn flat(document: &Node, all: &mut Vec<Value>) {
@@ -75,7 +69,31 @@ fn flat(document: &Node, all: &mut Vec<Value>) {
 
 impl Converted {
     fn note(&mut self, about: &str, text: &str) {
-        self.notes.push(format!("{about}: {text}"));
+        let note = format!("{about}: {text}");
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
+    /// Takes up a rule; the name that it got: one rule is written once, and two never have one name.
+    fn rule(&mut self, mut rule: Value) -> String {
+        let wanted = text(&rule, "/name").to_owned();
+        let mut number = 1;
+        loop {
+            let name = match number {
+                1 => wanted.clone(),
+                _ => rules::rule_name(&[&wanted, &number.to_string()]),
+            };
+            rule["name"] = json!(name);
+            match self.rules.iter().find(|known| known["name"] == name) {
+                None => {
+                    self.rules.push(rule);
+                    return name;
+                }
+                Some(known) if *known == rule => return name,
+                Some(_) => number += 1,
+            }
+        }
     }
 }
 
@@ -100,6 +118,16 @@ fn of_kind<'a>(resources: &'a [Value], kinds: &'a [&str]) -> impl Iterator<Item 
     resources
         .iter()
         .filter(|resource| kinds.iter().any(|kind| resource["kind"] == *kind))
+}
+
+/// The resource of a kind and name that a reference from a namespace means: the one that says this namespace, else one that says none.
+fn named<'a>(resources: &'a [Value], kind: &str, name: &str, namespace: &str) -> Option<&'a Value> {
+    let of_name =
+        |resource: &&Value| resource["kind"] == kind && text(resource, "/metadata/name") == name;
+    let of = |resource: &Value| text(resource, "/metadata/namespace").to_owned();
+    let mut all = resources.iter().filter(of_name);
+    let exact = all.clone().find(|resource| of(resource) == namespace);
+    exact.or_else(|| all.find(|resource| namespace.is_empty() || of(resource).is_empty()))
 }
 
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
@@ -135,18 +163,48 @@ fn in_namespace(of: &Value) -> String {
 /// The most steps that a Rollout has.
 const MOST: usize = 32;
 
-/// Weights that rise, within 1 to 99: what comes at 100 is the promotion.
-fn rising(steps: Vec<Value>) -> Vec<Value> {
+/// Weights that rise, within 1 to 99: what comes at 100 is the promotion. Of too many some are left out, never the last.
+fn rising(steps: Vec<Value>, field: &str, about: &str, all: &mut Converted) -> Vec<Value> {
+    let given = steps.len();
     let mut kept: Vec<Value> = Vec::new();
     for step in steps {
         let weight = step["weight"].as_i64().unwrap_or(0);
         let last = kept
             .last()
             .map_or(0, |step| step["weight"].as_i64().unwrap_or(0));
-        if weight > last && weight < 100 && kept.len() < MOST {
+        if weight > last && weight < 100 {
             kept.push(step);
         }
     }
+    if kept.len() < given {
+        let text = format!("{field}: weights that do not rise, of 0 or of 100 are left out");
+        all.note(about, &text);
+    }
+    let every = kept.len().div_ceil(MOST);
+    if every > 1 {
+        let text = format!(
+            "{field}: found {} weights, at most {MOST} are right; of each {every} the last is written",
+            kept.len()
+        );
+        all.note(about, &text);
+        kept = thinned(&kept, every);
+    }
+    kept
+}
+
+/// The last step of each few, with the approval that one of them asks for.
+fn thinned(steps: &[Value], every: usize) -> Vec<Value> {
+    let mut kept: Vec<Value> = steps
+        .rchunks(every)
+        .filter_map(|few| {
+            let mut last = few.last()?.clone();
+            if few.iter().any(|step| step["approval"] == true) {
+                last["approval"] = json!(true);
+            }
+            Some(last)
+        })
+        .collect();
+    kept.reverse();
     kept
 }
 

@@ -3,6 +3,7 @@
 //! Not here: which resource asks for what.
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::condition::{Bound, number};
 
@@ -44,6 +45,9 @@ fn of_ingress(name: &str, kind: &str, metric: &str) -> Value {
     })
 }
 
+/// So many of the newest numbers a rule holds at most.
+pub const WINDOW_MOST: u64 = 100;
+
 /// A query's result held to bounds.
 pub fn value(
     name: &str,
@@ -52,8 +56,9 @@ pub fn value(
     every: Option<&str>,
     failures: u64,
 ) -> Value {
-    let failures = failures.clamp(1, 50);
-    let mut value = json!({"query": query, "failures": failures, "window": failures + 2});
+    let failures = failures.clamp(1, WINDOW_MOST);
+    let window = (failures + 2).min(WINDOW_MOST);
+    let mut value = json!({"query": query, "failures": failures, "window": window});
     for (bound, limit) in bounds {
         value[*bound] = number(*limit);
     }
@@ -63,8 +68,13 @@ pub fn value(
     json!({"name": name, "value": value})
 }
 
-/// A name that rules may have: lower case letters, digits and dashes.
+/// The longest name of a rule.
+const LONGEST: usize = 63;
+
+/// A name that rules may have: lower case letters, digits and dashes. A long one ends in a hash of the whole, so that two stay two.
 pub fn rule_name(parts: &[&str]) -> String {
+    let parts = parts.iter().filter(|part| !part.is_empty());
+    let whole = parts.copied().collect::<Vec<_>>().join("-");
     let word = |c: char| {
         if c.is_ascii_alphanumeric() {
             c.to_ascii_lowercase()
@@ -72,7 +82,27 @@ pub fn rule_name(parts: &[&str]) -> String {
             '-'
         }
     };
-    let name: String = parts.join("-").chars().map(word).collect();
-    let name: String = name.chars().take(63).collect();
-    name.trim_matches('-').to_owned()
+    let name: String = whole.chars().map(word).collect();
+    if name.len() <= LONGEST {
+        return name.trim_matches('-').to_owned();
+    }
+    let digest: [u8; 32] = Sha256::digest(whole.as_bytes()).into();
+    let [a, b, c, d, ..] = digest;
+    let hash = format!("{:08x}", u32::from_be_bytes([a, b, c, d]));
+    let cut: String = name.chars().take(LONGEST - 1 - hash.len()).collect();
+    format!("{}-{hash}", cut.trim_matches('-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_cut_stay_apart() {
+        let long = "a".repeat(70);
+        let (one, other) = (rule_name(&[&long, "x"]), rule_name(&[&long, "y"]));
+        assert_eq!((one.len(), other.len()), (LONGEST, LONGEST));
+        assert_ne!(one, other);
+        assert_eq!(rule_name(&["", "Shop", "404s %"]), "shop-404s");
+    }
 }

@@ -3,6 +3,9 @@
 use super::*;
 use crate::cli::lint;
 
+mod argo;
+mod flagger;
+
 const CANARY: &str = r#"
 apiVersion: flagger.app/v1beta1
 kind: Canary
@@ -131,7 +134,7 @@ fn a_canary_of_flagger_becomes_a_rollout_with_its_rules() {
                 "steps": [{"weight": 20, "hold": "10s"}, {"weight": 40, "hold": "10s", "approval": true}],
                 "match": {"header": "x-canary", "value": "insider", "cookie": "canary"},
             }},
-            "analysis": {"rules": ["podinfo-errors", "podinfo-latency", "podinfo-404s-percentage"]},
+            "analysis": {"rules": ["test-podinfo-errors", "test-podinfo-latency", "test-podinfo-404s-percentage"]},
             "progressDeadline": "60s",
         },
     });
@@ -142,7 +145,7 @@ fn a_canary_of_flagger_becomes_a_rollout_with_its_rules() {
     );
     let query = all.rules[2]["value"]["query"].as_str().unwrap();
     assert!(
-        query.contains(r#"namespace="{{namespace}}", pod=~"podinfo-canary-[0-9"#)
+        query.contains(r#"namespace="{{namespace}}", pod=~"{{canaryWorkload}}-[0-9"#)
             && query.ends_with("[2m]))"),
         "{query}"
     );
@@ -224,12 +227,16 @@ fn a_rollout_of_argo_becomes_a_deployment_and_a_rollout() {
     );
     let value = json!({"query": "sum(irate(requests{service=~\"guestbook-svc\"}[5m]))", "min": 0.95,
         "every": "5m", "failures": 4, "window": 6});
-    assert_eq!(all.rules, [json!({"name": rule, "value": value})]);
+    let about = "successCondition: result[0] >= 0.95";
+    assert_eq!(
+        all.rules,
+        [json!({"name": rule, "about": about, "value": value})]
+    );
     for wanted in [
         "steps[5].setCanaryScale: the canary grows with its weight",
         "give the AnalysisTemplate gone too",
         "metric from-a-job: job is not asked",
-        "weights that do not rise, of 0 or 100",
+        "weights that do not rise, of 0 or of 100",
         "canaryService: Sluice makes one",
     ] {
         has(&all.notes, wanted);
@@ -257,7 +264,7 @@ spec:
         spec["route"]["ingressNginx"],
         json!({"ingress": "site", "service": "web"})
     );
-    has(&all.steps, "kubectl patch service web -n shop");
+    has(&all.steps, "kubectl get service web -n shop");
     let by_itself = text.replace(
         ", autoPromotionEnabled: false",
         ", scaleDownDelaySeconds: 30",
@@ -285,7 +292,7 @@ spec:
     is_right(&all);
     has(&all.steps, "Argo has changed none of their selectors");
     assert!(
-        !all.steps.iter().any(|step| step.contains("patch service")),
+        !all.steps.iter().any(|step| step.contains("/spec/strategy")),
         "{:#?}",
         all.steps
     );

@@ -1,29 +1,44 @@
 //! How traffic reaches a Canary's target: by an Ingress, or by a route of the user's own in the place of Flagger's.
 //!
-//! Not here: the switch (`flagger`).
+//! Not here: what the route says (`http_route`), the switch (`switch`).
 
 use serde_json::{Value, json};
 
-use crate::import::{Converted, metadata, text};
+use super::http_route;
+use crate::import::{Converted, list, text};
 
 /// The way that traffic reaches its target.
-pub fn of(canary: &Value, about: &str, all: &mut Converted) -> Value {
-    if by_gateway(canary) {
-        let route = http_route(canary);
-        let name = route["metadata"]["name"].clone();
-        all.note(
-            about,
-            "analysis.rules: name those of your Gateway's implementation (docs/reference/rules.md)",
-        );
-        all.objects.push(route);
-        return json!({"gatewayApi": {"httpRoute": name}});
+///
+/// # Errors
+/// If the route by which it comes cannot be written.
+pub fn of(canary: &Value, about: &str, all: &mut Converted) -> Result<Value, String> {
+    if !by_gateway(canary) {
+        return Ok(json!({"ingressNginx": {"ingress": ingress(canary, about, all)}}));
     }
-    json!({"ingressNginx": {"ingress": ingress(canary, about, all)}})
+    let route = http_route::of(canary)?;
+    let name = route["metadata"]["name"].clone();
+    all.note(
+        about,
+        "analysis.rules: name those of your Gateway's implementation (docs/reference/rules.md)",
+    );
+    for (at, parent) in list(canary, "/spec/service/gatewayRefs").iter().enumerate() {
+        if parent["kind"] == "Service" {
+            let text = format!(
+                "spec.service.gatewayRefs[{at}]: {} is a Service, so a mesh splits its requests; see that yours takes the HTTPRoute that is written",
+                text(parent, "/name")
+            );
+            all.note(about, &text);
+        }
+    }
+    all.objects.push(route);
+    Ok(json!({"gatewayApi": {"httpRoute": name}}))
 }
 
-/// Whether its traffic is split by the Gateway API.
+/// Whether its traffic is split by the Gateway API: it says so, or names Gateways and leaves the rest to Flagger's own setting.
 pub fn by_gateway(canary: &Value) -> bool {
-    text(canary, "/spec/provider").starts_with("gatewayapi")
+    let provider = text(canary, "/spec/provider");
+    let named = !list(canary, "/spec/service/gatewayRefs").is_empty();
+    provider.starts_with("gatewayapi") || (provider.is_empty() && named)
 }
 
 /// Whether the requests come by a route that Flagger made, of a kind that is not written here.
@@ -39,25 +54,6 @@ pub fn apex(canary: &Value) -> &str {
         "" => text(canary, "/spec/targetRef/name"),
         name => name,
     }
-}
-
-/// A route of the user's own in the place of Flagger's, which goes with the Canary.
-fn http_route(canary: &Value) -> Value {
-    let (apex, service) = (apex(canary), &canary["spec"]["service"]);
-    let mut metadata = metadata(canary);
-    metadata["name"] = json!(format!("{apex}-route"));
-    let mut rule = json!({"backendRefs": [{"name": apex, "port": service["port"]}]});
-    if service["match"].is_array() {
-        rule["matches"] = service["match"].clone();
-    }
-    let mut spec = json!({"parentRefs": service["gatewayRefs"], "rules": [rule]});
-    if service["hosts"].is_array() {
-        spec["hostnames"] = service["hosts"].clone();
-    }
-    json!({
-        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
-        "metadata": metadata, "spec": spec,
-    })
 }
 
 fn ingress(canary: &Value, about: &str, all: &mut Converted) -> String {

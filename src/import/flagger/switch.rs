@@ -99,7 +99,10 @@ fn traffic(canary: &Value, target: &str) -> Vec<String> {
         ),
     )];
     if route::by_gateway(canary) {
-        all.push(format!("Apply the HTTPRoute {apex}-route, and wait until its Gateway has accepted it. Flagger's own, {apex}, is older and so takes all requests until it goes."));
+        all.push(step(
+            &format!("Apply the HTTPRoute {apex}-route, and wait until its Gateway has accepted it. Flagger's own, {apex}, is older and so takes all requests until it goes. See that both have the same rules, but for the backends."),
+            &format!("kubectl get httproute {apex} {apex}-route{space} -o yaml"),
+        ));
         all.push(step(
             &format!(
                 "Remove Flagger's route: the requests go by {apex}-route, to the same Service."
