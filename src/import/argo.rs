@@ -68,6 +68,9 @@ fn target(rollout: &Value) -> Result<&str, String> {
     if name.is_empty() {
         return Err("metadata.name: found nothing, wanted a name".to_owned());
     }
+    if rollout["spec"]["strategy"]["canary"]["pingPong"].is_object() {
+        return Err("spec.strategy.canary.pingPong: which of its Services is stable's changes with each release, so neither can be written; give it a stableService and a canaryService instead, and convert that".to_owned());
+    }
     if rollout["spec"]["workloadRef"].is_object() {
         let kind = text(rollout, "/spec/workloadRef/kind");
         let target = text(rollout, "/spec/workloadRef/name");

@@ -53,10 +53,11 @@ impl Autoscaler<'_> {
 /// Those of the given resources that name the Rollout.
 pub fn autoscalers<'a>(rollout: &Value, resources: &'a [Value]) -> Vec<Autoscaler<'a>> {
     let (name, space) = ("/metadata/name", "/metadata/namespace");
+    let is_one = |a: &str, b: &str| a.is_empty() || b.is_empty() || a == b;
     let is_its = |scaler: &&Value| {
         text(scaler, "/spec/scaleTargetRef/kind") == "Rollout"
             && text(scaler, "/spec/scaleTargetRef/name") == text(rollout, name)
-            && text(scaler, space) == text(rollout, space)
+            && is_one(text(scaler, space), text(rollout, space))
     };
     of_kind(resources, &["HorizontalPodAutoscaler", "ScaledObject"])
         .filter(is_its)
@@ -88,8 +89,15 @@ pub fn steps(
         &format!("kubectl delete rollouts.argoproj.io {name}{space}"),
     ));
     all.extend(removed(rollout));
+    let without = if is_referring(rollout) {
+        ""
+    } else {
+        ", without the Deployment in its file, which is there"
+    };
     all.push(applied(
-        &format!("Check and apply the Rollout of sluice.dev; adopting {target} moves no pod."),
+        &format!(
+            "Check and apply the Rollout of sluice.dev{without}; adopting {target} moves no pod."
+        ),
         rules,
     ));
     for scaler in scalers {
@@ -153,26 +161,29 @@ fn pods(rollout: &Value, target: &str) -> Vec<String> {
     all
 }
 
-/// The Service leads to both sets of pods.
+/// What selected Argo's pods alone leads to both sets of pods.
 fn traffic(rollout: &Value) -> Vec<String> {
+    const SUBSETS: &str = "/spec/strategy/canary/trafficRouting/istio/destinationRule/name";
     let (name, space) = (text(rollout, "/metadata/name"), in_namespace(rollout));
-    let Some(service) = stable_service(rollout) else {
+    let service = stable_service(rollout).map(|service| ("service", service, "selector"));
+    let subsets = Some(("destinationrule", text(rollout, SUBSETS), "subsets"));
+    let subsets = subsets.filter(|(_, name, _)| !name.is_empty());
+    let managed: Vec<_> = service.into_iter().chain(subsets).collect();
+    if managed.is_empty() {
         return vec!["Services select both sets of pods by their labels: Argo has changed none of their selectors.".to_owned()];
-    };
-    vec![
-        step(
-            &format!(
-                "Let Argo take its label out of the selector of the Service {service}, which leads to both sets of pods then. Its controller must run."
-            ),
-            &format!(
-                "kubectl patch rollouts.argoproj.io {name}{space} --type json -p '[{{\"op\":\"replace\",\"path\":\"/spec/strategy\",\"value\":{{\"canary\":{{}}}}}}]'"
-            ),
+    }
+    let mut all = vec![step(
+        "Let Argo take its label out of what selects its pods alone, which leads to both sets of pods then. Its controller must run.",
+        &format!(
+            "kubectl patch rollouts.argoproj.io {name}{space} --type json -p '[{{\"op\":\"replace\",\"path\":\"/spec/strategy\",\"value\":{{\"canary\":{{}}}}}}]'"
         ),
-        step(
-            "See that its selector names no rollouts-pod-template-hash any more. Before that go no further: the Service would lead nowhere when Argo's pods go.",
-            &format!("kubectl get service {service}{space} -o jsonpath='{{.spec.selector}}'"),
-        ),
-    ]
+    )];
+    let seen = managed.into_iter().map(|(kind, name, field)| step(
+        &format!("See that the {kind} {name} names no rollouts-pod-template-hash any more. Before that go no further: it would lead nowhere when Argo's pods go."),
+        &format!("kubectl get {kind} {name}{space} -o jsonpath='{{.spec.{field}}}'"),
+    ));
+    all.extend(seen);
+    all
 }
 
 /// Autoscalers follow, before Argo's pods go.
@@ -208,7 +219,7 @@ fn removed(rollout: &Value) -> Vec<String> {
         ));
     }
     all.push(step(
-        &format!("Remove the Service {service}, which was for Argo's new pods. Sluice makes one for each run, and cannot where one of its name is yours."),
+        &format!("Remove the Service {service}, which was for Argo's new pods. Sluice makes one for each run, and cannot where one of its name is yours. Where a route of yours still names it, take it out there first."),
         &format!("kubectl delete service {service}{space}"),
     ));
     all

@@ -388,6 +388,28 @@ fn argo_leaves_a_referred_deployment_its_pods() {
 }
 
 #[test]
+fn what_selects_argos_pods_alone_is_let_go_of_before_they_go() {
+    let subsets =
+        "trafficRouting: {istio: {virtualService: {name: v}, destinationRule: {name: d}}}";
+    let all = convert_one(From::Argo, &rollout(OWN, subsets));
+    in_order(
+        &all.steps,
+        &[
+            "\"path\":\"/spec/strategy\"",
+            "kubectl get destinationrule d -o jsonpath='{.spec.subsets}'",
+            "kubectl delete rollouts.argoproj.io shop",
+        ],
+    );
+    let turns = "pingPong: {pingService: a, pongService: b}";
+    let all = convert_one(From::Argo, &rollout(OWN, turns));
+    assert!(all.objects.is_empty() && all.steps.is_empty(), "{all:#?}");
+    has(
+        &all.notes,
+        "spec.strategy.canary.pingPong: which of its Services",
+    );
+}
+
+#[test]
 fn weights_of_another_whole_are_percentages_of_it() {
     let text = rollout(
         OWN,
