@@ -73,7 +73,10 @@ pub struct SyntaxError {
 
 /// Reads all documents of a text; empty ones are left out.
 pub fn documents(text: &str) -> Result<Vec<Node>, SyntaxError> {
-    let spanned: Vec<Spanned<Kind>> = serde_saphyr::from_multiple(text).map_err(|e| syntax(&e))?;
+    // Comments are of no use here, and only so many of them may follow each other where they are.
+    let options = serde_saphyr::options! { emit_comments: false };
+    let spanned = serde_saphyr::from_multiple_with_options(text, options);
+    let spanned: Vec<Spanned<Kind>> = spanned.map_err(|error| syntax(&error))?;
     let nodes = spanned.into_iter().map(Node::from);
     Ok(nodes.filter(|node| node.kind != Kind::Null).collect())
 }
@@ -266,6 +269,35 @@ mod tests {
         let json = documents(TEXT).unwrap()[0].to_json();
         let wanted = serde_json::json!({"a": 1, "b": {"c": ["x", 2.5, null], "d": {"e": true}}});
         assert_eq!(json, wanted);
+    }
+
+    /// As Go's library, libyaml and PyYAML read them: Flagger's own definitions are written so.
+    #[test]
+    fn a_quoted_text_may_go_on_at_any_column() {
+        let folded = [
+            "a:\n  b: 'one\n  two'\n  c: 3\n",
+            "a:\n  b: \"one\n\n two\"\n  c: 3\n",
+            "a:\n  b: \"one\n\ttwo\"\n  c: 3\n",
+            "a:\n  b: \"one \\\n  two\"\n  c: 3\n",
+        ];
+        for (text, wanted) in folded
+            .into_iter()
+            .zip(["one two", "one\ntwo", "one two", "one two"])
+        {
+            let document = documents(text).map(|documents| documents[0].clone());
+            let json = document.as_ref().map(Node::to_json);
+            let wanted = serde_json::json!({"a": {"b": wanted, "c": 3}});
+            assert_eq!(json, Ok(wanted), "{text:?}");
+            let line = document.map(|document| document.place_of("a.c").line);
+            assert_eq!(line, Ok(text.lines().count() as u64), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn values_that_are_commented_out_may_be_many() {
+        let comments = "  # b: 1\n".repeat(200);
+        let json = documents(&format!("a:\n{comments}c: 1\n")).map(|all| all[0].to_json());
+        assert_eq!(json, Ok(serde_json::json!({"a": null, "c": 1})));
     }
 
     #[test]
