@@ -50,6 +50,9 @@ struct ToGateway {
     /// YAML files with the Ingress, its canary, its Services and Rollouts, instead of the cluster; `-` is stdin
     #[arg(short, long = "filename", value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Annotations that keep requests out and may go: the Gateway has the like of them, or nobody is to be kept out
+    #[arg(long, value_name = "ANNOTATION", value_delimiter = ',')]
+    without: Vec<String>,
     /// What the annotations begin with
     #[arg(long, value_name = "PREFIX", default_value = PREFIX)]
     annotation_prefix: String,
@@ -90,6 +93,7 @@ pub async fn migrate(
         from_files(global, arguments)?
     };
     given.prefix.clone_from(&arguments.annotation_prefix);
+    given.without.clone_from(&arguments.without);
     let parent = &arguments.gateway;
     let gateway = Gateway {
         namespace: parent.namespace.clone(),
@@ -113,6 +117,7 @@ pub async fn migrate(
 async fn from_cluster(global: &Global, name: &str) -> Result<Given, Error> {
     let cluster = Cluster::connect(global).await?;
     let ingresses: Vec<Ingress> = all(&cluster, "Ingresses").await?;
+    let (elsewhere, looked_in) = elsewhere(&cluster).await?;
     let rollouts: Vec<Rollout> = match all(&cluster, "Rollouts").await {
         // Sluice need not be there.
         Err(Error::Api { code: 404, .. }) => Vec::new(),
@@ -126,10 +131,31 @@ async fn from_cluster(global: &Global, name: &str) -> Result<Given, Error> {
     Ok(Given {
         ingress,
         others,
+        elsewhere,
+        looked_in,
         services,
         rollouts,
         ..Given::default()
     })
+}
+
+/// The Ingresses of other namespaces; where they may not be seen, which one was looked in.
+async fn elsewhere(cluster: &Cluster) -> Result<(Vec<Ingress>, Option<String>), Error> {
+    let api: Api<Ingress> = Api::all(cluster.client.clone());
+    match api.list(&ListParams::default()).await {
+        Ok(list) => {
+            let mut ingresses = list.items;
+            ingresses.retain(|one| one.namespace().as_ref() != Some(&cluster.namespace));
+            Ok((ingresses, None))
+        }
+        Err(kube::Error::Api(status)) if status.code == 403 => {
+            Ok((Vec::new(), Some(format!("namespace {}", cluster.namespace))))
+        }
+        Err(error) => Err(Error::api(
+            "list the Ingresses of all namespaces".to_owned(),
+            &error,
+        )),
+    }
 }
 
 async fn all<K>(cluster: &Cluster, what: &str) -> Result<Vec<K>, Error>
@@ -166,6 +192,7 @@ fn from_files(global: &Global, arguments: &ToGateway) -> Result<Given, Error> {
         .namespace
         .clone()
         .or_else(|| place.map(str::to_owned));
+    let elsewhere = of_kind(&objects, "Ingress")?;
     if let Some(namespace) = &namespace {
         // What names no namespace goes where it is applied.
         objects.retain(|object| {
@@ -174,11 +201,16 @@ fn from_files(global: &Global, arguments: &ToGateway) -> Result<Given, Error> {
                 .is_none_or(|one| one == namespace)
         });
     }
-    let namespace = namespace.unwrap_or_else(|| "the files".to_owned());
-    let (ingress, others) = chosen(of_kind(&objects, "Ingress")?, &arguments.name, &namespace)?;
+    let is_elsewhere = |one: &Ingress| one.namespace().is_some() && one.namespace() != namespace;
+    let elsewhere = elsewhere.into_iter().filter(is_elsewhere).collect();
+    let place = namespace.clone();
+    let place = place.unwrap_or_else(|| "the files".to_owned());
+    let (ingress, others) = chosen(of_kind(&objects, "Ingress")?, &arguments.name, &place)?;
     Ok(Given {
         ingress,
         others,
+        elsewhere,
+        looked_in: Some("the files".to_owned()),
         services: of_kind(&objects, "Service")?,
         rollouts: of_kind(&objects, "Rollout")?,
         ..Given::default()

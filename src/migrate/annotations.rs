@@ -7,6 +7,8 @@ use k8s_openapi::api::networking::v1::Ingress;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
+use super::guards;
+
 /// Which requests a canary gets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shaping {
@@ -126,6 +128,9 @@ pub fn read(ingress: &Ingress, prefix: &str, notes: &mut Vec<String>) -> Shape {
         else {
             continue;
         };
+        if guards::is(name) {
+            continue;
+        }
         if let Err(why) = take(&reader, (name, value.trim()), &mut shape) {
             refused.push(format!(
                 "Ingress {}: {key}: {}: {why}",
@@ -139,7 +144,7 @@ pub fn read(ingress: &Ingress, prefix: &str, notes: &mut Vec<String>) -> Shape {
 }
 
 /// The first line of a value, which may be a snippet.
-fn short(value: &str) -> String {
+pub fn short(value: &str) -> String {
     let line = value.lines().next().unwrap_or_default();
     if line.len() == value.len() {
         line.to_owned()

@@ -8,6 +8,9 @@
 //! Sources: Kubernetes' documentation of Ingress, ingress-nginx's of its annotations, Gateway API v1.
 
 mod annotations;
+mod beside;
+mod controllers;
+mod guards;
 mod ingress;
 mod route;
 mod switch;
@@ -31,6 +34,12 @@ pub struct Given {
     pub ingress: Ingress,
     /// The other Ingresses of its namespace: canaries of it are among them.
     pub others: Vec<Ingress>,
+    /// Ingresses of other namespaces.
+    pub elsewhere: Vec<Ingress>,
+    /// Where Ingresses were looked for, if not everywhere.
+    pub looked_in: Option<String>,
+    /// Annotations that keep requests out, without their prefix, and may go.
+    pub without: Vec<String>,
     /// The Services of its namespace, for ports that are named.
     pub services: Vec<Service>,
     /// The Rollouts of its namespace, as JSON.
@@ -72,12 +81,22 @@ pub struct Faults(pub Vec<String>);
 ///
 /// # Errors
 /// All that stands against it at once: a backend that is no Service, a port that no Service names, an
-/// Ingress that is a canary itself.
+/// Ingress that is a canary itself, an annotation that keeps requests out and was not said to go.
 pub fn to_gateway(given: &Given, gateway: &Gateway) -> Result<Migrated, Faults> {
     let mut migrated = Migrated::default();
-    let read = ingress::read(given, &mut migrated.notes)?;
+    let guards = guards::guards(given);
+    guards::say(given, &guards, &mut migrated.notes);
+    let open = guards::faults(given, &guards);
+    let read = match ingress::read(given, &mut migrated.notes) {
+        Ok(read) if open.is_empty() => read,
+        Ok(_) => return Err(Faults(open)),
+        Err(Faults(faults)) => return Err(Faults([faults, open].concat())),
+    };
     let name = given.ingress.name_any();
     let shape = annotations::read(&given.ingress, &given.prefix, &mut migrated.notes);
+    let beside = beside::beside(given, &read);
+    beside::say(&beside, (given, &read), &shape, &mut migrated.notes);
+    controllers::say(given, &mut migrated.notes);
     migrated.objects = route::write(&read, &shape, (given, gateway), &mut migrated.notes);
     let routes: Vec<String> = migrated
         .objects
@@ -97,6 +116,9 @@ pub fn to_gateway(given: &Given, gateway: &Gateway) -> Result<Migrated, Faults> 
             "Ingress {name}: a Rollout splits one HTTPRoute, and these are several: bring its Service's hosts and paths into one"
         ));
     }
-    migrated.steps = switch::steps(given, gateway, (&routes, &rollouts, &read));
+    let first = guards::step(&guards, &routes);
+    migrated.steps = first.into_iter().collect();
+    let steps = switch::steps(given, gateway, (&routes, &rollouts, &read, &beside));
+    migrated.steps.extend(steps);
     Ok(migrated)
 }

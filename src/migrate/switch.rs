@@ -5,6 +5,8 @@
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
+use super::beside::{self, Beside};
+use super::controllers;
 use super::ingress::Read;
 use super::{Gateway, Given};
 
@@ -18,7 +20,7 @@ pub fn rollouts<'a>(given: &'a Given, ingress: &str) -> Vec<&'a Value> {
 pub fn steps(
     given: &Given,
     gateway: &Gateway,
-    (routes, rollouts, read): (&[String], &[&Value], &Read),
+    (routes, rollouts, read, beside): (&[String], &[&Value], &Read, &[Beside]),
 ) -> Vec<String> {
     let name = given.ingress.name_any();
     let place = given
@@ -46,6 +48,7 @@ pub fn steps(
     if !rollouts.is_empty() {
         steps.push("Release nothing from here on until the Rollouts are switched (a freeze window): a canary would get its part of one way's traffic only.".to_owned());
     }
+    steps.extend(beside::step(beside, gateway));
     steps.push(format!(
         "Lead the hosts to the Gateway's address (DNS, load balancer), and wait until no request comes by the Ingress {name} any more."
     ));
@@ -56,6 +59,7 @@ pub fn steps(
             &place,
         ));
     }
+    steps.extend(controllers::steps(given, gateway, &place));
     let canaries = read.canaries.iter().map(String::as_str);
     let all: Vec<&str> = std::iter::once(name.as_str()).chain(canaries).collect();
     steps.push(format!("kubectl delete ingress{place} {}", all.join(" ")));

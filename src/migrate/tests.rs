@@ -99,7 +99,7 @@ fn annotations_become_filters_or_notes() {
             moved,
             1,
         ),
-        (&[("auth-url", "https://sso.test")], "/", Value::Null, 1),
+        (&[("auth-realm", "shop")], "/", Value::Null, 1),
         (
             &[("proxy-read-timeout", "60"), ("affinity", "cookie")],
             "/",
@@ -345,4 +345,153 @@ fn a_canary_by_hand_goes_with_its_ingress_and_what_has_no_tls_is_asked_without()
         steps.last().unwrap(),
         "kubectl delete ingress -n shop shop shop-canary"
     );
+}
+
+fn named(mut ingress: Value, name: &str, host: &str) -> Value {
+    ingress["metadata"]["name"] = json!(name);
+    ingress["spec"]["rules"][0]["host"] = json!(host);
+    ingress
+}
+
+#[test]
+fn other_ingresses_of_a_host_have_their_routes_before_it_is_led_away() {
+    let api = |host| named(main(&[], vec![path("/api", "Prefix", "api")]), "api", host);
+    let mut canary = named(main(&[("canary", "true")], whole()), "new", "shop.test");
+    canary["metadata"]["namespace"] = json!("shop");
+    let mut other_class = api("shop.test");
+    other_class["spec"]["ingressClassName"] = json!("internal");
+    let mut main_class = main(&[], whole());
+    main_class["spec"]["ingressClassName"] = json!("nginx");
+    let wild = named(main(&[], whole()), "shop", "*.test");
+    let table = [
+        (main(&[], whole()), api("shop.test"), 1),
+        (main(&[], whole()), api("other.test"), 0),
+        (wild.clone(), api("shop.test"), 1),
+        (wild, api("a.shop.test"), 0),
+        (main(&[], whole()), canary, 0),
+        (main_class.clone(), other_class, 0),
+        (main_class, api("shop.test"), 1),
+    ];
+    for (ingress, other, told) in table {
+        let migrated = to_gateway(&given(ingress.clone(), vec![other.clone()]), &public()).unwrap();
+        let notes = migrated.notes.iter();
+        let notes = notes.filter(|note| note.contains("Ingress api (shop.test: /api)"));
+        assert_eq!(notes.count(), told, "{ingress} {other}");
+        let step = |words: &str| migrated.steps.iter().position(|step| step.contains(words));
+        let away = step("Lead the hosts").unwrap();
+        let first = step("sluice migrate ingress-to-gateway api --gateway infra/public");
+        assert_eq!(first, (told == 1).then(|| away - 1), "{ingress} {other}");
+    }
+}
+
+#[test]
+fn ingresses_of_other_namespaces_count_and_where_nobody_looked_is_said() {
+    let mut other = named(main(&[], whole()), "api", "shop.test");
+    other["metadata"]["namespace"] = json!("api");
+    let mut given = given(main(&[], whole()), vec![]);
+    given.elsewhere = vec![serde_json::from_value(other).unwrap()];
+    let migrated = to_gateway(&given, &public()).unwrap();
+    let step = migrated.steps.iter();
+    let step = step.filter(|step| step.contains("ingress-to-gateway -n api api"));
+    assert_eq!((step.count(), migrated.notes.len()), (1, 1));
+    given.elsewhere.clear();
+    given.looked_in = Some("namespace shop".to_owned());
+    let notes = to_gateway(&given, &public()).unwrap().notes;
+    assert_eq!(notes.len(), 1);
+    assert!(
+        notes[0].contains("looked for in namespace shop only"),
+        "{notes:?}"
+    );
+}
+
+/// In ingress-nginx one Ingress that rewrites makes the paths of its whole host regular expressions.
+#[test]
+fn expressions_of_another_ingress_of_the_host_are_told() {
+    let told = |at: &str, annotations: &[(&str, &str)]| {
+        let other = named(main(annotations, whole()), "api", "shop.test");
+        let ingress = main(&[], vec![path(at, "Prefix", "shop")]);
+        let notes = to_gateway(&given(ingress, vec![other]), &public())
+            .unwrap()
+            .notes;
+        notes
+            .iter()
+            .any(|note| note.contains("regular expressions too"))
+    };
+    assert!(told("/cart", &[("use-regex", "true")]));
+    assert!(told("/cart", &[("rewrite-target", "/$2")]));
+    assert!(!told("/", &[("use-regex", "true")]));
+    assert!(!told("/cart", &[("proxy-body-size", "8m")]));
+}
+
+#[test]
+fn what_keeps_requests_out_goes_only_where_somebody_says_so() {
+    let guards = [
+        ("auth-url", "https://sso.test"),
+        ("whitelist-source-range", "10.0.0.0/8"),
+    ];
+    let mut given = given(main(&guards, whole()), vec![]);
+    let Faults(faults) = to_gateway(&given, &public()).unwrap_err();
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    assert!(faults[0].ends_with("--without auth-url"), "{faults:?}");
+    given.without = vec!["auth-url".to_owned()];
+    let Faults(faults) = to_gateway(&given, &public()).unwrap_err();
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    given.without.push("whitelist-source-range".to_owned());
+    let migrated = to_gateway(&given, &public()).unwrap();
+    let open = migrated
+        .notes
+        .iter()
+        .filter(|note| note.starts_with("OPEN: "));
+    assert_eq!(open.count(), 2, "{:?}", migrated.notes);
+    let first = &migrated.steps[0];
+    assert!(
+        first.contains("(auth-url, whitelist-source-range)"),
+        "{first}"
+    );
+    assert!(
+        migrated.steps[1].starts_with("Apply the routes"),
+        "{:?}",
+        migrated.steps
+    );
+}
+
+#[test]
+fn a_guard_that_is_off_keeps_nobody_out() {
+    let off = [
+        &[("enable-modsecurity", "false")][..],
+        &[("ssl-passthrough", "false")],
+        &[("auth-url", "")],
+        &[
+            ("auth-tls-secret", "shop/ca"),
+            ("auth-tls-verify-client", "off"),
+        ],
+    ];
+    for annotations in off {
+        let migrated = to_gateway(&given(main(annotations, whole()), vec![]), &public());
+        let open = migrated.unwrap().notes;
+        let open = open.iter().filter(|note| note.starts_with("OPEN: "));
+        assert_eq!(open.count(), 0, "{annotations:?}");
+    }
+}
+
+#[test]
+fn what_other_controllers_did_for_the_ingress_is_told_and_seen_to_before_it_goes() {
+    let mut ingress = main(&[], whole());
+    ingress["metadata"]["annotations"] = json!({
+        "cert-manager.io/cluster-issuer": "letsencrypt",
+        "external-dns.alpha.kubernetes.io/hostname": "shop.test",
+        "reloader.example/auto": "true",
+        "kubectl.kubernetes.io/last-applied-configuration": "{}",
+        "meta.helm.sh/release-name": "shop",
+    });
+    let migrated = to_gateway(&given(ingress, vec![]), &public()).unwrap();
+    assert_eq!(migrated.notes.len(), 3, "{:?}", migrated.notes);
+    let [.., certificate, record, delete] = migrated.steps.as_slice() else {
+        panic!("{:?}", migrated.steps);
+    };
+    let annotated =
+        "kubectl annotate gateway -n infra public cert-manager.io/cluster-issuer=letsencrypt;";
+    assert!(certificate.contains(annotated), "{certificate}");
+    assert!(record.contains("--source=gateway-httproute"), "{record}");
+    assert!(delete.starts_with("kubectl delete ingress"), "{delete}");
 }
