@@ -37,10 +37,18 @@ impl Service {
     pub(super) fn has(&self, image: &str) -> bool {
         let name = image_name(image);
         match &self.image {
-            Some(own) => name == own,
+            Some(own) => in_full(name) == in_full(own),
             None => name.rsplit('/').next() == Some(&self.name),
         }
     }
+}
+
+/// Without Docker Hub's host and its `library`, which need not be written.
+fn in_full(image: &str) -> &str {
+    const HOSTS: [&str; 2] = ["docker.io/", "index.docker.io/"];
+    let hub = HOSTS.iter().find_map(|host| image.strip_prefix(host));
+    let name = hub.unwrap_or(image);
+    name.strip_prefix("library/").unwrap_or(name)
 }
 
 /// What kind of field a version stands in; the first that is there overrides the others.

@@ -20,6 +20,9 @@ pub enum Fault {
     /// It is written in a form that is not changed here.
     #[error("found {0}; write it in one line, plain or in quotes")]
     Form(&'static str),
+    /// It is a number, where a tag is wanted.
+    #[error("found the number {0}, and a tag is text; put it in quotes")]
+    Number(String),
     /// The anchor's value is used elsewhere too.
     #[error("changing it would change {0} too: they share an anchor")]
     Shared(String),

@@ -309,7 +309,13 @@ impl<'a> Search<'a> {
     fn apart(&mut self, rank: Rank, source: Source<'_>, node: &Node, (tag, digest): (&str, &str)) {
         let spot = |key: &str| {
             let value = node.get(key).filter(|value| !is_empty(value));
-            value.map(|value| source.spot(value))
+            value.map(|value| {
+                let mut spot = source.spot(value);
+                if let Some(number) = other_number(value, rank, &spot) {
+                    spot.says = Err(Fault::Number(number));
+                }
+                spot
+            })
         };
         let (tag, digest) = (spot(tag), spot(digest));
         // What pins nothing overrides nothing.
@@ -378,6 +384,19 @@ impl<'a> Search<'a> {
         let named = self.service.has(repository) || whole.is_some_and(|w| self.service.has(&w));
         versioned && named
     }
+}
+
+/// The number that is deployed for a tag, where it is not as it is written (`1.10` is 1.1); kustomize wants text.
+fn other_number(node: &Node, rank: Rank, spot: &Spot) -> Option<String> {
+    let number = match node.kind {
+        // Helm reads numbers as Go's `float64`, and writes the long ones with an exponent.
+        Kind::Int(number) if number.abs() > 999_999 => format!("{:e}", number as f64),
+        Kind::Int(number) => number.to_string(),
+        Kind::Float(number) => number.to_string(),
+        Kind::Null | Kind::Bool(_) | Kind::Text(_) | Kind::List(_) | Kind::Map(_) => return None,
+    };
+    let same = spot.says.as_ref() == Ok(&number);
+    (rank == Rank::Kustomization || !same).then_some(number)
 }
 
 /// The node at a path of keys, `a.b`.

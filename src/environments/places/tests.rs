@@ -103,10 +103,10 @@ fn an_application_of_argo_cd_pins_the_version() {
 fn a_tag_alone_is_found_by_its_field() {
     check(
         "values.yaml",
-        "app: {tag: 1.10} # ours\nother: {tag: 1.10}\n",
+        "app: {tag: '1.10'} # ours\nother: {tag: 1.10}\n",
         "1.10",
         "1.2.3",
-        "app: {tag: 1.10} # ours>app: {tag: 1.2.3} # ours",
+        "app: {tag: '1.10'} # ours>app: {tag: '1.2.3'} # ours",
     );
     let flux = "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nspec:\n  postBuild:\n    substitute:\n      backend_tag: v1\n";
     let moved = moved(&[("env/flux.yaml", flux)], "v2", Some("backend_tag"));
@@ -212,4 +212,67 @@ fn what_pins_nothing_is_told_with_what_is_there() {
         differ,
         "the places of backend say different versions: env/a.yaml:4 says v1, env/b.yaml:4 says v3; write one into all of them"
     );
+}
+
+#[test]
+fn an_image_is_the_same_with_the_host_of_docker_hub_and_without() {
+    let has = |own: &str, image: &str| {
+        let service = Service {
+            name: "web".to_owned(),
+            image: Some(own.to_owned()),
+            ..Service::default()
+        };
+        service.has(image)
+    };
+    for (own, image) in [
+        ("acme/web", "docker.io/acme/web:1.0.0"),
+        ("docker.io/acme/web", "acme/web:1.0.0"),
+        ("nginx", "docker.io/library/nginx:1.29"),
+        ("acme/web", "index.docker.io/acme/web@sha256:0"),
+    ] {
+        assert!(has(own, image), "{own} {image}");
+    }
+    for (own, image) in [("acme/web", "ghcr.io/acme/web:1"), ("web", "acme/web:1")] {
+        assert!(!has(own, image), "{own} {image}");
+    }
+}
+
+/// Helm deploys `1.10` as 1.1, and a long number with an exponent; kustomize refuses any.
+#[test]
+fn a_tag_that_is_a_number_is_refused() {
+    let read = |file: &str, text: &str| {
+        let (path, text) = (format!("env/{file}"), text.replace("IMAGE", IMAGE));
+        moved(&[(&path, &text)], "v2", None)
+    };
+    let values = |tag: &str| {
+        read(
+            "values.yaml",
+            &format!("image: {{repository: IMAGE, tag: {tag}}}\n"),
+        )
+    };
+    let images = |tag: &str| {
+        read(
+            "kustomization.yaml",
+            &format!("images: [{{name: IMAGE, newTag: {tag}}}]\n"),
+        )
+    };
+    for (moved, number) in [
+        (values("1.10"), "1.1"),
+        (values("12345678"), "1.2345678e7"),
+        (values("007"), "7"),
+        (images("1.10"), "1.1"),
+        (images("42"), "42"),
+    ] {
+        let why = moved.unwrap_err();
+        let wanted = format!("found the number {number}, and a tag is text; put it in quotes");
+        assert!(why.contains(&wanted), "{why}");
+    }
+    for (moved, was) in [
+        (values("'1.10'"), "1.10"),
+        (values("42"), "42"),
+        (values("1.10.0"), "1.10.0"),
+        (images("'1.10'"), "1.10"),
+    ] {
+        assert_eq!(moved.map(|(version, _)| version), Ok(was.to_owned()));
+    }
 }
