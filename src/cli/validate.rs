@@ -6,6 +6,7 @@
 //!
 //! Not here: the rules (`crate::environments::validate`) and the fields of Rollouts (`lint`).
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -53,6 +54,8 @@ struct Report {
     findings: Vec<Finding>,
     folders: Vec<String>,
     objects: usize,
+    /// Kinds of which nothing is known, so that their fields were not looked at.
+    unknown: BTreeSet<String>,
 }
 
 impl Arguments {
@@ -74,7 +77,8 @@ pub async fn validate(screen: &mut Screen, arguments: &Arguments) -> Result<(), 
     let mut report = Report::default();
     let registries = arguments.registries()?;
     for (root, folder) in folders(arguments)? {
-        let mut checked = checked(&root, &folder);
+        let (mut checked, unknown) = checked(&root, &folder);
+        report.unknown.extend(unknown);
         if let Some(access) = &registries {
             online::ask(&mut checked, access).await;
         }
@@ -131,8 +135,16 @@ fn ended(screen: &mut Screen, arguments: &Arguments, report: &Report) -> Result<
             "there is nothing to look at in {folders}{warned}\n"
         ));
     }
+    let unknown: Vec<&str> = report.unknown.iter().map(String::as_str).collect();
+    let unknown = match unknown.as_slice() {
+        [] => String::new(),
+        kinds => format!(
+            "the fields of {} were not looked at: no definition is there\n",
+            kinds.join(", ")
+        ),
+    };
     screen.print(&format!(
-        "nothing is wrong with {objects} in {folders}{warned}\n"
+        "nothing is wrong with {objects} in {folders}{warned}\n{unknown}"
     ))
 }
 
@@ -235,7 +247,8 @@ fn shown(root: &Path, path: &str) -> String {
     }
 }
 
-fn checked(root: &Path, folder: &str) -> Checked {
+/// The folder, and the kinds of which nothing is known.
+fn checked(root: &Path, folder: &str) -> (Checked, BTreeSet<String>) {
     let mut checked = check(&Disk(root.to_owned()), folder);
     let rollouts = checked.objects.iter().enumerate();
     let rollouts = rollouts.filter(|(_, object)| {
@@ -260,16 +273,20 @@ fn checked(root: &Path, folder: &str) -> Checked {
         };
         checked.add("rollout", level, (at, &path), message);
     }
-    schema(&mut checked, &linted);
-    checked
+    let unknown = schema(&mut checked, &linted);
+    (checked, unknown)
 }
 
-/// Holds each object against its kind, except those that were linted: a lint says the same, and where to look.
-fn schema(checked: &mut Checked, linted: &[usize]) {
+/// Holds each object against its kind, except those that were linted: a lint says the same, and where to look. The
+/// kinds of which nothing is known.
+fn schema(checked: &mut Checked, linted: &[usize]) -> BTreeSet<String> {
     let own = serde_json::to_value(Rollout::crd()).unwrap_or_default();
     let objects = checked.objects.iter();
     let definitions = objects.filter(|object| object["kind"] == "CustomResourceDefinition");
     let kinds = Kinds::with(definitions.chain(std::iter::once(&own)));
+    let unknown = checked.objects.iter().filter(|object| !kinds.knows(object));
+    let unknown = unknown.filter_map(|object| object["kind"].as_str());
+    let unknown = unknown.map(str::to_owned).collect();
     let mut flaws = Vec::new();
     for (at, object) in checked.objects.iter().enumerate() {
         let is_linted = linted.contains(&at);
@@ -280,6 +297,7 @@ fn schema(checked: &mut Checked, linted: &[usize]) {
         let message = format!("{}: {}", flaw.path, flaw.message);
         checked.add("schema", Level::Error, (at, &flaw.path), message);
     }
+    unknown
 }
 
 fn line(finding: &Finding) -> String {

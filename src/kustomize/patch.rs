@@ -7,6 +7,7 @@ use super::build::{documents, join};
 use super::file::{Kustomization, Patch, Target};
 use super::merge::merge;
 use super::{Error, Files, put, text};
+use crate::yaml::{self, Kind, Node};
 
 /// Groups whose kinds merge by Kubernetes' keys.
 const BUILT_IN: [&str; 5] = [
@@ -26,8 +27,7 @@ pub(super) fn all(
     objects: &mut Vec<Value>,
 ) -> Result<(), Error> {
     for given in &this.patches_strategic_merge {
-        let inline = given.contains('\n');
-        let patch = if inline {
+        let patch = if is_inline(given) {
             Patch {
                 inline: given.clone(),
                 ..Patch::default()
@@ -44,6 +44,12 @@ pub(super) fn all(
         one(files, folder, path, patch, objects)?;
     }
     Ok(())
+}
+
+/// Whether it is a patch itself, and not the name of a file: kustomize tries to read it as one.
+fn is_inline(given: &str) -> bool {
+    let patch = |node: &Node| matches!(node.kind, Kind::Map(_));
+    given.contains('\n') || yaml::documents(given).is_ok_and(|nodes| nodes.iter().any(patch))
 }
 
 fn one(

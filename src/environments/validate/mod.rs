@@ -8,7 +8,9 @@
 //!
 //! Not here: what the Rollout's fields may say (the command line's lint), and asking servers.
 
+mod kustomizations;
 mod network;
+mod others;
 mod pods;
 pub mod sarif;
 mod secrets;
@@ -223,7 +225,9 @@ pub fn check(files: &dyn Files, folder: &str) -> Checked {
     security::check(&objects, &mut tell);
     secrets::check(&objects, &mut tell);
     network::check(&objects, &mut tell);
+    others::check(&objects, &mut tell);
     let mut findings = tell.findings;
+    findings.extend(kustomizations::check(&sources));
     sort(&mut findings);
     Checked {
         objects,
@@ -321,8 +325,17 @@ fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
         .unwrap_or_default()
 }
 
+/// Its namespace; none is `default`, where what names none goes.
 fn namespace(object: &Value) -> &str {
-    text(object, "/metadata/namespace")
+    place_of(text(object, "/metadata/namespace"))
+}
+
+fn place_of(namespace: &str) -> &str {
+    if namespace == "default" {
+        ""
+    } else {
+        namespace
+    }
 }
 
 fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {

@@ -2,13 +2,15 @@
 
 use serde_json::{Map, Value};
 
+use super::others::may_make_pods;
 use super::pods::{Pods, pods};
-use super::{Tell, list, namespace, of_kind, text};
+use super::{Tell, list, namespace, of_kind, place_of, text};
 
 pub(super) fn check(objects: &[Value], tell: &mut Tell<'_>) {
     let pods = pods(objects);
+    let more = objects.iter().find(|object| may_make_pods(object));
     for service in of_kind(objects, "Service") {
-        of_service(service, &pods, tell);
+        of_service(service, (&pods, more), tell);
     }
     for ingress in of_kind(objects, "Ingress") {
         of_ingress(ingress, objects, tell);
@@ -63,7 +65,7 @@ fn told(labels: &Map<String, Value>) -> String {
     pairs.collect::<Vec<_>>().join(", ")
 }
 
-fn of_service(service: &Value, all: &[Pods<'_>], tell: &mut Tell<'_>) {
+fn of_service(service: &Value, (all, more): (&[Pods<'_>], Option<&Value>), tell: &mut Tell<'_>) {
     let selector = service.pointer("/spec/selector").and_then(Value::as_object);
     let Some(selector) = selector.filter(|selector| !selector.is_empty()) else {
         return;
@@ -71,27 +73,43 @@ fn of_service(service: &Value, all: &[Pods<'_>], tell: &mut Tell<'_>) {
     let selected: Vec<&Pods<'_>> = all.iter().filter(|pods| selects(service, pods)).collect();
     if selected.is_empty() {
         let message = format!("it selects no pod of this folder: {}", told(selector));
-        tell.error("service", service, "spec.selector", message);
+        let path = "spec.selector";
+        match more {
+            None => tell.error("service", service, path, message),
+            Some(more) => {
+                let message = format!("{message}; {} may make them", super::named(more));
+                tell.warning("service", service, path, message);
+            }
+        }
         return;
     }
+    // A Job often has the labels too, and answers nobody.
+    let staying: Vec<&Pods<'_>> = selected.iter().copied().filter(|pods| pods.stays).collect();
+    let asked = if staying.is_empty() {
+        selected
+    } else {
+        staying
+    };
     for (at, port) in list(service, "/spec/ports").iter().enumerate() {
         let target = if port["targetPort"].is_null() {
             &port["port"]
         } else {
             &port["targetPort"]
         };
-        for pods in selected.iter().filter(|pods| !offers(pods, target)) {
-            let path = format!("spec.ports[{at}]");
-            let message = format!(
-                "{} has no container port {}",
-                super::named(pods.object),
-                plain(target)
-            );
-            if target.is_string() {
-                tell.error("service", service, &path, message);
-            } else {
-                tell.warning("service", service, &path, message);
-            }
+        if asked.iter().any(|pods| offers(pods, target)) {
+            continue;
+        }
+        let names: Vec<String> = asked.iter().map(|pods| super::named(pods.object)).collect();
+        let path = format!("spec.ports[{at}]");
+        let message = format!(
+            "{} has no container port {}",
+            names.join(", "),
+            plain(target)
+        );
+        if target.is_string() {
+            tell.error("service", service, &path, message);
+        } else {
+            tell.warning("service", service, &path, message);
         }
     }
 }
@@ -132,6 +150,10 @@ fn backends(ingress: &Value) -> Vec<(String, &Value)> {
 fn of_ingress(ingress: &Value, objects: &[Value], tell: &mut Tell<'_>) {
     for (path, backend) in backends(ingress) {
         let name = text(backend, "/name");
+        // AWS' controller: what happens stands in an annotation `actions.NAME`, and there need be no Service.
+        if text(backend, "/port/name") == "use-annotation" {
+            continue;
+        }
         let Some(service) = find(objects, "Service", name, ingress) else {
             tell.error(
                 "ingress",
@@ -157,7 +179,7 @@ fn of_route(route: &Value, objects: &[Value], tell: &mut Tell<'_>) {
         for (below, backend) in list(rule, "/backendRefs").iter().enumerate() {
             let service = matches!(text(backend, "/kind"), "" | "Service");
             let there = text(backend, "/namespace");
-            if !service || !(there.is_empty() || there == namespace(route)) {
+            if !service || !(there.is_empty() || place_of(there) == namespace(route)) {
                 continue;
             }
             let (name, port) = (text(backend, "/name"), &backend["port"]);
@@ -175,6 +197,10 @@ fn of_route(route: &Value, objects: &[Value], tell: &mut Tell<'_>) {
 }
 
 fn has_port(service: &Value, key: &str, wanted: &Value) -> bool {
+    // What leads to a host outside has the ports of that host.
+    if text(service, "/spec/type") == "ExternalName" && list(service, "/spec/ports").is_empty() {
+        return true;
+    }
     let mut ports = list(service, "/spec/ports").iter();
     ports.any(|port| port[key] == *wanted)
 }

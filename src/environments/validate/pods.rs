@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::network::selects;
-use super::{Tell, list, of_kind};
+use super::{Tell, list, of_kind, text};
 use crate::kustomize::{image_name, image_version};
 
 /// A pod template of a workload.
@@ -26,6 +26,9 @@ pub fn pods(objects: &[Value]) -> Vec<Pods<'_>> {
             "Job" => ("spec.template.", false),
             "CronJob" => ("spec.jobTemplate.spec.template.", false),
             "Pod" => ("", true),
+            "Rollout" if text(object, "/apiVersion").starts_with("argoproj.io/") => {
+                ("spec.template.", true)
+            }
             _ => return None,
         };
         let pointer = path.trim_end_matches('.').replace('.', "/");

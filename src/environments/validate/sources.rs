@@ -22,8 +22,17 @@ pub struct Sources<'a> {
 /// One document of a file.
 #[derive(Debug)]
 pub struct Document {
-    file: String,
-    node: Node,
+    pub file: String,
+    pub node: Node,
+}
+
+impl Document {
+    /// Whether it is a kustomization of kustomize, by its file's name.
+    pub fn is_kustomization(&self) -> bool {
+        let name = self.file.rsplit('/').next().unwrap_or_default();
+        let flux = is(&self.node, "apiVersion", "kustomize.toolkit.fluxcd.io/v1");
+        ["kustomization.yaml", "kustomization.yml", "Kustomization"].contains(&name) && !flux
+    }
 }
 
 impl<'a> Sources<'a> {

@@ -266,6 +266,8 @@ fn secrets_count_unless_they_are_encrypted() {
         ),
         ("k/all.yaml", GOOD.to_owned()),
     ]);
+    let filled = "stringData: {token: '${TOKEN}', password: '{{ password }}'}";
+    assert_eq!(found(&secret(filled)), [] as [&str; 0]);
     assert!(
         generated[0].starts_with("k/kustomization.yaml:3 Error secrets Secret made"),
         "{generated:?}"
@@ -323,6 +325,283 @@ fn a_folder_that_does_not_build_says_why_and_one_that_cannot_be_built_here_warns
         values[0].starts_with("k:1 Warning not-checked"),
         "{values:?}"
     );
+}
+
+/// What stands beside a good folder, and what is said of it, if anything.
+fn beside(manifest: &str) -> Vec<String> {
+    found(&format!("{GOOD}---\n{manifest}\n"))
+}
+
+const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: more}\nspec: {selector: {app: more}, ports: [{port: 80}]}";
+
+#[test]
+fn pods_that_others_make_may_be_selected() {
+    let alone = beside(SERVICE);
+    assert_eq!(
+        alone,
+        ["k/all.yaml:49 Error service Service more: it selects no pod of this folder: app=more"]
+    );
+    let release = "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: cart}\nspec: {}";
+    let made = beside(&format!("{SERVICE}\n---\n{release}"));
+    let wanted = [
+        "k/all.yaml:49 Warning service Service more: it selects no pod of this folder: app=more; HelmRelease cart may make them",
+        "k/all.yaml:54 Warning not-checked HelmRelease cart: what its chart makes is not looked at",
+    ];
+    assert_eq!(made, wanted);
+    let rule = "apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata: {name: r}\nspec: {groups: []}";
+    assert_eq!(beside(&format!("{SERVICE}\n---\n{rule}")), alone);
+}
+
+#[test]
+fn a_rollout_of_argo_has_pods() {
+    let rollout = GOOD.split("---\n").next().unwrap();
+    let rollout = rollout.replace("apps/v1", "argoproj.io/v1alpha1");
+    let rollout = rollout
+        .replace("kind: Deployment", "kind: Rollout")
+        .replace("backend", "more");
+    let rollout = rollout.replace("more:v1", "more:latest");
+    let told = beside(&format!(
+        "{}\n---\n{rollout}",
+        SERVICE.replace("port: 80", "port: 8080")
+    ));
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].contains("Error image-pinned Rollout more"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_job_with_the_labels_of_a_service_answers_nobody() {
+    let job = GOOD
+        .split("---\n")
+        .next()
+        .unwrap()
+        .replace("apps/v1", "batch/v1");
+    let job = job
+        .replace("kind: Deployment", "kind: Job")
+        .replace("name: backend", "name: mig");
+    let job = job.replace("        ports: [{name: http, containerPort: 8080}]\n", "");
+    let told = beside(&job);
+    assert!(
+        !told.iter().any(|line| line.contains("container port")),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn an_ingress_may_lead_where_no_port_of_the_folder_is() {
+    let ingress = |backend: &str| {
+        format!(
+            "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: more}}\n\
+             spec: {{rules: [{{http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {backend}}}}}]}}}}]}}\n"
+        )
+    };
+    let annotated = ingress("{name: ssl-redirect, port: {name: use-annotation}}");
+    assert_eq!(beside(&annotated), [] as [&str; 0]);
+    let outside = |ports: &str| {
+        let service = "apiVersion: v1\nkind: Service\nmetadata: {name: ext}\nspec: {type: ExternalName, externalName: a.test";
+        beside(&format!(
+            "{}---\n{service}{ports}}}\n",
+            ingress("{name: ext, port: {number: 443}}")
+        ))
+    };
+    assert_eq!(outside(""), [] as [&str; 0]);
+    assert_eq!(outside(", ports: [{port: 80}]").len(), 1);
+}
+
+#[test]
+fn no_namespace_is_the_namespace_default() {
+    let named = GOOD.replacen(
+        "metadata: {name: backend}",
+        "metadata: {name: backend, namespace: default}",
+        1,
+    );
+    assert_eq!(found(&named), [] as [&str; 0]);
+    let other = GOOD.replacen(
+        "metadata: {name: backend}",
+        "metadata: {name: backend, namespace: shop}",
+        1,
+    );
+    assert!(!found(&other).is_empty());
+}
+
+#[test]
+fn a_patch_in_one_line_is_a_patch() {
+    let patch = "resources: [all.yaml]\npatchesStrategicMerge:\n- '{apiVersion: apps/v1, kind: Deployment, metadata: {name: backend}, spec: {replicas: 2}}'\n";
+    let told = found_in(&[
+        ("k/kustomization.yaml", patch.to_owned()),
+        ("k/all.yaml", GOOD.to_owned()),
+    ]);
+    assert_eq!(told, [] as [&str; 0]);
+}
+
+#[test]
+fn what_kustomize_refuses_is_told_at_its_line() {
+    let told = |more: &str| {
+        let text = format!("resources: [all.yaml]\n{more}\n");
+        found_in(&[
+            ("k/kustomization.yaml", text),
+            ("k/all.yaml", GOOD.to_owned()),
+        ])
+    };
+    let at = "k/kustomization.yaml:2 Error builds :";
+    let table = [
+        ("imagez: []", "imagez: kustomize knows no such field"),
+        (
+            "images: [{name: a, newTag: 1.10}]",
+            "images[0].newTag: kustomize wants text here; put it in quotes",
+        ),
+        (
+            "patches: [{path: all.yaml, taget: {kind: Deployment}}]",
+            "patches[0].taget: kustomize knows no such field",
+        ),
+    ];
+    for (more, why) in table {
+        let told = told(more);
+        assert_eq!(told.first(), Some(&format!("{at} {why}")), "{told:?}");
+    }
+    for fine in [
+        "images: [{name: a, newTag: '1.10'}]",
+        "NamePrefix: a-",
+        "metadata: {name: k, annotations: {config.kubernetes.io/local-config: 'true'}}",
+        "configMapGenerator: [{name: c, literals: [a=b], options: {disableNameSuffixHash: true, labels: {a: b}}}]",
+        "sortOptions: {order: fifo}",
+    ] {
+        let told = told(fine);
+        assert!(
+            !told.iter().any(|line| line.contains("builds")),
+            "{fine}: {told:?}"
+        );
+    }
+}
+
+/// A line of the Deployment, another one in its place, and how many findings there are.
+const SECRETS: &[(&str, &str, usize)] = &[
+    (
+        "name: LEVEL, value: info",
+        "name: PGPASSWORD, value: hunter2",
+        1,
+    ),
+    (
+        "name: LEVEL, value: info",
+        "name: SECRET_KEY_BASE, value: hunter2",
+        1,
+    ),
+    (
+        "name: LEVEL, value: info",
+        "name: REDIS_URL, value: 'redis://:hunter2@redis:6379'",
+        1,
+    ),
+    (
+        "name: LEVEL, value: info",
+        "name: DB_PASSWORD, value: $(PG_PASSWORD)",
+        0,
+    ),
+    (
+        "name: LEVEL, value: info",
+        "name: API_TOKEN, value: '${API_TOKEN}'",
+        0,
+    ),
+    (
+        "name: LEVEL, value: info",
+        "name: IMAGE_PULL_SECRET, value: regcred",
+        0,
+    ),
+    (
+        "name: LEVEL, value: info",
+        "name: USE_TOKEN, value: 'true'",
+        0,
+    ),
+    (
+        "name: LEVEL, value: info",
+        "name: AWS_WEB_IDENTITY_TOKEN, value: /var/run/secrets/token",
+        0,
+    ),
+    (
+        "        env:",
+        "        args: ['--db-password=hunter2']\n        env:",
+        1,
+    ),
+    (
+        "        env:",
+        "        args: [--token, hunter2, --verbose]\n        env:",
+        1,
+    ),
+    (
+        "        env:",
+        "        args: ['--token=$(TOKEN)', '--secret-name=tls', --password-file, /run/p]\n        env:",
+        0,
+    ),
+    (
+        "        env:",
+        "        command: [run, 'postgres://a:hunter2@db/x']\n        env:",
+        1,
+    ),
+];
+
+#[test]
+fn secrets_of_pods_count_by_name_or_by_value() {
+    for (old, new, count) in SECRETS {
+        let told = found(&GOOD.replacen(old, new, 1));
+        assert_eq!(told.len(), *count, "{new}: {told:?}");
+        assert!(
+            told.iter()
+                .all(|line| line.contains("Error secrets Deployment backend")),
+            "{told:?}"
+        );
+        assert!(
+            !told.iter().any(|line| line.contains("hunter2")),
+            "{told:?}"
+        );
+    }
+}
+
+#[test]
+fn secrets_of_configurations_and_charts_count() {
+    let map = |data: &str| {
+        beside(&format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c}}\ndata:\n{data}"
+        ))
+    };
+    let properties = map(
+        "  application.properties: |\n    server.port=80\n    spring.datasource.password=hunter2\n",
+    );
+    let wanted = "k/all.yaml:49 Error secrets ConfigMap c: application.properties: spring.datasource.password looks like a secret, and a ConfigMap is none";
+    assert_eq!(properties, [wanted]);
+    assert_eq!(
+        map("  a.yaml: 'jdbc:postgresql://db/x?user=a&password=hunter2'\n").len(),
+        1
+    );
+    assert_eq!(
+        map("  a.sh: |\n    PASSWORD=$(cat /run/p)\n    token=hunter2\n"),
+        [] as [&str; 0]
+    );
+    assert_eq!(
+        map("  a.yaml: |\n    password: ${PASSWORD}\n    secretName: tls\n"),
+        [] as [&str; 0]
+    );
+    let release = |values: &str| {
+        let told = beside(&format!(
+            "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {{name: r}}\nspec: {{values: {values}}}\n"
+        ));
+        let secrets = told
+            .into_iter()
+            .filter(|line| line.contains("Error secrets"));
+        secrets.collect::<Vec<_>>()
+    };
+    let told = release("{auth: {password: hunter2}}");
+    assert!(told[0].ends_with("HelmRelease r: spec.values.auth.password holds a secret in clear: want it from a Secret"), "{told:?}");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(
+        release("{auth: {existingSecret: s, secretKey: k, password: ''}}"),
+        [] as [&str; 0]
+    );
+    assert_eq!(
+        release("{env: [{name: DB_PASSWORD, value: hunter2}]}").len(),
+        1
+    );
+    assert_eq!(release("{url: 'redis://:hunter2@redis:6379'}").len(), 1);
 }
 
 #[test]

@@ -35,9 +35,18 @@ impl Kinds {
         Self(registry)
     }
 
-    /// What is wrong with an object; nothing where its kind is not known.
+    /// Whether anything is known of an object's kind.
+    pub fn knows(&self, object: &Value) -> bool {
+        let version = object["apiVersion"].as_str().unwrap_or_default();
+        let group = version.split_once('/').map_or("", |(group, _)| group);
+        let mut all = self.0.all();
+        all.any(|one| one.group == group && one.kind == object["kind"])
+    }
+
+    /// What is wrong with an object; nothing where its kind is not known, but that Kubernetes has none of that name.
     pub fn flaws(&self, object: &Value) -> Vec<Flaw> {
         let version = object["apiVersion"].as_str().unwrap_or_default();
+        let whole = version;
         let (group, version) = version.split_once('/').unwrap_or(("", version));
         let kind = object["kind"].as_str().unwrap_or_default();
         let mut versions = self
@@ -45,7 +54,8 @@ impl Kinds {
             .all()
             .filter(|one| one.group == group && one.kind == kind);
         let Some(any) = versions.next() else {
-            return Vec::new();
+            let gone = !whole.is_empty() && !is_a_kind(group, kind);
+            return gone.then(|| no_kind(whole, kind)).into_iter().collect();
         };
         match std::iter::once(any)
             .chain(versions)
@@ -60,6 +70,52 @@ impl Kinds {
                 ),
             }],
         }
+    }
+}
+
+/// Kubernetes' kinds of which the sandbox knows no fields, by their groups; and groups of which it has all kinds.
+const MORE: [(&str, &[&str]); 14] = [
+    ("", &["Binding", "ComponentStatus", "List"]),
+    ("apps", &[]),
+    ("batch", &[]),
+    ("extensions", &[]),
+    ("autoscaling", &["Scale"]),
+    ("policy", &["Eviction"]),
+    ("networking.k8s.io", &["IPAddress", "ServiceCIDR"]),
+    ("discovery.k8s.io", &[]),
+    ("coordination.k8s.io", &["LeaseCandidate"]),
+    ("events.k8s.io", &[]),
+    ("rbac.authorization.k8s.io", &[]),
+    (
+        "storage.k8s.io",
+        &[
+            "CSIDriver",
+            "CSINode",
+            "CSIStorageCapacity",
+            "VolumeAttachment",
+            "VolumeAttributesClass",
+        ],
+    ),
+    ("apiextensions.k8s.io", &[]),
+    ("admissionregistration.k8s.io", &[]),
+];
+
+/// Whether there may be such a kind, which is not among those that are known; nothing is said of others' groups.
+fn is_a_kind(group: &str, kind: &str) -> bool {
+    let more = MORE.iter().find(|(own, _)| *own == group);
+    more.is_none_or(|(_, kinds)| kinds.contains(&kind))
+}
+
+fn no_kind(version: &str, kind: &str) -> Flaw {
+    let message = if version.starts_with("extensions/") {
+        "extensions is gone since Kubernetes 1.22: want apps/v1, networking.k8s.io/v1 or policy/v1"
+            .to_owned()
+    } else {
+        format!("Kubernetes has no {kind} in {version}")
+    };
+    Flaw {
+        path: "kind".to_owned(),
+        message,
     }
 }
 
@@ -133,6 +189,26 @@ mod tests {
         flaws
             .map(|flaw| format!("{}: {}", flaw.path, flaw.message))
             .collect()
+    }
+
+    #[test]
+    fn a_kind_that_kubernetes_does_not_have_is_told() {
+        let of = |version: &str, kind: &str| {
+            told(&json!({"apiVersion": version, "kind": kind, "metadata": {"name": "a"}}))
+        };
+        assert_eq!(
+            of("apps/v1", "Deploymnet"),
+            ["kind: Kubernetes has no Deploymnet in apps/v1"]
+        );
+        assert!(of("extensions/v1beta1", "Ingress")[0].contains("gone since Kubernetes 1.22"));
+        for (version, kind) in [
+            ("storage.k8s.io/v1", "CSIDriver"),
+            ("gateway.networking.k8s.io/v1", "HTTPRoute"),
+            ("apiregistration.k8s.io/v1", "APIService"),
+            ("kustomize.toolkit.fluxcd.io/v1", "Kustomization"),
+        ] {
+            assert_eq!(of(version, kind), [] as [&str; 0], "{version} {kind}");
+        }
     }
 
     #[test]
