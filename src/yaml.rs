@@ -271,7 +271,7 @@ mod tests {
         assert_eq!(json, wanted);
     }
 
-    /// As Go's library, libyaml and PyYAML read them: Flagger's own definitions are written so.
+    /// As Go's library, libyaml and `PyYAML` read them: Flagger's own definitions are written so.
     #[test]
     fn a_quoted_text_may_go_on_at_any_column() {
         let folded = [

@@ -90,7 +90,9 @@ impl<'de, K: Resource<DynamicType = ()>> Deserialize<'de> for Digested<K> {
             let mut entries = field.unwrap_or_default().0;
             entries.sort_unstable();
             sum.update((entries.len() as u64).to_be_bytes());
-            entries.iter().for_each(|entry| sum.update(entry));
+            for entry in &entries {
+                sum.update(entry);
+            }
         }
         Ok(Self {
             metadata: read.metadata.into(),

@@ -110,16 +110,18 @@ pub(super) fn look(pass: &mut Pass<'_>, run: &mut Run) -> Option<Phase> {
 fn vouched(pass: &mut Pass<'_>, run: &Run) -> Option<Vouched> {
     let meant = pass.state.meant.clone()?;
     let is_of = meant.vouched.is_of(&run.revision);
-    let because = match &run.trigger {
-        Trigger::Config { .. } if is_of => {
-            "it is of a template, and the configuration changed".into()
-        }
-        _ if meant.hash == run.revision.hash => return Some(meant.vouched),
-        _ if is_of => format!(
+    let configured = matches!(run.trigger, Trigger::Config { .. });
+    let because = if is_of && configured {
+        "it is of a template, and the configuration changed".to_owned()
+    } else if meant.hash == run.revision.hash {
+        return Some(meant.vouched);
+    } else if is_of {
+        format!(
             "it was given when {} had that name; write it anew, with the hash {}",
             meant.hash, run.revision.hash
-        ),
-        _ => return None,
+        )
+    } else {
+        return None;
     };
     if meant.told.as_ref() != Some(&run.id) {
         pass.tell(Reason::Answered {
