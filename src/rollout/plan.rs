@@ -80,6 +80,15 @@ impl Plan {
         run.step.min(self.steps.len().saturating_sub(1))
     }
 
+    /// Whether a step of a run in progress asks for an approval: its own, or that of a strategy that asks before it
+    /// begins, where the plan had another one then.
+    pub fn asks_after(&self, run: &Run) -> bool {
+        match self.strategy.approval() {
+            Some(asks) => asks && !run.approved,
+            None => self.step_of(run).is_some_and(|step| step.approval),
+        }
+    }
+
     /// Whether an approval is still to come that depends on who gives it, so that nobody may promote past it.
     pub fn approvals_to_come(&self, phase: &Phase) -> bool {
         let (Phase::Preparing(run)
@@ -90,7 +99,7 @@ impl Plan {
             return false;
         };
         if let Some(asks) = self.strategy.approval() {
-            return asks && !run.approved && run.weight == 0 && self.approvals.is_about_people();
+            return asks && !run.approved && self.approvals.is_about_people();
         }
         let at = self.step_number(run);
         let mut rest = self.steps.iter().skip(at).filter(|step| step.approval);

@@ -171,8 +171,7 @@ fn advance(pass: &mut Pass<'_>, mut run: Run, reports: &[RuleReport]) -> Phase {
 
 /// Past a step, where a person must approve that first.
 fn ask_or_go_on(pass: &mut Pass<'_>, mut run: Run) -> Phase {
-    let step = pass.plan.step_of(&run);
-    if !step.is_some_and(|step| step.approval) {
+    if !pass.plan.asks_after(&run) {
         return onward(pass, run);
     }
     let next = step_weight(pass.plan, run.step + 1);

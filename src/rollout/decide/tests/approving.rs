@@ -12,7 +12,7 @@ use crate::rollout::decide::decide;
 use crate::rollout::describe;
 use crate::rollout::evidence::Verdict;
 use crate::rollout::observation::Past;
-use crate::rollout::plan::UndecidedThen;
+use crate::rollout::plan::{self, UndecidedThen};
 use crate::rollout::reason::{Outcome, Reason};
 
 const LIMIT: Duration = Duration::from_secs(300);
@@ -202,6 +202,38 @@ fn the_author_does_not_count_and_an_environment_adds_what_it_asks_for() {
     assert!(model.until(600, |model| ended(model, Outcome::Promoted)));
     let last = model.state.last_run.as_ref();
     assert_eq!(last.unwrap().authors, ["alice"], "whom the workload names");
+}
+
+/// Whoever may patch the Rollout may write another plan in the middle of a run.
+#[test]
+fn a_plan_that_is_changed_in_a_run_asks_for_the_environments_approvals_still() {
+    let every_run = Environment {
+        approvals: two_of_sre(),
+        every_run: true,
+    };
+    let shortened: fn(&mut Model) = |model| {
+        model.terms.plan.steps.truncate(1);
+        model.terms.evidence.steps.truncate(1);
+    };
+    let switched: fn(&mut Model) = |model| {
+        model.terms.plan.steps.truncate(1);
+        model.terms.evidence.steps.truncate(1);
+        model.terms.plan.steps[0].weight = 100;
+        model.terms.plan.strategy = plan::Strategy::BlueGreen { approval: false };
+    };
+    for change in [shortened, switched] {
+        let mut model = Model::idle();
+        model.terms.plan.take_place_in(&every_run);
+        model.apply("v2");
+        assert!(model.until(600, |model| model.weight() == 25));
+        change(&mut model);
+        model.terms.plan.take_place_in(&every_run);
+        model.ask("promote");
+        assert!(model.until(900, phase("AwaitingApproval")));
+        let refused = &model.state.answers.last().unwrap().message;
+        assert!(refused.contains("needs the approvals"), "{refused}");
+        assert!(!model.until(900, |model| ended(model, Outcome::Promoted)));
+    }
 }
 
 #[test]
