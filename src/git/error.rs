@@ -71,6 +71,16 @@ pub enum Error {
         /// MiB.
         limit: u64,
     },
+    /// A pack that would take too much memory: the daemon's is everybody's.
+    #[error("{at} sends {found}, and no more than {most} are unpacked; revert by hand")]
+    Unpacks {
+        /// The repository.
+        at: Address,
+        /// What is in it.
+        found: String,
+        /// What may be.
+        most: String,
+    },
     /// The last good commit is not behind the branch: it was rewritten, or is another branch's.
     #[error("{good} is not an ancestor of {branch} within {depth} commits")]
     NoPath {

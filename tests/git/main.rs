@@ -521,6 +521,21 @@ async fn more_than_the_limit_is_not_held() {
     assert!(matches!(error, Error::TooLarge { .. }), "{error}");
 }
 
+/// A file of zeros that is packed into nothing, at first alone and then as a difference from itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_pack_of_a_large_file_is_not_unpacked() {
+    let (team, _http, url, good, bad) = released().await;
+    let text = "0".repeat(33 << 20);
+    for end in ["", "1"] {
+        team.commit("Add a film", &[("film", &format!("{text}{end}"))]);
+    }
+    team.commit("Remove the film", &[("film", "")]);
+    let error = undone(&team, &url, bot(), Case::new(good, bad)).await;
+    let told = error.unwrap_err().to_string();
+    let wanted = "sends an object of 34 MiB, and no more than 32 MiB are unpacked";
+    assert!(told.contains(wanted), "{told}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn over_ssh_the_key_must_fit_and_the_host_must_be_known() {
     let team = Team::new();

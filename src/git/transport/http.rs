@@ -14,6 +14,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use secrecy::ExposeSecret;
 
+use super::pack::Inspector;
 use super::{Failure, Line};
 use crate::git::credentials::Credentials;
 use crate::git::error::Error;
@@ -67,6 +68,7 @@ pub(super) struct Exchange {
     body: Vec<u8>,
     answer: Option<Response>,
     rest: bytes::Bytes,
+    inspector: Option<Inspector>,
 }
 
 impl Exchange {
@@ -85,6 +87,7 @@ impl Exchange {
             body: Vec::new(),
             answer: None,
             rest: bytes::Bytes::new(),
+            inspector: super::inspector(service),
         }
     }
 
@@ -187,7 +190,7 @@ impl Read for Exchange {
             let Some(chunk) = chunk else {
                 return Ok(0);
             };
-            self.line.receive(chunk.len())?;
+            self.line.receive(&chunk, self.inspector.as_mut())?;
             self.rest = chunk;
         }
         let count = self.rest.len().min(into.len());

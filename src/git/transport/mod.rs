@@ -9,6 +9,7 @@
 
 mod http;
 mod known;
+mod pack;
 mod ssh;
 
 use std::cell::RefCell;
@@ -22,8 +23,10 @@ use git2::transport::{SmartSubtransport, SmartSubtransportStream, Transport};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use pack::{Inspector, Problem};
+
 use super::error::Error;
-use super::remote::Remote;
+use super::remote::{Address, Remote};
 
 thread_local! {
     static LINE: RefCell<Option<Arc<Line>>> = const { RefCell::new(None) };
@@ -59,6 +62,7 @@ enum Failure {
     Unreachable(String),
     Refused(String),
     TooLarge,
+    Pack(Problem),
     TimedOut,
 }
 
@@ -113,6 +117,7 @@ impl Line {
                 at,
                 limit: self.limits.bytes >> 20,
             },
+            Some(Failure::Pack(problem)) => unpacks(at, &problem),
             Some(Failure::TimedOut) => Error::TimedOut {
                 at,
                 seconds: self.limits.time.as_secs(),
@@ -140,15 +145,39 @@ impl Line {
         waited.map_err(|_| self.fail(Failure::TimedOut))
     }
 
-    /// Counts what was received, up to the limit.
-    fn receive(&self, bytes: usize) -> std::io::Result<()> {
-        let before = self.received.fetch_add(bytes as u64, Ordering::Relaxed);
-        if before.saturating_add(bytes as u64) > self.limits.bytes {
-            Err(self.fail(Failure::TooLarge))
-        } else {
-            Ok(())
+    /// Counts what was received, up to the limit, and looks at what it unpacks to, if a pack is expected.
+    fn receive(&self, bytes: &[u8], inspector: Option<&mut Inspector>) -> std::io::Result<()> {
+        let count = bytes.len() as u64;
+        let before = self.received.fetch_add(count, Ordering::Relaxed);
+        if before.saturating_add(count) > self.limits.bytes {
+            return Err(self.fail(Failure::TooLarge));
         }
+        let looked = inspector.map_or(Ok(()), |inspector| inspector.look(bytes));
+        looked.map_err(|problem| self.fail(Failure::Pack(problem)))
     }
+}
+
+/// Looks at what is sent, where a pack is expected.
+fn inspector(service: Service) -> Option<Inspector> {
+    match service {
+        Service::UploadPackLs | Service::UploadPack => Some(Inspector::default()),
+        Service::ReceivePackLs | Service::ReceivePack => None,
+    }
+}
+
+fn unpacks(at: Address, problem: &Problem) -> Error {
+    let (found, most) = match problem {
+        Problem::Large(bytes) => (
+            format!("an object of {} MiB", bytes.div_ceil(1 << 20)),
+            format!("{} MiB", pack::LARGEST >> 20),
+        ),
+        Problem::Many(count) => (format!("{count} objects"), pack::MOST.to_string()),
+        Problem::Broken(why) => {
+            let why = format!("what it sends is not Git's: {why}");
+            return Error::Refused { at, why };
+        }
+    };
+    Error::Unpacks { at, found, most }
 }
 
 /// The thread's line while its work lasts.

@@ -13,6 +13,7 @@ use russh::{Channel, ChannelMsg, Preferred};
 use secrecy::ExposeSecret;
 
 use super::known::Known;
+use super::pack::Inspector;
 use super::{Failure, Line};
 use crate::git::credentials::Credentials;
 
@@ -29,6 +30,7 @@ pub(super) struct Open {
     rest: bytes::Bytes,
     heard: bool,
     errors: Vec<u8>,
+    inspector: Option<Inspector>,
 }
 
 /// Connects, signs in and starts the service.
@@ -47,6 +49,7 @@ pub(super) fn open(line: Arc<Line>, service: Service) -> io::Result<Open> {
             rest: bytes::Bytes::new(),
             heard: false,
             errors: Vec::new(),
+            inspector: super::inspector(service),
         }),
         Err(failure) => Err(line.fail(match why.try_recv() {
             Ok(why) => Failure::Refused(why),
@@ -174,7 +177,7 @@ impl Read for Open {
             let line = Arc::clone(&self.line);
             match line.wait(self.channel.wait())? {
                 Some(ChannelMsg::Data { data }) => {
-                    line.receive(data.len())?;
+                    line.receive(&data, self.inspector.as_mut())?;
                     self.heard = true;
                     self.rest = data;
                 }
