@@ -3,7 +3,7 @@
 //! Requests are built by prometheus-http-query and sent through our own HTTP client: no proxy,
 //! no redirects (a login page is no metric), a deadline for everything, and a limit on the body
 //! that holds while it is read and unpacked. All rules are asked at once; what is far back is asked
-//! one after the other, so that few such answers are held. Where a clock is given, the server's is
+//! one after the other, and large answers are read one after the other, so that few are held. Where a clock is given, the server's is
 //! compared with it.
 //!
 //! Not here: the query's text (`query`), the reply's meaning (`reply`) and who shares a query (`reach`).
@@ -18,6 +18,7 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use prometheus_http_query::Client;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::error::{Error, innermost};
 use super::parts::Parts;
@@ -32,6 +33,8 @@ use crate::http_client;
 const BODY_LIMIT: usize = 16 << 20;
 /// The same about what is far back. It is values, mostly, and each takes ten times as much once it is read.
 const PAST_LIMIT: usize = 8 << 20;
+/// A larger reply is read when no other such one is: each may be packed into next to nothing.
+const LARGE: usize = 1 << 20;
 /// Longer queries are posted: proxies limit the length of URLs.
 const LONG_QUERY: usize = 1_500;
 /// Queries of rules that sample numbers, under way at one time.
@@ -53,24 +56,40 @@ pub fn http_client(timeout: Duration) -> Result<reqwest::Client, Error> {
         .map_err(|error| Error::Client(innermost(&error)))
 }
 
-/// Reads a body, up to `limit` bytes; nothing of one that is announced as larger.
-pub(super) async fn body(mut response: reqwest::Response, limit: usize) -> Result<Vec<u8>, Error> {
+/// A reply's body; while it is held, a large one keeps others from being read.
+struct Body<'a> {
+    bytes: Vec<u8>,
+    _turn: Option<SemaphorePermit<'a>>,
+}
+
+/// Reads a body, up to `limit` bytes; nothing of one that is announced as larger. Of one that is large no more is
+/// read before its turn.
+async fn body(
+    mut response: reqwest::Response,
+    limit: usize,
+    turns: &Semaphore,
+) -> Result<Body<'_>, Error> {
     let too_large = Error::TooLarge { limit: limit >> 20 };
     if announced(&response) > limit {
         return Err(too_large);
     }
-    let mut body = Vec::new();
+    let (mut bytes, mut turn) = (Vec::new(), None);
     while let Some(chunk) = response
         .chunk()
         .await
         .map_err(|error| Error::sending(&error))?
     {
-        if body.len() + chunk.len() > limit {
+        let length = bytes.len() + chunk.len();
+        if length > limit {
             return Err(too_large);
         }
-        body.extend_from_slice(&chunk);
+        if length > LARGE && turn.is_none() {
+            let next = turns.acquire().await;
+            turn = Some(next.map_err(|error| Error::Client(innermost(&error)))?);
+        }
+        bytes.extend_from_slice(&chunk);
     }
-    Ok(body)
+    Ok(Body { bytes, _turn: turn })
 }
 
 /// The length that a response is said to have; 0 if nothing is said.
@@ -93,6 +112,8 @@ pub struct Prometheus {
     most: BTreeMap<String, usize>,
     /// What is too large is not read over less time: who asks does that.
     replays: bool,
+    /// Large replies, one after the other.
+    turns: Semaphore,
 }
 
 impl fmt::Debug for Prometheus {
@@ -125,6 +146,7 @@ impl Prometheus {
             spacing: BTreeMap::new(),
             most: BTreeMap::new(),
             replays: false,
+            turns: Semaphore::new(1),
         })
     }
 
@@ -291,7 +313,8 @@ impl Prometheus {
         let doubt = self
             .clock
             .and_then(|clock| skew::doubt(response.headers(), now, clock.now()));
-        let fetched = reply::read(code, &body(response, limit).await?, ask)?;
+        let body = body(response, limit, &self.turns).await?;
+        let fetched = reply::read(code, &body.bytes, ask)?;
         Ok(Fetched { doubt, ..fetched })
     }
 
@@ -335,7 +358,8 @@ impl Prometheus {
         let doubt = self
             .clock
             .and_then(|clock| skew::doubt(response.headers(), now, clock.now()));
-        let numbers = reply::numbers(code, &body(response, self.limit).await?)?;
+        let body = body(response, self.limit, &self.turns).await?;
+        let numbers = reply::numbers(code, &body.bytes)?;
         Ok(Numbers { numbers, doubt })
     }
 

@@ -36,7 +36,7 @@ pub enum Error {
     /// No answer in time.
     #[error("no answer in time")]
     Timeout,
-    /// The answer is larger than what is read.
+    /// The answer is larger than what is read, or would be once it was.
     #[error("the answer is larger than {limit} MiB; it was not read to its end")]
     TooLarge {
         /// The limit in MiB.

@@ -2,7 +2,8 @@
 //!
 //! Our own decoder, since the client crate's drops `warnings` (a partial answer would look
 //! complete) and turns error types it does not know into "not JSON". Strings are borrowed from
-//! the body. Whatever a server, a proxy or a login page answers becomes an [`Error`].
+//! the body, and what all that stands in it would take in memory is reckoned before it is read: three bytes may be a
+//! series. Whatever a server, a proxy or a login page answers becomes an [`Error`].
 //!
 //! Not here: sending (`client`), and which series belong to whom (`sorting`).
 
@@ -19,6 +20,9 @@ use super::process::Point;
 use super::sorting::{Ask, Labels, Place, part};
 use super::tally::Class;
 use super::twins::Twins;
+
+/// What an answer may take once it is read, in bytes. The largest one takes two thirds of it.
+const HELD: usize = 128 << 20;
 
 /// What one question to a source brought.
 #[derive(Debug, Default)]
@@ -174,6 +178,9 @@ impl Series<'_> {
 
 /// The series of an answer, and what the server remarks.
 fn matrix(code: u16, body: &[u8]) -> Result<(Data<'_>, Vec<String>), Error> {
+    if held(body) > HELD {
+        return Err(Error::TooLarge { limit: HELD >> 20 });
+    }
     let envelope: Result<Envelope<'_>, _> = serde_json::from_slice(body);
     let envelope = match envelope {
         Ok(envelope) => envelope,
@@ -226,6 +233,18 @@ fn matrix(code: u16, body: &[u8]) -> Result<(Data<'_>, Vec<String>), Error> {
         });
     }
     Ok((data, envelope.infos.unwrap_or_default()))
+}
+
+/// What an answer takes at most once it is read, reckoned by its marks: a brace begins a series or a histogram, a colon
+/// stands in a label, a comma behind a value.
+fn held(body: &[u8]) -> usize {
+    let each = body.iter().map(|byte| match byte {
+        b'{' => size_of::<Series<'_>>() + size_of::<(f64, Native<'_>)>(),
+        b':' => 2 * size_of::<[Cow<'_, str>; 2]>(),
+        b',' => size_of::<Cow<'_, str>>(),
+        _ => 0,
+    });
+    each.sum()
 }
 
 fn sort(series: &[Series<'_>], ask: &Ask) -> Fetched {
@@ -547,6 +566,40 @@ mod tests {
             count == 0 && failed.contains("across powers of two"),
             "{failed}"
         );
+    }
+
+    #[test]
+    fn an_answer_that_is_small_only_as_text_is_not_read() {
+        let of = |one: &str, bytes: usize| {
+            let all = vec![one; bytes / (one.len() + 1)].join(",");
+            format!(r#"{{"status":"success","data":{{"resultType":"matrix","result":[{all}]}}}}"#)
+        };
+        let labels = series(r#""values":[[1700000000.123,"1234567"]]"#);
+        let labels = labels.split_once('[').unwrap().1;
+        let labels = labels.rsplit_once(']').unwrap().0;
+        let values = format!(
+            r#"{{"values":[{}]}}"#,
+            vec![r#"[1700000000.123,"1"]"#; 1_000].join(",")
+        );
+        let cases = [
+            ("{}", 4 << 20, true),
+            (
+                r#"{"metric":{"a":"","b":"","c":"","d":""}}"#,
+                16 << 20,
+                true,
+            ),
+            (r#"{"histograms":[[0,{}],[0,{}],[0,{}]]}"#, 16 << 20, true),
+            (labels, 16 << 20, false),
+            (&values, 16 << 20, false),
+        ];
+        for (one, bytes, refused) in cases {
+            let told = answer(200, &of(one, bytes)).err().unwrap_or_default();
+            assert_eq!(
+                told.contains("larger than 128 MiB"),
+                refused,
+                "{one:.60}: {told}"
+            );
+        }
     }
 
     proptest::proptest! {
