@@ -154,6 +154,9 @@ impl Order {
             ));
         }
         let [canary, stable] = &self.words;
+        let namespace = canary.get("namespace").map_or("", String::as_str);
+        let is_for = test.is_for(namespace);
+        is_for.map_err(|why| format!("smoke test {name} {why}"))?;
         let filled = |words| {
             let filled = test.probe.filled(words);
             filled.map_err(|why| format!("smoke test {name}: {why}"))
@@ -305,6 +308,7 @@ mod tests {
         let same = "- {name: health, tcp: {address: 'api:80'}}\n";
         let alike = "- {name: health, http: {url: 'http://api', matches: up, json: [{path: '$.a', is: 1}]}}\n";
         let word = "- {name: health, tcp: {address: '{{host}}:80'}}\n";
+        let others = "- {name: health, namespaces: [pay], tcp: {address: '{{service}}:80'}}\n";
         for (text, wanted) in [
             (
                 "- {name: other, tcp: {address: 'a:1'}}\n",
@@ -317,6 +321,10 @@ mod tests {
             (
                 alike,
                 "probe: smoke test health asks the same of both arms; {{service}} is the arm's own Service",
+            ),
+            (
+                others,
+                "probe: smoke test health is not for Rollouts of shop, only for those of pay",
             ),
             (
                 word,

@@ -27,6 +27,24 @@ pub struct Test {
     pub backoff: Duration,
     /// The object of Flux after whose every new revision it is made.
     pub after: Option<Synced>,
+    /// The namespaces whose Rollouts may name it; none for all.
+    pub namespaces: Option<Vec<String>>,
+}
+
+impl Test {
+    /// Whether a Rollout of this namespace may name it: what it sends goes to that Rollout's Service.
+    ///
+    /// # Errors
+    /// Which ones may.
+    pub fn is_for(&self, namespace: &str) -> Result<(), String> {
+        match &self.namespaces {
+            Some(these) if !these.iter().any(|one| one == namespace) => Err(format!(
+                "is not for Rollouts of {namespace}, only for those of {}",
+                these.join(", ")
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// As many tries are told, the newest.
@@ -318,6 +336,7 @@ mod tests {
             timeout: Duration::from_secs(1),
             backoff: Duration::from_secs(2),
             after: None,
+            namespaces: None,
         }
     }
 

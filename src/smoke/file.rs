@@ -16,6 +16,8 @@ use crate::yaml;
 
 /// Tries at most, of all tests.
 const ATTEMPTS: u32 = 100;
+/// The namespace of the Rollout that names a test.
+const THEIRS: &str = "{{namespace}}";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -30,6 +32,7 @@ struct Wire {
     timeout: Option<String>,
     backoff: Option<String>,
     after: Option<WireAfter>,
+    namespaces: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -173,6 +176,7 @@ impl Reader<'_> {
         let timeout = self.duration("timeout", wire.timeout.as_deref(), usual);
         let backoff = self.duration("backoff", wire.backoff.as_deref(), Duration::from_secs(1));
         let after = wire.after.and_then(|after| self.after(after));
+        let namespaces = wire.namespaces;
         let probe = match (wire.http, wire.tcp, wire.grpc, wire.job) {
             (Some(http), None, None, None) => self.http(http),
             (None, Some(tcp), None, None) => Probe::Tcp {
@@ -183,7 +187,7 @@ impl Reader<'_> {
                 service: grpc.service,
             },
             (None, None, None, Some(job)) => Probe::Job(FromCronJob {
-                namespace: job.namespace.unwrap_or_else(|| "{{namespace}}".to_owned()),
+                namespace: job.namespace.unwrap_or_else(|| THEIRS.to_owned()),
                 name: job.cron_job,
             }),
             (http, tcp, grpc, job) => {
@@ -194,6 +198,7 @@ impl Reader<'_> {
                 return None;
             }
         };
+        let namespaces = self.namespaces(&probe, namespaces);
         Some(Test {
             name: wire.name,
             probe,
@@ -202,7 +207,38 @@ impl Reader<'_> {
             timeout,
             backoff,
             after,
+            namespaces,
         })
+    }
+
+    /// The namespaces whose Rollouts may name a test; none for all. Where whoever names it chooses who gets a
+    /// credential, or what runs in a namespace that is not theirs, somebody must have said so.
+    fn namespaces(&mut self, probe: &Probe, given: Option<Vec<String>>) -> Option<Vec<String>> {
+        if let Some(given) = given {
+            if given.is_empty() {
+                self.wrong("namespaces", "none", r#"namespaces, or "*" for all"#);
+            }
+            return (!given.iter().any(|one| one == "*")).then_some(given);
+        }
+        let wanted = r#"the namespaces whose Rollouts may name it, or "*" for all"#;
+        match probe {
+            Probe::Http(http) if http.url.contains("{{") => {
+                let mut names = http.headers.iter().map(|(name, _)| name);
+                if let Some(name) = names.find(|name| is_credential(name)) {
+                    let found = format!("none, and {name} is sent to where a Rollout says");
+                    self.wrong("namespaces", &found, wanted);
+                }
+                None
+            }
+            Probe::Job(from) if from.namespace == THEIRS => None,
+            Probe::Job(from) if from.namespace.contains("{{") => {
+                let found = format!("none, and the Job runs in {}", from.namespace);
+                self.wrong("namespaces", &found, wanted);
+                None
+            }
+            Probe::Job(from) => Some(vec![from.namespace.clone()]),
+            Probe::Http(_) | Probe::Tcp { .. } | Probe::Grpc { .. } => None,
+        }
     }
 
     fn http(&mut self, http: WireHttp) -> Probe {
@@ -304,9 +340,57 @@ impl Reader<'_> {
     }
 }
 
+/// Whether servers take a header of this name for a credential.
+fn is_credential(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let words = ["auth", "cookie", "token", "secret", "password", "key"];
+    words.iter().any(|word| name.contains(word))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_may_name_a_test_is_said_where_it_matters() {
+        let http =
+            |url: &str, header: &str| format!("http: {{url: '{url}', headers: {{{header}: x}}}}");
+        let (own, fixed) = ("http://{{service}}.{{namespace}}/", "https://shop.example/");
+        let job = |namespace: &str| format!("job: {{cronJob: probe, namespace: '{namespace}'}}");
+        let here: Result<_, &str> = Ok(Some(vec!["shop".to_owned()]));
+        let cases = [
+            (http(own, "x-probe"), Ok(None)),
+            (http(fixed, "Authorization"), Ok(None)),
+            (
+                http(own, "Authorization"),
+                Err("found none, and Authorization is sent to"),
+            ),
+            (
+                http(own, "x-api-key"),
+                Err("found none, and x-api-key is sent to"),
+            ),
+            (http(own, "Cookie") + "\n  namespaces: [shop]", here.clone()),
+            (http(own, "Cookie") + "\n  namespaces: ['*']", Ok(None)),
+            (
+                http(own, "x-probe") + "\n  namespaces: []",
+                Err("found none, wanted namespaces"),
+            ),
+            (job("{{namespace}}"), Ok(None)),
+            (job("shop"), here),
+            (
+                job("{{rollout}}-probes"),
+                Err("the Job runs in {{rollout}}-probes"),
+            ),
+        ];
+        for (probe, wanted) in cases {
+            let read = read("smoke/a.yaml", &format!("- name: a\n  {probe}\n"));
+            match (read, wanted) {
+                (Ok(tests), Ok(wanted)) => assert_eq!(tests[0].namespaces, wanted, "{probe}"),
+                (Err(told), Err(wanted)) => assert!(told[0].contains(wanted), "{told:?}"),
+                (found, _) => panic!("{probe}: {found:?}"),
+            }
+        }
+    }
 
     #[test]
     fn a_file_gives_its_tests_with_what_is_usual() {

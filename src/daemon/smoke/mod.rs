@@ -239,6 +239,10 @@ async fn all(
             let why = unknown(name, known);
             return Smoked::Hindered { why };
         };
+        if let Err(why) = test.is_for(&order.key.0) {
+            let why = format!("smoke test {name} {why}");
+            return Smoked::Hindered { why };
+        }
         match crate::smoke::make(test, &order.words, (asker, client), clock).await {
             Ok(report) if report.passed => passed.push(report.to_string()),
             Ok(report) => {
@@ -297,6 +301,34 @@ mod tests {
         let (after, _) = orders.0.try_recv().unwrap();
         desk.note(&key, after, failed());
         assert_eq!(desk.came_to(&key, "1"), Some(failed()));
+    }
+
+    #[tokio::test]
+    async fn a_test_that_is_for_other_namespaces_is_not_made() {
+        let text = "- {name: login, namespaces: [pay], tcp: {address: '{{service}}:80'}}\n";
+        let tests = InForce::of(crate::smoke::file::read("t.yaml", text).unwrap());
+        let nobody = |_: http::Request<kube::client::Body>| async {
+            Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("nobody asks"))
+        };
+        let client = kube::Client::new(tower::service_fn(nobody), "default");
+        let good = Asker::with(|_| Box::pin(async { Ok(()) }));
+        let clock = Clock::machine();
+        for (namespace, passes) in [("pay", true), ("shop", false)] {
+            let words = Words::from([("service", "cart".to_owned())]);
+            let order = Order {
+                key: (namespace.to_owned(), "cart".to_owned()),
+                tests: vec!["login".to_owned()],
+                words,
+                ..order("1")
+            };
+            let came_to = all(&order, &tests.now(), (&good, &client), clock).await;
+            assert_eq!(
+                matches!(came_to, Smoked::Passed { .. }),
+                passes,
+                "{came_to:?}"
+            );
+            assert_eq!(matches!(came_to, Smoked::Hindered { .. }), !passes);
+        }
     }
 
     #[test]
