@@ -20,6 +20,7 @@ pub struct Approvals {
     /// How many people; at least 1.
     pub required: u8,
     /// Users and groups: who counts is one of them, or in one of them, in each of these lists. Empty: everybody.
+    /// `user:` and `group:` before a name say which of the two it is.
     pub from: Vec<Vec<String>>,
     /// How long an approval waits for the others.
     pub expires: Option<Duration>,
@@ -57,10 +58,13 @@ impl Approvals {
 
     /// Why this person does not count, if so. `authors` are the change's, as far as they are known.
     pub fn refuses(&self, by: &str, groups: &[String], authors: &[String]) -> Option<String> {
-        let one_of = |names: &Vec<String>| {
-            let mut names = names.iter();
-            names.any(|name| name == by || groups.contains(name))
+        let is_group = |name: &str| groups.iter().any(|group| group == name);
+        let is = |name: &String| match name.split_once(':') {
+            Some(("user", name)) => name == by,
+            Some(("group", name)) => is_group(name),
+            _ => name == by || is_group(name),
         };
+        let one_of = |names: &Vec<String>| names.iter().any(is);
         if let Some(names) = self.from.iter().find(|names| !one_of(names)) {
             return Some(format!(
                 "{by} is none of those who may approve: {}",
@@ -193,6 +197,27 @@ mod tests {
                 None => assert_eq!(found, None, "{by}"),
                 Some(wanted) => assert!(found.as_ref().unwrap().contains(wanted), "{found:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn who_is_called_like_a_group_is_not_in_it_where_that_is_said() {
+        let cases: [(&str, &str, &[&str], bool); 7] = [
+            ("sre", "sre", &[], true),
+            ("group:sre", "sre", &[], false),
+            ("group:sre", "alice", &["sre"], true),
+            ("group:sre", "group:sre", &[], false),
+            ("user:alice", "alice", &[], true),
+            ("user:alice", "bob", &["alice"], false),
+            ("system:serviceaccount:a:b", "system:serviceaccount:a:b", &[], true),
+        ];
+        for (from, by, groups, counts) in cases {
+            let asked = Approvals {
+                from: vec![texts(&[from])],
+                ..Approvals::default()
+            };
+            let refused = asked.refuses(by, &texts(groups), &[]);
+            assert_eq!(refused.is_none(), counts, "{from}: {by}");
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! One connection for one request; HTTPS certificates are checked as the system's roots say.
 
+use std::net::SocketAddr;
+
 use jsonpath_rust::query::js_path_process;
 use reqwest::Method;
 use serde_json::Value;
@@ -21,8 +23,8 @@ pub async fn ask(http: &Http, clock: Clock) -> Result<(), Failure> {
     let method = Method::from_bytes(http.method.as_bytes());
     let method = method.map_err(|_| format!("{:?} is no method", http.method))?;
     let url = reqwest::Url::parse(&http.url).map_err(|error| format!("{}: {error}", http.url))?;
-    refuse_link_local(&url).await?;
-    let client = client().map_err(|error| causes::told(&error))?;
+    let (host, addresses) = looked_up(&url).await?;
+    let client = client(&host, &addresses).map_err(|error| causes::told(&error))?;
     let mut request = client.request(method, url);
     for (name, value) in &http.headers {
         request = request.header(name, value);
@@ -53,27 +55,30 @@ pub async fn ask(http: &Http, clock: Clock) -> Result<(), Failure> {
     }
 }
 
-fn client() -> Result<reqwest::Client, reqwest::Error> {
+/// A client that goes to these addresses for the host: what its name stands for is not asked again, since whoever
+/// answers that may answer otherwise the second time.
+fn client(host: &str, addresses: &[SocketAddr]) -> Result<reqwest::Client, reqwest::Error> {
     http_client::builder()
         .pool_max_idle_per_host(0)
         .no_proxy()
+        .resolve_to_addrs(host, addresses)
         .build()
 }
 
-/// What the name stands for is asked once more by the client: this keeps mistakes away, not someone
-/// who can change what a name stands for between the two.
-async fn refuse_link_local(url: &reqwest::Url) -> Result<(), Failure> {
+/// The host and its addresses, none of which is link-local.
+async fn looked_up(url: &reqwest::Url) -> Result<(String, Vec<SocketAddr>), Failure> {
     let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
         return Err(format!("{url} has no host"));
     };
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let found = tokio::net::lookup_host((host, port)).await;
-    let mut found = found.map_err(|error| format!("{host} is not found: {error}"))?;
-    match found.find(|address| is_link_local(address.ip())) {
+    let found = found.map_err(|error| format!("{host} is not found: {error}"))?;
+    let found: Vec<SocketAddr> = found.collect();
+    match found.iter().find(|address| is_link_local(address.ip())) {
         Some(address) => Err(format!(
             "{address} is a link-local address, which is not asked"
         )),
-        None => Ok(()),
+        None => Ok((host.to_owned(), found)),
     }
 }
 
@@ -227,6 +232,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_name_is_asked_for_once() {
+        let (base, _tasks) = server().await;
+        let url = reqwest::Url::parse(&base).unwrap();
+        let (host, addresses) = looked_up(&url).await.unwrap();
+        assert_eq!(host, "127.0.0.1");
+        // Nobody answers for this name.
+        let client = client("shop.invalid", &addresses).unwrap();
+        let there = format!("http://shop.invalid:{}/", addresses[0].port());
+        let answer = client.get(there).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
     }
 
     #[tokio::test]

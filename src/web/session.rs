@@ -39,6 +39,8 @@ pub const LASTS: Duration = Duration::from_secs(8 * 3600);
 /// The most sessions in memory; of more, the one that ends first is ended. As many sealed ones are remembered
 /// that were ended here.
 const MOST: usize = 1000;
+/// The most sessions in memory of one person: whoever signs in without end ends nobody else's.
+const MOST_OF_ONE: usize = 20;
 /// The longest cookie that is a session itself: proxies take heads of answers up to 4 KiB.
 const SEALED_BYTES: usize = 2560;
 /// What such a cookie begins with.
@@ -193,11 +195,16 @@ impl Sessions {
         let id = random()?;
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, session| session.ends > now);
-        if all.len() >= MOST {
-            let first = all.iter().min_by_key(|(_, session)| session.ends);
-            if let Some(first) = first.map(|(id, _)| *id) {
-                all.remove(&first);
-            }
+        let is_own = |(_, other): &(&[u8; 32], &Session)| other.who == session.who;
+        let own = all.iter().filter(is_own);
+        let first = if own.clone().count() >= MOST_OF_ONE {
+            own.min_by_key(|(_, session)| session.ends)
+        } else {
+            let full = all.len() >= MOST;
+            all.iter().filter(|_| full).min_by_key(|(_, it)| it.ends)
+        };
+        if let Some(first) = first.map(|(id, _)| *id) {
+            all.remove(&first);
         }
         all.insert(digest(&id), session);
         Some(id)
@@ -371,6 +378,22 @@ mod tests {
         assert!(cookie.contains("; HttpOnly; SameSite=Strict;"), "{cookie}");
         let (pair, _) = cookie.split_once(';').unwrap();
         headers(&[("cookie", &format!("theme=dark; {pair}"))])
+    }
+
+    #[test]
+    fn whoever_signs_in_without_end_signs_nobody_else_out() {
+        let (sessions, now) = (Sessions::default(), Timestamp::UNIX_EPOCH);
+        let first = begun(&sessions, now);
+        let lasts = Lasts {
+            time: LASTS,
+            secure: false,
+        };
+        for _ in 0..MOST {
+            let proof = Proof::Token(SecretString::from("t"));
+            sessions.begin("mallory", proof, lasts, now).unwrap();
+        }
+        assert!(sessions.of(&first, Peer::default(), now).is_some());
+        assert_eq!(sessions.all.lock().unwrap().len(), 1 + MOST_OF_ONE);
     }
 
     #[test]

@@ -512,8 +512,11 @@ fn name(meta: &ObjectMeta) -> &str {
     meta.name.as_deref().unwrap_or_default()
 }
 
+/// What a Service selects its pods by. That of an `ExternalName` selects none: it stands for a name somewhere else.
 fn service_selector(service: &Service) -> Option<&Labels> {
-    service.spec.as_ref()?.selector.as_ref()
+    let spec = service.spec.as_ref()?;
+    let is_a_name = spec.type_.as_deref() == Some("ExternalName");
+    spec.selector.as_ref().filter(|_| !is_a_name)
 }
 
 #[cfg(test)]

@@ -196,6 +196,10 @@ fn what_cannot_have_a_canary_is_refused_with_its_reason() {
             only_default,
         ),
         (
+            json!({"services": {"shop": {"spec": {"type": "ExternalName", "externalName": "elsewhere.test"}}}}),
+            "no Service behind Ingress shop selects the pods of Deployment shop",
+        ),
+        (
             json!({"services": {"shop": null}}),
             "no Service behind Ingress shop selects the pods of Deployment shop",
         ),
