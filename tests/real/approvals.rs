@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use sluice::clock::Clock;
@@ -32,7 +32,7 @@ async fn prepare(stand: &Stand) {
     }
     let group = "rbac.authorization.k8s.io";
     let meta = json!({"name": "releases"});
-    let verbs = ["get", "patch"];
+    let verbs = ["get", "patch", "delete"];
     let rule = json!({"apiGroups": ["sluice.dev"], "resources": ["rollouts"], "verbs": verbs});
     let api = format!("{group}/v1");
     apply(
@@ -146,6 +146,7 @@ async fn nobody_asks_in_the_name_of_somebody_else() {
         }
     }
     nobody_lets_a_version_on_for_somebody_else(&stand, &alice, &flux).await;
+    nobody_goes_round_the_approvals(&stand, &alice).await;
     annotated(&flux, approved, "v2 bob").await.unwrap();
     // What stands there is no hindrance to others.
     annotated(&alice, "team", "front").await.unwrap();
@@ -160,6 +161,58 @@ async fn nobody_asks_in_the_name_of_somebody_else() {
     annotated(&daemon, "request.sluice.dev/three", forged)
         .await
         .unwrap();
+}
+
+/// Suspending, deleting, another target or another strategy take the verb `detach`.
+async fn nobody_goes_round_the_approvals(stand: &Stand, alice: &Client) {
+    let rollouts: Api<Rollout> = Api::namespaced(alice.clone(), "default");
+    let patched = |spec: Value| {
+        let rollouts = rollouts.clone();
+        async move {
+            let patch = Patch::Merge(json!({"spec": spec}));
+            let dry = PatchParams {
+                dry_run: true,
+                ..PatchParams::default()
+            };
+            let done = rollouts.patch("shop", &dry, &patch).await;
+            done.map(drop).map_err(|error| error.to_string())
+        }
+    };
+    let changes = [
+        json!({"suspended": true}),
+        json!({"target": {"name": "other"}}),
+        json!({"strategy": {"canary": {"steps": [{"weight": 99}]}}}),
+        json!({"approvals": {"required": 1}}),
+    ];
+    let verb = "it takes the verb detach on rollouts.sluice.dev";
+    for change in &changes {
+        let told = patched(change.clone()).await.unwrap_err();
+        assert!(told.contains(verb), "{change}: {told}");
+    }
+    patched(json!({"bake": "7m", "suspended": false}))
+        .await
+        .unwrap();
+    let dry = DeleteParams::default().dry_run();
+    let told = rollouts.delete("shop", &dry).await.unwrap_err().to_string();
+    assert!(told.contains(verb), "{told}");
+
+    let group = "rbac.authorization.k8s.io";
+    let (api, meta) = (format!("{group}/v1"), json!({"name": "detach"}));
+    let rule = json!({"apiGroups": ["sluice.dev"], "resources": ["rollouts"], "verbs": ["detach"]});
+    let role = json!({"apiVersion": api, "kind": "ClusterRole", "metadata": meta, "rules": [rule]});
+    let binding = json!({
+        "apiVersion": api, "kind": "ClusterRoleBinding", "metadata": meta,
+        "subjects": [{"kind": "User", "apiGroup": group, "name": "alice"}],
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "detach"},
+    });
+    apply(stand, &role).await;
+    apply(stand, &binding).await;
+    let may = || async { patched(changes[0].clone()).await.is_ok() };
+    until("the role counts", SECOND * 60, may, String::new).await;
+    for change in changes {
+        patched(change).await.unwrap();
+    }
+    rollouts.delete("shop", &dry).await.unwrap();
 }
 
 /// What `sluice approve SERVICE --from --to` writes, as itself and forged.
