@@ -209,7 +209,12 @@ mod tests {
             ("group:sre", "group:sre", &[], false),
             ("user:alice", "alice", &[], true),
             ("user:alice", "bob", &["alice"], false),
-            ("system:serviceaccount:a:b", "system:serviceaccount:a:b", &[], true),
+            (
+                "system:serviceaccount:a:b",
+                "system:serviceaccount:a:b",
+                &[],
+                true,
+            ),
         ];
         for (from, by, groups, counts) in cases {
             let asked = Approvals {

@@ -30,7 +30,8 @@ impl Document {
     /// Whether it is a kustomization of kustomize, by its file's name.
     pub fn is_kustomization(&self) -> bool {
         let name = self.file.rsplit('/').next().unwrap_or_default();
-        let flux = is(&self.node, "apiVersion", "kustomize.toolkit.fluxcd.io/v1");
+        let version = self.node.get("apiVersion").and_then(Node::text);
+        let flux = version.is_some_and(|it| it.starts_with("kustomize.toolkit.fluxcd.io/"));
         ["kustomization.yaml", "kustomization.yml", "Kustomization"].contains(&name) && !flux
     }
 }
