@@ -175,7 +175,7 @@ impl Metrics {
         count(&self.alerts, &[("outcome", outcome)]);
     }
 
-    /// What a remedy in Git came to, one of [`REMEDIES`].
+    /// What a remedy in Git came to: `reverted`, `proposed`, `excluded`, `restored`, `superseded`, `failed` or `waits`.
     pub fn remedied(&self, outcome: &str) {
         count(&self.git_remedies, &[("outcome", outcome)]);
     }
