@@ -49,6 +49,7 @@ scenarios! {
     bad_days_the_api_server_answers_429: "bad-days/the-api-server-answers-429.yaml",
     bad_days_the_api_server_answers_500: "bad-days/the-api-server-answers-500.yaml",
     bad_days_the_router_restarts: "bad-days/the-router-restarts.yaml",
+    bad_days_the_weight_cannot_be_lowered: "bad-days/the-weight-cannot-be-lowered.yaml",
     bad_days_two_rollouts_for_one_deployment: "bad-days/two-rollouts-for-one-deployment.yaml",
     bad_days_watches_are_closed: "bad-days/watches-are-closed.yaml",
     blue_green_approved_scaled_and_superseded: "blue-green/approved-scaled-and-superseded.yaml",

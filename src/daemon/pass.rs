@@ -298,12 +298,10 @@ impl Round<'_> {
         entry.state = Some(decision.next.clone());
         let regarding = self.scene.regarding();
         publish::tell(context, &regarding, &run, &decision.reasons, now);
-        let rest = self.execute_rest(entry, order, &mut glances).await;
+        let denied = denied.map(Error::from);
+        let rest = self.execute_rest(entry, order, &mut glances, denied).await;
         entry.unread.append(&mut glances.readings);
         let wait = rest?;
-        if let Some(error) = denied {
-            return Err(error.into());
-        }
         let alarm = decision
             .wake_at
             .map(|at| elapsed(now, at).max(Duration::from_millis(1)));
@@ -334,12 +332,14 @@ impl Round<'_> {
         write(self.context, entry, rollout, self.terms, next, now).await
     }
 
-    /// Executes what does not relieve. Returns when to look again at the latest.
+    /// Executes what does not relieve, also where what does was `denied`, which is told at the end. Returns when to
+    /// look again at the latest.
     async fn execute_rest(
         &self,
         entry: &mut Entry,
         order: Order<'_>,
         glances: &mut Glances<'_>,
+        denied: Option<Error>,
     ) -> Result<Option<Duration>, Error> {
         let actions = &self.decision.actions;
         if actions.is_empty() {
@@ -347,11 +347,11 @@ impl Round<'_> {
             return Ok(None);
         }
         if let Some(wait) = entry.too_soon(actions, self.now) {
-            return Ok(Some(wait));
+            return denied.map_or(Ok(Some(wait)), Err);
         }
         entry.executed(actions.clone(), self.now);
         let nudge = entry.nudge.clone();
-        let mut untidy = None;
+        let mut untidy = denied;
         for action in actions.iter().filter(|action| !action.relieves()) {
             if glances.overruled {
                 return Ok(Some(IMMEDIATELY));

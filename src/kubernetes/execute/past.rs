@@ -4,7 +4,7 @@
 //! The watches forget a `ReplicaSet` that has no pods, since thousands lie about. So they are
 //! listed when somebody asks to go back, and when a template is wanted that nothing else has.
 
-use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
@@ -57,15 +57,19 @@ impl Executor {
         let target = &target.object;
         let uid = target.uid().unwrap_or_default();
         let api: Api<ReplicaSet> = self.api(&target.namespace().unwrap_or_default());
-        let labels = target.spec.selector.match_labels.iter().flatten();
-        let labels: Vec<String> = labels
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
-        let selected = ListParams::default().labels(&labels.join(","));
-        let sets = within("listing the ReplicaSets", api.list(&selected)).await?;
+        let sets = within("listing the ReplicaSets", api.list(&selected(target))).await?;
         let own = |set: &ReplicaSet| canary::is_owned(&set.metadata, &uid);
         Ok(sets.items.into_iter().filter(own).collect())
     }
+}
+
+/// What a workload's selector takes, as far as it names labels.
+pub(super) fn selected(workload: &Deployment) -> ListParams {
+    let labels = workload.spec.selector.match_labels.iter().flatten();
+    let labels: Vec<String> = labels
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    ListParams::default().labels(&labels.join(","))
 }
 
 fn past(set: &ReplicaSet) -> Past {

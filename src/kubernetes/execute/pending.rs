@@ -2,9 +2,9 @@
 //! no progress. That there is no room is not the revision's doing.
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
+use super::past::selected;
 use super::{Error, Executor, within};
 use crate::kubernetes::fate;
 use crate::kubernetes::scene::Scene;
@@ -22,13 +22,7 @@ impl Executor {
         let _turn = self.turn().await;
         let target = &target.object;
         let api: Api<Pod> = self.api(&target.namespace().unwrap_or_default());
-        let labels = target.spec.selector.match_labels.iter().flatten();
-        let labels: Vec<String> = labels
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
-        let pending = ListParams::default()
-            .labels(&labels.join(","))
-            .fields("status.phase=Pending");
+        let pending = selected(target).fields("status.phase=Pending");
         let pods = within("listing pending pods", api.list(&pending)).await?;
         Ok(fate::unschedulable(&pods.items))
     }
