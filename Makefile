@@ -3,19 +3,49 @@
 CARGO ?= cargo
 SLUICE = target/release/sluice
 
-.PHONY: build chart helm dex registry test test-kill crashes lint demo bench bench-evidence bench-git fuzz tools kubectl controlplane prometheus test-prometheus
+.DEFAULT_GOAL = build
+
+.PHONY: bench bench-evidence bench-git bench-scale build chart check controlplane crashes demo demo-environments dex \
+	flagger fuzz helm help image kubectl lint mutations postgres prometheus registry soak sshd test test-flagger \
+	test-kill test-page test-prometheus test-real test-traefik tools traefik
+
+# What there is to make: the first sentence above each target.
+help:
+	@awk '/^# / { said = said (said ? " " : "") substr($$0, 3); next } \
+		/^[a-z-]+:/ && said { name = $$1; sub(":.*", "", name); sub("[.:] .*|[.]$$", "", said); printf "%-18s %s\n", name, said } \
+		{ said = "" }' $(firstword $(MAKEFILE_LIST))
+
+# What a target needs and Debian has: installed as root, else said. $(call need,TEST,PACKAGE)
+define need
+	@$(1) || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+		apt-get update -q && apt-get install -qy --no-install-recommends $(2); } || { \
+		echo "$(2) is missing" >&2; echo "Install it: apt-get install $(2)" >&2; exit 1; }
+endef
+
+# The same for tests that are left out without it: said aloud, and never in CI.
+define wanted
+	@$(1) || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+		apt-get update -q && apt-get install -qy --no-install-recommends $(2); } || { \
+		echo "$(2) is missing: the tests on it are NOT run." >&2; echo "Install it: apt-get install $(2)" >&2; \
+		test "$$CI" != true; }
+endef
+
+# The same for what Debian lacks or has too old. $(call elsewhere,COMMAND,TESTS,ADDRESS)
+define elsewhere
+	@command -v $(1) >/dev/null || { \
+		echo "$(1) is missing: $(2) are NOT run." >&2; echo "Install it from $(3)" >&2; test "$$CI" != true; }
+endef
 
 # A release binary.
 build: tools
 	$(CARGO) build --release --locked
 
-# Everything that must hold: format, lints, tests, documentation.
+# Everything that must hold - format, lints, tests, documentation - with what it needs installed.
 test: kubectl controlplane helm dex prometheus sshd postgres registry lint
 	$(CARGO) test --locked
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
-.PHONY: check
-# The same without anything but Rust: tests that need a server, kubectl or a control plane are left out where it is missing.
+# What can be checked with nothing but Rust: tests that need a server, kubectl or a control plane are left out where it is missing.
 check: lint
 	$(CARGO) test --locked
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
@@ -27,41 +57,33 @@ test-kill: export SLUICE_KILLS ?= 100
 test-kill: controlplane tools
 	$(CARGO) test --locked --test ha --test real -- --nocapture releases_survive
 
-.PHONY: test-real
 # Every scenario on the real control plane, and the rights of the daemon against its audit log.
 # In another mode of the gate: make test-real GATE=webhook (or paused)
 test-real: export GATE ?= policy
 test-real: controlplane tools
 	$(CARGO) test --locked --test real_scenarios -- --ignored --nocapture
 
-.PHONY: test-traefik
 # Releases behind a real Traefik, by both of its providers, and the way from one to the other; metrics by a real
 # Prometheus.
 test-traefik: controlplane traefik prometheus tools
 	$(CARGO) test --locked --test real -- --ignored --nocapture traefik::
 
-.PHONY: test-page
 # The pages in a real browser.
 test-page: tools
-	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
-		apt-get update -q && apt-get install -qy --no-install-recommends chromium; } || { \
-		echo "chromium is missing: apt-get install chromium" >&2; exit 1; }
+	$(call need,command -v chromium >/dev/null,chromium)
 	$(CARGO) test --locked --test people -- --ignored --nocapture a_real_browser
 
-.PHONY: image
 # The image by docker where one can be built, else its steps one by one; either way it is tried.
 image: tools
 	@if docker info >/dev/null 2>&1; then docker build -t sluice:0.1.0 . && docker run --rm --read-only sluice:0.1.0 --version && \
 		docker image inspect -f '{{.Size}} bytes' sluice:0.1.0; \
 	else echo "no builder answers: the Dockerfile's steps are done one by one"; CARGO="$(CARGO)" tests/image/run; fi
 
-.PHONY: soak
 # The fault simulation for long: SEEDS schedules from FROM, or one of them (SEED) with its story.
 soak: tools
 	SEEDS=$(or $(SEEDS),10000) FROM=$(or $(FROM),0) $(if $(SEED),SEED=$(SEED)) $(CARGO) test --release --locked --test faults -- \
 		--ignored --nocapture --exact soak
 
-.PHONY: mutations
 # The code of each invariant broken on purpose, and what notices: SEEDS schedules, ONLY= by name.
 mutations: tools
 	CARGO="$(CARGO)" tests/faults/mutations/run
@@ -74,7 +96,6 @@ lint: tools
 demo: build
 	$(SLUICE) sandbox --scenario scenarios/demo.yaml $(DEMO)
 
-.PHONY: demo-environments
 # One version from a commit in develop through staging and an approval to production, and one that fails in
 # staging and never leaves it; on three sandboxes and a Git server: some minutes.
 demo-environments: kubectl tools
@@ -85,7 +106,6 @@ bench: tools
 	$(CARGO) bench --locked --bench budgets
 	$(CARGO) bench --locked --bench judge
 
-.PHONY: bench-scale
 # One daemon with 5,000 Rollouts at rest and 500 in a run, and a hub of ten environments, against the budgets: half
 # an hour on two cores; fails where a target is missed.
 bench-scale: tools
@@ -130,52 +150,30 @@ crashes: tools
 tools:
 	@command -v $(CARGO) >/dev/null || { \
 		echo "cargo is missing: install Rust from https://rustup.rs" >&2; exit 1; }
-	@command -v cc >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
-		apt-get update -q && apt-get install -qy gcc libc6-dev; } || { \
-		echo "a C compiler is missing: install gcc or clang" >&2; exit 1; }
+	$(call need,command -v cc >/dev/null,gcc libc6-dev)
 
 # Tests against kubectl are left out without it: said aloud, and never in CI.
 kubectl:
-	@command -v kubectl >/dev/null || { \
-		echo "kubectl is missing: the tests that use it are NOT run." >&2; \
-		echo "Install it from https://kubernetes.io/docs/tasks/tools/" >&2; \
-		test "$$CI" != true; }
+	$(call elsewhere,kubectl,the tests that use it,https://kubernetes.io/docs/tasks/tools)
 
 # The metrics servers of the tests, Debian's own. Where systemd runs, installing them starts
 # their services too; the tests start servers of their own.
 prometheus:
-	@for server in prometheus victoria-metrics prometheus-alertmanager; do \
-		command -v $$server >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
-			apt-get update -q && apt-get install -qy --no-install-recommends $$server; } || { \
-			echo "$$server is missing: the tests on it are NOT run." >&2; \
-			echo "Install it: apt-get install $$server" >&2; \
-			test "$$CI" != true || exit 1; }; done
+	$(call wanted,command -v prometheus >/dev/null,prometheus)
+	$(call wanted,command -v victoria-metrics >/dev/null,victoria-metrics)
+	$(call wanted,command -v prometheus-alertmanager >/dev/null,prometheus-alertmanager)
 
 # Git over SSH is tested with a real server, which the tests start on a port of their own.
-.PHONY: sshd
 sshd:
-	@test -x /usr/sbin/sshd || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
-		apt-get update -q && apt-get install -qy --no-install-recommends openssh-server; } || { \
-		echo "sshd is missing: the tests on it are NOT run." >&2; \
-		echo "Install it: apt-get install openssh-server" >&2; \
-		test "$$CI" != true; }
+	$(call wanted,test -x /usr/sbin/sshd,openssh-server)
 
 # A registry of images; the tests start it.
 registry:
-	@command -v docker-registry >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
-		apt-get update -q && apt-get install -qy --no-install-recommends docker-registry; } || { \
-		echo "docker-registry is missing: the tests on it are NOT run." >&2; \
-		echo "Install it: apt-get install docker-registry" >&2; \
-		test "$$CI" != true; }
+	$(call wanted,command -v docker-registry >/dev/null,docker-registry)
 
 # The history's database, Debian's own: the tests start a server of theirs.
-.PHONY: postgres
 postgres:
-	@test -d /usr/lib/postgresql || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
-		apt-get update -q && apt-get install -qy --no-install-recommends postgresql; } || { \
-		echo "postgresql is missing: the tests on it are NOT run." >&2; \
-		echo "Install it: apt-get install postgresql" >&2; \
-		test "$$CI" != true; }
+	$(call wanted,test -d /usr/lib/postgresql,postgresql)
 
 # Every shipped scenario in real time, its metrics through a real Prometheus: some eleven minutes.
 test-prometheus: prometheus tools
@@ -189,7 +187,7 @@ controlplane:
 		echo "The control plane is that of $$KUBEBUILDER_ASSETS"; \
 	elif command -v go >/dev/null; then $(MAKE) $(PLANE)/etcd; else \
 		echo "go is missing: the tests against a real control plane are NOT run." >&2; \
-		echo "Install it from https://go.dev/dl, or set KUBEBUILDER_ASSETS." >&2; \
+		echo "Install it from https://go.dev/dl, or set KUBEBUILDER_ASSETS" >&2; \
 		test "$$CI" != true; fi
 
 $(PLANE)/etcd: $(wildcard tests/controlplane/*)
@@ -198,26 +196,21 @@ $(PLANE)/etcd: $(wildcard tests/controlplane/*)
 
 # Helm, which no package registry has as a binary either (some 2 minutes).
 helm:
-	@if command -v go >/dev/null; then $(MAKE) target/helm; else \
-		echo "go is missing: the tests of the Helm chart are NOT run." >&2; \
-		echo "Install it from https://go.dev/dl." >&2; \
-		test "$$CI" != true; fi
+	$(call elsewhere,go,the tests of the Helm chart,https://go.dev/dl)
+	@! command -v go >/dev/null || $(MAKE) target/helm
 
 target/helm: $(wildcard tests/helm/*)
 	cd tests/helm && go build -trimpath -ldflags "-s -w" -o ../../target/helm helm.sh/helm/v4/cmd/helm
 
 # Dex, an identity provider, for the tests of signing in (some 1 minute).
 dex:
-	@if command -v go >/dev/null; then $(MAKE) target/dex; else \
-		echo "go is missing: the tests of signing in at Dex are NOT run." >&2; \
-		echo "Install it from https://go.dev/dl." >&2; \
-		test "$$CI" != true; fi
+	$(call elsewhere,go,the tests of signing in at Dex,https://go.dev/dl)
+	@! command -v go >/dev/null || $(MAKE) target/dex
 
 target/dex: $(wildcard tests/dex/*)
 	cd tests/dex && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o ../../target/dex .
 
 # Traefik, and the kinds of the Gateway API, for the tests behind a real router (some 10 minutes).
-.PHONY: traefik
 traefik: target/traefik/traefik
 
 target/traefik/traefik: $(wildcard tests/traefik/* tests/traefik/*/*)
@@ -225,7 +218,6 @@ target/traefik/traefik: $(wildcard tests/traefik/* tests/traefik/*/*)
 	tests/traefik/build
 
 # Flagger with its kinds, for the test of the switch from it (some 2 minutes).
-.PHONY: flagger test-flagger
 flagger:
 	@command -v go >/dev/null || { echo "go is missing: install it from https://go.dev/dl" >&2; exit 1; }
 	@$(MAKE) target/flagger/crd.yaml

@@ -6,6 +6,7 @@
 //!
 //! Not here: facts (`observe`) and requests (`execute`).
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -329,15 +330,16 @@ impl Scene {
     }
 
     /// A template by its hash: the target's, one of its `ReplicaSets`', or one that is kept.
-    pub fn template(&self, hash: &str) -> Option<PodTemplateSpec> {
+    pub fn template(&self, hash: &str) -> Option<Cow<'_, PodTemplateSpec>> {
         let target = self.target.as_ref()?;
         if target.revision.hash == hash {
-            return Some(target.object.spec.template.clone());
+            return Some(Cow::Borrowed(&target.object.spec.template));
         }
         let set = self.sets.iter().find(|set| set.revision.hash == hash);
         set.and_then(|set| set.template())
             .or_else(|| members::template(&self.known, hash))
             .or_else(|| self.kept_template(hash))
+            .map(Cow::Owned)
     }
 
     fn kept_template(&self, hash: &str) -> Option<PodTemplateSpec> {

@@ -39,7 +39,7 @@ impl Executor {
         revision: &Revision,
     ) -> Result<PodTemplateSpec, Error> {
         if let Some(template) = order.scene.template(&revision.hash) {
-            return Ok(template);
+            return Ok(template.into_owned());
         }
         let sets = self.sets(order.scene).await?;
         let set = sets.iter().find(|set| past(set).revision.same(revision));

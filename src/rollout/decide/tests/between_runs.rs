@@ -1,7 +1,7 @@
 //! Single decisions between runs: what one look leads to, where a story would hide it.
 //!
 //! Each test changes one fact of a look at an idle or adopting Rollout. What comes of a decision over time is
-//! told in `stories`.
+//! told by the timelines beside this file.
 
 use super::model::{Model, config, revision};
 use crate::rollout::action::Action;

@@ -599,6 +599,19 @@ pub fn told(model: &Model) -> Vec<&'static str> {
     model.told.iter().map(Reason::name).collect()
 }
 
+/// The same, but for what a promotion can exclude.
+pub fn names(model: &Model) -> Vec<&'static str> {
+    let names = told(model).into_iter();
+    names.filter(|name| *name != "Patience").collect()
+}
+
+/// Asserts that nothing of a run is left.
+pub fn clean(model: &Model) {
+    assert!(model.canary.is_none(), "the canary is gone");
+    assert!(model.route.is_none(), "the route is gone");
+    assert!(!model.target.paused, "the Deployment is not left paused");
+}
+
 /// Whether it is in the phase of this name.
 pub fn phase(name: &'static str) -> impl Fn(&Model) -> bool {
     move |model| model.state.phase.name() == name
