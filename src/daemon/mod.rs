@@ -9,7 +9,7 @@
 //! * *A pass*: `conductor` says which, from `queue` and `sweeps`; `pass` makes it: `accept` the spec, `recall` the state, wait `beside`
 //!   a slow write, `publish` and `traced` what came of it. `entry` is what is remembered from one to the next.
 //! * *Seeing*: `watchlist`, `ticks` and `load` (metrics), `rules`, `smoke`, `namespaces`, `reach` (whether the API server answers).
-//! * *Alone or not*: `leader`. *The gate*: `gate`, `webhook`.
+//! * *Alone or not*: `leader`. *The gate*: `gate`, `webhook`, `unclaimed` (what it holds for nobody).
 //! * *Afterwards, beside the passes*: `remedy` (Git), `notices` (people).
 //! * *Who asks*: `acts` (page and API), `slack`, `hooks` (Alertmanager, Flux). *What is shown*: `around` (a Rollout), `pipeline`.
 //!
@@ -47,6 +47,7 @@ mod sweeps;
 mod ticks;
 mod traced;
 mod tree;
+mod unclaimed;
 mod watchlist;
 mod webhook;
 
@@ -285,6 +286,7 @@ fn undo_and_tell(
     let means = remedy::Means::of(&parts.settings.git)?;
     let authors = remedy::Authors::new(context.clone(), access, means.clone(), role.clone());
     tree.until(authors.keep_up());
+    tree.until(unclaimed::keep_up(context.clone(), role.clone()));
     let remedies = remedy::Remedies::new(context.clone(), access, means, role.clone());
     tree.until(remedies.keep_up());
     for teller in notices::tellers(&parts.settings, context, &access.writes, role)? {

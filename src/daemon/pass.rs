@@ -296,7 +296,7 @@ impl Round<'_> {
         entry.unread.append(&mut glances.readings);
         saved?;
         entry.state = Some(decision.next.clone());
-        let regarding = self.scene.regarding();
+        let regarding = self.scene.regarding(self.terms.plan.kind);
         publish::tell(context, &regarding, &run, &decision.reasons, now);
         let denied = denied.map(Error::from);
         let rest = self.execute_rest(entry, order, &mut glances, denied).await;

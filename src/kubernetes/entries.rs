@@ -14,7 +14,7 @@ use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::crd::Rollout;
+use super::crd::{GUARDED, Rollout};
 use super::labels::SUFFIX;
 use super::members::Member;
 use super::packed::{Text, fitted};
@@ -69,6 +69,8 @@ pub struct Beside {
     owners: Owners,
     /// Its selector.
     pub selector: LabelSelector,
+    /// It is behind the gate, by its label.
+    pub guarded: bool,
 }
 
 impl Beside {
@@ -78,6 +80,10 @@ impl Beside {
             name: object.name_any().into_boxed_str(),
             owners: Owners::of(&object.metadata),
             selector: object.spec.selector.clone(),
+            guarded: object
+                .labels()
+                .get(GUARDED)
+                .is_some_and(|value| value == "true"),
         }
     }
 

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -17,12 +18,14 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::template::short_hash;
+use crate::rollout::plan::WorkloadKind;
 use crate::rollout::reason::Reason;
 
 /// Events that may wait; more are dropped.
 const BACKLOG: usize = 1024;
 /// The API server takes at most this many bytes of a note.
 const NOTE_BYTES: usize = 1000;
+const WARNING: &str = "Warning";
 const DEADLINE: Duration = Duration::from_secs(5);
 const SHUTDOWN_DRAIN: Duration = Duration::from_millis(500);
 
@@ -53,6 +56,13 @@ impl Events {
         self.hand_in(plain(object, reason, words, now, 0));
     }
 
+    /// The same as a warning.
+    pub fn warn(&self, object: &ObjectReference, reason: &str, words: &str, now: Timestamp) {
+        let mut event = plain(object, reason, words, now, 0);
+        event.type_ = Some(WARNING.to_owned());
+        self.hand_in(event);
+    }
+
     fn hand_in(&self, event: Event) {
         let reason = event.reason.clone();
         if self.0.try_send(event).is_err() {
@@ -65,7 +75,7 @@ fn event(object: &ObjectReference, reason: &Reason, now: Timestamp, index: usize
     let words = reason.to_string();
     let mut event = plain(object, reason.name(), &words, now, index);
     if reason.warns() {
-        event.type_ = Some("Warning".to_owned());
+        event.type_ = Some(WARNING.to_owned());
     }
     event
 }
@@ -113,6 +123,14 @@ fn bounded(note: &str) -> String {
 /// A reference to an object, as Events carry it.
 pub fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
     object.object_ref(&())
+}
+
+/// A reference to a workload of this kind, which is kept as the Deployment that says the same.
+pub fn workload(kind: WorkloadKind, object: &Deployment) -> ObjectReference {
+    ObjectReference {
+        kind: Some(kind.name().to_owned()),
+        ..reference(object)
+    }
 }
 
 impl Outgoing {

@@ -23,7 +23,7 @@ use super::canary::http_route::{self, Arms};
 use super::canary::{self, ArmLabel, Trial};
 use super::crd::Rollout;
 use super::entries::{Owners, Seen as SeenPod, Set, Shelved, Templated};
-use super::events::reference;
+use super::events::{reference, workload};
 use super::http_route::HttpRoute;
 use super::labels;
 use super::members::{self, Known, Member};
@@ -160,8 +160,9 @@ pub enum Error {
 
 impl Scene {
     /// The Rollout and its workload, as Events are told of them.
-    pub fn regarding(&self) -> Vec<ObjectReference> {
-        let target = self.target.iter().map(|target| reference(&target.object));
+    pub fn regarding(&self, kind: WorkloadKind) -> Vec<ObjectReference> {
+        let target = self.target.iter();
+        let target = target.map(|target| workload(kind, &target.object));
         std::iter::once(reference(&*self.rollout))
             .chain(target)
             .collect()

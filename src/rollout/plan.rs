@@ -132,7 +132,7 @@ impl Plan {
 }
 
 /// What kind of workload is guarded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub enum WorkloadKind {
     /// Held by `spec.paused`.
     #[default]

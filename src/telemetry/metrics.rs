@@ -45,6 +45,7 @@ pub struct Metrics {
     runs: Counters,
     bypassed: Counter,
     gate_ready: Gauge,
+    unclaimed: Gauge,
     leader: Gauge,
     queries: Counters,
     query_seconds: Histograms,
@@ -93,6 +94,11 @@ impl Metrics {
             runs: counters(r, "runs", "Runs that ended, by outcome and reason"),
             bypassed: counter(r, "bypassed", "Revisions that reached pods past the gate"),
             gate_ready: gauge(r, "gate_ready", "1 while the gate stands"),
+            unclaimed: gauge(
+                r,
+                "unclaimed_workloads",
+                "Workloads that the gate holds and that no Rollout names",
+            ),
             leader: gauge(r, "leader", "1 while this daemon acts"),
             queries: counters(
                 r,
@@ -223,6 +229,11 @@ impl Metrics {
     /// Whether the gate stands.
     pub fn gate_ready(&self, ready: bool) {
         self.gate_ready.set(i64::from(ready));
+    }
+
+    /// How many workloads the gate holds that no Rollout names.
+    pub fn unclaimed(&self, count: usize) {
+        self.unclaimed.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// Whether this daemon acts.

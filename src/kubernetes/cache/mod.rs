@@ -76,12 +76,17 @@ impl Cache {
         kind: WorkloadKind,
         (namespace, name): (&str, &str),
     ) -> Option<Arc<Templated<Deployment>>> {
-        let shelf = match kind {
+        let shelf = self.workloads(kind);
+        shelf.get(namespace, name)?.whole().map(Arc::new)
+    }
+
+    /// The workloads of a kind.
+    pub fn workloads(&self, kind: WorkloadKind) -> &Shelf<Shelved> {
+        match kind {
             WorkloadKind::Deployment => &self.deployments,
             WorkloadKind::StatefulSet => &self.stateful_sets,
             WorkloadKind::DaemonSet => &self.daemon_sets,
-        };
-        shelf.get(namespace, name)?.whole().map(Arc::new)
+        }
     }
 
     /// Why a namespace that is watched by itself cannot be seen whole: what is on the shelves may be old.

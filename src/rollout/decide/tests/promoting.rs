@@ -1,6 +1,6 @@
 //! Timelines of a promotion: what hinders it, what takes it back, and who stops it.
 
-use super::model::{Health, Model, ended, names, revision, told};
+use super::model::{Health, Model, ended, names, revision};
 use crate::rollout::decide::needs_pods;
 use crate::rollout::describe;
 use crate::rollout::reason::Outcome;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::model::{Health, Model, clean, ended, names, told};
+use super::model::{Health, Model, clean, ended, names};
 use crate::rollout::action::Action;
 use crate::rollout::decide::decide;
 use crate::rollout::observation::CanaryRoute;
