@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
+use kube::Resource;
 use serde::Serialize;
 
 use super::input::read;
@@ -318,11 +319,27 @@ impl Report {
                     }
                 }
             }
-            ("Rollout", version) if version.starts_with("sluice.dev/") => {
+            (kind, version) if version.starts_with("sluice.dev/") => {
                 self.rollouts += 1;
+                let wanted = (Rollout::kind(&()), Rollout::api_version(&()));
+                self.named(file, document, ("kind", kind, &wanted.0));
+                self.named(file, document, ("apiVersion", version, &wanted.1));
                 self.rollout(file, document, known);
             }
             _ => self.others += 1,
+        }
+    }
+
+    /// What is of our group and not of our kind or version would guard nothing.
+    fn named(&mut self, file: &str, document: &Node, (field, found, wanted): (&str, &str, &str)) {
+        if found != wanted {
+            let place = document.place_of(field);
+            let found = if found.is_empty() { "nothing" } else { found };
+            self.tell(
+                file,
+                place,
+                format!("{field}: found {found}, wanted {wanted}"),
+            );
         }
     }
 
@@ -389,6 +406,21 @@ mod tests {
             .zip(starts)
             .all(|(line, start)| line.starts_with(start));
         assert!(told && found.len() == starts.len(), "{found:#?}");
+    }
+
+    #[test]
+    fn a_kind_or_version_that_is_none_of_ours_is_told() {
+        let text = GOOD.replace("v1alpha1", "v1").replace("Rollout", "Rolout");
+        let wanted = [
+            "a.yaml:1:1: apiVersion: found sluice.dev/v1, wanted sluice.dev/v1alpha1",
+            "a.yaml:2:1: kind: found Rolout, wanted Rollout",
+        ];
+        assert_eq!(check(&text), wanted);
+        let text = GOOD.replace("kind: Rollout\n", "");
+        assert_eq!(
+            check(&text),
+            ["a.yaml:1:1: kind: found nothing, wanted Rollout"]
+        );
     }
 
     #[test]

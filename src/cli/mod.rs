@@ -262,7 +262,7 @@ async fn dispatch(arguments: Arguments) -> Result<(), Error> {
             shell::completion(screen, Arguments::command(), &arguments)
         }
         Command::Man(arguments) => shell::man(screen, Arguments::command(), &arguments),
-        Command::Run(arguments) => Box::pin(run::run(&arguments)).await,
+        Command::Run(arguments) => Box::pin(run::run(global, &arguments)).await,
         Command::Sandbox(arguments) => sandbox::run(global, screen, arguments).await,
     }
 }

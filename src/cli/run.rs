@@ -10,7 +10,7 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::Error;
+use super::{Error, Global};
 use crate::daemon;
 use crate::daemon::settings::{self, Log, LogFormat, Settings};
 use crate::telemetry::log;
@@ -32,13 +32,18 @@ pub struct Arguments {
 }
 
 /// Runs the daemon until a signal, or until it fails.
-pub async fn run(arguments: &Arguments) -> Result<(), Error> {
+pub async fn run(global: &Global, arguments: &Arguments) -> Result<(), Error> {
+    let given = global.kubeconfig.is_some() || global.context.is_some();
     match arguments.config.as_slice() {
         [file] if !file.is_dir() => {
-            let settings = Settings::load(file)?;
+            let mut settings = Settings::load(file)?;
+            settings.cluster.take(global.kubeconfig.as_deref(), global.context.as_deref());
             begin_log(&settings.log)?;
             until_signal(|stop| daemon::run(settings, stop)).await
         }
+        _ if given => Err(Error::Usage(
+            "--kubeconfig and --context are of one environment; of several, each one's settings name its own".to_owned(),
+        )),
         given => {
             let all = Settings::load_several(&settings::files(given)?)?;
             if let Some(first) = all.first() {

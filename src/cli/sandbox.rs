@@ -172,7 +172,7 @@ fn greet(screen: &mut Screen, embedded: &Embedded, kubeconfig: &Path) -> Result<
     let at = embedded.at;
     let place = kubeconfig.display().to_string();
     if screen.format() != Format::Text {
-        return screen.json_line(&json!({
+        return screen.next_value(&json!({
             "api": url(at.api, ""), "kubeconfig": place, "router": url(at.router, ""),
             "metrics": url(at.metrics, "/metrics"), "page": url(at.page, "/"),
         }));

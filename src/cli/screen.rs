@@ -78,8 +78,11 @@ impl Screen {
         self.print(&text)
     }
 
-    /// Writes a value as one line of JSON.
-    pub fn json_line<T: Serialize>(&mut self, value: &T) -> Result<(), Error> {
+    /// Writes one of many values as they come: a YAML document where that is asked for, else a line of JSON.
+    pub fn next_value<T: Serialize>(&mut self, value: &T) -> Result<(), Error> {
+        if self.format == Format::Yaml {
+            return self.print(&format!("---\n{}", yaml(value)?));
+        }
         let line = serde_json::to_string(value).map_err(|e| Error::Format(e.to_string()))?;
         self.print(&format!("{line}\n"))
     }

@@ -125,7 +125,7 @@ impl View<'_> {
             }
             Event::Apply(rollout) | Event::InitApply(rollout) => {
                 if !self.screen.is_live() {
-                    self.screen.json_line(&line(&rollout, self.clock.now()))?;
+                    self.screen.next_value(&line(&rollout, self.clock.now()))?;
                 }
                 self.rollouts.insert(key(&rollout), rollout);
             }

@@ -144,7 +144,9 @@ fn series(terms: &Terms, state: &State) -> RolloutSeries {
     RolloutSeries {
         phase: state.phase.name().to_owned(),
         weight_percent: state.phase.run().map_or(0.0, |run| f64::from(run.weight)),
-        unguarded: matches!(state.phase, Phase::Adopting { .. }) || state.bypassed.is_some(),
+        unguarded: matches!(state.phase, Phase::Adopting { .. })
+            || state.bypassed.is_some()
+            || state.opened.is_some(),
         rules: reports.iter().flatten().map(rule).collect(),
     }
 }

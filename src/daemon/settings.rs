@@ -11,8 +11,6 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use tracing_subscriber::EnvFilter;
-
 mod access;
 mod alerts;
 mod approvals;
@@ -42,6 +40,7 @@ pub use webhook::Webhook;
 use crate::people::sender::Destination;
 use crate::rollout::approval::Environment as Approvals;
 use crate::rollout::freeze::Window;
+use crate::telemetry::log;
 use crate::telemetry::otlp::Collector;
 
 /// What one daemon is told.
@@ -105,6 +104,19 @@ pub struct Cluster {
     pub context: Option<String>,
     /// The namespaces that are watched. Default none: all.
     pub namespaces: Vec<String>,
+}
+
+impl Cluster {
+    /// What the command line says goes before the file.
+    pub fn take(&mut self, kubeconfig: Option<&Path>, context: Option<&str>) {
+        if let Some(kubeconfig) = kubeconfig {
+            // The file's context is one of the file's kubeconfig.
+            (self.kubeconfig, self.context) = (Some(kubeconfig.to_owned()), None);
+        }
+        if let Some(context) = context {
+            self.context = Some(context.to_owned());
+        }
+    }
 }
 
 /// How new templates are held.
@@ -423,7 +435,7 @@ fn log(reader: &mut Reader, root: &Section) -> Log {
     };
     let level = reader.text(&section, "level");
     let level = level.unwrap_or_else(|| "info".to_owned());
-    if EnvFilter::builder().parse(&level).is_err() {
+    if !log::is_level(&level) {
         let wanted = "error, warn, info, debug, trace, or directives such as info,sluice=debug";
         reader.wrong(&section, "level", &format!("{level:?}"), wanted);
     }

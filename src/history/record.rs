@@ -43,10 +43,22 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// The beginning of the reason, for lists: what was compared, or what happened. The rest is for who asks
-    /// about this run.
-    pub fn glance(&self) -> &str {
-        self.message.split("; ").next().unwrap_or_default()
+    /// The beginning of the reason, for lists: what was compared and what was shown, or what happened. The rest is
+    /// for who asks about this run.
+    pub fn glance(&self) -> String {
+        let mut parts = self.message.split("; ");
+        let first = parts.next().unwrap_or_default();
+        // A first part that says only that there was no comparison says nothing of what was counted.
+        let more = if first.ends_with("nothing to compare with") {
+            parts.next()
+        } else {
+            let shown = parts.find(|part| part.starts_with("shown to stay below"));
+            shown.and_then(|part| part.split(", odds").next())
+        };
+        match more {
+            Some(more) => format!("{first}; {more}"),
+            None => first.to_owned(),
+        }
     }
 }
 
@@ -221,6 +233,29 @@ mod tests {
         let record = record("backend", "one", 60);
         let text = serde_json::to_string(&record).unwrap();
         assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+    }
+
+    #[test]
+    fn a_glance_says_what_was_counted_and_what_was_shown() {
+        let cases = [
+            (
+                "error-rate: 49 times worse; odds 299 to 1",
+                "error-rate: 49 times worse",
+            ),
+            (
+                "error-rate is worse: nothing to compare with; canary 9 of 90 (10%), above 1%; odds 80 to 1",
+                "error-rate is worse: nothing to compare with; canary 9 of 90 (10%), above 1%",
+            ),
+            (
+                "p99: 2 of 9: 2.6 times worse; shown to stay below 1.2 times stable's share, odds 25 to 1, needed 20 to 1",
+                "p99: 2 of 9: 2.6 times worse; shown to stay below 1.2 times stable's share",
+            ),
+        ];
+        for (message, glance) in cases {
+            let mut summary = record("backend", "one", 60).summary;
+            summary.message = message.to_owned();
+            assert_eq!(summary.glance(), glance);
+        }
     }
 
     #[test]

@@ -279,16 +279,11 @@ fn conditions(
         Standing::new("Reconciling", moving, name, &message),
         Standing::new("Stalled", stalled, name, &message),
     ];
-    if let Some(problem) = &state.gate_problem {
-        wanted.push(Standing::new("GateStands", false, "GateBroken", problem));
-    } else {
-        wanted.push(Standing::new(
-            "GateStands",
-            true,
-            "GateStands",
-            "the gate stands",
-        ));
-    }
+    wanted.push(match (&state.gate_problem, &state.opened) {
+        (Some(problem), _) => Standing::new("GateStands", false, "GateBroken", problem),
+        (None, Some(why)) => Standing::new("GateStands", false, "GateOpened", why),
+        (None, None) => Standing::new("GateStands", true, "GateStands", "the gate stands"),
+    });
     if let Some(ended) = &state.last_run {
         let promoted = ended.outcome == Outcome::Promoted;
         wanted.push(Standing::new(

@@ -2,8 +2,9 @@
 //!
 //! Not here: what happened (`reason`).
 
+use super::cause::Cause;
 use super::evidence::{Evidence, RuleReport, Verdict};
-use super::plan::Plan;
+use super::plan::{Plan, Strategy};
 use super::reason::{HeldWhy, Outcome};
 use super::state::{Phase, Promotion, Run, Smoke, State};
 
@@ -12,7 +13,10 @@ pub fn message(state: &State) -> String {
     match &state.phase {
         Phase::Adopting { why } => format!("not guarded yet: {why}"),
         Phase::Idle => idle(state),
-        Phase::Preparing(run) => format!("{} is held and being prepared", run.revision),
+        Phase::Preparing(run) => {
+            let told = format!("{} is held and being prepared", run.revision);
+            unmeasured(told, run)
+        }
         Phase::Stepping(run) if run.suspect.is_some() => format!(
             "{} is suspected: back at {}% until both witnesses agree",
             run.revision, run.weight
@@ -35,6 +39,12 @@ pub fn message(state: &State) -> String {
         Phase::Held { run, why } => held(run, why),
         Phase::Promoting { run, stage } => promoting(run, stage),
         Phase::Baking(run) => baking(state, run),
+        Phase::RollingBack { run, rollback } if rollback.cause == Cause::WentOut => {
+            format!(
+                "{} went out past its run, which ends: its canary is being removed",
+                run.revision
+            )
+        }
         Phase::RollingBack { run, rollback } => {
             format!("{} is put back: {}", run.revision, rollback.cause)
         }
@@ -92,8 +102,16 @@ fn tried(state: &State, run: &Run) -> String {
             Some(rule) => format!(
                 "{tried}; it waits, the newest sample of {rule} is too old when it comes for a weight to rise by it"
             ),
-            None => tried,
+            None => unmeasured(tried, run),
         },
+    }
+}
+
+/// The same, and that there are no metrics.
+fn unmeasured(told: String, run: &Run) -> String {
+    match &run.silent {
+        Some(why) => format!("{told}; it waits, there are no metrics: {why}"),
+        None => told,
     }
 }
 
@@ -108,6 +126,16 @@ fn suspended(state: &State) -> String {
 }
 
 fn idle(state: &State) -> String {
+    let told = at_rest(state);
+    match &state.opened {
+        Some(why) => format!(
+            "{told}; its gate is open ({why}): each new template goes out unproven, until `sluice open --close`"
+        ),
+        None => told,
+    }
+}
+
+fn at_rest(state: &State) -> String {
     match (&state.stable, &state.last_run) {
         // What it was promoted for stands with the last run.
         (Some(stable), Some(run)) if run.outcome == Outcome::Promoted => {
@@ -145,7 +173,7 @@ fn promoting(run: &Run, stage: &Promotion) -> String {
         }
         Promotion::Rolling { ready, .. } => {
             format!(
-                "{} is proven and rolls natively, {} ready",
+                "{} is promoted and rolls natively, {} ready",
                 run.revision,
                 pods(*ready)
             )
@@ -213,6 +241,9 @@ pub fn next(plan: &Plan, state: &State, reports: &[RuleReport]) -> String {
             "{}, when the canary gets its share again: is its Service's port one of its pods, does the controller take its route?",
             goal(plan, run)
         ),
+        Phase::Stepping(run) if run.silent.is_some() => {
+            format!("{}, when there are metrics again", goal(plan, run))
+        }
         Phase::Stepping(run) => next_step(plan, run, reports),
         Phase::AwaitingApproval(run) => awaited(plan, run),
         Phase::Held { why, .. } => out_of_held(why, plan.approvals_to_come(&state.phase)),
@@ -288,10 +319,14 @@ fn is_misled(state: &State) -> bool {
 }
 
 fn goal(plan: &Plan, run: &Run) -> String {
-    match plan.steps.get(run.step + 1) {
+    let goal = match plan.steps.get(run.step + 1) {
         Some(step) => format!("{}%", step.weight),
         None => "the promotion".to_owned(),
+    };
+    if plan.strategy == Strategy::Canary && plan.asks_after(run) {
+        return format!("an approval, then {goal}");
     }
+    goal
 }
 
 fn next_step(plan: &Plan, run: &Run, reports: &[RuleReport]) -> String {

@@ -25,6 +25,10 @@ pub enum Reason {
         problem: String,
     },
     GateMended,
+    GateOpened {
+        why: String,
+    },
+    GateShut,
     CheckpointUnreadable {
         why: String,
     },
@@ -208,6 +212,8 @@ impl Reason {
             Self::Unguarded { .. } => "Unguarded",
             Self::GateBroken { .. } => "GateBroken",
             Self::GateMended => "GateMended",
+            Self::GateOpened { .. } => "GateOpened",
+            Self::GateShut => "GateShut",
             Self::CheckpointUnreadable { .. } => "CheckpointUnreadable",
             Self::LabelRestored => "LabelRestored",
             Self::Bypassed { .. } => "Bypassed",
@@ -271,6 +277,7 @@ impl Reason {
         match self {
             Self::Unguarded { .. }
             | Self::GateBroken { .. }
+            | Self::GateOpened { .. }
             | Self::CheckpointUnreadable { .. }
             | Self::LabelRestored
             | Self::Bypassed { .. }
@@ -296,6 +303,7 @@ impl Reason {
             Self::Answered { done, .. } => !done,
             Self::Adopted { .. }
             | Self::GateMended
+            | Self::GateShut
             | Self::Accepted { .. }
             | Self::Healed { .. }
             | Self::ConfigChanged

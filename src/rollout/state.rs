@@ -57,6 +57,9 @@ pub struct State {
     /// The gate's problem that was already told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate_problem: Option<String>,
+    /// Why the gate of this workload is open, as it was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened: Option<String>,
     /// The template that the approvals in Git are of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meant: Option<Meant>,
@@ -99,6 +102,7 @@ impl State {
             mending,
             restart,
             gate_problem,
+            opened,
             meant,
             last_run,
             answers,
@@ -113,11 +117,11 @@ impl State {
         let serves = (&self.stable, &self.config, &self.known_good) == (stable, config, known_good);
         let wanted =
             (&self.failed, &self.desired, &self.desired_gone) == (failed, desired, desired_gone);
-        let told = (&self.bypassed, &self.mending, &self.gate_problem)
-            == (bypassed, mending, gate_problem);
+        let told = (&self.bypassed, &self.mending) == (bypassed, mending);
+        let gate = (&self.gate_problem, &self.opened) == (gate_problem, opened);
         let vouched = &self.meant == meant;
         let asked = (&self.restart, &self.last_run, &self.answers) == (restart, last_run, answers);
-        !(stands && serves && wanted && told && vouched && asked)
+        !(stands && serves && wanted && told && gate && vouched && asked)
             || absence(self) != absence(other)
             || is_led(self) != is_led(other)
     }
@@ -321,6 +325,9 @@ pub struct Run {
     /// The rule whose samples are too old when they come, where the step waits for nothing else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late: Option<String>,
+    /// Why there are no samples, while there should be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent: Option<String>,
     /// The step down that a suspicion led to, if one is open.
     pub suspect: Option<Suspicion>,
     /// Suspicions so far.
@@ -387,6 +394,7 @@ impl Run {
             short_since: None,
             refused_since: None,
             late: None,
+            silent: None,
             suspect: None,
             suspicions: 0,
             verdict: Verdict::Undecided,

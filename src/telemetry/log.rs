@@ -6,8 +6,10 @@
 //! Not here: which level is wanted; that is a setting.
 
 use std::io::IsTerminal;
+use std::str::FromStr;
 
 use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -68,6 +70,14 @@ where
         Format::Text => Box::new(lines.with_ansi(colour).with_target(false).finish()),
         Format::Json => Box::new(lines.json().flatten_event(true).finish()),
     })
+}
+
+/// Whether it is a level, or directives with one. A bare word would be taken for a module's name, and everything else
+/// would be silent.
+pub fn is_level(level: &str) -> bool {
+    let directives = level.split(',').map(str::trim);
+    let named = |one: &str| one.contains(['=', '[']) || LevelFilter::from_str(one).is_ok();
+    EnvFilter::builder().parse(level).is_ok() && directives.into_iter().all(named)
 }
 
 /// Unless they are asked for, without the Kubernetes client's own lines: each of its errors is told by us,

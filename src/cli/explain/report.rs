@@ -125,12 +125,13 @@ impl Report {
         let (name, namespace) = (rollout.name_any(), rollout.namespace().unwrap_or_default());
         let phase = status.phase.as_deref().unwrap_or_default();
         let acts = acts(phase, status.run.as_ref());
+        let longest = acts.iter().map(|act| act.len()).max().unwrap_or_default();
+        let width = format!("sluice  {name} --namespace {namespace}").len() + longest;
         for (index, act) in acts.iter().enumerate() {
             let title = if index == 0 { "You can" } else { "" };
-            self.line(
-                title,
-                &format!("sluice {act} {name} --namespace {namespace}"),
-            )?;
+            let command = format!("sluice {act} {name} --namespace {namespace}");
+            let note = styled(FAINT, format!("# {}", purpose(act, status.run.is_some())));
+            self.line(title, &format!("{command:<width$}  {note}"))?;
         }
         Ok(())
     }
@@ -273,12 +274,25 @@ fn revision(revision: &RevisionStatus) -> String {
     format!("{} ({})", short(&revision.hash), revision.images.join(", "))
 }
 
+/// What a command does, in a few words.
+fn purpose(act: &str, running: bool) -> &'static str {
+    match act {
+        "promote" => "let it through now, whatever the evidence says",
+        "approve" => "let it go on to the next step",
+        "hold" => "let it stand where it is",
+        "resume" => "let it go on",
+        "retry" => "try what failed once more",
+        "rollback" if !running => "from what serves now to the good revision before it",
+        _ => "end the run: all traffic back to stable",
+    }
+}
+
 /// A run that goes on is neither ready nor at rest, which is as it should be.
 fn fine(condition: &Condition, running: bool) -> bool {
     match (condition.type_.as_str(), condition.status.as_str()) {
         ("Ready" | "Reconciling", _) if running => true,
         ("Reconciling" | "Stalled", status) => status != "True",
-        ("Ready" | "Accepted", status) => status == "True",
+        ("Ready" | "Accepted" | "GateStands", status) => status == "True",
         _ => true,
     }
 }
@@ -328,9 +342,9 @@ Commit    1f8bb6e by Ada
 Author    eve
 Next      25%, when error-rate shows it is not worse, at 00:01:20 UTC at the earliest
 Patience  a release that harms 0.4% of all requests or more cannot be promoted
-You can   sluice promote backend --namespace shop
-          sluice hold backend --namespace shop
-          sluice rollback backend --namespace shop
+You can   sluice promote backend --namespace shop   # let it through now, whatever the evidence says
+          sluice hold backend --namespace shop      # let it stand where it is
+          sluice rollback backend --namespace shop  # end the run: all traffic back to stable
 
 Evidence
   Undecided, as it was 1s ago

@@ -214,6 +214,10 @@ fn blind(step: &str, rule: &RuleForecast) -> Option<String> {
         None => format!(
             "{step} shows nothing by {name} in its {seconds}: not even half of the canary's answers bad, all 20 times as slow, or each pod hit every second, would be found"
         ),
+        Some(found) if size(found) == size(rule.reference) => format!(
+            "{step} shows little by {name} in its {seconds}: it finds {} with a little less than 80% probability",
+            size(found)
+        ),
         Some(found) => format!(
             "{step} shows little by {name} in its {seconds}: with 80% probability it finds {}, not {}",
             size(found),

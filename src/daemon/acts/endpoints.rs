@@ -23,6 +23,7 @@ use crate::web::session::{LASTS, Lasts, Peer, Proof, Session, is_ours};
 
 /// What a program sends.
 #[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)] // a mistyped `revision` would act on whatever is under trial
 struct Body {
     revision: Option<String>,
 }

@@ -38,6 +38,7 @@ pub fn manner(reason: &Reason) -> Option<Manner> {
         Reason::Opened { .. }
         | Reason::Bypassed { .. }
         | Reason::GateBroken { .. }
+        | Reason::GateOpened { .. }
         | Reason::CheckpointUnreadable { .. }
         | Reason::RollbackHindered { .. }
         | Reason::StableLacks { .. } => Some(Manner::Alarm),
@@ -82,6 +83,7 @@ pub fn manner(reason: &Reason) -> Option<Manner> {
         | Reason::Adopted { .. }
         | Reason::Unguarded { .. }
         | Reason::GateMended
+        | Reason::GateShut
         | Reason::LabelRestored
         | Reason::Healed { .. }
         | Reason::ConfigChanged

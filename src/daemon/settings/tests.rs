@@ -522,6 +522,11 @@ fn each_mistake_says_where_it_is_and_what_is_wanted() {
             "etc/sluice.yaml:2:1: environment: found 5, wanted text",
         ),
         (
+            &format!("{LEAST}log: {{level: loud}}\n"),
+            &[],
+            "etc/sluice.yaml:2:7: log.level: found \"loud\", wanted error, warn, info, debug, trace, or directives such as info,sluice=debug",
+        ),
+        (
             &format!("{LEAST}log: {{level: loud=loud=loud}}\n"),
             &[],
             "etc/sluice.yaml:2:7: log.level: found \"loud=loud=loud\", wanted error, warn, info, debug, trace, or directives such as info,sluice=debug",

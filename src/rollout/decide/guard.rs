@@ -22,6 +22,7 @@ const LACKS_FOR: Duration = Duration::from_secs(60);
 /// What is looked after in every phase: the gate itself, a detached or vanished target.
 pub(super) fn look_after(pass: &mut Pass<'_>) {
     tell_gate(pass);
+    tell_open(pass);
     notice_bypass(pass);
     if detached(pass) {
         detach(pass);
@@ -131,6 +132,21 @@ fn tell_gate(pass: &mut Pass<'_>) {
     pass.state.gate_problem = problem;
 }
 
+/// Says once that somebody opened the gate of this workload, and once that it is shut again.
+fn tell_open(pass: &mut Pass<'_>) {
+    let adopted = pass.state.target.as_ref();
+    let target = pass.target().filter(|target| Some(&target.uid) == adopted);
+    let open = target.and_then(|target| target.open.clone());
+    if open == pass.state.opened {
+        return;
+    }
+    pass.tell(match &open {
+        Some(why) => Reason::GateOpened { why: why.clone() },
+        None => Reason::GateShut,
+    });
+    pass.state.opened = open;
+}
+
 fn keep_guarded(pass: &mut Pass<'_>, target: &Target) {
     // While it is being adopted the label is on its way.
     if pass.state.target.is_none() || matches!(pass.state.phase, Phase::Adopting { .. }) {
@@ -177,13 +193,19 @@ fn notice_bypass(pass: &mut Pass<'_>) {
     let Some(stable) = pass.state.stable.clone() else {
         return;
     };
-    let proven = if let Phase::Promoting { run, .. }
-    | Phase::Baking(run)
-    | Phase::RollingBack { run, .. } = &pass.state.phase
-    {
-        Some(&run.revision)
-    } else {
-        None
+    let proven = match &pass.state.phase {
+        Phase::Promoting { run, .. } | Phase::Baking(run) => Some(&run.revision),
+        Phase::RollingBack { run, rollback } => {
+            (rollback.cause != Cause::WentOut).then_some(&run.revision)
+        }
+        Phase::Adopting { .. }
+        | Phase::Idle
+        | Phase::Preparing(_)
+        | Phase::Stepping(_)
+        | Phase::AwaitingApproval(_)
+        | Phase::Held { .. }
+        | Phase::Failed
+        | Phase::Suspended => None,
     };
     let leaves = |revision: &Revision| {
         let ended = pass.state.last_run.as_ref().map(|run| &run.revision);

@@ -86,6 +86,7 @@ pub fn decide(terms: &Terms, state: &State, seen: &Observation) -> Decision {
             break;
         }
     }
+    running::note_silence(&mut pass);
     pass.finish()
 }
 

@@ -232,8 +232,13 @@ impl<'a> Pass<'a> {
 
     /// The time without a sample, counted from the run's start at the earliest.
     pub fn silence(&self, run: &Run) -> Duration {
+        self.since(self.newest(run))
+    }
+
+    /// Up to when there are samples; the run's start if there are none yet.
+    pub fn newest(&self, run: &Run) -> Timestamp {
         let newest = self.state.evidence.as_ref().and_then(Evidence::until);
-        self.since(newest.map_or(run.started, |at| at.max(run.started)))
+        newest.map_or(run.started, |at| at.max(run.started))
     }
 
     /// Whether samples could have come since this daemon took up the watch.

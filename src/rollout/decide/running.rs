@@ -4,6 +4,8 @@
 //! Not here: the canary's objects (`canary`), the weight (`weight`), how steps advance (`stepping`), and what follows
 //! after the end (`promoting`, `rolling_back`).
 
+use std::time::Duration;
+
 use super::canary::{canary_ready, keep_canary, too_late, too_long_short};
 use super::held::hindered;
 use super::native;
@@ -16,6 +18,9 @@ use crate::rollout::observation::Target;
 use crate::rollout::plan::{ConfigChanges, NoDataThen, Strategy};
 use crate::rollout::reason::{Cause, HeldWhy, Reason};
 use crate::rollout::state::{Phase, Run, Trigger};
+
+/// Sources that are asked each half a minute are not silent.
+const SILENT: Duration = Duration::from_secs(60);
 
 /// Ends the run, if something that does not depend on its phase asks for it.
 pub(super) fn ended(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) -> Option<Cause> {
@@ -170,17 +175,32 @@ pub(super) fn silent(pass: &mut Pass<'_>, run: &Run) -> Option<Phase> {
     if !pass.has_looked() {
         return None;
     }
-    let why = pass.seen.metrics.absent.clone().unwrap_or_else(|| {
-        format!(
-            "no sample for {}",
-            humantime::format_duration(std::time::Duration::from_secs(silence.as_secs()))
-        )
-    });
+    let why = silence_of(pass, run);
     let run = run.clone();
     Some(match then {
         NoDataThen::Hold => pass.hold(run, HeldWhy::NoData { why }),
         NoDataThen::Rollback => pass.roll_back(run, Cause::NoData { why }),
     })
+}
+
+fn silence_of(pass: &Pass<'_>, run: &Run) -> String {
+    pass.seen.metrics.absent.clone().unwrap_or_else(|| {
+        let since = pass.newest(run).strftime("%H:%M:%S UTC");
+        format!("no sample since {since}")
+    })
+}
+
+/// Notes that no samples come, for who asks; long before it has consequences.
+pub(super) fn note_silence(pass: &mut Pass<'_>) {
+    let (Phase::Preparing(run) | Phase::Stepping(run)) = pass.state.phase.clone() else {
+        return;
+    };
+    let lasts =
+        pass.silence(&run) >= pass.terms.tuning.stale_after.max(SILENT) && pass.has_looked();
+    let why = lasts.then(|| run.silent.clone().unwrap_or_else(|| silence_of(pass, &run)));
+    if let Phase::Preparing(run) | Phase::Stepping(run) = &mut pass.state.phase {
+        run.silent = why;
+    }
 }
 
 fn begin_steps(pass: &mut Pass<'_>, mut run: Run) -> Phase {

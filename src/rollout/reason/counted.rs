@@ -41,6 +41,8 @@ impl Reason {
             | Self::Unguarded { .. }
             | Self::GateBroken { .. }
             | Self::GateMended
+            | Self::GateOpened { .. }
+            | Self::GateShut
             | Self::CheckpointUnreadable { .. }
             | Self::LabelRestored
             | Self::Opened { .. }

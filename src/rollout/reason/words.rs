@@ -17,6 +17,11 @@ impl fmt::Display for Reason {
             Self::Unguarded { why } => write!(out, "not guarded yet: {why}"),
             Self::GateBroken { problem } => write!(out, "the gate does not stand: {problem}"),
             Self::GateMended => write!(out, "the gate stands again"),
+            Self::GateOpened { why } => write!(
+                out,
+                "the gate of this workload is open: {why}; each new template goes out unproven, until `sluice open --close`"
+            ),
+            Self::GateShut => write!(out, "the gate of this workload is shut again"),
             Self::CheckpointUnreadable { why } => write!(out, "stands still: {why}"),
             Self::LabelRestored => {
                 write!(

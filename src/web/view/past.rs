@@ -80,7 +80,7 @@ fn row(run: &Summary, place: &Place, all: bool, now: Timestamp) -> Markup {
             td {
                 a href=(address(run, place)) { (run.namespace) "/" (run.name) }
                 @for image in &run.revision.images { " " code { (image) } }
-                span.why { (sentence(run.glance())) }
+                span.why { (sentence(&run.glance())) }
             }
             td.number.wide { (run.peak) "%" }
             td.nowrap { time datetime=(ended) title={ (moment(ended)) " UTC" } { (span(ended, now)) " ago" } }

@@ -1,6 +1,7 @@
 //! Timelines in which something is taken away: what stable needs, the gate's marks, the target, the Rollout.
 
 use super::model::{Health, Model, clean, ended, names, revision};
+use crate::rollout::describe;
 use crate::rollout::reason::Outcome;
 use crate::rollout::state::{Phase, State};
 
@@ -65,6 +66,36 @@ fn a_template_that_went_past_the_gate_is_said_and_taken_as_stable() {
     model.pass();
     assert!(names(&model).contains(&"Bypassed"));
     assert_eq!(model.state.stable, Some(revision("v2")));
+}
+
+#[test]
+fn a_revision_that_is_let_out_in_its_run_is_said_once() {
+    for (open, wanted) in [(Some("a fire"), "Opened"), (None, "Bypassed")] {
+        let mut model = Model::idle();
+        model.apply("v2");
+        assert!(model.until(60, |model| model.weight() == 5));
+        model.target.open = open.map(str::to_owned);
+        model.target.paused = false;
+        assert!(model.until(60, |model| model.state.stable == Some(revision("v2"))));
+        let told = names(&model);
+        let said = told.iter().filter(|name| **name == wanted);
+        assert_eq!(said.count(), 1, "{told:?}");
+        assert_eq!(told.contains(&"GateOpened"), open.is_some());
+    }
+}
+
+#[test]
+fn a_gate_that_somebody_opened_is_said_until_it_is_shut() {
+    let mut model = Model::idle();
+    model.target.open = Some("a fire".to_owned());
+    model.pass();
+    model.pass();
+    assert_eq!(names(&model), ["Adopted", "GateOpened"]);
+    assert!(describe::message(&model.state).contains("its gate is open (a fire)"));
+    model.target.open = None;
+    model.pass();
+    assert_eq!(names(&model), ["Adopted", "GateOpened", "GateShut"]);
+    assert!(!describe::message(&model.state).contains("open"));
 }
 
 #[test]

@@ -22,6 +22,21 @@ fn stale_metrics_hold_the_step_and_then_the_run_and_fresh_ones_let_it_go_on() {
 }
 
 #[test]
+fn that_there_are_no_metrics_is_said_long_before_it_has_consequences() {
+    let mut model = Model::idle();
+    model.terms.plan.analysis.no_data.0 = Duration::from_secs(300);
+    model.apply("v2");
+    assert!(model.until(60, |model| model.weight() == 5));
+    let says = |model: &Model| describe::message(&model.state).contains("there are no metrics");
+    model.metrics = false;
+    assert!(!model.until(50, says));
+    assert!(model.until(30, says));
+    assert_eq!(model.state.phase.name(), "Stepping");
+    model.metrics = true;
+    assert!(model.until(5, |model| !says(model)));
+}
+
+#[test]
 fn a_step_that_waits_only_for_a_younger_sample_says_so() {
     let mut model = Model::idle();
     model.apply("v2");
