@@ -230,7 +230,7 @@ pub struct Step {
     /// Whether a person must approve before the next step. Default `false`.
     #[serde(default)]
     pub approval: bool,
-    /// Who must, if others than `spec.approvals` says; the step is approved then, without `approval`.
+    /// Who must, if not as in `spec.approvals`; the step then needs approval even without `approval`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvals: Option<Approvals>,
 }
