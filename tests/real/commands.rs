@@ -89,7 +89,7 @@ const STORY: &[Step] = &[
         "rollout.sluice.dev/shop created",
     ),
     Start,
-    Until("kubectl get rollouts", "Idle"),
+    Until("kubectl get rollouts.sluice.dev", "Idle"),
     Until("kubectl -n sluice-system get lease sluice", "sluice"),
     Written("sluice get --all-namespaces", "shop"),
     Between(STATUS, DONE),
@@ -99,7 +99,7 @@ const STORY: &[Step] = &[
         "image updated",
     ),
     Fails(HELD.0, HELD.1),
-    Until("kubectl get rollouts", "Stepping"),
+    Until("kubectl get rollouts.sluice.dev", "Stepping"),
     Written("sluice explain shop", "shop:v2"),
     Written(
         "sluice watch shop --until promoted --timeout 10m",
@@ -111,7 +111,7 @@ const STORY: &[Step] = &[
         "kubectl set image deploy/shop shop=shop:mine",
         "image updated",
     ),
-    Until("kubectl get rollouts", "Stepping"),
+    Until("kubectl get rollouts.sluice.dev", "Stepping"),
     Written("sluice promote shop", "promotes by request"),
     Written(
         "sluice watch shop --until promoted --timeout 30m",
@@ -166,11 +166,11 @@ const STORY: &[Step] = &[
     ),
     Written("kubectl rollout resume deploy/shop", "resumed"),
     Written(
-        "kubectl patch rollout shop --type merge -p '{\"metadata\":{\"finalizers\":null}}'",
+        "kubectl patch rollouts.sluice.dev shop --type merge -p '{\"metadata\":{\"finalizers\":null}}'",
         "patched",
     ),
     Written("sluice gate | kubectl delete -f -", "deleted"),
-    Until("kubectl get rollouts", "No resources found"),
+    Until("kubectl get rollouts.sluice.dev", "No resources found"),
     Between(STATUS, DONE),
     Written("kubectl annotate deploy/shop sluice.dev/open-", "annotated"),
     // Back again, and leaving in good order in the middle of a run.
@@ -184,14 +184,14 @@ const STORY: &[Step] = &[
         "poddisruptionbudget",
     ),
     Start,
-    Until("kubectl get rollouts", "Idle"),
+    Until("kubectl get rollouts.sluice.dev", "Idle"),
     Between(
         "kubectl set image deploy/shop shop=shop:v7",
         "image updated",
     ),
-    Until("kubectl get rollouts", "Stepping"),
+    Until("kubectl get rollouts.sluice.dev", "Stepping"),
     Written(
-        "kubectl delete rollouts --all --all-namespaces",
+        "kubectl delete rollouts.sluice.dev --all --all-namespaces",
         "\"shop\" deleted",
     ),
     Between(STATUS, DONE),
