@@ -117,7 +117,33 @@ const STORY: &[Step] = &[
         "sluice watch shop --until promoted --timeout 30m",
         "romoted",
     ),
-    // The glass is broken, three times.
+    // The daemon dies in the middle of a run.
+    Between(
+        "kubectl set image deploy/shop shop=shop:lonely",
+        "image updated",
+    ),
+    Until("kubectl get rollouts.sluice.dev", "Stepping"),
+    Kill,
+    Written(
+        "kubectl get rollouts.sluice.dev --all-namespaces -o custom-columns='NAMESPACE:.metadata.namespace,NAME:.metadata.name,PHASE:.status.phase,SINCE:.status.run.since,WHY:.status.message'",
+        "Stepping",
+    ),
+    Written(
+        "kubectl get deploy --all-namespaces -l sluice.dev/guarded=true -o custom-columns='NAMESPACE:.metadata.namespace,NAME:.metadata.name,HELD:.spec.paused,ROLLOUT:.metadata.annotations.sluice\\.dev/held-by,SINCE:.status.conditions[?(@.type==\"Progressing\")].lastTransitionTime,OPEN:.metadata.annotations.sluice\\.dev/open'",
+        "true",
+    ),
+    Written(
+        "kubectl delete ingress -l sluice.dev/role=canary,sluice.dev/rollout=shop",
+        "deleted",
+    ),
+    Written(
+        "kubectl annotate rollouts.sluice.dev shop request.sluice.dev/by-hand=abort",
+        "annotated",
+    ),
+    Start,
+    Until("kubectl get rollouts.sluice.dev", "Idle"),
+    Between(STATUS, DONE),
+    // The glass is broken, three times, and everywhere.
     Kill,
     Between(
         "kubectl set image deploy/shop shop=shop:v3",
@@ -153,6 +179,24 @@ const STORY: &[Step] = &[
     Written("kubectl rollout resume deploy/shop", "resumed"),
     Between(STATUS, DONE),
     Between("kubectl annotate deploy/shop sluice.dev/open-", "annotated"),
+    Between(
+        "kubectl set image deploy/shop shop=shop:urgent",
+        "image updated",
+    ),
+    Fails(HELD.0, HELD.1),
+    Written(
+        "kubectl annotate deploy,statefulset,daemonset --all-namespaces -l sluice.dev/guarded=true sluice.dev/open=\"incident 4711: everything\"",
+        "annotated",
+    ),
+    Written(
+        "kubectl get deploy --all-namespaces -l sluice.dev/guarded=true -o jsonpath='{range .items[?(@.spec.paused==true)]}{.metadata.namespace} {.metadata.name}{\"\\n\"}{end}' | while read -r namespace name; do kubectl -n \"$namespace\" rollout resume deploy \"$name\"; done",
+        "resumed",
+    ),
+    Between(STATUS, DONE),
+    Written(
+        "kubectl annotate deploy,statefulset,daemonset --all-namespaces -l sluice.dev/guarded=true sluice.dev/open-",
+        "annotated",
+    ),
     // Leaving while the daemon is gone.
     Between(
         "kubectl set image deploy/shop shop=shop:v6",
@@ -169,6 +213,19 @@ const STORY: &[Step] = &[
         "kubectl patch rollouts.sluice.dev shop --type merge -p '{\"metadata\":{\"finalizers\":null}}'",
         "patched",
     ),
+    // What is left is the label, without a Rollout.
+    Between("kubectl annotate deploy/shop sluice.dev/open-", "annotated"),
+    Between(
+        "kubectl set image deploy/shop shop=shop:orphan",
+        "image updated",
+    ),
+    Fails(HELD.0, HELD.1),
+    Written(
+        "kubectl annotate deploy/shop sluice.dev/open=\"the label was copied\"",
+        "annotated",
+    ),
+    Written("kubectl label deploy/shop sluice.dev/guarded-", "unlabeled"),
+    Written("kubectl rollout resume deploy/shop", "resumed"),
     Written("sluice gate | kubectl delete -f -", "deleted"),
     Until("kubectl get rollouts.sluice.dev", "No resources found"),
     Between(STATUS, DONE),
@@ -213,6 +270,10 @@ const NOT_RUN: &[(&str, &str)] = &[
         "does not end; the short name is the same resource",
     ),
     ("kubectl apply -f backend.yaml", "a person's own file"),
+    (
+        "kubectl -n monitoring apply -k dashboards",
+        "the namespace of a person's own Grafana",
+    ),
     (
         "kubectl patch statefulset db --type merge -p '{\"spec\":{\"updateStrategy\":{\"rollingUpdate\":{\"partition\":0}}}}'",
         "the shop is a Deployment",
