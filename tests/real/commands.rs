@@ -137,7 +137,7 @@ const STORY: &[Step] = &[
         "deleted",
     ),
     Written(
-        "kubectl annotate rollouts.sluice.dev shop request.sluice.dev/by-hand=abort",
+        "kubectl annotate rollouts.sluice.dev shop request.sluice.dev/by-hand-$(date +%s)=abort",
         "annotated",
     ),
     Start,
