@@ -19,6 +19,7 @@ use crate::kubernetes::crd::{
     besides,
 };
 use crate::people::message::acts;
+use crate::rollout::request::Act;
 use crate::rollout::revision::short;
 
 /// Requests that are shown.
@@ -125,12 +126,13 @@ impl Report {
         let (name, namespace) = (rollout.name_any(), rollout.namespace().unwrap_or_default());
         let phase = status.phase.as_deref().unwrap_or_default();
         let acts = acts(phase, status.run.as_ref());
-        let longest = acts.iter().map(|act| act.len()).max().unwrap_or_default();
+        let longest = acts.iter().map(|act| act.name().len()).max().unwrap_or_default();
         let width = format!("sluice  {name} --namespace {namespace}").len() + longest;
         for (index, act) in acts.iter().enumerate() {
             let title = if index == 0 { "You can" } else { "" };
             let command = format!("sluice {act} {name} --namespace {namespace}");
-            let note = styled(FAINT, format!("# {}", purpose(act, status.run.is_some())));
+            let note = format!("# {}", purpose(*act, status.run.is_some()));
+            let note = styled(FAINT, &note);
             self.line(title, &format!("{command:<width$}  {note}"))?;
         }
         Ok(())
@@ -275,15 +277,18 @@ fn revision(revision: &RevisionStatus) -> String {
 }
 
 /// What a command does, in a few words.
-fn purpose(act: &str, running: bool) -> &'static str {
+fn purpose(act: Act, running: bool) -> &'static str {
     match act {
-        "promote" => "let it through now, whatever the evidence says",
-        "approve" => "let it go on to the next step",
-        "hold" => "let it stand where it is",
-        "resume" => "let it go on",
-        "retry" => "try what failed once more",
-        "rollback" if !running => "from what serves now to the good revision before it",
-        _ => "end the run: all traffic back to stable",
+        Act::Promote => "let it through now, whatever the evidence says",
+        Act::Approve => "let it go on to the next step",
+        Act::Hold => "let it stand where it is",
+        Act::Resume => "let it go on",
+        Act::Retry => "try what failed once more",
+        Act::Restart => "new pods of what serves",
+        Act::Rollback if !running => "from what serves now to the good revision before it",
+        Act::Rollback | Act::Abort | Act::Alert | Act::Smoke => {
+            "end the run: all traffic back to stable"
+        }
     }
 }
 
