@@ -167,8 +167,7 @@ async fn ask_for(
     let asked = ask::ask(&cluster.client, &rollout, &request, MANAGER).await;
     asked.map_err(failed)?;
     if arguments.no_wait {
-        let request = ask::written(&request).map_err(failed)?;
-        return screen.print(&format!("asked for {request} ({id})\n"));
+        return screen.print(&format!("asked for {} ({id})\n", act.name()));
     }
     let mut unread = None;
     let waiting = answer(&cluster, &arguments.name, id, clock, &mut unread);

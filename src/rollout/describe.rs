@@ -6,7 +6,7 @@ use super::cause::Cause;
 use super::evidence::{Evidence, RuleReport, Verdict};
 use super::plan::{Plan, Strategy};
 use super::reason::{HeldWhy, Outcome};
-use super::state::{Phase, Promotion, Run, Smoke, State};
+use super::state::{Phase, Promotion, Rollback, Run, Smoke, State};
 
 /// Why a Rollout stands where it stands.
 pub fn message(state: &State) -> String {
@@ -39,12 +39,18 @@ pub fn message(state: &State) -> String {
         Phase::Held { run, why } => held(run, why),
         Phase::Promoting { run, stage } => promoting(run, stage),
         Phase::Baking(run) => baking(state, run),
-        Phase::RollingBack { run, rollback } if rollback.cause == Cause::WentOut => {
-            format!(
-                "{} went out past its run, which ends: its canary is being removed",
-                run.revision
-            )
-        }
+        // Nothing is put back then.
+        Phase::RollingBack {
+            run,
+            rollback:
+                Rollback {
+                    cause: cause @ (Cause::WentOut | Cause::TargetGone | Cause::Superseded),
+                    ..
+                },
+        } => format!(
+            "the run of {} ends, its canary is being removed: {cause}",
+            run.revision
+        ),
         Phase::RollingBack { run, rollback } => {
             format!("{} is put back: {}", run.revision, rollback.cause)
         }
@@ -80,8 +86,13 @@ fn awaited(plan: &Plan, run: &Run) -> String {
     if asked.required > 1 {
         told = format!("{told}: {} of {}", run.approvals_here(), asked.required);
     }
-    for names in &asked.from {
-        told = format!("{told}, from {}", names.join(" or "));
+    for (index, names) in asked.from.iter().enumerate() {
+        let by = if index == 0 {
+            "from"
+        } else {
+            "who must also be"
+        };
+        told = format!("{told}, {by} {}", names.join(" or "));
     }
     if asked.not_author {
         told.push_str(", not from the author");
@@ -229,9 +240,9 @@ pub fn next(plan: &Plan, state: &State, reports: &[RuleReport]) -> String {
         Phase::Preparing(_) if plan.strategy.is_rolling() => {
             "when it is known what stable is like it rolls natively".to_owned()
         }
-        Phase::Preparing(_) if plan.strategy.approval().is_some() => {
-            "when its pods are ready and it is known what stable is like: all of the traffic"
-                .to_owned()
+        Phase::Preparing(run) if plan.strategy.approval().is_some() => {
+            let asks = if plan.asks_after(run) { "an approval, then " } else { "" };
+            format!("when its pods are ready and it is known what stable is like: {asks}all of the traffic")
         }
         Phase::Preparing(_) => format!(
             "when the canary is ready and the metrics are fresh: {}%",

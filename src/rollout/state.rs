@@ -76,6 +76,9 @@ pub struct State {
     /// before it can say that there is nothing to be seen, or that nothing came of something.
     #[serde(skip)]
     pub resumed: Option<Timestamp>,
+    /// Since when a revision has pods of a Deployment that is paused, as far as is seen.
+    #[serde(skip)]
+    pub strange_since: Option<Timestamp>,
     /// Since when something is not there that stable needs.
     #[serde(skip)]
     pub lacks_since: Option<Timestamp>,
@@ -108,6 +111,7 @@ impl State {
             answers,
             evidence: _,
             resumed: _,
+            strange_since: _,
             lacks_since: _,
             bookmark: _,
         } = other;

@@ -60,7 +60,7 @@ impl Options {
 /// Why a cluster did not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("listening on {address} for {what}")]
+    #[error("listening on {address} for {what}: {source}")]
     Listen {
         what: &'static str,
         address: SocketAddr,

@@ -6,6 +6,7 @@
 //! Not here: the reading.
 
 use std::fmt::{self, Write as _};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -24,6 +25,9 @@ use crate::rollout::revision::short;
 
 /// Requests that are shown.
 const ANSWERS: usize = 3;
+
+/// A run's status is written more often than this while samples come.
+const SILENT: Duration = Duration::from_secs(120);
 
 /// The whole report.
 pub fn text(rollout: &Rollout, events: &[Happening], now: Timestamp) -> String {
@@ -126,7 +130,11 @@ impl Report {
         let (name, namespace) = (rollout.name_any(), rollout.namespace().unwrap_or_default());
         let phase = status.phase.as_deref().unwrap_or_default();
         let acts = acts(phase, status.run.as_ref());
-        let longest = acts.iter().map(|act| act.name().len()).max().unwrap_or_default();
+        let longest = acts
+            .iter()
+            .map(|act| act.name().len())
+            .max()
+            .unwrap_or_default();
         let width = format!("sluice  {name} --namespace {namespace}").len() + longest;
         for (index, act) in acts.iter().enumerate() {
             let title = if index == 0 { "You can" } else { "" };
@@ -142,6 +150,10 @@ impl Report {
         let sampled = run.sampled.as_ref();
         let sampled = match sampled {
             // The status is written now and then, not at each sample.
+            Some(at) if elapsed(at.0, self.now) > SILENT => format!(
+                "as it was {} ago: if this stays so, no daemon is at work, or it gets no metrics",
+                self.ago(at.0)
+            ),
             Some(at) => format!("as it was {} ago", self.ago(at.0)),
             None => "no sample yet".to_owned(),
         };

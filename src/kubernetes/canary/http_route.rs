@@ -222,13 +222,14 @@ fn joined(rule: &Value, arms: Arms<'_>) -> Value {
         return rule.clone();
     }
     let pairs = pairs(rule, arms);
-    let coarse = |weight: i64| {
+    let others = backends(rule).iter();
+    let alone = others.filter(|backend| !arms.is_canary(backend)).count() == 1;
+    let coarse = |weight: i64| match weight {
+        weight if weight % FINE == 0 => weight / FINE,
+        // Without another backend it says nothing.
+        _ if alone => 1,
         // What somebody else wrote meanwhile stays.
-        if weight % FINE == 0 {
-            weight / FINE
-        } else {
-            weight
-        }
+        weight => weight,
     };
     let mut all = Vec::new();
     for (at, backend) in backends(rule).iter().enumerate() {
@@ -389,6 +390,14 @@ mod tests {
     }
 
     #[test]
+    fn a_weight_edited_in_the_run_is_gone_after_it() {
+        let plain = [json!({"backendRefs": [to("api", 80, 1)]})];
+        let mut rules = split(&plain, ARMS, 10, None);
+        rules[0]["backendRefs"][1]["weight"] = json!(77);
+        assert_eq!(weights(&whole(&rules, ARMS)[0]), [("api".to_owned(), 1)]);
+    }
+
+    #[test]
     fn rules_without_a_canary_have_no_weight_and_rules_that_disagree_none_that_counts() {
         assert_eq!(weight(&original(), ARMS), None);
         let mut rules = split(&original(), ARMS, 10, None);
@@ -438,11 +447,11 @@ mod tests {
         let mut ports = split(&original(), ARMS, 50, None);
         ports[0]["backendRefs"][0]["port"] = json!(8080);
         let taken = taken_away(&ports);
-        assert_eq!(weights(&taken[0]), [("api".to_owned(), 50)]);
+        assert_eq!(weights(&taken[0]), [("api".to_owned(), 1)]);
 
         let mut other = split(&original(), ARMS, 50, None);
         other[0]["backendRefs"][0]["name"] = json!("new");
-        assert_eq!(weights(&taken_away(&other)[0]), [("new".to_owned(), 50)]);
+        assert_eq!(weights(&taken_away(&other)[0]), [("new".to_owned(), 1)]);
 
         let mut added = split(&original(), ARMS, 50, None);
         added.push(original()[0].clone());

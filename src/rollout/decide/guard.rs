@@ -18,6 +18,8 @@ use crate::rollout::state::{Mending, Phase};
 
 /// What is not there for so long does not merely change its owner.
 const LACKS_FOR: Duration = Duration::from_secs(60);
+/// Watches of two kinds are no further apart than this, most of the time.
+const SEEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// What is looked after in every phase: the gate itself, a detached or vanished target.
 pub(super) fn look_after(pass: &mut Pass<'_>) {
@@ -222,8 +224,12 @@ fn notice_bypass(pass: &mut Pass<'_>) {
                 && !leaves(revision)
         });
     let Some(stranger) = stranger.cloned() else {
+        pass.state.strange_since = None;
         return;
     };
+    if is_early(pass, target, &stranger) {
+        return;
+    }
     if pass.state.bypassed.as_ref() == Some(&stranger.hash) {
         return;
     }
@@ -235,6 +241,17 @@ fn notice_bypass(pass: &mut Pass<'_>) {
         }),
         None => pass.tell(Reason::Bypassed { revision: stranger }),
     }
+}
+
+/// Pods may be seen before the change of the Deployment that let them out, and with it who did.
+fn is_early(pass: &mut Pass<'_>, target: &Target, stranger: &Revision) -> bool {
+    if !target.paused || !target.revision.same(stranger) {
+        return false;
+    }
+    let since = pass.state.strange_since.filter(|at| *at <= pass.now());
+    let since = since.unwrap_or_else(|| pass.now());
+    pass.state.strange_since = Some(since);
+    !pass.over(since, SEEN_WITHIN)
 }
 
 /// A kept template is not given back when another one went out while nothing was guarded.
