@@ -95,6 +95,7 @@ scenarios! {
     gate_23_waiting_for_a_held_deployment: "gate/23-waiting-for-a-held-deployment.yaml",
     gate_24_tracking_labels: "gate/24-tracking-labels.yaml",
     gate_25_broken_glass: "gate/25-broken-glass.yaml",
+    gate_25_broken_glass_in_a_run: "gate/25-broken-glass-in-a-run.yaml",
     gate_25_broken_glass_in_mode_paused: "gate/25-broken-glass-in-mode-paused.yaml",
     gate_25_past_the_gate: "gate/25-past-the-gate.yaml",
     gate_26_the_gate_is_deleted: "gate/26-the-gate-is-deleted.yaml",
