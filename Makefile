@@ -233,7 +233,7 @@ test-flagger: kubectl controlplane flagger tools
 # The chart's copies of what lies elsewhere; a test says when they are old.
 CHART = charts/sluice/files
 chart:
-	cp $(addprefix clusters/base/sluice/,crd.yaml gate.yaml rbac.yaml) $(CHART)
+	cp $(addprefix clusters/base/sluice/,crd.yaml gate.yaml people.yaml rbac.yaml) $(CHART)
 	for name in git-revert git-revert-argo-cd page-access smoke-after-sync smoke-jobs; do \
 		cp clusters/components/$$name/rbac.yaml $(CHART)/$$name.yaml || exit 1; done
 	cp clusters/components/approvals/policy.yaml $(CHART)/approvals.yaml

@@ -17,9 +17,10 @@ use sluice::kustomize::{Disk, build};
 use super::needs;
 
 /// Files that the chart has as copies, since a chart that Flux or a registry brings has no links.
-const COPIES: [(&str, &str); 16] = [
+const COPIES: [(&str, &str); 17] = [
     ("crd.yaml", "clusters/base/sluice/crd.yaml"),
     ("gate.yaml", "clusters/base/sluice/gate.yaml"),
+    ("people.yaml", "clusters/base/sluice/people.yaml"),
     ("rbac.yaml", "clusters/base/sluice/rbac.yaml"),
     ("alerts.yaml", "rules/prometheus/sluice.yaml"),
     (
