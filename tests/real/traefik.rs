@@ -15,7 +15,10 @@ use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
 use kube::api::DeleteParams;
+use kube::runtime::wait::{await_condition, conditions};
 use serde_json::{Value, json};
 use sluice::clock::Clock;
 use sluice::kubernetes::crd::ACCOUNT;
@@ -65,8 +68,12 @@ impl Edge {
         let accounts = Arc::new(Accounts::of(&plane).await);
         installed::install(&accounts).await;
         let kinds = std::fs::read_to_string(built("gateway-api.yaml")).expect("make traefik");
-        for object in sluice::sandbox::scenario::manifests(&kinds).expect("manifests") {
-            accounts.apply(&object).await;
+        let kinds = sluice::sandbox::scenario::manifests(&kinds).expect("manifests");
+        for object in &kinds {
+            accounts.apply(object).await;
+        }
+        for object in &kinds {
+            served(&accounts, object).await;
         }
         plane.start_controllers();
         installed::gate(&accounts, true).await;
@@ -178,6 +185,18 @@ struct Asked {
     /// Where the pod was asked.
     path: Option<String>,
     location: Option<String>,
+}
+
+/// Waits until the API server serves the kind that this object defines, if it defines one.
+async fn served(accounts: &Accounts, object: &Value) {
+    if object["kind"] != "CustomResourceDefinition" {
+        return;
+    }
+    let name = object["metadata"]["name"].as_str().expect("a name");
+    let kinds: Api<CustomResourceDefinition> = Api::all(accounts.client("admin"));
+    let established = await_condition(kinds, name, conditions::is_crd_established());
+    let established = tokio::time::timeout(SECOND * 60, established).await;
+    established.expect(name).expect("a watch");
 }
 
 fn traefik(plane: &ControlPlane, [web, tls, metrics, pods]: [SocketAddr; 4]) -> Server {
@@ -380,9 +399,10 @@ fn ingresses() -> [Vec<Value>; 4] {
         ("canary-by-header", "X-Canary"),
         ("canary-by-cookie", "new"),
     ];
+    // Of two rules Traefik takes the longer one as it writes them: a short exact path would go to `/`.
     let paths = json!([
         leading("/", "Prefix", "old"),
-        leading("/exact", "Exact", "new"),
+        leading("/exactly/this", "Exact", "new"),
         leading("/deep", "Prefix", "new"),
     ]);
     let rewrite = [("use-regex", "true"), ("rewrite-target", "/$2")];
@@ -409,8 +429,18 @@ type Row = (
 
 const REQUESTS: [Row; 17] = [
     ("a.paths.test", "/", &[], (200, "old:1", "/")),
-    ("a.paths.test", "/exact", &[], (200, "new:1", "/exact")),
-    ("a.paths.test", "/exact/x", &[], (200, "old:1", "/exact/x")),
+    (
+        "a.paths.test",
+        "/exactly/this",
+        &[],
+        (200, "new:1", "/exactly/this"),
+    ),
+    (
+        "a.paths.test",
+        "/exactly/this/x",
+        &[],
+        (200, "old:1", "/exactly/this/x"),
+    ),
     ("a.paths.test", "/deep", &[], (200, "new:1", "/deep")),
     (
         "a.paths.test",

@@ -20,9 +20,10 @@ pub struct Apps {
 
 impl Apps {
     pub async fn apply(&self, object: Value) {
-        scenario::apply(self.admin.clone(), Way::ServerSide, &object)
-            .await
-            .unwrap();
+        let applied = scenario::apply(self.admin.clone(), Way::ServerSide, &object).await;
+        if let Err(error) = applied {
+            panic!("{} {}: {error}", object["kind"], object["metadata"]["name"]);
+        }
     }
 
     /// An application with its Rollout: 5 % for `hold`, then 50 %.

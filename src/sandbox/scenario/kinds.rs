@@ -28,6 +28,8 @@ const KINDS: &[(&str, &str, &str, bool)] = &[
     ("Deployment", "apps", "v1", true),
     ("EndpointSlice", "discovery.k8s.io", "v1", true),
     ("Event", "", "v1", true),
+    ("Gateway", "gateway.networking.k8s.io", "v1", true),
+    ("GatewayClass", "gateway.networking.k8s.io", "v1", false),
     ("HTTPRoute", "gateway.networking.k8s.io", "v1", true),
     ("Ingress", "networking.k8s.io", "v1", true),
     ("IngressClass", "networking.k8s.io", "v1", false),
