@@ -34,6 +34,7 @@ mod namespaces;
 mod notices;
 mod pass;
 pub mod pipeline;
+mod placing;
 mod publish;
 mod queue;
 mod reach;
