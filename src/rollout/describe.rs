@@ -270,6 +270,7 @@ fn out_of_held(why: &HeldWhy, approvals_to_come: bool) -> String {
         | HeldWhy::GateHoldsUs { .. }
         | HeldWhy::PodsRefused { .. }
         | HeldWhy::NotMade { .. }
+        | HeldWhy::NotRouted { .. }
         | HeldWhy::StableGone
         | HeldWhy::Unseen { .. }
         | HeldWhy::NoData { .. } => "it goes on by itself when the cause is gone".to_owned(),

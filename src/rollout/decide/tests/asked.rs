@@ -1,7 +1,6 @@
 //! Timelines in which a person asks for something: to hold, promote, approve, abort or try again.
 
 use super::model::{Health, Model, clean, ended, names, revision};
-use crate::rollout::decide::decide;
 use crate::rollout::reason::Outcome;
 use crate::rollout::state::Phase;
 

@@ -1,6 +1,6 @@
 //! Timelines in which something is taken away: what stable needs, the gate's marks, the target, the Rollout.
 
-use super::model::{Health, Model, clean, ended, names, revision, told};
+use super::model::{Health, Model, clean, ended, names, revision};
 use crate::rollout::reason::Outcome;
 use crate::rollout::state::{Phase, State};
 
