@@ -5,7 +5,8 @@
 use super::evidence::{Evidence, RuleReport, Verdict};
 use super::plan::Plan;
 use super::reason::{HeldWhy, Outcome};
-use super::state::{Phase, Promotion, Run, Smoke, State};
+use super::revision::Revision;
+use super::state::{Mending, Phase, Promotion, Run, Smoke, State};
 
 /// Why a Rollout stands where it stands.
 pub fn message(state: &State) -> String {
@@ -108,6 +109,28 @@ fn suspended(state: &State) -> String {
 }
 
 fn idle(state: &State) -> String {
+    let told = at_rest(state);
+    let lingers = state.mending.contains(&Mending::Lingering);
+    let told = match &state.failed {
+        Some(failure) if lingers => {
+            format!("{told}; pods of {} serve beside it still", failure.revision)
+        }
+        Some(_) | None => told,
+    };
+    match &state.desired {
+        Some(kept) => format!("{told}; {}", given_back(kept)),
+        None => told,
+    }
+}
+
+/// When a template that is kept is had again.
+fn given_back(kept: &Revision) -> String {
+    format!(
+        "{kept} was applied meanwhile and is kept: it is given back once stable's template serves alone again"
+    )
+}
+
+fn at_rest(state: &State) -> String {
     match (&state.stable, &state.last_run) {
         // What it was promoted for stands with the last run.
         (Some(stable), Some(run)) if run.outcome == Outcome::Promoted => {
@@ -188,9 +211,7 @@ fn failed(state: &State) -> String {
         failure.revision, failure.message
     );
     match &state.desired {
-        Some(kept) => format!(
-            "{told}; {kept} was applied meanwhile and is kept: it is given back once stable's template serves alone again"
-        ),
+        Some(kept) => format!("{told}; {}", given_back(kept)),
         None => told,
     }
 }

@@ -39,7 +39,7 @@ pub fn manner(reason: &Reason) -> Option<Manner> {
         | Reason::Bypassed { .. }
         | Reason::GateBroken { .. }
         | Reason::CheckpointUnreadable { .. }
-        | Reason::RollbackHindered { .. }
+        | Reason::RollbackHindered { serves: true, .. }
         | Reason::StableLacks { .. } => Some(Manner::Alarm),
         Reason::Suspected { .. }
         | Reason::ApprovalAwaited { .. }
@@ -50,6 +50,7 @@ pub fn manner(reason: &Reason) -> Option<Manner> {
         | Reason::GitClosed { .. }
         | Reason::GitWaits { .. }
         | Reason::PromotionHindered { .. }
+        | Reason::RollbackHindered { serves: false, .. }
         | Reason::SmokeHindered { .. }
         | Reason::SetAside { .. }
         | Reason::Held { .. } => Some(Manner::Loud),
