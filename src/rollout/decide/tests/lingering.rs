@@ -115,3 +115,21 @@ fn a_known_good_template_takes_the_place_of_what_failed_and_of_stable() {
     assert!(model.until(10, |model| ended(model, Outcome::Promoted)));
     assert!(!told(&model).contains(&"Bypassed"));
 }
+
+#[test]
+fn what_was_left_in_place_goes_before_a_newer_template_is_tried() {
+    let mut model = Model::idle();
+    model.terms.plan.restore_template = false;
+    model.rolls = false;
+    model.apply("v2");
+    assert!(model.until(600, |model| model.target.serving(&revision("v2")).is_some()));
+    model.ask("abort");
+    assert!(model.until(120, |model| model.state.phase == Phase::Failed));
+    assert!(!model.until(30, |model| model.target.revision != revision("v2")));
+    model.apply("v3");
+    assert!(model.until(5, |model| model.target.revision == revision("v1")));
+    assert_eq!(model.kept.desired, Some(revision("v3")));
+    model.rolls = true;
+    assert!(model.until(10, |model| model.state.phase.name() == "Preparing"));
+    assert!(model.target.serving(&revision("v2")).is_none());
+}

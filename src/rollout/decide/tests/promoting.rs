@@ -95,6 +95,7 @@ fn a_clock_that_steps_back_does_not_count_what_nobody_watched() {
     model.rolls = false;
     model.apply("v2");
     assert!(model.until(600, |model| model.state.phase.name() == "Promoting"));
+    assert!(!model.until(5, |model| model.state.phase.name() != "Promoting"));
     let away = 2 * model.terms.plan.progress_deadline;
     model.now += away;
     model.state.resumed = Some(model.now);
