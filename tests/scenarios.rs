@@ -41,6 +41,7 @@ scenarios! {
     bad_days_metrics_html: "bad-days/metrics-html.yaml",
     bad_days_metrics_nan: "bad-days/metrics-nan.yaml",
     bad_days_metrics_partial: "bad-days/metrics-partial.yaml",
+    bad_days_pods_cannot_be_listed: "bad-days/pods-cannot-be-listed.yaml",
     bad_days_rollout_with_unknown_rule: "bad-days/rollout-with-unknown-rule.yaml",
     bad_days_rollout_without_deployment: "bad-days/rollout-without-deployment.yaml",
     bad_days_rollout_without_ingress: "bad-days/rollout-without-ingress.yaml",

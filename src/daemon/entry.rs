@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use tokio::sync::Notify;
 
+use super::placing::Placing;
 use crate::backoff::Doubling;
 use crate::clock::elapsed;
 use crate::kubernetes::crd::Rollout;
@@ -45,6 +46,8 @@ pub struct Entry {
     pub nudge: Arc<Notify>,
     /// When a pass came through last.
     pub passed_at: Option<Timestamp>,
+    /// Whether its pods find nodes.
+    pub placing: Placing,
     /// Passes that failed in a row.
     pub failures: u32,
     /// What was executed last, when, and how often in a row.

@@ -8,7 +8,8 @@
 //!   the first moment), `tree` (all tasks, and their end).
 //! * *A pass*: `conductor` says which, from `queue` and `sweeps`; `pass` makes it: `accept` the spec, `recall` the state, wait `beside`
 //!   a slow write, `publish` and `traced` what came of it. `entry` is what is remembered from one to the next.
-//! * *Seeing*: `watchlist`, `ticks` and `load` (metrics), `rules`, `smoke`, `namespaces`, `reach` (whether the API server answers).
+//! * *Seeing*: `watchlist`, `ticks` and `load` (metrics), `rules`, `smoke`, `namespaces`, `reach` (whether the API server answers),
+//!   `placing` (whether a promotion's pods find nodes).
 //! * *Alone or not*: `leader`. *The gate*: `gate`, `webhook`, `unclaimed` (what it holds for nobody).
 //! * *Afterwards, beside the passes*: `remedy` (Git), `notices` (people).
 //! * *Who asks*: `acts` (page and API), `slack`, `hooks` (Alertmanager, Flux). *What is shown*: `around` (a Rollout), `pipeline`.
@@ -34,6 +35,7 @@ mod namespaces;
 mod notices;
 mod pass;
 pub mod pipeline;
+mod placing;
 mod publish;
 mod queue;
 mod reach;

@@ -152,9 +152,7 @@ async fn look(
         turn = context.turn().await;
     }
     if needs_pods(&terms, &before, now) {
-        drop(turn);
-        scene.unplaced = context.executor.unplaced(&scene).await?;
-        turn = context.turn().await;
+        scene.unplaced = entry.placing.unplaced(now);
     }
     let elsewhere = Elsewhere {
         unseen,
@@ -184,9 +182,42 @@ async fn look(
     let unseen = seen.unseen.as_deref().filter(|_| !says_so(state));
     let trouble = entry.trouble().or(unseen);
     publish::publish(context, &scene, &terms, state, (trouble, seen.now));
+    let asks = seen.unseen.is_none() && needs_pods(&terms, state, seen.now);
+    let placed = if !asks {
+        entry.placing.rest();
+        None
+    } else if entry.placing.is_due(seen.now) {
+        let state = state.clone();
+        ask_for_nodes(context, entry, &scene, (&terms, &state)).await
+    } else {
+        None
+    };
     // Events of objects that the spec does not name do not lead to passes.
     let soon = edited.then_some(AFTER_EFFECTS);
-    Ok([done?, soon].into_iter().flatten().min())
+    Ok([done?, soon, placed].into_iter().flatten().min())
+}
+
+/// Asks whether the pods of a promotion that comes to nothing find nodes. Returns when to look
+/// again, if that makes a difference; that it could not be asked makes none.
+async fn ask_for_nodes(
+    context: &Context,
+    entry: &mut Entry,
+    scene: &Scene,
+    (terms, state): (&Terms, &State),
+) -> Option<Duration> {
+    let now = context.clock.now();
+    let nudge = entry.nudge.clone();
+    let mut glances = Glances::from(context, terms, state);
+    let asks = Box::pin(context.executor.unplaced(scene));
+    let answer = beside(asks, &nudge, || glances.look()).await;
+    entry.unread.append(&mut glances.readings);
+    let answer = answer.inspect_err(|error| {
+        let (namespace, rollout) = (&terms.plan.namespace, &terms.plan.name);
+        let error = causes::told(error);
+        tracing::debug!(namespace, rollout, %error, "whether the pods find nodes is not known");
+    });
+    let news = entry.placing.note(now, answer);
+    (news || glances.overruled).then_some(IMMEDIATELY)
 }
 
 /// Whether somebody has looked until now: passes that came through tell so. A daemon that was stopped, passes that

@@ -24,6 +24,9 @@ use super::workload;
 use crate::rollout::plan::WorkloadKind;
 use crate::rollout::revision::Revision;
 
+/// Where a `ReplicaSet` has its number.
+const NUMBER: &str = "deployment.kubernetes.io/revision";
+
 /// An object with what its template comes to.
 #[derive(Debug)]
 pub struct Templated<K> {
@@ -126,6 +129,8 @@ pub struct Set {
     pub replicas: i32,
     /// Pods that are ready.
     pub ready: i32,
+    /// Its number, as `kubectl rollout history` shows it.
+    pub number: u64,
     /// Seldom read, and much smaller as text.
     template: Box<str>,
 }
@@ -145,6 +150,7 @@ impl Set {
             revision,
             replicas,
             ready,
+            number: 0,
             template: fitted(&template),
         }
     }
@@ -273,12 +279,19 @@ pub fn replica_set(object: ReplicaSet) -> Option<Set> {
     let template = object.spec.template.clone().unwrap_or_default();
     Some(Set {
         uid: object.uid().unwrap_or_default(),
+        number: number(&object),
         owners: Owners::of(&object.metadata),
         revision: identity(&template),
         replicas,
         ready: status.ready_replicas.unwrap_or(0),
         template: fitted(&lost(serde_json::to_string(&template))?),
     })
+}
+
+/// The number that `kubectl rollout history` shows of a `ReplicaSet`.
+pub(super) fn number(set: &ReplicaSet) -> u64 {
+    let number = set.annotations().get(NUMBER);
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 /// What a template comes to.

@@ -63,6 +63,11 @@ impl Member {
         })
     }
 
+    /// Whether its label names this revision.
+    pub fn names(&self, known: &Known) -> bool {
+        *known.name == *self.hash || known.hash.as_deref() == Some(&*self.hash)
+    }
+
     /// Whether the object with this uid controls it.
     pub fn is_of(&self, uid: &str) -> bool {
         *self.owner == *uid
@@ -123,6 +128,12 @@ fn read(kept: &ControllerRevision) -> Option<Known> {
     })
 }
 
+/// The newest of those with this template.
+pub fn newest<'a>(known: &'a [Known], revision: &Revision) -> Option<&'a Known> {
+    let of_template = known.iter().filter(|known| known.revision.same(revision));
+    of_template.max_by_key(|known| known.number)
+}
+
 /// What a person can go back to.
 pub fn past(known: &[Known]) -> Vec<Past> {
     let past = known.iter().map(|known| Past {
@@ -164,9 +175,7 @@ pub fn stuck<'a>(members: &'a [Member], known: &[Known], wanted: &Revision) -> V
 }
 
 fn of<'a>(member: &Member, known: &'a [Known]) -> Option<&'a Known> {
-    known
-        .iter()
-        .find(|known| *known.name == *member.hash || known.hash.as_deref() == Some(&*member.hash))
+    known.iter().find(|known| member.names(known))
 }
 
 /// The template of a revision.

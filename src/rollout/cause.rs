@@ -290,6 +290,8 @@ pub enum HeldWhy {
     PodsRefused { why: String },
     /// The canary's own objects cannot be made.
     NotMade { why: String },
+    /// The canary's weight cannot be raised.
+    NotRouted { why: String },
     /// The Deployment has no replicas: nothing serves that could be compared.
     NoReplicas,
     /// No stable pod is ready.
@@ -320,6 +322,7 @@ impl HeldWhy {
             | Self::GateHoldsUs { .. }
             | Self::PodsRefused { .. }
             | Self::NotMade { .. }
+            | Self::NotRouted { .. }
             | Self::Unseen { .. }
             | Self::NoReplicas
             | Self::StableGone
@@ -345,6 +348,7 @@ impl fmt::Display for HeldWhy {
                 write!(out, "the cluster refuses the canary's pods: {why}")
             }
             Self::NotMade { why } => write!(out, "no canary can be made: {why}"),
+            Self::NotRouted { why } => write!(out, "the canary's weight cannot be raised: {why}"),
             Self::NoReplicas => {
                 write!(
                     out,

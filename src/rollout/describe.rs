@@ -6,7 +6,8 @@ use super::cause::Cause;
 use super::evidence::{Evidence, RuleReport, Verdict};
 use super::plan::{Plan, Strategy};
 use super::reason::{HeldWhy, Outcome};
-use super::state::{Phase, Promotion, Rollback, Run, Smoke, State};
+use super::revision::Revision;
+use super::state::{Mending, Phase, Promotion, Rollback, Run, Smoke, State};
 
 /// Why a Rollout stands where it stands.
 pub fn message(state: &State) -> String {
@@ -138,12 +139,30 @@ fn suspended(state: &State) -> String {
 
 fn idle(state: &State) -> String {
     let told = at_rest(state);
+    let lingers = state.mending.contains(&Mending::Lingering);
+    let told = match &state.failed {
+        Some(failure) if lingers => {
+            format!("{told}; pods of {} serve beside it still", failure.revision)
+        }
+        Some(_) | None => told,
+    };
+    let told = match &state.desired {
+        Some(kept) => format!("{told}; {}", given_back(kept)),
+        None => told,
+    };
     match &state.opened {
         Some(why) => format!(
             "{told}; its gate is open ({why}): each new template goes out unproven, until `sluice open --close`"
         ),
         None => told,
     }
+}
+
+/// When a template that is kept is had again.
+fn given_back(kept: &Revision) -> String {
+    format!(
+        "{kept} was applied meanwhile and is kept: it is given back once stable's template serves alone again"
+    )
 }
 
 fn at_rest(state: &State) -> String {
@@ -227,9 +246,7 @@ fn failed(state: &State) -> String {
         failure.revision, failure.message
     );
     match &state.desired {
-        Some(kept) => format!(
-            "{told}; {kept} was applied meanwhile and is kept: it is given back once stable's template serves alone again"
-        ),
+        Some(kept) => format!("{told}; {}", given_back(kept)),
         None => told,
     }
 }
@@ -312,6 +329,7 @@ fn out_of_held(why: &HeldWhy, approvals_to_come: bool) -> String {
         | HeldWhy::GateHoldsUs { .. }
         | HeldWhy::PodsRefused { .. }
         | HeldWhy::NotMade { .. }
+        | HeldWhy::NotRouted { .. }
         | HeldWhy::StableGone
         | HeldWhy::Unseen { .. }
         | HeldWhy::NoData { .. } => "it goes on by itself when the cause is gone".to_owned(),

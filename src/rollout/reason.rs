@@ -121,6 +121,8 @@ pub enum Reason {
     },
     RollbackHindered {
         why: String,
+        /// Whether the failed revision still gets requests.
+        serves: bool,
     },
     CanaryUnready,
     StableLacks {

@@ -509,6 +509,8 @@ pub enum Mending {
     Rollback,
     /// What stable's template names and is not there.
     Lacks,
+    /// Pods of the revision that failed, which serve beside stable's since its run is over.
+    Lingering,
 }
 
 /// What began a run.

@@ -40,7 +40,7 @@ pub fn manner(reason: &Reason) -> Option<Manner> {
         | Reason::GateBroken { .. }
         | Reason::GateOpened { .. }
         | Reason::CheckpointUnreadable { .. }
-        | Reason::RollbackHindered { .. }
+        | Reason::RollbackHindered { serves: true, .. }
         | Reason::StableLacks { .. } => Some(Manner::Alarm),
         Reason::Suspected { .. }
         | Reason::ApprovalAwaited { .. }
@@ -51,6 +51,7 @@ pub fn manner(reason: &Reason) -> Option<Manner> {
         | Reason::GitClosed { .. }
         | Reason::GitWaits { .. }
         | Reason::PromotionHindered { .. }
+        | Reason::RollbackHindered { serves: false, .. }
         | Reason::SmokeHindered { .. }
         | Reason::SetAside { .. }
         | Reason::Held { .. } => Some(Manner::Loud),

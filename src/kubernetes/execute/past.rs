@@ -11,12 +11,9 @@ use kube::{Api, ResourceExt};
 
 use super::{Error, Executor, Order, within};
 use crate::kubernetes::scene::{self, Scene};
-use crate::kubernetes::{canary, members, template};
+use crate::kubernetes::{canary, entries, members, template};
 use crate::rollout::observation::Past;
 use crate::rollout::revision::Revision;
-
-/// The number that `kubectl rollout history` shows.
-const NUMBER: &str = "deployment.kubernetes.io/revision";
 
 impl Executor {
     /// What the target's `ReplicaSets` hold; nothing where there is no target.
@@ -74,12 +71,11 @@ pub(super) fn selected(workload: &Deployment) -> ListParams {
 
 fn past(set: &ReplicaSet) -> Past {
     let template = set.spec.template.clone().unwrap_or_default();
-    let number = set.annotations().get(NUMBER);
     Past {
         revision: Revision {
             hash: template::revision(&template).into(),
             images: template::images(&template),
         },
-        number: number.and_then(|number| number.parse().ok()).unwrap_or(0),
+        number: entries::number(set),
     }
 }

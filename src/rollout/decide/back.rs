@@ -194,7 +194,7 @@ pub(super) fn put_back(
     let Promotion::Rolling { ready, since } = stage else {
         return Phase::Promoting { run, stage };
     };
-    let since = promoting::counts_from(pass, target, since);
+    let since = promoting::counts_from(pass, target, &run, since);
     if let Some(cause) = stuck(pass, target, since) {
         return pass.roll_back(run, cause);
     }

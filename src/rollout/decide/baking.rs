@@ -8,9 +8,11 @@
 //!
 //! Not here: the limits (`evidence::after`), and a run that has a canary (`running`).
 
+use super::guard::detached;
 use super::pass::Pass;
 use super::pause::keep_shut;
 use super::promoting;
+use super::rolling_back::still_serves;
 use super::running::follow_config;
 use super::smoke::{self, Look};
 use super::template::keep_desired;
@@ -18,7 +20,7 @@ use crate::rollout::action::Action;
 use crate::rollout::evidence::{Evidence, GoalReport, Limit, Verdict};
 use crate::rollout::observation::Target;
 use crate::rollout::reason::{Cause, Reason};
-use crate::rollout::state::{Phase, Rollback, Run, Trigger};
+use crate::rollout::state::{Mending, Phase, Rollback, Run, Trigger};
 
 /// How much of the time must have been seen.
 const MOST: f64 = 0.9;
@@ -150,8 +152,8 @@ pub(super) fn conclude(pass: &mut Pass<'_>, run: &Run) {
 /// Puts back what served before, and waits until it does: who applies the failed template again
 /// meanwhile must not stop that half way. A newer one is kept. Whether it is done.
 ///
-/// While the cluster refuses it, it is not done: the failed revision serves all users. Who lets the Deployment go
-/// meanwhile (`Detached`) is held up for the deadline only.
+/// While the cluster refuses it, it is not done: the failed revision serves all users. Who suspends or deletes the
+/// Rollout meanwhile is held up for the deadline only.
 pub(super) fn put_back(
     pass: &mut Pass<'_>,
     target: &Target,
@@ -164,7 +166,7 @@ pub(super) fn put_back(
     let expect = target.revision.clone();
     let mut waits = Waits::ForPods;
     if !expect.same(&stable) {
-        if rollback.cause != Cause::Detached && pass.can_restore(target, &stable) {
+        if !detached(pass) && pass.can_restore(target, &stable) {
             waits = Waits::ForTemplate;
         }
         if !expect.same(&run.revision) {
@@ -185,13 +187,15 @@ pub(super) fn put_back(
     }
     let deadline = pass.plan.progress_deadline.saturating_add(target.settles);
     let late = waits == Waits::ForPods && pass.watched_for(rollback.since, deadline);
-    if late && rollback.cause != Cause::Detached {
-        pass.tell(Reason::RollbackHindered {
+    if late && !detached(pass) {
+        let told = Reason::RollbackHindered {
             why: format!(
                 "after {} not all pods of stable are ready",
                 humantime::format_duration(pass.plan.progress_deadline)
             ),
-        });
+            serves: still_serves(pass, run),
+        };
+        pass.tell_mending(Mending::Lingering, true, told);
     }
     late
 }

@@ -209,10 +209,12 @@ fn notice_bypass(pass: &mut Pass<'_>) {
         | Phase::Failed
         | Phase::Suspended => None,
     };
+    let lingers = pass.state.mending.contains(&Mending::Lingering);
     let leaves = |revision: &Revision| {
         let ended = pass.state.last_run.as_ref().map(|run| &run.revision);
         let returns = target.revision.same(&stable) && !target.complete;
-        returns && ended.is_some_and(|ended| ended.same(revision))
+        let opened = target.revision.same(revision) && !target.paused;
+        (returns || lingers && !opened) && ended.is_some_and(|ended| ended.same(revision))
     };
     let stranger = target
         .serving

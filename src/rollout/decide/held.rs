@@ -8,7 +8,7 @@ use super::pass::Pass;
 use super::running::{ended, not_worse};
 use super::switching;
 use super::template::bring_up;
-use super::weight::steer;
+use super::weight::{is_routed, leave_route, steer};
 use crate::rollout::evidence::{Evidence, RuleReport};
 use crate::rollout::reason::{Cause, HeldWhy, Reason};
 use crate::rollout::state::{Phase, Run};
@@ -43,6 +43,9 @@ pub(super) fn held(pass: &mut Pass<'_>, mut run: Run, why: HeldWhy) -> Phase {
         keep_canary(pass, &run);
     }
     steer(pass, &mut run, &reports);
+    if matches!(why, HeldWhy::Refused { .. }) {
+        leave_route(pass);
+    }
     if over(pass, &run, &why, &reports) {
         pass.tell(Reason::Resumed);
         return resume(pass, run);
@@ -119,6 +122,7 @@ fn over(pass: &Pass<'_>, run: &Run, why: &HeldWhy, reports: &[RuleReport]) -> bo
         HeldWhy::NoData { .. } => pass.fresh(),
         HeldWhy::PodsRefused { .. } => canary_ready(pass, run),
         HeldWhy::NotMade { .. } => is_made(pass, run),
+        HeldWhy::NotRouted { .. } => is_routed(pass, run),
         HeldWhy::Undecided => not_worse(reports) || switching::can_begin(pass, run),
         HeldWhy::Frozen { .. } => pass.seen.gate.frozen.is_none(),
         HeldWhy::Refused { .. }

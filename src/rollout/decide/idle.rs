@@ -6,6 +6,7 @@
 use super::canary::{canary_gone, clear_leftovers};
 use super::guard::detached;
 use super::known;
+use super::lingering;
 use super::pass::Pass;
 use super::pause::settle_pause;
 use super::template::{bring_up, give_back_desired, has_failed, keep_stable};
@@ -31,6 +32,7 @@ pub(super) fn idle(pass: &mut Pass<'_>) -> Phase {
         return Phase::default();
     };
     let on_stable = target.revision.same(&stable);
+    lingering::follow(pass, target);
     if on_stable {
         // Before it may be overwritten by what is given back.
         keep_stable(pass, stable.clone());
@@ -51,14 +53,18 @@ pub(super) fn idle(pass: &mut Pass<'_>) -> Phase {
     pass.state
         .mending
         .retain(|mending| *mending != Mending::Serving);
-    if has_failed(pass, &target.revision) {
+    let failed = has_failed(pass, &target.revision);
+    if !failed && known::goes_through(pass, &target.revision) {
+        return known::promote(pass, target.revision.clone(), stable);
+    }
+    if lingering::go_on(pass, target, &stable) {
+        return Phase::Idle;
+    }
+    if failed {
         pass.tell(Reason::StillFailed {
             revision: target.revision.clone(),
         });
         return Phase::Failed;
-    }
-    if known::goes_through(pass, &target.revision) {
-        return known::promote(pass, target.revision.clone(), stable);
     }
     start(pass, target.revision.clone(), stable, Trigger::Template)
 }
@@ -104,6 +110,10 @@ fn config_changed(pass: &mut Pass<'_>, target: &Target, stable: Revision) -> Pha
     if pass.plan.config_changes == ConfigChanges::Report {
         pass.state.config = target.config.or(&pass.state.config);
         pass.tell(Reason::ConfigChanged);
+        return Phase::Idle;
+    }
+    if lingering::is_so(pass, target) {
+        // Nothing is compared with what failed.
         return Phase::Idle;
     }
     let digest = target.config.to_string();

@@ -13,7 +13,7 @@
 //! * *The phases*: `adopting`, `idle` (and `pause`), `stepping` (with `switching` for blue/green), `held`, `promoting`, `baking`, `rolling_back`; `running` is what
 //!   holds in all of a canary's run, with its `canary` and its `weight`, `native` a run without one.
 //! * *In every phase*: `guard`, `requests` and `approvals`, `smoke`; `unseen` is the whole of it where nothing can be seen.
-//! * *Between runs*: `back` to what served before, and what is `known` to be good. Each `template` that may be wanted again is kept.
+//! * *Between runs*: `back` to what served before, what is `known` to be good, and what failed and is `lingering`. Each `template` that may be wanted again is kept.
 //! * `pass` is what each of them is handed.
 
 mod adopting;
@@ -25,6 +25,7 @@ mod guard;
 mod held;
 mod idle;
 mod known;
+mod lingering;
 mod native;
 mod pass;
 mod pause;

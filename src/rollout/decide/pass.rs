@@ -38,7 +38,7 @@ impl<'a> Pass<'a> {
     pub fn new(terms: &'a Terms, state: &State, seen: &'a Observation) -> Self {
         let mut state = state.clone();
         state.phase.set_back(seen.now);
-        state.resumed = state.resumed.filter(|at| *at <= seen.now);
+        state.resumed = state.resumed.map(|at| at.min(seen.now));
         if let Some(evidence) = &mut state.evidence {
             evidence.set_back(seen.now, terms.tuning.stale_after);
         }

@@ -211,7 +211,7 @@ fn progress(
     } else {
         (ready, since)
     };
-    let since = counts_from(pass, target, since);
+    let since = counts_from(pass, target, &run, since);
     if let Some(cause) = stuck(pass, target, since) {
         return pass.roll_back(run, cause);
     }
@@ -231,7 +231,7 @@ fn new_pods(target: &Target, run: &Run) -> i32 {
 }
 
 /// Whether a decision needs to know whether the target's pods find nodes: nothing has come of a promotion for half of
-/// the time that it has.
+/// the time that it has, or it waits already.
 pub fn needs_pods(terms: &Terms, state: &State, now: jiff::Timestamp) -> bool {
     let Phase::Promoting {
         stage: Promotion::Rolling { since, .. },
@@ -240,8 +240,9 @@ pub fn needs_pods(terms: &Terms, state: &State, now: jiff::Timestamp) -> bool {
     else {
         return false;
     };
+    let waits = state.mending.contains(&Mending::Promotion);
     let since = state.resumed.map_or(since, |at| since.max(at));
-    elapsed(since, now) >= terms.plan.progress_deadline / 2
+    waits || elapsed(since, now) >= terms.plan.progress_deadline / 2
 }
 
 /// Why the promotion is taken back: nothing came of it since `since`.
@@ -260,9 +261,12 @@ pub(super) fn stuck(pass: &mut Pass<'_>, target: &Target, since: jiff::Timestamp
 pub(super) fn counts_from(
     pass: &mut Pass<'_>,
     target: &Target,
+    run: &Run,
     since: jiff::Timestamp,
 ) -> jiff::Timestamp {
-    let shut = pass.seen.trouble.as_ref().filter(|_| target.paused);
+    // What was refused before the promotion began says nothing of it.
+    let tried = target.paused && run.since < pass.now();
+    let shut = pass.seen.trouble.as_ref().filter(|_| tried);
     let hindrance = target.refused.as_ref().or(shut).cloned();
     waited_for(pass, hindrance, since)
 }
@@ -275,7 +279,10 @@ pub(super) fn waited_for(
 ) -> jiff::Timestamp {
     let why = hindrance.clone().unwrap_or_default();
     let told = Reason::PromotionHindered { why };
-    pass.tell_mending(Mending::Promotion, hindrance.is_some(), told);
+    // A daemon that has just begun to look does not know yet whether there are nodes.
+    if hindrance.is_some() || pass.has_looked() {
+        pass.tell_mending(Mending::Promotion, hindrance.is_some(), told);
+    }
     if hindrance.is_some() && pass.over(since, pass.plan.progress_deadline / 2) {
         return pass.now();
     }

@@ -5,7 +5,7 @@
 
 use super::baking;
 use super::canary::{canary_gone, take_away};
-use super::guard::forget_target;
+use super::guard::{detached, forget_target};
 use super::known;
 use super::pass::Pass;
 use super::pause::settle_pause;
@@ -18,21 +18,51 @@ use crate::rollout::state::{Ended, Failure, Mending, Phase, Rollback, Run, Trigg
 
 /// Traffic, canary and template are put back.
 pub(super) fn rolling_back(pass: &mut Pass<'_>, run: Run, mut rollback: Rollback) -> Phase {
-    tell_hindrance(pass);
+    tell_hindrance(pass, &run, &rollback);
     rollback.off_since = take_away(pass, rollback.off_since);
     let restored = restore(pass, &run, &rollback);
     if canary_gone(pass) && restored {
+        if is_let_go(pass, &run) {
+            rollback.cause = Cause::Detached;
+        }
         return finish(pass, &run, &rollback.cause);
     }
     Phase::RollingBack { run, rollback }
 }
 
-/// Tells, once, that the cluster refuses what puts back.
-fn tell_hindrance(pass: &mut Pass<'_>) {
-    let trouble = pass.seen.trouble.clone();
+/// Whether a Deployment that is guarded no more is let go with the failed template, since nothing else is taken.
+fn is_let_go(pass: &Pass<'_>, run: &Run) -> bool {
+    let target = pass.target();
+    let stays = target.is_some_and(|target| target.revision.same(&run.revision));
+    let stable = pass.state.stable.as_ref();
+    let failed = stable.is_some_and(|stable| !stable.same(&run.revision));
+    (run.bakes || run.rolls) && stays && failed && detached(pass)
+}
+
+/// Tells, once, that the cluster refuses what puts back. What was refused before is another matter: nothing was
+/// tried yet in the pass that begins.
+fn tell_hindrance(pass: &mut Pass<'_>, run: &Run, rollback: &Rollback) {
+    let tried = rollback.since < pass.now();
+    let trouble = pass.seen.trouble.clone().filter(|_| tried);
     let why = trouble.clone().unwrap_or_default();
-    let told = Reason::RollbackHindered { why };
+    let serves = still_serves(pass, run);
+    let told = Reason::RollbackHindered { why, serves };
     pass.tell_mending(Mending::Rollback, trouble.is_some(), told);
+}
+
+/// Whether the run's revision gets requests, by its share or beside stable's pods.
+pub(super) fn still_serves(pass: &Pass<'_>, run: &Run) -> bool {
+    let route = pass.seen.route.canary.as_ref();
+    let has_share = route.is_some_and(|route| route.weight != Some(0));
+    has_share || pods_in_service(pass, run).is_some()
+}
+
+/// Pods of the run's revision among stable's.
+fn pods_in_service(pass: &Pass<'_>, run: &Run) -> Option<i32> {
+    let stable = pass.state.stable.as_ref();
+    let other = stable.is_none_or(|stable| !stable.same(&run.revision));
+    let pods = pass.target()?.serving(&run.revision)?.replicas;
+    (other && pods > 0).then_some(pods)
 }
 
 /// Puts the template back, where the cause asks for it. Whether that is done.
@@ -183,6 +213,9 @@ fn remember(pass: &mut Pass<'_>, run: &Run, cause: &Cause) {
         return;
     }
     known::forget(pass, &run.revision);
+    if pods_in_service(pass, run).is_some() && !pass.state.mending.contains(&Mending::Lingering) {
+        pass.state.mending.push(Mending::Lingering);
+    }
     let mut message = cause.to_string();
     if let Some(pods) = stays(pass, run) {
         // What is left of it is known, and is said here.
@@ -202,8 +235,7 @@ fn remember(pass: &mut Pass<'_>, run: &Run, cause: &Cause) {
 fn stays(pass: &Pass<'_>, run: &Run) -> Option<i32> {
     let target = pass.target()?;
     let left = !pass.plan.restore_template && target.revision.same(&run.revision);
-    let pods = target.serving(&run.revision)?.replicas;
-    (left && pods > 0).then_some(pods)
+    pods_in_service(pass, run).filter(|_| left)
 }
 
 /// Records how a run ended.

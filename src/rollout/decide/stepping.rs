@@ -203,15 +203,24 @@ fn sentences(reports: &[RuleReport]) -> String {
     each.join("; ")
 }
 
+/// The weight that the step wants was not in force for the deadline, since the cluster refuses it.
+fn shut_out(pass: &mut Pass<'_>, run: &Run) -> Option<HeldWhy> {
+    let why = pass.seen.trouble.clone()?;
+    let waits = run.weight_since.is_none() && !pass.is_unready(run);
+    let late = waits && pass.watched_for(run.since, pass.plan.progress_deadline);
+    late.then_some(HeldWhy::NotRouted { why })
+}
+
 /// What follows when a step stays undecided.
 fn undecided(pass: &mut Pass<'_>, run: Run) -> Phase {
+    if let Some(why) = shut_out(pass, &run) {
+        return pass.hold(run, why);
+    }
     let (after, then) = pass.plan.analysis.undecided;
     let hold = pass.plan.step_of(&run).map(|step| step.hold);
     let after = after.max(hold.unwrap_or_default());
-    let waits = run
-        .weight_since
-        .is_none_or(|since| !pass.watched_for(since, after));
-    if waits {
+    let since = run.weight_since.unwrap_or(run.since);
+    if !pass.watched_for(since, after) {
         return Phase::Stepping(run);
     }
     match then {

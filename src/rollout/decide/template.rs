@@ -72,14 +72,15 @@ pub(super) fn give_back_desired(pass: &mut Pass<'_>, target: &Target) {
     }
 }
 
-/// Whether it stands in the Deployment only since stable, which is brought up in its place, was not seen
-/// there yet.
+/// Whether it stands in the Deployment only since stable, which is put in its place, was not seen there yet, or by
+/// whoever applies it again and again.
 fn is_set_aside(pass: &Pass<'_>, target: &Target, desired: &Revision) -> bool {
     let Some(stable) = &pass.state.stable else {
         return false;
     };
     let gone = target.serving(stable).is_none() && target.replicas > 0;
-    target.paused && gone && target.revision.same(desired) && pass.seen.kept.is_stable(stable)
+    let waits = gone || pass.state.mending.contains(&Mending::Lingering);
+    target.paused && waits && target.revision.same(desired) && pass.seen.kept.is_stable(stable)
 }
 
 /// What is gone for long was deleted by somebody, and cannot be given back.

@@ -9,7 +9,7 @@ use super::canary::canary_ready;
 use super::pass::Pass;
 use crate::rollout::action::Action;
 use crate::rollout::evidence::{RuleReport, Verdict};
-use crate::rollout::plan::Plan;
+use crate::rollout::plan::{Plan, Route};
 use crate::rollout::reason::Reason;
 use crate::rollout::state::{Mending, Run};
 
@@ -66,6 +66,11 @@ pub(super) fn steer(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) 
         keep_off(pass);
         return;
     }
+    if run.weight == 0 && route.is_none() {
+        run.weight_since = None;
+        weight_mended(pass, false, seen, run.weight);
+        return;
+    }
     if seen == Some(run.weight) {
         if run.weight > 0 && route.as_ref().is_some_and(|route| route.differs) {
             pass.act(Action::EnsureRoute { weight: run.weight });
@@ -82,7 +87,6 @@ pub(super) fn steer(pass: &mut Pass<'_>, run: &mut Run, reports: &[RuleReport]) 
         weight_mended(pass, true, seen, run.weight);
     }
     match (route, seen) {
-        (None, _) if run.weight == 0 => {}
         (Some(_), Some(seen)) if seen > run.weight => {
             pass.act(Action::LowerWeight { weight: run.weight });
         }
@@ -119,6 +123,22 @@ pub(super) fn weight_in_force(pass: &mut Pass<'_>, run: &mut Run) {
     let asked = pass.terms.asked(&pass.state);
     if let Some(evidence) = &mut pass.state.evidence {
         evidence.weight_changed(&asked, run.weight, next, since);
+    }
+}
+
+/// Whether the weight that the run wants is the one that its route has.
+pub(super) fn is_routed(pass: &Pass<'_>, run: &Run) -> bool {
+    let route = pass.seen.route.canary.as_ref();
+    route.and_then(|route| route.weight).unwrap_or(0) == run.weight
+}
+
+/// Takes a canary that gets nothing out of its `HTTPRoute`: a Gateway refuses a route that names a Service which is
+/// not there, and the Service is not made while the route is refused.
+pub(super) fn leave_route(pass: &mut Pass<'_>) {
+    let gateway = matches!(pass.plan.route, Route::GatewayApi { .. });
+    let route = pass.seen.route.canary.as_ref();
+    if gateway && route.is_some_and(|route| route.weight == Some(0)) {
+        pass.act(Action::RemoveRoute);
     }
 }
 

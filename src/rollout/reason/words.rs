@@ -89,10 +89,16 @@ impl fmt::Display for Reason {
                     "the cluster lets nothing come of the promotion, which waits: {why}"
                 )
             }
-            Self::RollbackHindered { why } => {
+            Self::RollbackHindered { why, serves: true } => {
                 write!(
                     out,
                     "the way back is hindered, so that the failed revision still gets requests: {why}"
+                )
+            }
+            Self::RollbackHindered { why, serves: false } => {
+                write!(
+                    out,
+                    "the way back is hindered; the failed revision gets no requests any more: {why}"
                 )
             }
             Self::StableLacks { stable, what } => write!(

@@ -10,7 +10,7 @@ use crate::rollout::reason::Outcome;
 use crate::rollout::state::Phase;
 
 /// A revision `v2` that serves and is watched for two minutes.
-fn baking() -> Model {
+pub(super) fn baking() -> Model {
     let mut model = Model::idle();
     model.terms.plan.bake = Some(Duration::from_secs(120));
     model.apply("v2");
@@ -65,7 +65,7 @@ fn bakes(model: &Model) -> bool {
 }
 
 /// What served before the run serves again, alone.
-fn back_on_v1(model: &Model) {
+pub(super) fn back_on_v1(model: &Model) {
     assert_eq!(model.state.stable, Some(revision("v1")));
     assert_eq!(model.target.revision, revision("v1"));
     assert!(model.target.serving(&revision("v2")).is_none());
@@ -104,19 +104,6 @@ fn damage_while_it_bakes_brings_back_what_served_before() {
     // It failed, whatever was shown before.
     model.apply("v2");
     assert!(model.until(5, |model| model.state.phase == Phase::Failed));
-}
-
-#[test]
-fn a_way_back_that_the_cluster_refuses_is_not_given_up() {
-    let mut model = baking();
-    model.stable_health = Health::Bad;
-    model.refuses = Some("denied by a policy".to_owned());
-    assert!(!model.until(2000, |model| model.state.phase.name() == "Idle"));
-    assert_eq!(told(&model), ["RollbackStarted", "RollbackHindered"]);
-    assert_eq!(model.state.stable, Some(revision("v1")));
-    model.refuses = None;
-    assert!(model.until(30, |model| ended_as(model, "v2", Outcome::RolledBack)));
-    back_on_v1(&model);
 }
 
 #[test]

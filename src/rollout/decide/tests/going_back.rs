@@ -70,6 +70,8 @@ fn what_failed_since_is_not_known_to_be_good() {
     model.apply("v2");
     assert!(model.until(200, |model| ended_as(model, "v2", Outcome::RolledBack)));
     model.rolls = true;
+    model.settle();
+    model.pass();
     model.apply("v2");
     assert!(model.until(5, |model| model.state.phase == Phase::Failed));
     model.told.clear();

@@ -2,7 +2,8 @@
 //!
 //! `model` is the door for all. `invariants` are properties under random events, faults and crashes; the rest are
 //! timelines, by subject: `stories` are whole runs, `weighing` and `promoting` their parts, `asked` what people want,
-//! `measuring` what is known, `losing` what is taken away. `between_runs` are single decisions.
+//! `measuring` what is known, `losing` what is taken away, `hindering` and `lingering` ways back that do not come to their
+//! end. `between_runs` are single decisions.
 
 #![allow(clippy::wildcard_enum_match_arm)] // tests look at what concerns them
 
@@ -13,7 +14,9 @@ mod between_runs;
 mod configuring;
 mod freezing;
 mod going_back;
+mod hindering;
 mod invariants;
+mod lingering;
 mod losing;
 mod measuring;
 mod model;

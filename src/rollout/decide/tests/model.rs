@@ -14,7 +14,7 @@ use crate::rollout::approval::Vouched;
 use crate::rollout::bookmark::Bookmark;
 use crate::rollout::bound;
 use crate::rollout::config::Config;
-use crate::rollout::decide::{Decision, decide};
+use crate::rollout::decide::{Decision, decide, needs_pods};
 use crate::rollout::evidence::{self, ArmCounts, Kind, Question, Sample};
 use crate::rollout::observation::{
     Canary, CanaryRoute, Custody, Fate, FateKind, Gate, Kept, Metrics, Observation, Past, Route,
@@ -153,8 +153,12 @@ pub struct Model {
     pub crashes: bool,
     /// New canary pods become ready.
     pub comes_up: bool,
-    /// Why the canary's objects, or the opening of the gate, are refused.
+    /// Why the canary's objects and its share, or the opening of the gate, are refused.
     pub refuses: Option<String>,
+    /// Why no pod of the template finds a node; seen by a daemon that looks.
+    pub nodeless: Option<String>,
+    /// The canary's objects are not removed.
+    pub stays: bool,
     /// The canary's weight cannot be lowered.
     pub shut: bool,
     /// Why no canary could be made of what there is.
@@ -216,6 +220,8 @@ impl Model {
             crashes: false,
             comes_up: true,
             refuses: None,
+            nodeless: None,
+            stays: false,
             unroutable: None,
             shut: false,
             unseen: None,
@@ -277,6 +283,16 @@ impl Model {
             .unwrap_or(0)
     }
 
+    /// The Deployment as a daemon sees it that looks after nodes when the decision needs it.
+    fn looked_at(&self) -> Target {
+        let asks = needs_pods(&self.terms, &self.state, self.now);
+        let nodeless = self.nodeless.clone().filter(|_| asks);
+        Target {
+            refused: self.target.refused.clone().or(nodeless),
+            ..self.target.clone()
+        }
+    }
+
     /// What is seen now.
     pub fn look(&self) -> Observation {
         Observation {
@@ -290,7 +306,7 @@ impl Model {
                 authors: self.authors.clone(),
                 said: self.authors.clone(),
             },
-            target: Some(self.target.clone()),
+            target: Some(self.looked_at()),
             canary: self.canary.clone(),
             route: Route {
                 refusals: self.unroutable.iter().cloned().collect(),
@@ -437,6 +453,7 @@ impl Model {
                 }
             }
             Action::EnsureCanary { .. }
+            | Action::EnsureRoute { .. }
             | Action::Unpause { .. }
             | Action::RestoreTemplate { .. }
                 if self.refuses.is_some() => {}
@@ -453,6 +470,7 @@ impl Model {
                     behind: false,
                 });
             }
+            Action::RemoveCanary if self.stays => {}
             Action::RemoveRoute => self.route = None,
             Action::RemoveCanary => self.canary = None,
             Action::TakeCustody => self.guarded_by_rollout = true,

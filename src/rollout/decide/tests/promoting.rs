@@ -1,6 +1,8 @@
 //! Timelines of a promotion: what hinders it, what takes it back, and who stops it.
 
-use super::model::{Health, Model, ended, names, revision};
+use std::time::Duration;
+
+use super::model::{Health, Model, ended, names, revision, told};
 use crate::rollout::decide::needs_pods;
 use crate::rollout::describe;
 use crate::rollout::reason::Outcome;
@@ -54,11 +56,52 @@ fn a_promotion_that_makes_no_progress_asks_whether_its_pods_find_nodes() {
     assert!(!asks(&model));
     let half = model.terms.plan.progress_deadline.as_secs() as u32 / 2;
     assert!(model.until(half + 5, asks));
-    // No node has room: it waits.
-    model.target.refused = Some("pod shop-1 finds no node".to_owned());
-    assert!(!model.until(3 * half, |model| model.state.phase.name() != "Promoting"));
+    // No node has room: it waits, and that is told once.
+    model.nodeless = Some("pod shop-1 finds no node".to_owned());
+    assert!(!model.until(9 * half, |model| model.state.phase.name() != "Promoting"));
+    let hindered = |model: &Model| {
+        told(model)
+            .iter()
+            .filter(|it| **it == "PromotionHindered")
+            .count()
+    };
+    assert_eq!(hindered(&model), 1);
+    // A daemon that takes it up has not looked yet.
+    model.state.resumed = Some(model.now);
+    let nodeless = model.nodeless.take();
+    model.pass();
+    model.nodeless = nodeless;
+    assert!(!model.until(half, |model| hindered(model) != 1));
     model.rolls = true;
     assert!(model.until(60, |model| ended(model, Outcome::Promoted)));
+}
+
+#[test]
+fn what_was_refused_before_a_promotion_is_no_hindrance_of_it() {
+    let mut model = Model::idle();
+    model.apply("v2");
+    assert!(model.until(600, |model| model.weight() == 5));
+    model.refuses = Some("exceeded quota".to_owned());
+    model.ask("promote");
+    model.pass();
+    model.refuses = None;
+    assert!(model.until(60, |model| ended(model, Outcome::Promoted)));
+    assert!(!told(&model).contains(&"PromotionHindered"));
+}
+
+#[test]
+fn a_clock_that_steps_back_does_not_count_what_nobody_watched() {
+    let mut model = Model::idle();
+    model.rolls = false;
+    model.apply("v2");
+    assert!(model.until(600, |model| model.state.phase.name() == "Promoting"));
+    assert!(!model.until(5, |model| model.state.phase.name() != "Promoting"));
+    let away = 2 * model.terms.plan.progress_deadline;
+    model.now += away;
+    model.state.resumed = Some(model.now);
+    model.now -= Duration::from_secs(3);
+    assert!(!model.until(60, |model| model.state.phase.name() != "Promoting"));
+    assert!(model.until(120, |model| model.state.phase.name() == "RollingBack"));
 }
 
 #[test]

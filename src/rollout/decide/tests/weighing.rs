@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::model::{Health, Model, clean, ended, names};
 use crate::rollout::action::Action;
 use crate::rollout::decide::decide;
+use crate::rollout::describe;
 use crate::rollout::observation::CanaryRoute;
 use crate::rollout::plan::Route;
 use crate::rollout::reason::Outcome;
@@ -90,6 +91,8 @@ fn a_canary_whose_weight_cannot_be_lowered_loses_its_pods() {
     model.canary_health = Health::Bad;
     let empty = |model: &Model| model.canary.as_ref().is_some_and(|it| it.replicas == 0);
     assert!(model.until(30, empty));
+    model.tick();
+    model.pass();
     assert_eq!(
         (model.weight(), model.state.phase.name()),
         (25, "RollingBack")
@@ -113,6 +116,50 @@ fn stable_scaled_to_nothing_takes_the_weight_away_and_back_again() {
     model.target.replicas = 4;
     model.settle();
     assert!(model.until(600, |model| ended(model, Outcome::Promoted)));
+}
+
+#[test]
+fn a_share_that_the_cluster_refuses_is_said_and_waited_for() {
+    let mut model = Model::idle();
+    model.apply("v2");
+    assert!(model.until(60, |model| model.state.phase.name() == "Stepping"));
+    model.route = None;
+    model.refuses = Some("denied by a webhook".to_owned());
+    assert!(model.until(150, |model| model.state.phase.name() == "Held"));
+    let said = describe::message(&model.state);
+    assert!(
+        said.contains("cannot be raised: denied by a webhook"),
+        "{said}"
+    );
+    assert!(!model.until(3000, |model| model.state.phase.name() != "Held"));
+    model.refuses = None;
+    assert!(model.until(900, |model| ended(model, Outcome::Promoted)));
+}
+
+#[test]
+fn a_weight_that_never_comes_into_force_is_not_waited_for_without_end() {
+    let mut model = Model::idle();
+    model.apply("v2");
+    assert!(model.until(60, |model| model.state.phase.name() == "Stepping"));
+    // Somebody takes it away as often as it is set.
+    for _ in 0..2000 {
+        model.pass();
+        model.route = None;
+        model.tick();
+    }
+    assert_eq!(model.state.phase.name(), "Held");
+}
+
+#[test]
+fn behind_a_gateway_a_route_that_is_refused_does_not_name_a_canary_that_gets_nothing() {
+    let mut model = at_25_behind_a_gateway();
+    model.unroutable = Some("the Gateway refuses it: BackendNotFound".to_owned());
+    model.canary = None;
+    assert!(model.until(60, |model| model.state.phase.name() == "Held"
+        && model.route.is_none()));
+    assert!(!names(&model).contains(&"WeightMended"));
+    model.unroutable = None;
+    assert!(model.until(900, |model| ended(model, Outcome::Promoted)));
 }
 
 #[test]
