@@ -9,10 +9,11 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use serde_json::json;
 
 use super::input::read;
-use super::{Error, Screen, commented, screen};
-use crate::import::{From, convert};
+use super::{Error, Screen, commented, lint, screen};
+use crate::import::{Converted, From, convert};
 
 /// Arguments.
 #[derive(Debug, Args)]
@@ -46,13 +47,15 @@ pub fn import(screen: &mut Screen, arguments: &Arguments) -> Result<(), Error> {
         Tool::Flagger => From::Flagger,
         Tool::Argo => From::Argo,
     };
-    let converted = convert(from, &texts).map_err(|(number, error)| {
+    let mut converted = convert(from, &texts).map_err(|(number, error)| {
         let file = arguments
             .files
             .get(number)
             .map_or("-".into(), |file| file.display().to_string());
         Error::Usage(format!("{file}:{error}"))
     })?;
+    let refused = refused(&converted);
+    converted.notes.extend(refused);
     let rules = match converted.rules.as_slice() {
         [] => None,
         rules => Some(screen::yaml(&rules)?),
@@ -79,6 +82,17 @@ pub fn import(screen: &mut Screen, arguments: &Arguments) -> Result<(), Error> {
         return Err(Error::Refused("nothing was converted".to_owned()));
     }
     Ok(())
+}
+
+/// What `sluice lint` would say of the result: a value of theirs may be none of ours.
+fn refused(converted: &Converted) -> Vec<String> {
+    let mut texts = vec![(String::new(), json!(converted.rules).to_string())];
+    let objects = converted.objects.iter();
+    texts.extend(objects.map(|object| (String::new(), object.to_string())));
+    let problems = lint::refused(&texts).into_iter();
+    problems
+        .map(|problem| format!("sluice lint refuses what is written: {problem}"))
+        .collect()
 }
 
 /// Writes a file that is not there yet: other rules may be in one that is, and Rollouts name them.
@@ -108,5 +122,21 @@ mod tests {
         let kept = std::fs::read_to_string(&file).unwrap();
         assert_eq!(kept, "one");
         assert!(refused.contains("it is there"), "{refused}");
+    }
+
+    #[test]
+    fn what_lint_refuses_is_said() {
+        let bad = "{apiVersion: flagger.app/v1beta1, kind: Canary, metadata: {name: a}, spec: {targetRef: {kind: Deployment, name: a}, \
+            service: {port: 80}, progressDeadlineSeconds: 0, analysis: {stepWeight: 10, interval: 1m}}}";
+        let told = |text: &str| refused(&convert(From::Flagger, &[text.to_owned()]).unwrap());
+        assert!(
+            told(bad)[0].contains("spec.progressDeadline"),
+            "{:?}",
+            told(bad)
+        );
+        assert_eq!(
+            told(&bad.replace("Seconds: 0", "Seconds: 60")),
+            [] as [&str; 0]
+        );
     }
 }

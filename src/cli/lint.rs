@@ -115,8 +115,12 @@ impl Report {
 
 /// What is wrong with one Rollout; rules of its own files are not known.
 pub(super) fn problems(rollout: &str) -> Vec<String> {
-    let report = report(&[(String::new(), rollout.to_owned())]);
-    let problems = report.problems.into_iter();
+    refused(&[(String::new(), rollout.to_owned())])
+}
+
+/// What is wrong with files of Rollouts and rules.
+pub(super) fn refused(texts: &[(String, String)]) -> Vec<String> {
+    let problems = report(texts).problems.into_iter();
     problems.map(|problem| problem.message).collect()
 }
 

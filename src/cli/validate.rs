@@ -295,7 +295,11 @@ fn schema(checked: &mut Checked, linted: &[usize]) -> BTreeSet<String> {
     }
     for (at, flaw) in flaws {
         let message = format!("{}: {}", flaw.path, flaw.message);
-        checked.add("schema", Level::Error, (at, &flaw.path), message);
+        if flaw.unknown {
+            checked.add_of_field("schema", (at, &flaw.path), message);
+        } else {
+            checked.add("schema", Level::Error, (at, &flaw.path), message);
+        }
     }
     unknown
 }

@@ -60,6 +60,21 @@ pub fn duration(value: &Value) -> Option<String> {
     }
 }
 
+/// A duration and one more; both are such as [`duration`] gives.
+pub fn added(before: &Value, more: &str) -> Value {
+    let parsed = |text: &str| humantime::parse_duration(text).ok();
+    let Some(before) = before.as_str() else {
+        return json!(more);
+    };
+    match parsed(before).zip(parsed(more)) {
+        Some((one, other)) => {
+            let whole = one.saturating_add(other);
+            json!(humantime::format_duration(whole).to_string())
+        }
+        None => json!(format!("{before} {more}")),
+    }
+}
+
 /// A number as YAML has it, without a fraction where it has none.
 pub fn number(number: f64) -> Value {
     if number.fract() == 0.0 && number.abs() < 1e15 {

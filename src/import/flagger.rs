@@ -5,6 +5,7 @@ mod left;
 mod metrics;
 mod route;
 mod switch;
+mod templates;
 
 use serde_json::{Value, json};
 
@@ -98,10 +99,14 @@ fn strategy(analysis: &Value, about: &str, all: &mut Converted) -> Value {
     let by_weight = !analysis["stepWeight"].is_null() || !analysis["stepWeights"].is_null();
     let told_apart = !list(analysis, "/match").is_empty();
     if analysis["iterations"].is_number() && !by_weight && !told_apart {
-        all.note(
-            about,
-            "spec.analysis.iterations: blue/green; after the switch stable is kept for `hold`, 10m unless it is given",
+        let interval = duration(&analysis["interval"]).unwrap_or_else(|| "1m".to_owned());
+        let text = format!(
+            "spec.analysis.iterations: blue/green: Flagger judges the new pods {} times, each {interval}, before anybody is \
+             switched to them; here all are switched once the pods are ready, and then it is judged, with stable kept for `hold`, 10m unless \
+             it is given. Test them without users by smoke.beforeTraffic (docs/concepts/smoke-tests.md), or begin with few by canary steps",
+            analysis["iterations"]
         );
+        all.note(about, &text);
         let asked = asks(analysis, "confirm-promotion");
         return json!({"blueGreen": if asked { json!({"approval": true}) } else { json!({}) }});
     }

@@ -164,16 +164,17 @@ fn in_namespace(of: &Value) -> String {
 const MOST: usize = 32;
 
 /// Weights that rise, within 1 to 99: what comes at 100 is the promotion. Of too many some are left out, never the last.
+/// Whom a step that is left out asks, and how long it holds, the one before it has.
 fn rising(steps: Vec<Value>, field: &str, about: &str, all: &mut Converted) -> Vec<Value> {
     let given = steps.len();
     let mut kept: Vec<Value> = Vec::new();
     for step in steps {
-        let weight = step["weight"].as_i64().unwrap_or(0);
-        let last = kept
-            .last()
-            .map_or(0, |step| step["weight"].as_i64().unwrap_or(0));
-        if weight > last && weight < 100 {
-            kept.push(step);
+        let weight = weight(&step);
+        match kept.last_mut() {
+            None if weight > 0 && weight < 100 => kept.push(step),
+            Some(last) if weight > self::weight(last) && weight < 100 => kept.push(step),
+            Some(last) => taken_over(last, &step, field, about, all),
+            None => lost(&step, field, about, all),
         }
     }
     if kept.len() < given {
@@ -183,7 +184,7 @@ fn rising(steps: Vec<Value>, field: &str, about: &str, all: &mut Converted) -> V
     let every = kept.len().div_ceil(MOST);
     if every > 1 {
         let text = format!(
-            "{field}: found {} weights, at most {MOST} are right; of each {every} the last is written",
+            "{field}: found {} weights, at most {MOST} are right; of each {every} the last is written, with the time of all",
             kept.len()
         );
         all.note(about, &text);
@@ -192,20 +193,66 @@ fn rising(steps: Vec<Value>, field: &str, about: &str, all: &mut Converted) -> V
     kept
 }
 
-/// The last step of each few, with the approval that one of them asks for.
+fn weight(step: &Value) -> i64 {
+    step["weight"].as_i64().unwrap_or(0)
+}
+
+/// A step that is left out, into the one before it.
+fn taken_over(kept: &mut Value, step: &Value, field: &str, about: &str, all: &mut Converted) {
+    let (left, at) = (weight(step), weight(kept));
+    if step["approval"] == true && left != at {
+        let text = format!(
+            "{field}: weight {left} is left out; the approval after it is asked at {at}% now"
+        );
+        all.note(about, &text);
+    }
+    if let Some(hold) = step["hold"].as_str().filter(|_| left != at) {
+        let text = format!("{field}: weight {left} is left out; its {hold} are spent at {at}% now");
+        all.note(about, &text);
+    }
+    merged(kept, step);
+}
+
+/// A step before all traffic, where nobody is asked here and nothing is waited for.
+fn lost(step: &Value, field: &str, about: &str, all: &mut Converted) {
+    let left = weight(step);
+    if step["approval"] == true {
+        let text = format!(
+            "{field}: weight {left}: the approval after it is lost, since nobody is asked before the first weight: hold releases back in the pipeline (approvals), or test first (smoke.beforeTraffic)"
+        );
+        all.note(about, &text);
+    }
+    if let Some(hold) = step["hold"].as_str() {
+        let text = format!("{field}: weight {left}: its {hold} are lost: nothing is held there");
+        all.note(about, &text);
+    }
+}
+
+/// The last step of each few, with the approval that one of them asks for and the time of all.
 fn thinned(steps: &[Value], every: usize) -> Vec<Value> {
     let mut kept: Vec<Value> = steps
         .rchunks(every)
         .filter_map(|few| {
-            let mut last = few.last()?.clone();
-            if few.iter().any(|step| step["approval"] == true) {
-                last["approval"] = json!(true);
+            let (last, others) = few.split_last()?;
+            let mut last = last.clone();
+            for step in others {
+                merged(&mut last, step);
             }
             Some(last)
         })
         .collect();
     kept.reverse();
     kept
+}
+
+/// Adds what another step asks and holds to one.
+fn merged(into: &mut Value, step: &Value) {
+    if step["approval"] == true {
+        into["approval"] = json!(true);
+    }
+    if let Some(hold) = step["hold"].as_str() {
+        into["hold"] = condition::added(&into["hold"], hold);
+    }
 }
 
 #[cfg(test)]

@@ -218,7 +218,7 @@ fn a_rollout_of_argo_becomes_a_deployment_and_a_rollout() {
         spec["route"]["ingressNginx"],
         json!({"ingress": "guestbook", "service": "guestbook-stable"})
     );
-    let steps = json!([{"weight": 20, "approval": true}, {"weight": 40, "hold": "10s 1m"}]);
+    let steps = json!([{"weight": 20, "approval": true}, {"weight": 40, "hold": "1m 10s"}]);
     assert_eq!(spec["strategy"]["canary"]["steps"], steps);
     let rule = "guestbook-success-rate-success-rate";
     assert_eq!(

@@ -3,6 +3,8 @@
 //! What cannot be said there is a note, and what is not known here too. Not here: hosts and paths
 //! (`ingress`).
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::ResourceExt;
 use serde_json::{Value, json};
@@ -49,8 +51,19 @@ pub struct Shape {
     pub regex: bool,
     /// Whether requests without TLS are sent to TLS, where a host has it.
     pub to_tls: bool,
-    /// Rewrites what a regular expression caught: prefix, and what takes its place.
-    pub prefix: Option<String>,
+    /// Rewrites what a regular expression caught.
+    pub prefix: Option<Rewrite>,
+}
+
+/// A rewrite to a fixed text and one group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rewrite {
+    /// The annotation's value.
+    pub value: String,
+    /// What stands before the group.
+    pub to: String,
+    /// The group's number.
+    pub group: u32,
 }
 
 /// Annotations that say how the controller itself works, and mean nothing to a route.
@@ -128,7 +141,8 @@ pub fn read(ingress: &Ingress, prefix: &str, notes: &mut Vec<String>) -> Shape {
         else {
             continue;
         };
-        if guards::is(name) {
+        // The controller takes nothing for none.
+        if guards::is(name) || value.trim().is_empty() {
             continue;
         }
         if let Err(why) = take(&reader, (name, value.trim()), &mut shape) {
@@ -160,8 +174,29 @@ fn take(reader: &Reader<'_>, (name, value): (&str, &str), shape: &mut Shape) -> 
         "use-regex" => shape.regex = reader.is(name) == Some(true),
         "app-root" => shape.root = Some(value.to_owned()),
         "upstream-vhost" => shape.filters.push(rewrite(json!({"hostname": value}))),
-        "permanent-redirect" => shape.redirect = Some(redirect(value, 301)?),
-        "temporal-redirect" => shape.redirect = Some(redirect(value, 302)?),
+        "permanent-redirect" => shape.redirect = Some(redirect(value, status(reader, name, 301))?),
+        "temporal-redirect" => shape.redirect = Some(redirect(value, status(reader, name, 302))?),
+        "permanent-redirect-code" | "temporal-redirect-code" => {
+            let of = name.trim_end_matches("-code");
+            let usual = if of == "permanent-redirect" { 301 } else { 302 };
+            let written = status(reader, of, usual);
+            if value != written.to_string() {
+                return Err(format!(
+                    "{written} is written, since every Gateway knows 301 and 302 only; yours may know {value}: change statusCode then"
+                ));
+            }
+        }
+        "server-alias" => {
+            aliases(reader.ingress, reader.prefix)?;
+        }
+        "from-to-www-redirect" if reader.is(name) == Some(true) => {
+            return Err(
+                "no filter of these routes: write an HTTPRoute for the other name (www.HOST, or HOST without www.) with the filter RequestRedirect, \
+                 requestRedirect.hostname HOST; until then that name gets 404"
+                    .to_owned(),
+            );
+        }
+        "from-to-www-redirect" => {}
         "rewrite-target" => return rewritten(value, shape),
         "backend-protocol" if value != "HTTP" => {
             return Err("no counterpart in an HTTPRoute: a BackendTLSPolicy for HTTPS, a GRPCRoute for GRPC".to_owned());
@@ -194,13 +229,54 @@ fn take(reader: &Reader<'_>, (name, value): (&str, &str), shape: &mut Shape) -> 
     Ok(())
 }
 
+/// The status of a redirect: what the annotation beside it says, where every Gateway knows that.
+fn status(reader: &Reader<'_>, redirect: &str, usual: u16) -> u16 {
+    match reader.number(&format!("{redirect}-code")) {
+        301 => 301,
+        302 => 302,
+        _ => usual,
+    }
+}
+
+/// More names of the Ingress' one host.
+///
+/// # Errors
+/// If the names are expressions, or it has several hosts: then each answers to them.
+pub fn aliases(ingress: &Ingress, prefix: &str) -> Result<Vec<String>, String> {
+    let reader = Reader { ingress, prefix };
+    let Some(value) = reader.get("server-alias") else {
+        return Ok(Vec::new());
+    };
+    let names = value.split([',', ' ']).map(str::trim);
+    let names: Vec<String> = names
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect();
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    if let Some(name) = names
+        .iter()
+        .find(|name| !name.trim_start_matches("*.").chars().all(is_part))
+    {
+        return Err(format!(
+            "no counterpart: {name} is an expression; write the names that it means into spec.hostnames"
+        ));
+    }
+    let spec = ingress.spec.iter();
+    let rules = spec.flat_map(|spec| spec.rules.iter().flatten());
+    let hosts: BTreeSet<&str> = rules.filter_map(|rule| rule.host.as_deref()).collect();
+    if hosts.len() != 1 {
+        return Err("with several hosts or none each would answer to it: write the names into spec.hostnames of the route that is meant".to_owned());
+    }
+    Ok(names)
+}
+
 /// `$N` of a rewrite needs the captures of a regular expression: only the usual form has a counterpart.
 fn rewritten(value: &str, shape: &mut Shape) -> Result<(), String> {
-    let stem = value
-        .strip_suffix("$2")
-        .or_else(|| value.strip_suffix("$1"));
-    if let Some(stem) = stem.filter(|stem| !stem.contains('$')) {
-        shape.prefix = Some(if stem.is_empty() { "/" } else { stem }.to_owned());
+    let found = [("$1", 1), ("$2", 2)].into_iter();
+    let mut found = found.filter_map(|(end, group)| Some((value.strip_suffix(end)?, group)));
+    if let Some((to, group)) = found.next().filter(|(to, _)| !to.contains('$')) {
+        let (value, to) = (value.to_owned(), to.to_owned());
+        shape.prefix = Some(Rewrite { value, to, group });
         return Ok(());
     }
     if value.contains('$') {

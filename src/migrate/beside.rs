@@ -42,11 +42,13 @@ pub fn beside(given: &Given, read: &Read) -> Vec<Beside> {
         .collect()
 }
 
+/// The class that an Ingress names.
+pub fn class(ingress: &Ingress) -> Option<String> {
+    let named = ingress.spec.as_ref()?.ingress_class_name.clone();
+    named.or_else(|| ingress.annotations().get(CLASS).cloned())
+}
+
 fn may_share_class(one: &Ingress, other: &Ingress) -> bool {
-    let class = |ingress: &Ingress| {
-        let named = ingress.spec.as_ref()?.ingress_class_name.clone();
-        named.or_else(|| ingress.annotations().get(CLASS).cloned())
-    };
     match (class(one), class(other)) {
         (Some(one), Some(other)) => one == other,
         // Without a class it may be the default one.

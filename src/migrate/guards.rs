@@ -7,6 +7,7 @@ use kube::ResourceExt;
 
 use super::Given;
 use super::annotations::short;
+use super::controllers;
 
 /// What decides who gets in, and what each is.
 const GUARDS: [(&str, &str); 12] = [
@@ -34,11 +35,13 @@ const GUARDS: [(&str, &str); 12] = [
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guard {
     /// The annotation without its prefix.
-    pub name: &'static str,
+    pub name: String,
     key: String,
     value: String,
     about: &'static str,
 }
+
+const OF_ANOTHER: &str = "another controller's, which may keep requests out by it";
 
 /// Whether an annotation, without its prefix, is one.
 pub fn is(name: &str) -> bool {
@@ -55,21 +58,39 @@ pub fn guards(given: &Given) -> Vec<Guard> {
     let asks_nobody = value("auth-tls-verify-client") == Some("off");
     let on = GUARDS.iter().filter_map(|(name, about)| {
         Some(Guard {
-            name,
+            name: (*name).to_owned(),
             key: format!("{}/{name}", given.prefix),
             value: short(value(name)?),
             about,
         })
     });
-    on.filter(|guard| !(guard.name == "auth-tls-secret" && asks_nobody))
-        .collect()
+    let on = on.filter(|guard| !(guard.name == "auth-tls-secret" && asks_nobody));
+    on.chain(of_another(given)).collect()
+}
+
+/// What another ingress controller reads off the Ingress: its class, and its annotations by their prefix.
+fn of_another(given: &Given) -> Vec<Guard> {
+    let class = controllers::other_class(&given.ingress).map(|value| Guard {
+        name: "class".to_owned(),
+        key: "its class".to_owned(),
+        value,
+        about: OF_ANOTHER,
+    });
+    let annotations = controllers::of_other_ingresses(given).into_iter();
+    let annotations = annotations.map(|(name, value)| Guard {
+        name: name.to_owned(),
+        key: name.to_owned(),
+        value,
+        about: OF_ANOTHER,
+    });
+    class.into_iter().chain(annotations).collect()
 }
 
 /// Those that nobody said may go.
 pub fn faults(given: &Given, guards: &[Guard]) -> Vec<String> {
     let kept = guards
         .iter()
-        .filter(|guard| !given.without.iter().any(|name| name == guard.name));
+        .filter(|guard| !given.without.iter().any(|name| *name == guard.name));
     let told = kept.map(|guard| {
         format!(
             "Ingress {}: {}: {}: {}, and an HTTPRoute cannot say it: put the like of it at the Gateway, by a policy of its \
@@ -98,7 +119,7 @@ pub fn say(given: &Given, guards: &[Guard], notes: &mut Vec<String>) {
 
 /// The step before the routes are applied.
 pub fn step(guards: &[Guard], routes: &[String]) -> Option<String> {
-    let names: Vec<&str> = guards.iter().map(|guard| guard.name).collect();
+    let names: Vec<&str> = guards.iter().map(|guard| guard.name.as_str()).collect();
     (!names.is_empty()).then(|| {
         format!(
             "Put at the Gateway what keeps requests out now ({}), by policies of its implementation for the routes {}: from the \

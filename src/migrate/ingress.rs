@@ -82,6 +82,7 @@ pub fn read(given: &Given, notes: &mut Vec<String>) -> Result<Read, Faults> {
             });
         }
     }
+    add_aliases(given, &mut read);
     for canary in &given.others {
         reader.add_canary(canary, &mut read, notes, &mut faults);
     }
@@ -96,6 +97,18 @@ pub fn read(given: &Given, notes: &mut Vec<String>) -> Result<Read, Faults> {
         Ok(read)
     } else {
         Err(Faults(faults))
+    }
+}
+
+/// The other names of its host, which lead where it leads.
+fn add_aliases(given: &Given, read: &mut Read) {
+    let names = annotations::aliases(&given.ingress, &given.prefix).unwrap_or_default();
+    let host = read.hosts.keys().find(|host| !host.is_empty());
+    let Some(paths) = host.and_then(|host| read.hosts.get(host)).cloned() else {
+        return;
+    };
+    for name in names {
+        read.hosts.entry(name).or_insert_with(|| paths.clone());
     }
 }
 

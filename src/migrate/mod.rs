@@ -94,6 +94,10 @@ pub fn to_gateway(given: &Given, gateway: &Gateway) -> Result<Migrated, Faults> 
     };
     let name = given.ingress.name_any();
     let shape = annotations::read(&given.ingress, &given.prefix, &mut migrated.notes);
+    let misled = route::faults(&read, &shape, &name);
+    if !misled.is_empty() {
+        return Err(Faults(misled));
+    }
     let beside = beside::beside(given, &read);
     beside::say(&beside, (given, &read), &shape, &mut migrated.notes);
     controllers::say(given, &mut migrated.notes);

@@ -5,15 +5,23 @@
 //!
 //! Not here: what an Ingress says (`ingress`, `annotations`).
 
+use std::collections::BTreeSet;
+
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::annotations::{Shape, Shaping, Wanted, rewrite};
+use super::annotations::{self, Shape, Shaping, Wanted, rewrite};
 use super::ingress::{Backend, Path, PathType, Read};
 use super::{Gateway, Given};
 
 /// The most rules of an `HTTPRoute`.
 const MOST_RULES: usize = 16;
+/// The most hosts of an `HTTPRoute`.
+const MOST_HOSTS: usize = 16;
+/// What paths that catch the rest end with, and the group that catches it.
+const ENDS: [(&str, u32); 4] = [("(/|$)(.*)", 2), ("/?(.*)", 1), ("/(.*)", 1), ("(.*)", 1)];
+/// What makes a path an expression; a dot may be one.
+const EXPRESSION: [char; 11] = ['(', '[', '*', '.', '?', '+', '|', '\\', '$', '^', '{'];
 /// What the name of the route that redirects to TLS ends with.
 pub const TO_TLS: &str = "-to-tls";
 
@@ -34,11 +42,15 @@ pub fn write(
     };
     for (hosts, paths) in groups(read) {
         let secured = shape.to_tls && hosts.iter().any(|host| is_secured(read, host));
-        writer.route(&hosts, paths, secured);
+        for hosts in hosts.chunks(MOST_HOSTS) {
+            writer.route(hosts, paths, secured);
+        }
     }
     let secured: Vec<String> = read.secrets.keys().cloned().collect();
     if shape.to_tls && !secured.is_empty() {
-        writer.redirect(&secured);
+        for hosts in secured.chunks(MOST_HOSTS) {
+            writer.redirect(hosts);
+        }
     }
     writer.say(read);
     writer.routes
@@ -86,7 +98,7 @@ impl Writer<'_> {
                 json!({"matches": [{"path": {"type": "Exact", "value": "/"}}], "filters": [to]}),
             );
         }
-        for path in paths {
+        for path in self.ordered(paths) {
             rules.extend(self.rules(path));
         }
         let section = secured.then(|| self.gateway.https.clone());
@@ -105,7 +117,12 @@ impl Writer<'_> {
         let to = json!({"scheme": "https", "statusCode": 301});
         let filter = json!({"type": "RequestRedirect", "requestRedirect": to});
         let rules = [json!({"filters": [filter]})];
-        let name = format!("{}{TO_TLS}", self.name);
+        let before = self.routes.iter();
+        let before = before.filter(|route| is_to_tls(route)).count();
+        let name = match before {
+            0 => format!("{}{TO_TLS}", self.name),
+            before => format!("{}-{}{TO_TLS}", self.name, before + 1),
+        };
         let object = self.object(&name, hosts, Some(&self.gateway.http), &rules);
         self.routes.push(object);
     }
@@ -138,6 +155,33 @@ impl Writer<'_> {
             "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
             "metadata": metadata, "spec": spec,
         })
+    }
+
+    /// Whether its path is asked as an expression: as said, or since a rewrite makes it one.
+    fn is_expression(&self, path: &Path) -> bool {
+        let rewrites = |filter: &Value| filter["urlRewrite"]["path"].is_object();
+        let rewritten = self.shape.prefix.is_some() || self.shape.filters.iter().any(rewrites);
+        let looks = path.text.replace('.', "").contains(EXPRESSION);
+        path.kind != PathType::Exact && (self.shape.regex || rewritten && looks)
+    }
+
+    /// The paths that a route may have, in the order in which they are asked: of expressions the longest first.
+    fn ordered<'p>(&mut self, paths: &'p [Path]) -> Vec<&'p Path> {
+        let mut all: Vec<&Path> = Vec::new();
+        for path in paths {
+            if self.is_expression(path) || self.caught(path).is_some() || may_have(&path.text) {
+                all.push(path);
+            } else {
+                self.notes.push(format!(
+                    "Ingress {}: path {} is left out, since no HTTPRoute may have it: write it percent-encoded and without dots",
+                    self.name, path.text
+                ));
+            }
+        }
+        if all.iter().any(|path| self.is_expression(path)) {
+            all.sort_by_key(|path| std::cmp::Reverse(path.text.len()));
+        }
+        all
     }
 
     /// The rules of one path, those that are asked first at the front.
@@ -174,10 +218,11 @@ impl Writer<'_> {
 
     fn matcher(&mut self, path: &Path) -> Value {
         let value = path.text.as_str();
-        if let Some(stem) = self.caught(path) {
+        if let Some((stem, end)) = self.caught(path) {
+            self.say_caught(path, (&stem, end));
             return json!({"type": "PathPrefix", "value": stem});
         }
-        if self.shape.regex && path.kind != PathType::Exact {
+        if self.is_expression(path) {
             // Some Gateways ask whether all of the path is like it, some whether any part is.
             let open = value.trim_end_matches('$');
             let end = if open.len() == value.len() { ".*" } else { "$" };
@@ -205,19 +250,42 @@ impl Writer<'_> {
         json!({"type": kind, "value": value})
     }
 
-    /// The prefix of `/prefix(/|$)(.*)` and its like, where the rewrite keeps what follows.
-    fn caught(&self, path: &Path) -> Option<String> {
-        self.shape.prefix.as_ref()?;
-        let ends = ["(/|$)(.*)", "/?(.*)", "/(.*)", "(.*)"];
-        let stem = ends.iter().find_map(|end| path.text.strip_suffix(end))?;
-        let plain = !stem.contains(['(', '[', '*', '.', '?', '+', '|', '\\', '$', '^']);
-        plain.then(|| {
-            if stem.is_empty() {
-                "/".to_owned()
-            } else {
-                stem.to_owned()
-            }
+    /// The prefix of `/prefix(/|$)(.*)` and its like, where the rewrite keeps what follows, and the path's end.
+    fn caught(&self, path: &Path) -> Option<(String, &'static str)> {
+        let rewrite = self.shape.prefix.as_ref()?;
+        let (stem, end, group) = ending(&path.text)?;
+        // The group of `(.*)` begins with the slash, the others' follow one.
+        let joins = rewrite.to.is_empty() || rewrite.to.ends_with('/') || end == "(.*)";
+        (group == rewrite.group && joins).then(|| match stem {
+            "" => ("/".to_owned(), end),
+            stem => (stem.to_owned(), end),
         })
+    }
+
+    /// Where a prefix takes other paths than the expression took.
+    fn say_caught(&mut self, path: &Path, (stem, end): (&str, &str)) {
+        let mut note = |text: String| {
+            let note = format!("Ingress {}: path {}: {text}", self.name, path.text);
+            self.notes.push(note);
+        };
+        if stem != "/" && (end == "/?(.*)" || end == "(.*)") {
+            note(format!(
+                "ingress-nginx takes every path that begins with {stem} ({stem}x too), PathPrefix only what lies below it"
+            ));
+        }
+        if stem != "/" && end == "/(.*)" {
+            note(format!(
+                "ingress-nginx does not take {stem} itself, PathPrefix does"
+            ));
+        }
+        let to = self
+            .shape
+            .prefix
+            .as_ref()
+            .map(|rewrite| rewrite.to.as_str());
+        if stem != "/" && end == "(.*)" && to.is_some_and(|to| to.ends_with('/')) {
+            note("ingress-nginx sends two slashes where its rewrite and what follows meet, the route one".to_owned());
+        }
     }
 
     fn filters(&mut self, path: &Path) -> Vec<Value> {
@@ -225,10 +293,15 @@ impl Writer<'_> {
             return vec![redirect.clone()];
         }
         let mut filters = self.shape.filters.clone();
-        if let Some(to) = &self.shape.prefix {
+        if let Some(rewrite) = &self.shape.prefix {
             if self.caught(path).is_some() {
+                let to = if rewrite.to.is_empty() {
+                    "/"
+                } else {
+                    &rewrite.to
+                };
                 let path = json!({"type": "ReplacePrefixMatch", "replacePrefixMatch": to});
-                filters.push(rewrite(json!({"path": path})));
+                filters.push(annotations::rewrite(json!({"path": path})));
             } else {
                 self.notes.push(format!(
                     "Ingress {}: path {}: no counterpart for its rewrite: only /prefix(/|$)(.*) and its like are known",
@@ -283,6 +356,63 @@ impl Writer<'_> {
             note("a canary without ready pods is passed over by ingress-nginx; a Gateway answers its part with errors".to_owned());
         }
     }
+}
+
+fn is_to_tls(route: &Value) -> bool {
+    let name = route["metadata"]["name"].as_str();
+    name.is_some_and(|name| name.ends_with(TO_TLS))
+}
+
+/// Why paths cannot be led as ingress-nginx leads them: a rewrite that names another group than the one that catches
+/// the rest sends requests to paths that a route would not, and those may be ones that nobody could reach.
+pub fn faults(read: &Read, shape: &Shape, ingress: &str) -> Vec<String> {
+    let Some(rewrite) = &shape.prefix else {
+        return Vec::new();
+    };
+    let paths: BTreeSet<&str> = read
+        .hosts
+        .values()
+        .flatten()
+        .map(|path| path.text.as_str())
+        .collect();
+    let mut faults = Vec::new();
+    for path in paths {
+        let Some((_, end, group)) = ending(path) else {
+            continue;
+        };
+        if group == rewrite.group {
+            continue;
+        }
+        let caught = match rewrite.group {
+            1 => "$1 is the slash alone",
+            _ => "there is no $2",
+        };
+        faults.push(format!(
+            "Ingress {ingress}: path {path} with rewrite-target {}: {caught}, so ingress-nginx sends no request where it seems to; {end} is \
+             caught by ${group}: write that, or another path, into the Ingress first",
+            rewrite.value
+        ));
+    }
+    faults
+}
+
+/// What stands before the end of a path that catches the rest, the end, and the group of the rest.
+fn ending(path: &str) -> Option<(&str, &'static str, u32)> {
+    let (stem, end, group) = ENDS
+        .into_iter()
+        .find_map(|(end, group)| Some((path.strip_suffix(end)?, end, group)))?;
+    let plain = !stem.contains(EXPRESSION);
+    plain.then_some((stem, end, group))
+}
+
+/// Whether an `HTTPRoute` may have the path, as the Gateway API checks it.
+fn may_have(path: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-/._~!$&'()*+,;=:@%".contains(c);
+    let never = ["//", "/./", "/../", "%2f", "%2F", "#"];
+    path.chars().all(plain)
+        && !never.iter().any(|part| path.contains(part))
+        && !path.ends_with("/..")
+        && !path.ends_with("/.")
 }
 
 /// One filter of a sort, as a rule may have.

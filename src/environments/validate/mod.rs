@@ -8,6 +8,7 @@
 //!
 //! Not here: what the Rollout's fields may say (the command line's lint), and asking servers.
 
+mod filled;
 mod kustomizations;
 mod network;
 mod others;
@@ -159,12 +160,32 @@ impl Tell<'_> {
         path: &str,
         message: String,
     ) {
+        match filled::by_others(rule, object, path) {
+            None => self.certain(level, rule, object, path, message),
+            Some(what) => {
+                let message = format!(
+                    "{path} holds {what}, filled in when it is deployed: what it comes to was not looked at"
+                );
+                self.certain(Level::Warning, "not-checked", object, path, message);
+            }
+        }
+    }
+
+    /// The same, whatever stands at the path.
+    fn certain(
+        &mut self,
+        level: Level,
+        rule: &'static str,
+        object: &Value,
+        path: &str,
+        message: String,
+    ) {
         let ignored = text(object, IGNORE);
         if ignored.split(',').any(|ignored| ignored.trim() == rule) {
             return;
         }
         let (file, place) = sources::place(self.sources, object, path);
-        self.findings.push(Finding {
+        let finding = Finding {
             rule,
             level,
             file,
@@ -172,7 +193,11 @@ impl Tell<'_> {
             column: place.column,
             object: named(object),
             message,
-        });
+        };
+        // Two rules may ask for a value that nobody knows.
+        if rule != "not-checked" || !self.findings.contains(&finding) {
+            self.findings.push(finding);
+        }
     }
 }
 
@@ -268,6 +293,24 @@ impl Checked {
         (object, path): (usize, &str),
         message: String,
     ) {
+        self.told(object, |tell, object| {
+            tell.found(level, rule, object, path, message);
+        });
+    }
+
+    /// Adds what is wrong with a field of an object, whatever its value.
+    pub fn add_of_field(
+        &mut self,
+        rule: &'static str,
+        (object, path): (usize, &str),
+        message: String,
+    ) {
+        self.told(object, |tell, object| {
+            tell.certain(Level::Error, rule, object, path, message);
+        });
+    }
+
+    fn told(&mut self, object: usize, tells: impl FnOnce(&mut Tell<'_>, &Value)) {
         let Some(object) = self.objects.get(object) else {
             return;
         };
@@ -275,7 +318,7 @@ impl Checked {
             sources: &self.sources,
             findings: std::mem::take(&mut self.findings),
         };
-        tell.found(level, rule, object, path, message);
+        tells(&mut tell, object);
         self.findings = tell.findings;
         sort(&mut self.findings);
     }
@@ -343,9 +386,15 @@ fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
     items.map_or(&[], Vec::as_slice)
 }
 
-/// The objects of a kind.
+/// The objects of a kind of Kubernetes', the Gateway API's or our own: others have kinds of the same names, such as
+/// Knative's Service.
 fn of_kind<'a>(objects: &'a [Value], kind: &'a str) -> impl Iterator<Item = &'a Value> {
-    objects.iter().filter(move |object| object["kind"] == kind)
+    let is_known = |object: &Value| {
+        let [group, ..] = identity(object);
+        !group.contains('.') || group.ends_with(".k8s.io") || group == "sluice.dev"
+    };
+    let all = objects.iter();
+    all.filter(move |object| object["kind"] == kind && is_known(object))
 }
 
 /// The place of nothing known.

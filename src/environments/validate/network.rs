@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::filled::by_others;
 use super::others::may_make_pods;
 use super::pods::{Pods, pods};
 use super::{Tell, list, namespace, of_kind, place_of, text};
@@ -115,6 +116,9 @@ fn of_service(service: &Value, (all, more): (&[Pods<'_>], Option<&Value>), tell:
 }
 
 fn offers(pods: &Pods<'_>, target: &Value) -> bool {
+    if pods.are_injected() {
+        return true;
+    }
     let containers = pods.containers();
     let mut ports = containers
         .iter()
@@ -241,9 +245,13 @@ fn of_rollout(rollout: &Value, objects: &[Value], all: &[Pods<'_>], tell: &mut T
         );
         return;
     };
-    let leads = backends(ingress).into_iter().any(|(_, backend)| {
+    // Where a variable stands for the name or the labels, it may.
+    let leads = backends(ingress).into_iter().any(|(path, backend)| {
         let service = find(objects, "Service", text(backend, "/name"), rollout);
-        service.is_some_and(|service| selects(service, target))
+        by_others("ingress", ingress, &path).is_some()
+            || service.is_some_and(|service| {
+                selects(service, target) || by_others("service", service, "spec.selector").is_some()
+            })
     });
     if !leads {
         let message =

@@ -49,17 +49,30 @@ pub fn pods(objects: &[Value]) -> Vec<Pods<'_>> {
 }
 
 impl<'a> Pods<'a> {
-    /// Its containers with their paths: those that stay, and those that run first.
+    /// Its containers with their paths: those that stay, and those that run first. Not what Istio's injection writes.
     pub fn containers(&self) -> Vec<(String, &'a Value, bool)> {
         let mut all = Vec::new();
         for (key, first) in [("containers", false), ("initContainers", true)] {
-            for container in list(self.template, &format!("/spec/{key}")) {
+            let own = list(self.template, &format!("/spec/{key}")).iter();
+            for container in own.filter(|container| !is_injected(container)) {
                 let name = container["name"].as_str().unwrap_or("0");
                 all.push((format!("{}spec.{key}[{name}]", self.path), container, first));
             }
         }
         all
     }
+
+    /// Whether it has a container that Istio's injection writes.
+    pub fn are_injected(&self) -> bool {
+        list(self.template, "/spec/containers")
+            .iter()
+            .any(is_injected)
+    }
+}
+
+/// A gateway's or a sidecar's proxy, for which the manifest only holds the place.
+fn is_injected(container: &Value) -> bool {
+    container["name"] == "istio-proxy" && container["image"] == "auto"
 }
 
 pub(super) fn check(objects: &[Value], tell: &mut Tell<'_>) {
@@ -80,6 +93,15 @@ fn image(object: &Value, path: &str, container: &Value, tell: &mut Tell<'_>) {
     let image = container["image"].as_str().unwrap_or_default();
     let message = match (image_name(image), image_version(image)) {
         ("", _) => "found no image".to_owned(),
+        // A variable that may bring the tag.
+        (name, "")
+            if name
+                .rsplit('/')
+                .next()
+                .is_some_and(|end| end.contains("${")) =>
+        {
+            return;
+        }
         (_, "") => format!("{image} has no tag, want one that says what runs"),
         (_, ":latest") => format!("{image} is another image every day, want a version"),
         _ => return,

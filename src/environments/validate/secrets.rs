@@ -128,7 +128,7 @@ fn arguments(all: &[&str], words: &Words) -> Vec<(usize, String)> {
     found
 }
 
-/// What charts are given, by `HelmRelease`s and Applications of Argo CD.
+/// What charts are given, by `HelmRelease`s and Applications of Argo CD, and what Flux puts into manifests.
 fn values(object: &Value) -> Vec<(String, &Value)> {
     let at = |path: &str| {
         let found = object.pointer(&format!("/{}", path.replace('.', "/")));
@@ -138,6 +138,7 @@ fn values(object: &Value) -> Vec<(String, &Value)> {
     let sources = ["spec.source.helm", "spec.template.spec.source.helm"];
     match text(object, "/kind") {
         "HelmRelease" => at("spec.values").into_iter().collect(),
+        "Kustomization" => at("spec.postBuild.substitute").into_iter().collect(),
         "Application" | "ApplicationSet" => {
             let one = sources.iter().flat_map(|source| {
                 let fields = helm.iter().skip(1);

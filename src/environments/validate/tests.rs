@@ -630,3 +630,109 @@ fn sarif_names_rule_level_and_region() {
     assert_eq!(place["artifactLocation"]["uri"], "k/all.yaml");
     assert_eq!(place["region"]["startLine"], 14);
 }
+
+#[test]
+fn a_value_that_is_put_in_later_is_no_mistake_and_is_told() {
+    const LATER: &str = "filled in when it is deployed: what it comes to was not looked at";
+    let table = [
+        (
+            "targetPort: http",
+            "targetPort: '${PORT}'",
+            26,
+            "Service backend: spec.ports[0] holds ${PORT}",
+        ),
+        (
+            "{service: {name: backend, ",
+            "{service: {name: '${app:=backend}', ",
+            33,
+            "Ingress backend: spec.rules[0].http.paths[0].backend holds ${app:=backend}",
+        ),
+        (
+            "target: {name: backend}",
+            "target: {name: 'a-${env}'}",
+            44,
+            "Rollout backend: spec.target holds a-${env}",
+        ),
+    ];
+    for (old, new, line, wanted) in table {
+        let told = found(&GOOD.replacen(old, new, 1));
+        let line = line - 1;
+        let wanted = format!("k/all.yaml:{line} Warning not-checked {wanted}, {LATER}");
+        assert!(told.contains(&wanted), "{wanted}: {told:#?}");
+        assert!(!told.iter().any(|line| line.contains("Error")), "{told:#?}");
+    }
+    for image in ["'${IMAGE}'", "shop/backend:${TAG}"] {
+        let told = found(&GOOD.replacen("shop/backend:v1", image, 1));
+        assert_eq!(told, [] as [&str; 0], "{image}");
+    }
+    // What is written is still looked at, and what nobody fills in.
+    let table = [
+        ("shop/backend:v1", "${REGISTRY}/backend", "image-pinned"),
+        (
+            "value: info",
+            "value: 'postgres://a:hunter2@${HOST}/shop'",
+            "secrets",
+        ),
+        (
+            ", limits: {memory: 64Mi}}",
+            ", limits: {cpu: '${CPU}'}}",
+            "resources",
+        ),
+    ];
+    for (old, new, rule) in table {
+        let told = found(&GOOD.replacen(old, new, 1));
+        let wanted = format!("Error {rule}");
+        assert!(told.iter().any(|line| line.contains(&wanted)), "{told:#?}");
+    }
+    let off = "metadata: {name: backend, annotations: {kustomize.toolkit.fluxcd.io/substitute: disabled}}\nspec: {selector";
+    let text = GOOD.replace(
+        "metadata: {name: backend}\nspec: {selector: {app",
+        &format!("{off}: {{app"),
+    );
+    let told = found(&text.replacen("targetPort: http", "targetPort: '${PORT}'", 1));
+    assert!(told[0].contains("Error service"), "{told:#?}");
+}
+
+#[test]
+fn what_flux_puts_into_manifests_may_be_a_secret() {
+    let flux = |name: &str| {
+        beside(&format!(
+            "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {{name: apps}}\n\
+             spec: {{postBuild: {{substitute: {{{name}: hunter2hunter2}}}}}}"
+        ))
+    };
+    let told = flux("DB_PASSWORD");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].contains("Error secrets Kustomization apps: spec.postBuild.substitute.DB_PASSWORD"),
+        "{told:?}"
+    );
+    assert_eq!(flux("web_tag"), [] as [&str; 0]);
+}
+
+#[test]
+fn kinds_of_others_are_not_kubernetes_though_their_names_are() {
+    let other = |version: &str, kind: &str, rest: &str| {
+        beside(&format!(
+            "apiVersion: {version}\nkind: {kind}\nmetadata: {{name: x}}\n{rest}"
+        ))
+    };
+    let none: [&str; 0] = [];
+    let data = "data: {password: hunter2}";
+    assert_eq!(other("secrets.example/v1", "Secret", data), none);
+    let spec = "spec: {selector: {app: nowhere}}";
+    assert_eq!(other("policy.example/v1", "Service", spec), none);
+    assert_eq!(other("v1", "Service", spec).len(), 1);
+}
+
+#[test]
+fn the_place_of_istios_proxy_is_not_a_container_of_ones_own() {
+    let gateway = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: more}\nspec:\n  selector: {matchLabels: {app: more}}\n  \
+        template:\n    metadata: {annotations: {inject.istio.io/templates: gateway}, labels: {app: more}}\n    \
+        spec: {containers: [{name: istio-proxy, image: auto}]}";
+    assert_eq!(
+        beside(&format!("{SERVICE}\n---\n{gateway}")),
+        [] as [&str; 0]
+    );
+    assert!(!beside(&gateway.replace("auto", "proxyv2")).is_empty());
+}

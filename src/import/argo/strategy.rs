@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::route::{annotations, by_gateway};
-use crate::import::condition::duration;
+use crate::import::condition::{added, duration};
 use crate::import::{Converted, list, rising};
 
 const STEPS: &str = "spec.strategy.canary.steps";
@@ -44,13 +44,19 @@ fn steps(canary: &Value, about: &str, all: &mut Converted) -> Vec<Value> {
             paused(&mut steps, &step["pause"], at, about, all);
         }
     }
-    let mut steps = rising(steps, STEPS, about, all);
-    if steps.is_empty() {
-        let text = format!("{STEPS}: none; steps of 5, 25 and 50% are written");
-        all.note(about, &text);
-        steps = [5, 25, 50].map(|weight| json!({"weight": weight})).to_vec();
+    let asked = steps.iter().any(|step| step["approval"] == true);
+    let steps = rising(steps, STEPS, about, all);
+    if !steps.is_empty() {
+        return steps;
     }
-    steps
+    let text = format!("{STEPS}: none; steps of 5, 25 and 50% are written");
+    all.note(about, &text);
+    let mut steps = [5, 25, 50].map(|weight| json!({"weight": weight}));
+    if asked {
+        all.note(about, &format!("{STEPS}: the approval is asked at 50%"));
+        steps[2]["approval"] = json!(true);
+    }
+    steps.to_vec()
 }
 
 /// A pause without a duration waits for a person.
@@ -70,10 +76,7 @@ fn paused(steps: &mut [Value], pause: &Value, at: usize, about: &str, all: &mut 
         return;
     };
     // Pauses after one weight add up.
-    step["hold"] = match step["hold"].as_str() {
-        Some(before) => json!(format!("{before} {hold}")),
-        None => json!(hold),
-    };
+    step["hold"] = added(&step["hold"], &hold);
 }
 
 /// The header or cookie by which testers reach the canary, which ingress-nginx reads off the canary's Ingress.

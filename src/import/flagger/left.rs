@@ -88,7 +88,7 @@ const OF_ANALYSES: [Field; 21] = [
     ("mirrorWeight", "mirrored traffic has no counterpart"),
     (
         "sessionAffinity",
-        "set it on the Ingress; it is copied to the canary's",
+        "set it on the Ingress, whose annotations the canary's gets; a route of the Gateway API has none that is standard",
     ),
     (
         "stepWeightPromotion",

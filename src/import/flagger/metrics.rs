@@ -1,12 +1,13 @@
 //! Flagger's metrics as rules: its two own ones as limits, `MetricTemplate`s as queries with bounds.
 //!
-//! Not here: how rules are written (`import::rules`).
+//! Not here: how rules are written (`import::rules`), the templates in queries (`templates`).
 
 use serde_json::Value;
 
-use crate::import::condition::{Bound, filled};
+use super::templates;
+use crate::import::condition::Bound;
 use crate::import::fields::{self, Field};
-use crate::import::rules::{error_limit, latency_limit, rule_name, value};
+use crate::import::rules::{LEAST_PERCENT, error_limit, latency_limit, rule_name, value};
 use crate::import::{Converted, list, named, text};
 
 /// Fields of a `MetricTemplate`.
@@ -41,25 +42,10 @@ pub fn rules(
 ) -> Vec<String> {
     let mut names = Vec::new();
     for metric in list(analysis, "/metrics") {
-        let name = text(metric, "/name");
-        let rule = match name {
-            "request-success-rate" => success(canary, metric, about, all),
-            "request-duration" => duration(canary, metric, about, all),
-            _ => match of_template(canary, metric, resources, about, all) {
-                Ok(rule) => Some(rule),
-                Err(why) => {
-                    all.note(about, &format!("spec.analysis.metrics {name}: {why}"));
-                    continue;
-                }
-            },
-        };
-        let rule = match (rule, name) {
-            (Some(rule), _) => all.rule(rule),
-            (None, "request-duration") => "latency-p99".to_owned(),
-            (None, _) => "error-rate".to_owned(),
-        };
-        if !names.contains(&rule) {
-            names.push(rule);
+        for rule in of_metric(canary, metric, resources, about, all) {
+            if !names.contains(&rule) {
+                names.push(rule);
+            }
         }
     }
     if names.is_empty() {
@@ -72,66 +58,159 @@ pub fn rules(
     names
 }
 
+/// The names of one metric's rules: Flagger asks what it knows by the metric's name, its template and its query, each
+/// that there is.
+fn of_metric(
+    canary: &Value,
+    metric: &Value,
+    resources: &[Value],
+    about: &str,
+    all: &mut Converted,
+) -> Vec<String> {
+    let name = text(metric, "/name");
+    let known = match name {
+        "request-success-rate" => Some(("error-rate", success(canary, metric, about, all))),
+        "request-duration" => Some(("latency-p99", duration(canary, metric, about, all))),
+        _ => None,
+    };
+    let mut queries = Vec::new();
+    if metric["templateRef"].is_object() {
+        queries.push(of_template(canary, metric, resources, about, all));
+    }
+    if !text(metric, "/query").is_empty() || (known.is_none() && queries.is_empty()) {
+        queries.push(Ok(text(metric, "/query").to_owned()));
+    }
+    let mut names = Vec::new();
+    match known {
+        Some((_, Ok(Some(rule)))) => names.push(all.rule(rule)),
+        Some((shipped, Ok(None))) => names.push(shipped.to_owned()),
+        Some((_, Err(why))) => all.note(about, &format!("spec.analysis.metrics {name}: {why}")),
+        None => {}
+    }
+    for query in queries {
+        match query.and_then(|query| of_query(canary, metric, &query, about, all)) {
+            Ok(rule) => names.push(all.rule(rule)),
+            Err(why) => all.note(about, &format!("spec.analysis.metrics {name}: {why}")),
+        }
+    }
+    names
+}
+
 /// The name of a rule: of one namespace's Canary only.
 fn own(canary: &Value, what: &str) -> String {
     let namespace = text(canary, "/metadata/namespace");
     rule_name(&[namespace, text(canary, "/metadata/name"), what])
 }
 
-fn success(canary: &Value, metric: &Value, about: &str, all: &mut Converted) -> Option<Value> {
+/// The limit of errors, if it has one of its own.
+fn success(
+    canary: &Value,
+    metric: &Value,
+    about: &str,
+    all: &mut Converted,
+) -> Result<Option<Value>, String> {
+    let about = format!("{about}: spec.analysis.metrics request-success-rate");
     let range = &metric["thresholdRange"];
     if range["max"].is_number() {
         let text = format!(
-            "spec.analysis.metrics request-success-rate: thresholdRange.max: {} has no counterpart: too few errors are no fault",
+            "thresholdRange.max: {} has no counterpart: too few errors are no fault",
             range["max"]
         );
-        all.note(about, &text);
+        all.note(&about, &text);
     }
-    let least = range["min"].as_f64().or(metric["threshold"].as_f64())?;
-    Some(error_limit(&own(canary, "errors"), 100.0 - least))
+    let Some(least) = range["min"].as_f64().or(metric["threshold"].as_f64()) else {
+        return Ok(None);
+    };
+    if !(0.0 < least && least <= 100.0) {
+        return Err(format!(
+            "found at least {least}%, wanted more than 0 and at most 100; no rule says that"
+        ));
+    }
+    let mut limit = 100.0 - least;
+    if limit < 1e-6 {
+        limit = LEAST_PERCENT;
+        let text = format!(
+            "no error was let pass; a limit is above 0%, so at most {limit}% are let pass now"
+        );
+        all.note(&about, &text);
+    }
+    Ok(Some(error_limit(&own(canary, "errors"), limit)))
 }
 
-fn duration(canary: &Value, metric: &Value, about: &str, all: &mut Converted) -> Option<Value> {
+/// The limit of time, if it has one of its own.
+fn duration(
+    canary: &Value,
+    metric: &Value,
+    about: &str,
+    all: &mut Converted,
+) -> Result<Option<Value>, String> {
+    let about = format!("{about}: spec.analysis.metrics request-duration");
     let range = &metric["thresholdRange"];
     if range["min"].is_number() {
         let text = format!(
-            "spec.analysis.metrics request-duration: thresholdRange.min: {} has no counterpart: quick answers are no fault",
+            "thresholdRange.min: {} has no counterpart: quick answers are no fault",
             range["min"]
         );
-        all.note(about, &text);
+        all.note(&about, &text);
     }
-    let most = range["max"].as_f64().or(metric["threshold"].as_f64())?;
-    Some(latency_limit(&own(canary, "latency"), most / 1000.0))
+    if is_a_mean(canary) {
+        let text = "Flagger asks ingress-nginx for the mean time of the pods' answers; the rule holds the slowest \
+             1% of whole requests to it, which fails where the mean did not: raise its seconds to what the 99th percentile may be";
+        all.note(&about, text);
+    }
+    let Some(most) = range["max"].as_f64().or(metric["threshold"].as_f64()) else {
+        return Ok(None);
+    };
+    if most <= 0.0 {
+        return Err(format!("found at most {most} ms, wanted more than 0"));
+    }
+    Ok(Some(latency_limit(&own(canary, "latency"), most / 1000.0)))
 }
 
-/// A query of one's own, with bounds.
+/// Whether Flagger takes its times from ingress-nginx, of which it asks the mean; of others the 99th percentile.
+fn is_a_mean(canary: &Value) -> bool {
+    match text(canary, "/spec/provider") {
+        "" => !text(canary, "/spec/ingressRef/name").is_empty(),
+        provider => provider == "nginx",
+    }
+}
+
+/// The query of the template that a metric names.
 fn of_template(
     canary: &Value,
     metric: &Value,
     resources: &[Value],
     about: &str,
     all: &mut Converted,
-) -> Result<Value, String> {
-    let (name, template) = (text(metric, "/name"), text(metric, "/templateRef/name"));
-    let query = if template.is_empty() {
-        text(metric, "/query")
-    } else {
-        let namespace = match text(metric, "/templateRef/namespace") {
-            "" => text(canary, "/metadata/namespace"),
-            namespace => namespace,
-        };
-        let found = named(resources, "MetricTemplate", template, namespace)
-            .ok_or_else(|| missing(template, namespace))?;
-        let provider = text(found, "/spec/provider/type");
-        if provider != "prometheus" {
-            return Err(format!("{provider} is not asked, only Prometheus"));
-        }
-        let about = format!("{about}: MetricTemplate {template}");
-        fields::told(found, "", &OF_TEMPLATES, &about, all);
-        text(found, "/spec/query")
+) -> Result<String, String> {
+    let template = text(metric, "/templateRef/name");
+    let namespace = match text(metric, "/templateRef/namespace") {
+        "" => text(canary, "/metadata/namespace"),
+        namespace => namespace,
     };
-    let query =
-        filled_in(metric, query).map_err(|name| format!("{{{{ {name} }}}} is not known here"))?;
+    let found = named(resources, "MetricTemplate", template, namespace)
+        .ok_or_else(|| missing(template, namespace))?;
+    let provider = text(found, "/spec/provider/type");
+    if provider != "prometheus" {
+        return Err(format!("{provider} is not asked, only Prometheus"));
+    }
+    let about = format!("{about}: MetricTemplate {template}");
+    fields::told(found, "", &OF_TEMPLATES, &about, all);
+    Ok(text(found, "/spec/query").to_owned())
+}
+
+/// A query of one's own, with bounds.
+fn of_query(
+    canary: &Value,
+    metric: &Value,
+    query: &str,
+    about: &str,
+    all: &mut Converted,
+) -> Result<Value, String> {
+    let name = text(metric, "/name");
+    let about = format!("{about}: spec.analysis.metrics {name}");
+    let query = templates::filled_in(canary, metric, query, &about, all)
+        .map_err(|name| format!("{{{{ {name} }}}} is not known here"))?;
     let bounds = bounds(metric);
     if query.is_empty() || bounds.is_empty() {
         return Err("want a query and a thresholdRange".to_owned());
@@ -167,39 +246,4 @@ fn bounds(metric: &Value) -> Vec<Bound> {
         .into_iter()
         .filter_map(|key| Some((key, range[key].as_f64()?)))
         .collect()
-}
-
-/// Flagger's analysed pods are those of the target; here they are those of its canary.
-fn filled_in(metric: &Value, query: &str) -> Result<String, String> {
-    let interval = match text(metric, "/interval") {
-        "" => "1m",
-        interval => interval,
-    };
-    let as_ours = |name: &str| format!("{{{{{name}}}}}");
-    let mut known = vec![
-        ("namespace", as_ours("namespace")),
-        ("name", as_ours("name")),
-        ("ingress", as_ours("ingress")),
-        ("service", as_ours("service")),
-        ("target", as_ours("canaryWorkload")),
-        ("interval", interval.to_owned()),
-    ];
-    let variables = metric["templateVariables"]
-        .as_object()
-        .into_iter()
-        .flatten();
-    let variables: Vec<(String, String)> = variables
-        .map(|(key, value)| {
-            (
-                format!("variables.{key}"),
-                value.as_str().unwrap_or_default().to_owned(),
-            )
-        })
-        .collect();
-    known.extend(
-        variables
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.clone())),
-    );
-    filled(query, &known)
 }

@@ -424,3 +424,35 @@ fn weights_of_another_whole_are_percentages_of_it() {
         "steps[1].setWeight: 255 of 1000 is no whole percentage",
     );
 }
+
+#[test]
+fn an_approval_and_a_hold_outlive_the_weight_that_is_left_out() {
+    let of = |steps: &str| convert_one(From::Argo, &rollout(OWN, &format!("steps: [{steps}]")));
+    let written = |all: &Converted| all.objects[1]["spec"]["strategy"]["canary"]["steps"].clone();
+    let end = of(
+        "{setWeight: 20}, {pause: {duration: 1m}}, {setWeight: 50}, {pause: {duration: 10m}}, {setWeight: 100}, {pause: {}}",
+    );
+    is_right(&end);
+    let wanted =
+        json!([{"weight": 20, "hold": "1m"}, {"weight": 50, "hold": "10m", "approval": true}]);
+    assert_eq!(written(&end), wanted);
+    has(
+        &end.notes,
+        "weight 100 is left out; the approval after it is asked at 50% now",
+    );
+    let again = of(
+        "{setWeight: 0}, {pause: {}}, {pause: {duration: 5m}}, {setWeight: 30}, {setWeight: 30}, {pause: {duration: 15m}}, {setWeight: 10}, {pause: {duration: 30}}",
+    );
+    is_right(&again);
+    assert_eq!(written(&again), json!([{"weight": 30, "hold": "15m 30s"}]));
+    for wanted in [
+        "weight 0: the approval after it is lost",
+        "weight 0: its 5m are lost",
+        "weight 10 is left out; its 30s are spent at 30% now",
+    ] {
+        has(&again.notes, wanted);
+    }
+    let only = of("{setWeight: 100}, {pause: {}}");
+    is_right(&only);
+    assert_eq!(written(&only)[2], json!({"weight": 50, "approval": true}));
+}

@@ -231,4 +231,126 @@ fn of_too_many_weights_the_last_is_never_left_out() {
         &all.notes,
         "found 50 weights, at most 32 are right; of each 2 the last is written",
     );
+    assert_eq!(steps[24]["hold"], "2m");
+}
+
+#[test]
+fn the_arms_have_names_of_their_own() {
+    let cases = [
+        (
+            "a{cluster=~\"{{ namespace }}_{{ target }}-canary_[0-9]+\"}",
+            "a{cluster=~\"{{namespace}}_{{canaryService}}_[0-9]+\"}",
+        ),
+        (
+            "a{pod=~\"{{ target }}-primary-.*\"}",
+            "a{pod=~\"{{workload}}-.*\"}",
+        ),
+        (
+            "a{backend=\"{{service}}-primary\"}",
+            "a{backend=\"{{service}}\"}",
+        ),
+        (
+            "a{pod=~\"{{ target }}-[0-9]+\"}",
+            "a{pod=~\"{{canaryWorkload}}-[0-9]+\"}",
+        ),
+        (
+            "a{s=\"{{ target }}-canaryish\"}",
+            "a{s=\"{{canaryWorkload}}-canaryish\"}",
+        ),
+    ];
+    let of = |query: &str| {
+        let metrics =
+            format!("metrics: [{{name: m, query: '{query}', thresholdRange: {{max: 1}}}}]");
+        convert_one(From::Flagger, &canary("shop", "", &metrics))
+    };
+    for (theirs, ours) in cases {
+        let all = of(theirs);
+        is_right(&all);
+        assert_eq!(text_of(&all.rules[0], "/value/query"), ours);
+        let told = all
+            .notes
+            .iter()
+            .any(|note| note.contains("see that its label"));
+        assert_eq!(
+            told,
+            !ours.contains("canaryWorkload"),
+            "{theirs}: {:#?}",
+            all.notes
+        );
+    }
+    let all = of("a{pod=~\"api-primary-.*\", other=\"api-primaryish\"}");
+    has(
+        &all.notes,
+        "its query names api-primary, which goes with Flagger",
+    );
+}
+
+#[test]
+fn a_metric_is_asked_by_its_name_by_its_template_and_by_its_query() {
+    let metric = "metrics: [{name: request-success-rate, templateRef: {name: t}, query: inline, thresholdRange: {min: 99}}]";
+    let all = convert_one(
+        From::Flagger,
+        &(canary("shop", "", metric) + &template("shop", "of_t")),
+    );
+    is_right(&all);
+    let wanted = json!([
+        "shop-api-errors",
+        "shop-api-request-success-rate",
+        "shop-api-request-success-rate-2"
+    ]);
+    assert_eq!(all.objects[0]["spec"]["analysis"]["rules"], wanted);
+    let queries: Vec<&Value> = all
+        .rules
+        .iter()
+        .map(|rule| &rule["value"]["query"])
+        .collect();
+    assert_eq!(queries, [&Value::Null, &json!("of_t"), &json!("inline")]);
+}
+
+#[test]
+fn a_limit_that_no_rule_has_is_said() {
+    let of = |name: &str, range: &str| {
+        let metrics = format!("metrics: [{{name: {name}, thresholdRange: {{{range}}}}}]");
+        let all = convert_one(From::Flagger, &canary("shop", "", &metrics));
+        is_right(&all);
+        all
+    };
+    let whole = of("request-success-rate", "min: 100");
+    assert_eq!(whole.rules[0]["max"], "0.1%");
+    has(
+        &whole.notes,
+        "a limit is above 0%, so at most 0.1% are let pass now",
+    );
+    for (name, range, wanted) in [
+        ("request-success-rate", "min: 0", "found at least 0%"),
+        ("request-success-rate", "min: 101", "found at least 101%"),
+        ("request-duration", "max: 0", "found at most 0 ms"),
+    ] {
+        let all = of(name, range);
+        assert!(all.rules.is_empty(), "{name} {range}: {:#?}", all.rules);
+        has(&all.notes, wanted);
+    }
+}
+
+#[test]
+fn a_time_or_a_judgement_that_means_something_else_is_said() {
+    let metrics = "metrics: [{name: request-duration, thresholdRange: {max: 500}}]";
+    let by = |provider: &str| {
+        let text = canary("shop", "", metrics);
+        let text = text.replace(
+            "  targetRef",
+            &format!("  provider: {provider}\n  targetRef"),
+        );
+        convert_one(From::Flagger, &text).notes
+    };
+    has(&by("nginx"), "Flagger asks ingress-nginx for the mean time");
+    assert!(!by("istio").iter().any(|note| note.contains("mean time")));
+    let text = canary("shop", "", "interval: 30s, iterations: 10")
+        .replace("stepWeight: 20, maxWeight: 40, ", "");
+    let all = convert_one(From::Flagger, &text);
+    is_right(&all);
+    has(
+        &all.notes,
+        "judges the new pods 10 times, each 30s, before anybody is switched",
+    );
 }

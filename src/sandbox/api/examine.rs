@@ -23,6 +23,8 @@ pub struct Flaw {
     pub path: String,
     /// What is wrong with it.
     pub message: String,
+    /// Whether the kind has no such field, whatever its value.
+    pub unknown: bool,
 }
 
 impl Kinds {
@@ -68,6 +70,7 @@ impl Kinds {
                     "{kind} has no version {version:?}, want {}",
                     any.api_version()
                 ),
+                unknown: false,
             }],
         }
     }
@@ -116,6 +119,7 @@ fn no_kind(version: &str, kind: &str) -> Flaw {
     Flaw {
         path: "kind".to_owned(),
         message,
+        unknown: false,
     }
 }
 
@@ -123,6 +127,8 @@ fn flaws(kind: &Kind, mut object: Value) -> Vec<Flaw> {
     let mut findings = Findings::default();
     if let Some(map) = object.as_object_mut() {
         map.remove("status");
+        // SOPS writes there how to decrypt the object, and whoever decrypts it takes this out.
+        map.remove("sops");
     }
     match &kind.custom {
         Some(custom) => {
@@ -152,6 +158,7 @@ fn flaws(kind: &Kind, mut object: Value) -> Vec<Flaw> {
         all.extend(causes.into_iter().map(|cause| Flaw {
             path: cause.field,
             message: cause.message,
+            unknown: false,
         }));
     }
     all
@@ -161,6 +168,7 @@ fn told(findings: &Findings) -> Vec<Flaw> {
     let unknown = findings.unknown.iter().map(|path| Flaw {
         path: path.clone(),
         message: "there is no such field".to_owned(),
+        unknown: true,
     });
     let wrong = findings
         .wrong
@@ -169,6 +177,7 @@ fn told(findings: &Findings) -> Vec<Flaw> {
         .map(|(why, path)| Flaw {
             path: path.clone(),
             message: why.trim_start_matches("json: ").to_owned(),
+            unknown: false,
         });
     unknown.chain(wrong).collect()
 }
@@ -254,5 +263,31 @@ mod tests {
         let old = json!({"apiVersion": "networking.k8s.io/v1beta1", "kind": "Ingress"});
         let wanted = "apiVersion: Ingress has no version \"v1beta1\", want networking.k8s.io/v1";
         assert_eq!(told(&old), [wanted]);
+    }
+
+    #[test]
+    fn what_a_claim_template_or_sops_adds_is_right() {
+        let set = |claims: Value| {
+            told(
+                &json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"}, "spec": {
+                "serviceName": "db", "selector": {"matchLabels": {"app": "db"}}, "volumeClaimTemplates": claims,
+                "template": {"metadata": {"labels": {"app": "db"}}, "spec": {
+                    "volumes": [{"name": "tmp", "emptyDir": {}}],
+                    "containers": [{"name": "c", "image": "i:1", "volumeMounts": [
+                        {"name": "data", "mountPath": "/d"}, {"name": "tmp", "mountPath": "/t"}]}]}}}}),
+            )
+        };
+        assert_eq!(
+            set(json!([{"metadata": {"name": "data"}, "spec": {}}])),
+            [] as [&str; 0]
+        );
+        let wanted = "spec.template.spec.containers[0].volumeMounts[0].name: Not found: \"data\"";
+        assert_eq!(
+            set(json!([{"metadata": {"name": "other"}, "spec": {}}])),
+            [wanted]
+        );
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}, "type": "Opaque",
+            "stringData": {"password": "ENC[AES256_GCM,data:x]"}, "sops": {"kms": [], "mac": "x", "version": "3.9.0"}});
+        assert_eq!(told(&secret), [] as [&str; 0]);
     }
 }

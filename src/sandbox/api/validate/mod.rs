@@ -30,7 +30,10 @@ pub fn check(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<Cause> {
         ("apps", "ReplicaSet" | "StatefulSet" | "DaemonSet") => {
             workload::check(spec, before, &mut causes);
         }
-        ("batch", "Job") => pod::spec(&spec["template"]["spec"], "spec.template.spec", &mut causes),
+        ("batch", "Job") => {
+            let pods = &spec["template"]["spec"];
+            pod::spec(pods, "spec.template.spec", &[], &mut causes);
+        }
         ("networking.k8s.io", "Ingress") => network::ingress(spec, &mut causes),
         ("coordination.k8s.io", "Lease") => other::lease(spec, &mut causes),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {

@@ -14,7 +14,7 @@ const FIXED: &str = "pod updates may not change fields other than `spec.containe
 
 /// What is wrong with a pod: little of it may change.
 pub fn object(now: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
-    spec(now, "spec", causes);
+    spec(now, "spec", &[], causes);
     let policy = &now["restartPolicy"];
     let policies = [json!("Always"), json!("OnFailure"), json!("Never")];
     if !policy.is_null() && !policies.contains(policy) {
@@ -56,8 +56,8 @@ fn fixed(spec: &Value) -> Value {
     spec
 }
 
-/// What is wrong with a pod's or a template's spec.
-pub fn spec(spec: &Value, path: &str, causes: &mut Vec<Cause>) {
+/// What is wrong with a pod's or a template's spec; each claim becomes a volume of its name.
+pub fn spec(spec: &Value, path: &str, claims: &[Value], causes: &mut Vec<Cause>) {
     volumes(&spec["volumes"], path, causes);
     let containers = list(&spec["containers"]);
     if containers.is_empty() {
@@ -78,7 +78,8 @@ pub fn spec(spec: &Value, path: &str, causes: &mut Vec<Cause>) {
         if image.is_none_or(|image| image.trim().is_empty()) {
             causes.push(Cause::required(format!("{path}.image"), ""));
         }
-        parts(spec, container, &path, causes);
+        parts(container, &path, causes);
+        mounts((spec, claims), container, &path, causes);
     }
 }
 
@@ -96,7 +97,7 @@ fn volumes(volumes: &Value, path: &str, causes: &mut Vec<Cause>) {
     }
 }
 
-fn parts(spec: &Value, container: &Value, path: &str, causes: &mut Vec<Cause>) {
+fn parts(container: &Value, path: &str, causes: &mut Vec<Cause>) {
     ports(container, path, causes);
     for (at, each) in list(&container["env"]).iter().enumerate() {
         if each["name"].as_str().is_some_and(|name| name.contains('=')) {
@@ -108,7 +109,6 @@ fn parts(spec: &Value, container: &Value, path: &str, causes: &mut Vec<Cause>) {
             ));
         }
     }
-    mounts(spec, container, path, causes);
     let policy = &container["imagePullPolicy"];
     let policies = [json!("Always"), json!("IfNotPresent"), json!("Never")];
     if !policy.is_null() && !policies.contains(policy) {
@@ -180,17 +180,17 @@ fn probe(probe: &Value, path: &str, causes: &mut Vec<Cause>) {
     }
 }
 
-fn mounts(spec: &Value, container: &Value, path: &str, causes: &mut Vec<Cause>) {
-    let volumes = spec["volumes"].as_array();
-    for (at, mount) in container["volumeMounts"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .enumerate()
-    {
-        let known = volumes
-            .is_some_and(|volumes| volumes.iter().any(|volume| volume["name"] == mount["name"]));
-        if !known {
+fn mounts(
+    (spec, claims): (&Value, &[Value]),
+    container: &Value,
+    path: &str,
+    causes: &mut Vec<Cause>,
+) {
+    let volumes = list(&spec["volumes"]).iter().map(|volume| &volume["name"]);
+    let claims = claims.iter().map(|claim| &claim["metadata"]["name"]);
+    let known: Vec<&Value> = volumes.chain(claims).collect();
+    for (at, mount) in list(&container["volumeMounts"]).iter().enumerate() {
+        if !known.contains(&&mount["name"]) {
             let message = format!("Not found: {}", mount["name"]);
             causes.push(Cause {
                 reason: "FieldValueNotFound",

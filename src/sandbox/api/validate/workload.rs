@@ -25,7 +25,10 @@ pub fn check(spec: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
         causes.push(Cause::invalid("spec.template.metadata.labels", labels, why));
     }
     metadata::labels(labels, "spec.template.labels", causes);
-    pod::spec(&spec["template"]["spec"], "spec.template.spec", causes);
+    let claims = spec["volumeClaimTemplates"].as_array();
+    let claims = claims.map(Vec::as_slice).unwrap_or_default();
+    let pods = &spec["template"]["spec"];
+    pod::spec(pods, "spec.template.spec", claims, causes);
     let policy = &spec["template"]["spec"]["restartPolicy"];
     if !policy.is_null() && policy != "Always" {
         let field = "spec.template.spec.restartPolicy";
