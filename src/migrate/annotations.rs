@@ -196,7 +196,6 @@ fn take(reader: &Reader<'_>, (name, value): (&str, &str), shape: &mut Shape) -> 
                     .to_owned(),
             );
         }
-        "from-to-www-redirect" => {}
         "rewrite-target" => return rewritten(value, shape),
         "backend-protocol" if value != "HTTP" => {
             return Err("no counterpart in an HTTPRoute: a BackendTLSPolicy for HTTPS, a GRPCRoute for GRPC".to_owned());
@@ -206,7 +205,7 @@ fn take(reader: &Reader<'_>, (name, value): (&str, &str), shape: &mut Shape) -> 
                 "no counterpart: it asks X-Forwarded-Proto; redirect where TLS ends".to_owned(),
             );
         }
-        "force-ssl-redirect" => {}
+        "force-ssl-redirect" | "from-to-www-redirect" => {}
         "affinity" => {
             return Err(
                 "no counterpart that is standard: sessionPersistence is experimental".to_owned(),

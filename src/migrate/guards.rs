@@ -90,7 +90,7 @@ fn of_another(given: &Given) -> Vec<Guard> {
 pub fn faults(given: &Given, guards: &[Guard]) -> Vec<String> {
     let kept = guards
         .iter()
-        .filter(|guard| !given.without.iter().any(|name| *name == guard.name));
+        .filter(|guard| !given.without.contains(&guard.name));
     let told = kept.map(|guard| {
         format!(
             "Ingress {}: {}: {}: {}, and an HTTPRoute cannot say it: put the like of it at the Gateway, by a policy of its \

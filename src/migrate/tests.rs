@@ -1,5 +1,7 @@
 //! Ingresses, and the routes that come of them: each row is an annotation or a form, with what must be said.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -494,4 +496,76 @@ fn what_other_controllers_did_for_the_ingress_is_told_and_seen_to_before_it_goes
     assert!(certificate.contains(annotated), "{certificate}");
     assert!(record.contains("--source=gateway-httproute"), "{record}");
     assert!(delete.starts_with("kubectl delete ingress"), "{delete}");
+}
+
+#[test]
+fn a_rewrite_by_another_group_than_the_one_that_catches_the_rest_is_refused() {
+    let of = |text: &str, rewrite: &str| {
+        let annotations = [("use-regex", "true"), ("rewrite-target", rewrite)];
+        let ingress = main(
+            &annotations,
+            vec![path(text, "ImplementationSpecific", "shop")],
+        );
+        to_gateway(&given(ingress, vec![]), &public())
+    };
+    for (text, rewrite) in [("/v1(/|$)(.*)", "/$1"), ("/v1/(.*)", "/$2")] {
+        let Faults(faults) = of(text, rewrite).unwrap_err();
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(
+            faults[0].contains(text) && faults[0].contains(rewrite),
+            "{faults:?}"
+        );
+    }
+    for (text, rewrite) in [("/v1(/|$)(.*)", "/$2"), ("/v1/(.*)", "/$1")] {
+        let routes = of(text, rewrite).unwrap().objects;
+        let rule = &routes[0]["spec"]["rules"][0];
+        assert_eq!(rule["matches"][0]["path"]["value"], "/v1", "{text}");
+    }
+}
+
+#[test]
+fn a_route_has_no_more_hosts_than_the_api_takes() {
+    let mut ingress = main(&[("server-alias", "other.test, more.test")], whole());
+    let routes = to_gateway(&given(ingress.clone(), vec![]), &public())
+        .unwrap()
+        .objects;
+    let named = json!(["more.test", "other.test", "shop.test"]);
+    assert_eq!(routes[0]["spec"]["hostnames"], named, "aliases");
+    let rule = ingress["spec"]["rules"][0].clone();
+    let hosts = (0..20).map(|number| {
+        let mut rule = rule.clone();
+        rule["host"] = json!(format!("{number}.test"));
+        rule
+    });
+    ingress["spec"]["rules"] = hosts.collect();
+    ingress["metadata"]["annotations"] = json!({});
+    let routes = to_gateway(&given(ingress, vec![]), &public())
+        .unwrap()
+        .objects;
+    let hosts = |route: &Value| route["spec"]["hostnames"].as_array().map(Vec::len);
+    let hosts: Vec<usize> = routes.iter().filter_map(hosts).collect();
+    assert_eq!(
+        (hosts.iter().sum::<usize>(), hosts.len()),
+        (20, 2),
+        "{hosts:?}"
+    );
+    let names: BTreeSet<&str> = routes
+        .iter()
+        .filter_map(|route| route["metadata"]["name"].as_str())
+        .collect();
+    assert_eq!(names.len(), routes.len());
+}
+
+#[test]
+fn an_ingress_of_another_controller_may_keep_requests_out_by_what_is_not_read() {
+    let mut ingress = main(&[], whole());
+    ingress["spec"]["ingressClassName"] = json!("traefik");
+    ingress["metadata"]["annotations"] = json!({"nginx.org/server-snippets": "deny all;"});
+    let mut given = given(ingress, vec![]);
+    let Faults(faults) = to_gateway(&given, &public()).unwrap_err();
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    given.without = vec!["class".to_owned(), "nginx.org".to_owned()];
+    let notes = to_gateway(&given, &public()).unwrap().notes;
+    let open = notes.iter().filter(|note| note.starts_with("OPEN: "));
+    assert_eq!(open.count(), 2, "{notes:?}");
 }
