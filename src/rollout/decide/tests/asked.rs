@@ -1,17 +1,12 @@
 //! Timelines in which a person asks for something: to hold, promote, approve, abort or try again.
 
-use super::model::{Health, Model, clean, ended, names, revision};
+use super::model::{Health, Model, clean, ended, failed_and_held, names, revision};
 use crate::rollout::reason::Outcome;
 use crate::rollout::state::Phase;
 
 #[test]
 fn a_failed_revision_that_is_applied_again_stays_held_until_it_is_retried() {
-    let mut model = Model::idle();
-    model.canary_health = Health::Bad;
-    model.apply("v2");
-    assert!(model.until(90, |model| ended(model, Outcome::RolledBack)));
-    model.apply("v2");
-    assert!(model.until(5, |model| model.state.phase == Phase::Failed));
+    let mut model = failed_and_held();
     assert!(!model.until(60, |model| model.state.phase != Phase::Failed));
     model.canary_health = Health::Good;
     model.ask("retry");

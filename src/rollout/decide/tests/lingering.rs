@@ -2,7 +2,7 @@
 //! nothing is compared with them.
 
 use super::baking::baking;
-use super::model::{Health, Model, config, ended, ended_as, revision, told};
+use super::model::{Health, Model, config, ended, ended_as, promoted_half, revision, told};
 use crate::rollout::describe;
 use crate::rollout::plan::ConfigChanges;
 use crate::rollout::reason::Outcome;
@@ -60,9 +60,7 @@ fn who_opens_the_gate_for_what_failed_is_told_of() {
 #[test]
 fn a_failed_template_applied_again_before_its_pods_are_gone_does_not_keep_them() {
     let mut model = Model::idle();
-    model.rolls = false;
-    model.apply("v2");
-    assert!(model.until(600, |model| model.target.serving(&revision("v2")).is_some()));
+    promoted_half(&mut model);
     model.ask("abort");
     assert!(model.until(60, |model| ended(model, Outcome::RolledBack)));
     let said = describe::message(&model.state);
@@ -87,9 +85,7 @@ fn a_configuration_is_not_tried_beside_what_failed() {
     model.terms.plan.config_changes = ConfigChanges::Run;
     model.target.config = config("one.s");
     model.pass();
-    model.rolls = false;
-    model.apply("v2");
-    assert!(model.until(600, |model| model.target.serving(&revision("v2")).is_some()));
+    promoted_half(&mut model);
     model.ask("abort");
     assert!(model.until(60, |model| ended(model, Outcome::RolledBack)));
     model.target.config = config("two.s");
@@ -120,9 +116,7 @@ fn a_known_good_template_takes_the_place_of_what_failed_and_of_stable() {
 fn what_was_left_in_place_goes_before_a_newer_template_is_tried() {
     let mut model = Model::idle();
     model.terms.plan.restore_template = false;
-    model.rolls = false;
-    model.apply("v2");
-    assert!(model.until(600, |model| model.target.serving(&revision("v2")).is_some()));
+    promoted_half(&mut model);
     model.ask("abort");
     assert!(model.until(120, |model| model.state.phase == Phase::Failed));
     assert!(!model.until(30, |model| model.target.revision != revision("v2")));

@@ -1,6 +1,6 @@
 //! Timelines in which something is taken away: what stable needs, the gate's marks, the target, the Rollout.
 
-use super::model::{Health, Model, clean, ended, names, revision};
+use super::model::{Model, clean, ended, failed_and_held, names, revision};
 use crate::rollout::describe;
 use crate::rollout::reason::Outcome;
 use crate::rollout::state::{Phase, State};
@@ -153,12 +153,7 @@ fn stable_pods_that_vanish_during_a_run_are_brought_up_again() {
 
 #[test]
 fn stable_pods_that_vanish_beside_a_failed_revision_are_brought_up_again() {
-    let mut model = Model::idle();
-    model.canary_health = Health::Bad;
-    model.apply("v2");
-    assert!(model.until(90, |model| ended(model, Outcome::RolledBack)));
-    model.apply("v2");
-    assert!(model.until(5, |model| model.state.phase == Phase::Failed));
+    let mut model = failed_and_held();
     model.target.serving.clear();
     assert!(model.until(10, |model| model.target.serving(&revision("v1")).is_some()));
     assert!(!model.until(30, |model| model.target.revision == revision("v2")));

@@ -600,6 +600,24 @@ impl Model {
     }
 }
 
+/// Applies `v2`, whose promotion stays half done: pods of it serve beside `v1`'s.
+pub fn promoted_half(model: &mut Model) {
+    model.rolls = false;
+    model.apply("v2");
+    assert!(model.until(600, |model| model.target.serving(&revision("v2")).is_some()));
+}
+
+/// Applies `v2`, which fails, and again, which is held.
+pub fn failed_and_held() -> Model {
+    let mut model = Model::idle();
+    model.canary_health = Health::Bad;
+    model.apply("v2");
+    assert!(model.until(90, |model| ended(model, Outcome::RolledBack)));
+    model.apply("v2");
+    assert!(model.until(5, |model| model.state.phase == Phase::Failed));
+    model
+}
+
 /// Whether it rests after a run with this outcome.
 pub fn ended(model: &Model, outcome: Outcome) -> bool {
     let ended = model.state.last_run.as_ref();

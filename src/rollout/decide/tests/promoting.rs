@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::model::{Health, Model, ended, names, revision, told};
+use super::model::{Health, Model, ended, names, promoted_half, revision, told};
 use crate::rollout::decide::needs_pods;
 use crate::rollout::describe;
 use crate::rollout::reason::Outcome;
@@ -131,9 +131,7 @@ fn who_pauses_a_promotion_is_told_once_how_to_take_it_back() {
 #[test]
 fn a_return_to_stable_during_the_promotion_forgets_what_was_wanted_before() {
     let mut model = Model::idle();
-    model.rolls = false;
-    model.apply("v2");
-    assert!(model.until(600, |model| model.target.serving(&revision("v2")).is_some()));
+    promoted_half(&mut model);
     model.apply("v3");
     assert!(model.until(5, |model| model.target.revision == revision("v2")));
     assert_eq!(model.state.desired, Some(revision("v3")));
@@ -147,9 +145,7 @@ fn a_return_to_stable_during_the_promotion_forgets_what_was_wanted_before() {
 #[test]
 fn pods_of_an_aborted_promotion_are_no_bypass() {
     let mut model = Model::idle();
-    model.rolls = false;
-    model.apply("v2");
-    assert!(model.until(600, |model| model.target.serving(&revision("v2")).is_some()));
+    promoted_half(&mut model);
     model.ask("abort");
     assert!(model.until(60, |model| ended(model, Outcome::RolledBack)));
     assert!(!model.until(30, |model| names(model).contains(&"Bypassed")));
