@@ -60,8 +60,9 @@ pub fn reached(until: Until, status: &RolloutStatus, held: bool) -> Option<Resul
         return Some(Ok(()));
     }
     let Some(last) = &status.last_run else {
-        // Never run: one that is to come is waited for.
-        return None;
+        // Never run: what serves is what came first, and nothing is held.
+        let serves = status.stable.is_some();
+        return (until == Until::Promoted && serves).then_some(Ok(()));
     };
     let promoted = phase != "Failed" && last.outcome() == Some(Outcome::Promoted);
     if promoted == (until == Until::Promoted) {
@@ -142,7 +143,9 @@ mod tests {
                 true,
                 Some(false),
             ),
-            (Promoted, "Idle", None, false, false, None),
+            (Promoted, "Idle", None, false, false, Some(true)),
+            (Promoted, "Idle", None, false, true, None),
+            (Failed, "Idle", None, false, false, None),
             (Promoted, "Held", Some("Promoted"), false, true, None),
             (Promoted, "", None, false, false, None),
             (
@@ -166,5 +169,8 @@ mod tests {
                 "{until:?} {phase} {outcome:?} {running} {held}"
             );
         }
+        let mut adopting = status("Idle", None, false);
+        adopting.stable = None;
+        assert_eq!(reached(Promoted, &adopting, false), None);
     }
 }

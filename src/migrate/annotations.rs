@@ -52,18 +52,16 @@ pub struct Shape {
     /// Whether requests without TLS are sent to TLS, where a host has it.
     pub to_tls: bool,
     /// Rewrites what a regular expression caught.
-    pub prefix: Option<Rewrite>,
+    pub caught: Option<Rewrite>,
 }
 
-/// A rewrite to a fixed text and one group.
+/// A rewrite to what groups of the path caught.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rewrite {
     /// The annotation's value.
     pub value: String,
-    /// What stands before the group.
-    pub to: String,
-    /// The group's number.
-    pub group: u32,
+    /// The one form with a counterpart: a fixed text, and the number of the one group after it.
+    pub form: Option<(String, u32)>,
 }
 
 /// Annotations that say how the controller itself works, and mean nothing to a route.
@@ -196,7 +194,7 @@ fn take(reader: &Reader<'_>, (name, value): (&str, &str), shape: &mut Shape) -> 
                     .to_owned(),
             );
         }
-        "rewrite-target" => return rewritten(value, shape),
+        "rewrite-target" => rewritten(value, shape),
         "backend-protocol" if value != "HTTP" => {
             return Err("no counterpart in an HTTPRoute: a BackendTLSPolicy for HTTPS, a GRPCRoute for GRPC".to_owned());
         }
@@ -269,21 +267,19 @@ pub fn aliases(ingress: &Ingress, prefix: &str) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-/// `$N` of a rewrite needs the captures of a regular expression: only the usual form has a counterpart.
-fn rewritten(value: &str, shape: &mut Shape) -> Result<(), String> {
-    let found = [("$1", 1), ("$2", 2)].into_iter();
-    let mut found = found.filter_map(|(end, group)| Some((value.strip_suffix(end)?, group)));
-    if let Some((to, group)) = found.next().filter(|(to, _)| !to.contains('$')) {
-        let (value, to) = (value.to_owned(), to.to_owned());
-        shape.prefix = Some(Rewrite { value, to, group });
-        return Ok(());
-    }
+/// `$N` of a rewrite is what a group of the path caught; what has none replaces all of the path.
+fn rewritten(value: &str, shape: &mut Shape) {
     if value.contains('$') {
-        return Err("no counterpart: an HTTPRoute replaces a prefix or the whole path".to_owned());
+        let form = [("$1", 1), ("$2", 2)].into_iter().find_map(|(end, group)| {
+            let to = value.strip_suffix(end)?;
+            (!to.contains('$')).then(|| (to.to_owned(), group))
+        });
+        let value = value.to_owned();
+        shape.caught = Some(Rewrite { value, form });
+        return;
     }
     let path = json!({"type": "ReplaceFullPath", "replaceFullPath": value});
     shape.filters.push(rewrite(json!({"path": path})));
-    Ok(())
 }
 
 /// A filter that rewrites.

@@ -94,7 +94,7 @@ fn covers(wanted: &str, host: &str) -> bool {
 
 fn makes_expressions(shape: &Shape) -> bool {
     let rewrites = |filter: &serde_json::Value| filter["urlRewrite"]["path"].is_object();
-    shape.regex || shape.prefix.is_some() || shape.filters.iter().any(rewrites)
+    shape.regex || shape.caught.is_some() || shape.filters.iter().any(rewrites)
 }
 
 impl Beside {

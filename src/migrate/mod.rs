@@ -94,7 +94,7 @@ pub fn to_gateway(given: &Given, gateway: &Gateway) -> Result<Migrated, Faults> 
     };
     let name = given.ingress.name_any();
     let shape = annotations::read(&given.ingress, &given.prefix, &mut migrated.notes);
-    let misled = route::faults(&read, &shape, &name);
+    let misled = route::faults(&read, &shape, given);
     if !misled.is_empty() {
         return Err(Faults(misled));
     }

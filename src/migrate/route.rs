@@ -5,12 +5,12 @@
 //!
 //! Not here: what an Ingress says (`ingress`, `annotations`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::annotations::{self, Shape, Shaping, Wanted, rewrite};
+use super::annotations::{self, Rewrite, Shape, Shaping, Wanted, rewrite};
 use super::ingress::{Backend, Path, PathType, Read};
 use super::{Gateway, Given};
 
@@ -22,6 +22,8 @@ const MOST_HOSTS: usize = 16;
 const ENDS: [(&str, u32); 4] = [("(/|$)(.*)", 2), ("/?(.*)", 1), ("/(.*)", 1), ("(.*)", 1)];
 /// What makes a path an expression; a dot may be one.
 const EXPRESSION: [char; 11] = ['(', '[', '*', '.', '?', '+', '|', '\\', '$', '^', '{'];
+/// The annotation of rewrites, as `--without` names it.
+const REWRITE: &str = "rewrite-target";
 /// What the name of the route that redirects to TLS ends with.
 pub const TO_TLS: &str = "-to-tls";
 
@@ -160,7 +162,7 @@ impl Writer<'_> {
     /// Whether its path is asked as an expression: as said, or since a rewrite makes it one.
     fn is_expression(&self, path: &Path) -> bool {
         let rewrites = |filter: &Value| filter["urlRewrite"]["path"].is_object();
-        let rewritten = self.shape.prefix.is_some() || self.shape.filters.iter().any(rewrites);
+        let rewritten = self.shape.caught.is_some() || self.shape.filters.iter().any(rewrites);
         let looks = path.text.replace('.', "").contains(EXPRESSION);
         path.kind != PathType::Exact && (self.shape.regex || rewritten && looks)
     }
@@ -218,9 +220,9 @@ impl Writer<'_> {
 
     fn matcher(&mut self, path: &Path) -> Value {
         let value = path.text.as_str();
-        if let Some((stem, end)) = self.caught(path) {
-            self.say_caught(path, (&stem, end));
-            return json!({"type": "PathPrefix", "value": stem});
+        if let Some(caught) = self.caught(path) {
+            self.say_caught(path, &caught);
+            return json!({"type": "PathPrefix", "value": caught.stem});
         }
         if self.is_expression(path) {
             // Some Gateways ask whether all of the path is like it, some whether any part is.
@@ -250,40 +252,31 @@ impl Writer<'_> {
         json!({"type": kind, "value": value})
     }
 
-    /// The prefix of `/prefix(/|$)(.*)` and its like, where the rewrite keeps what follows, and the path's end.
-    fn caught(&self, path: &Path) -> Option<(String, &'static str)> {
-        let rewrite = self.shape.prefix.as_ref()?;
-        let (stem, end, group) = ending(&path.text)?;
-        // The group of `(.*)` begins with the slash, the others' follow one.
-        let joins = rewrite.to.is_empty() || rewrite.to.ends_with('/') || end == "(.*)";
-        (group == rewrite.group && joins).then(|| match stem {
-            "" => ("/".to_owned(), end),
-            stem => (stem.to_owned(), end),
-        })
+    /// The prefix of `/prefix(/|$)(.*)` and its like, where the rewrite keeps what follows.
+    fn caught(&self, path: &Path) -> Option<Caught> {
+        caught(self.shape.caught.as_ref()?, path)
     }
 
     /// Where a prefix takes other paths than the expression took.
-    fn say_caught(&mut self, path: &Path, (stem, end): (&str, &str)) {
+    fn say_caught(&mut self, path: &Path, Caught { stem, end, to }: &Caught) {
+        if stem == "/" {
+            return;
+        }
         let mut note = |text: String| {
             let note = format!("Ingress {}: path {}: {text}", self.name, path.text);
             self.notes.push(note);
         };
-        if stem != "/" && (end == "/?(.*)" || end == "(.*)") {
+        if matches!(*end, "/?(.*)" | "(.*)") {
             note(format!(
                 "ingress-nginx takes every path that begins with {stem} ({stem}x too), PathPrefix only what lies below it"
             ));
         }
-        if stem != "/" && end == "/(.*)" {
+        if *end == "/(.*)" {
             note(format!(
                 "ingress-nginx does not take {stem} itself, PathPrefix does"
             ));
         }
-        let to = self
-            .shape
-            .prefix
-            .as_ref()
-            .map(|rewrite| rewrite.to.as_str());
-        if stem != "/" && end == "(.*)" && to.is_some_and(|to| to.ends_with('/')) {
+        if *end == "(.*)" && to.ends_with('/') {
             note("ingress-nginx sends two slashes where its rewrite and what follows meet, the route one".to_owned());
         }
     }
@@ -293,21 +286,18 @@ impl Writer<'_> {
             return vec![redirect.clone()];
         }
         let mut filters = self.shape.filters.clone();
-        if let Some(rewrite) = &self.shape.prefix {
-            if self.caught(path).is_some() {
-                let to = if rewrite.to.is_empty() {
-                    "/"
-                } else {
-                    &rewrite.to
-                };
+        match (&self.shape.caught, self.caught(path)) {
+            (None, _) => {}
+            (Some(_), Some(Caught { to, .. })) => {
+                let to = if to.is_empty() { "/" } else { &to };
                 let path = json!({"type": "ReplacePrefixMatch", "replacePrefixMatch": to});
                 filters.push(annotations::rewrite(json!({"path": path})));
-            } else {
-                self.notes.push(format!(
-                    "Ingress {}: path {}: no counterpart for its rewrite: only /prefix(/|$)(.*) and its like are known",
-                    self.name, path.text
-                ));
             }
+            // `faults` let it go.
+            (Some(rewrite), None) => self.notes.push(format!(
+                "OPEN: Ingress {}: path {}: rewrite-target: {}: the routes do not rewrite it, so the pods are asked paths that they were not",
+                self.name, path.text, rewrite.value
+            )),
         }
         merged(filters)
     }
@@ -316,15 +306,20 @@ impl Writer<'_> {
     fn say(&mut self, read: &Read) {
         let (name, to_tls) = (self.name.clone(), self.shape.to_tls);
         let mut note = |text: String| self.notes.push(format!("Ingress {name}: {text}"));
+        let mut secured: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (host, secret) in &read.secrets {
             let host = if host.is_empty() { "every host" } else { host };
+            secured.entry(secret).or_default().push(host);
+        }
+        for (secret, hosts) in secured {
             let secret = if secret.is_empty() {
-                "none is named for it: ingress-nginx served its default"
+                "none is named: ingress-nginx served its default"
             } else {
                 secret
             };
             note(format!(
-                "TLS of {host}: the Gateway's listener needs the certificate (certificateRefs: {secret})"
+                "TLS of {}: the Gateway's listener needs the certificate (certificateRefs: {secret})",
+                hosts.join(", ")
             ));
         }
         if to_tls && !read.secrets.is_empty() {
@@ -363,37 +358,64 @@ fn is_to_tls(route: &Value) -> bool {
     name.is_some_and(|name| name.ends_with(TO_TLS))
 }
 
-/// Why paths cannot be led as ingress-nginx leads them: a rewrite that names another group than the one that catches
-/// the rest sends requests to paths that a route would not, and those may be ones that nobody could reach.
-pub fn faults(read: &Read, shape: &Shape, ingress: &str) -> Vec<String> {
-    let Some(rewrite) = &shape.prefix else {
+/// A path that catches what follows, whose rewrite keeps that.
+struct Caught {
+    /// What stands before.
+    stem: String,
+    /// The expression that catches.
+    end: &'static str,
+    /// What comes in the stem's place.
+    to: String,
+}
+
+/// How a route says the path and its rewrite, if it can.
+fn caught(rewrite: &Rewrite, path: &Path) -> Option<Caught> {
+    let (to, wanted) = rewrite.form.clone()?;
+    let (stem, end, group) = ending(&path.text)?;
+    // The group of `(.*)` begins with the slash, the others' follow one.
+    let joins = to.is_empty() || to.ends_with('/') || end == "(.*)";
+    let stem = if stem.is_empty() { "/" } else { stem }.to_owned();
+    (group == wanted && joins).then_some(Caught { stem, end, to })
+}
+
+/// Rewrites that no route can say. Without them requests would reach paths of the pods that nobody can reach now, so
+/// whoever wants that says so, as of the annotations that keep requests out.
+pub fn faults(read: &Read, shape: &Shape, given: &Given) -> Vec<String> {
+    let Some(rewrite) = &shape.caught else {
         return Vec::new();
     };
-    let paths: BTreeSet<&str> = read
-        .hosts
-        .values()
-        .flatten()
+    if shape.redirect.is_some() || given.without.iter().any(|name| name == REWRITE) {
+        return Vec::new();
+    }
+    let paths = read.hosts.values().flatten();
+    let misled: BTreeSet<&str> = paths
+        .filter(|path| caught(rewrite, path).is_none())
         .map(|path| path.text.as_str())
         .collect();
-    let mut faults = Vec::new();
-    for path in paths {
-        let Some((_, end, group)) = ending(path) else {
-            continue;
-        };
-        if group == rewrite.group {
-            continue;
+    let told = misled.into_iter().map(|path| {
+        format!(
+            "Ingress {}: path {path} with {REWRITE} {}: {}; unrewritten the pods would be asked paths that they are not asked now: \
+             write another path or rewrite into the Ingress first, or say --without {REWRITE}",
+            given.ingress.name_any(),
+            rewrite.value,
+            why_not(rewrite, path)
+        )
+    });
+    told.collect()
+}
+
+fn why_not(rewrite: &Rewrite, path: &str) -> String {
+    let wanted = rewrite.form.as_ref().map(|(_, group)| *group);
+    match (wanted, ending(path)) {
+        (Some(1), Some((_, end, 2))) => {
+            format!("$1 is the slash alone, and {end} is caught by $2")
         }
-        let caught = match rewrite.group {
-            1 => "$1 is the slash alone",
-            _ => "there is no $2",
-        };
-        faults.push(format!(
-            "Ingress {ingress}: path {path} with rewrite-target {}: {caught}, so ingress-nginx sends no request where it seems to; {end} is \
-             caught by ${group}: write that, or another path, into the Ingress first",
-            rewrite.value
-        ));
+        (Some(wanted), Some((_, end, group))) if wanted != group => {
+            format!("there is no ${wanted}, and {end} is caught by ${group}")
+        }
+        _ => "an HTTPRoute rewrites a prefix, as /prefix(/|$)(.*) with /$2 does, or the whole path"
+            .to_owned(),
     }
-    faults
 }
 
 /// What stands before the end of a path that catches the rest, the end, and the group of the rest.

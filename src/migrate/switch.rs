@@ -79,7 +79,7 @@ fn patched(rollout: &Value, route: &str, place: &str) -> String {
         "analysis": {"rules": ["RULE"]},
     }});
     format!(
-        "When the Rollout {name} is Idle: kubectl patch rollout{place} {name} --type merge -p '{patch}', with the rules of your Gateway's \
+        "When the Rollout {name} is Idle: kubectl patch rollouts.sluice.dev{place} {name} --type merge -p '{patch}', with the rules of your Gateway's \
          implementation for RULE (docs/concepts/traffic.md)."
     )
 }

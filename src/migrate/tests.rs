@@ -73,7 +73,7 @@ fn annotations_become_filters_or_notes() {
     let full = |path: &str| json!({"path": {"type": "ReplaceFullPath", "replaceFullPath": path}});
     let moved = json!([{"type": "RequestRedirect", "requestRedirect":
         {"statusCode": 301, "scheme": "https", "hostname": "new.test", "path": {"type": "ReplaceFullPath", "replaceFullPath": "/in"}}}]);
-    let table: [Row<'_>; 8] = [
+    let table: [Row<'_>; 7] = [
         (&[("rewrite-target", "/in")], "/", rewritten(full("/in")), 0),
         (
             &[("rewrite-target", "/in"), ("upstream-vhost", "in.test")],
@@ -88,12 +88,6 @@ fn annotations_become_filters_or_notes() {
             "/api(/|$)(.*)",
             rewritten(json!({"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}})),
             1,
-        ),
-        (
-            &[("rewrite-target", "/$1/$2"), ("use-regex", "true")],
-            "/a/(.*)/(.*)",
-            Value::Null,
-            2,
         ),
         (
             &[("permanent-redirect", "https://new.test/in")],
@@ -520,6 +514,37 @@ fn a_rewrite_by_another_group_than_the_one_that_catches_the_rest_is_refused() {
         let routes = of(text, rewrite).unwrap().objects;
         let rule = &routes[0]["spec"]["rules"][0];
         assert_eq!(rule["matches"][0]["path"]["value"], "/v1", "{text}");
+    }
+}
+
+#[test]
+fn a_rewrite_that_no_route_can_say_is_refused_unless_it_may_go() {
+    let table = [
+        ("/a/(.*)/(.*)", "/$1/$2"),
+        ("/v[0-9]+/(.*)", "/$1"),
+        ("/", "/in/$1"),
+        ("/api(/|$)(.*)", "/in$2"),
+        ("/api(/|$)(.*)", "/$2?all=1"),
+    ];
+    for (at, to) in table {
+        let annotations = [("rewrite-target", to), ("use-regex", "true")];
+        let ingress = main(
+            &annotations,
+            vec![path(at, "ImplementationSpecific", "shop")],
+        );
+        let mut given = given(ingress, vec![]);
+        let Faults(faults) = to_gateway(&given, &public()).unwrap_err();
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(
+            faults[0].ends_with("--without rewrite-target"),
+            "{faults:?}"
+        );
+        given.without = vec!["rewrite-target".to_owned()];
+        let migrated = to_gateway(&given, &public()).unwrap();
+        let rule = &migrated.objects[0]["spec"]["rules"][0];
+        assert_eq!(rule["filters"], Value::Null);
+        let open = migrated.notes.iter().any(|note| note.starts_with("OPEN: "));
+        assert!(open, "{at}: {:?}", migrated.notes);
     }
 }
 
