@@ -16,7 +16,7 @@ use super::{Error, Format, Global, Screen, text};
 use crate::clock::{Clock, elapsed};
 use crate::daemon::pipeline::api::{Asked, Runs};
 use crate::history::Summary;
-use crate::rollout::reason::Outcome;
+use crate::rollout::reason::{Outcome, Promoted};
 
 /// The most runs that are asked for.
 const MOST: usize = 10_000;
@@ -121,11 +121,17 @@ fn of_rollout([environment, namespace, name]: [&str; 3], runs: &[&Summary], days
     }
 }
 
-/// How long the runs took that ended so, in seconds. What a person ended says nothing of the release.
+/// How long the releases took that ended so, in seconds. What a person ended says nothing of the release, and a way back
+/// is none.
 fn took(runs: &[&Summary], outcome: Outcome) -> Vec<f64> {
-    let ended = runs
-        .iter()
-        .filter(|run| run.outcome.as_deref() == Some(outcome.name()) && run.reason != "Aborted");
+    let no_release = [
+        "Aborted",
+        Promoted::KnownGood.name(),
+        Promoted::WentBack.name(),
+    ];
+    let ended = runs.iter().filter(|run| {
+        run.outcome.as_deref() == Some(outcome.name()) && !no_release.contains(&&*run.reason)
+    });
     ended
         .filter_map(|run| Some(elapsed(run.started, run.ended?).as_secs_f64()))
         .collect()
@@ -204,6 +210,8 @@ mod tests {
             run("backend", "Promoted", "Promoted", 600),
             run("backend", "Promoted", "Promoted", 1200),
             run("backend", "Promoted", "Promoted", 9000),
+            run("backend", "Promoted", "KnownGood", 2),
+            run("backend", "Promoted", "WentBack", 2),
             run("backend", "RolledBack", "Worse", 40),
             run("backend", "RolledBack", "Aborted", 9999),
             run("backend", "Superseded", "Superseded", 9999),
