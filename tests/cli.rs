@@ -325,6 +325,30 @@ fn lint_prints_each_problem_with_its_place() {
 }
 
 #[test]
+fn a_daemon_whose_folders_cannot_be_read_says_all_of_them_and_does_not_begin() {
+    let name = format!("sluice-settings-{}.yaml", std::process::id());
+    let file = std::env::temp_dir().join(name);
+    let text = "environment: staging\nlisten: 127.0.0.1:0\nrules: [no-rules]\nsmoke: [no-tests]\n\
+                evidence: {prometheus: {url: http://127.0.0.1:9}}\n";
+    std::fs::write(&file, text).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_sluice"))
+        .args(["run", "--config"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    for folder in ["no-rules", "no-tests"] {
+        assert!(
+            stderr.contains(&format!("{folder}: cannot be read")),
+            "{stderr}"
+        );
+    }
+    assert!(!stderr.contains("listens"), "{stderr}");
+}
+
+#[test]
 fn bash_completes_a_command_and_a_value() {
     let completed = |words: &str, last: usize| {
         let script = format!(

@@ -130,6 +130,7 @@ impl Error {
                 | daemon::Error::Rules(_)
                 | daemon::Error::Several(_)
                 | daemon::Error::Smoke(_)
+                | daemon::Error::Folders(_)
                 | daemon::Error::SigningKey { .. }
                 | daemon::Error::Signer(_)
                 | daemon::Error::Login(_)

@@ -79,6 +79,8 @@ pub enum Error {
     Rules(Vec<Problem>),
     #[error("reading the smoke tests:\n{}", .0.join("\n"))]
     Smoke(Vec<String>),
+    #[error("{}", .0.join("\n"))]
+    Folders(Vec<String>),
     #[error("reading git.signingKeyFile {}", path.display())]
     SigningKey {
         path: PathBuf,
@@ -97,6 +99,16 @@ pub enum Error {
     Several(Vec<String>),
     #[error("a task of the daemon ended early")]
     TaskEnded,
+}
+
+/// One error of all, if there is any.
+pub fn all(mut errors: Vec<Error>) -> Option<Error> {
+    if errors.len() > 1 {
+        return Some(Error::Folders(
+            errors.iter().map(|error| causes::told(error)).collect(),
+        ));
+    }
+    errors.pop()
 }
 
 fn each(problems: &[Problem]) -> String {

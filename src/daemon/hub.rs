@@ -18,16 +18,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
 use super::conductor::LAST_CHECKPOINTS;
-use super::rules::Rules;
 use super::settings::{Environment, Settings, conflicts};
-use super::smoke::Smoke;
 use super::tree::LAST_SPANS;
 use super::{Error, Front};
 use crate::backoff::Doubling;
 use crate::causes;
 use crate::clock::{Clock, elapsed};
 use crate::kubernetes::client;
-use crate::smoke::Asker;
 use crate::web::{self, Seat, Streams};
 
 /// Pauses before an environment is started anew.
@@ -105,16 +102,11 @@ async fn check(all: &[Environment]) -> Result<(), Error> {
         .map(ToString::to_string)
         .collect();
     for Environment { file, settings } in all {
-        let mut wrong = |error: Error| {
-            mistakes.push(format!("{}: {}", file.display(), causes::told(&error)));
-        };
-        if let Err(problems) = Rules::load(settings.rules.clone()) {
-            wrong(Error::Rules(problems));
-        }
-        let asker = Asker::network(Clock::machine());
-        if let Err(problems) = Smoke::load(settings.smoke.clone(), asker) {
-            wrong(Error::Smoke(problems));
-        }
+        let wrong = super::unusable(settings);
+        let told = wrong
+            .iter()
+            .map(|error| format!("{}: {}", file.display(), causes::told(error)));
+        mistakes.extend(told);
     }
     if mistakes.is_empty() {
         Ok(())

@@ -112,6 +112,9 @@ pub struct Parts {
 
 /// Runs the daemon of these settings until `shutdown`.
 pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<(), Error> {
+    if let Some(error) = connect::all(unusable(&settings)) {
+        return Err(error);
+    }
     let address = settings.listen;
     let listener = TcpListener::bind(address).await;
     let listener = listener.map_err(|source| Error::Listen { address, source })?;
@@ -329,6 +332,14 @@ async fn watched(parts: &Parts, tree: &mut Tree) -> Result<(Known, Watches), Err
     };
     known.webhook = webhook::begin(around, &known.account).await?;
     Ok((known, watches))
+}
+
+/// Why the rules and smoke tests of the settings' folders cannot be used.
+fn unusable(settings: &Settings) -> Vec<Error> {
+    let rules = Rules::load(settings.rules.clone()).map_err(Error::Rules);
+    let asker = Asker::network(Clock::machine());
+    let smoke = Smoke::load(settings.smoke.clone(), asker).map_err(Error::Smoke);
+    rules.err().into_iter().chain(smoke.err()).collect()
 }
 
 /// The smoke tests of the settings' folders, and the loads that are made of them.

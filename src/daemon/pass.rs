@@ -72,6 +72,10 @@ pub enum Error {
     Checkpoint(#[source] serde_json::Error),
     #[error("the state cannot be written as JSON")]
     Encode(#[source] serde_json::Error),
+    #[error(
+        "another daemon writes this Rollout's status too: only daemons of one leaderElection may watch the same namespaces"
+    )]
+    Contested,
     #[error(transparent)]
     Execute(#[from] execute::Error),
 }
@@ -105,6 +109,7 @@ fn failed(context: &Context, key: &Key, entry: &mut Entry, error: &Error) -> Dur
     let category = match error {
         Error::Execute(error) => error.category(),
         Error::Checkpoint(_) | Error::Encode(_) => "checkpoint",
+        Error::Contested => "contested",
     };
     context.metrics.reconcile_failed(category);
     let wait = RETRY.after(entry.failures);
@@ -131,6 +136,9 @@ async fn look(
         accept::refuse(context, entry, &rollout).await?;
         return Ok(None);
     };
+    if recall::is_contested(entry, &rollout, context.clock.now()) {
+        return Err(Error::Contested);
+    }
     if let Err(error) = recall::recall(context, entry, &rollout) {
         drop(turn);
         recall::stand_still(context, entry, &rollout, &terms, &error).await?;

@@ -8,12 +8,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::context::Context;
 use super::entry::{Entry, mark};
 use super::pass::{self, Error};
 use super::publish;
+use crate::clock::elapsed;
 use crate::kubernetes::crd::Rollout;
 use crate::kubernetes::events::reference;
 use crate::kubernetes::execute::Order;
@@ -25,6 +27,20 @@ use crate::rollout::action::Action;
 use crate::rollout::reason::Reason;
 use crate::rollout::state::State;
 use crate::rollout::terms::Terms;
+
+/// Two daemons that take over each other's state would write without a pause.
+const CONTESTED: Duration = Duration::from_secs(2);
+
+/// Whether another daemon wrote right after this one. Then it waits: whoever took the checkpoint away did so once.
+pub fn is_contested(entry: &Entry, rollout: &Rollout, now: Timestamp) -> bool {
+    let stored = rollout
+        .status
+        .as_ref()
+        .and_then(|status| status.checkpoint.as_deref());
+    let others = stored.is_some_and(|stored| entry.checkpoint != Some(mark(stored)));
+    let just_wrote = |at| at <= now && elapsed(at, now) < CONTESTED;
+    entry.state.is_some() && others && entry.saved_at.is_some_and(just_wrote)
+}
 
 /// Loads the state from the checkpoint, unless this daemon has written it and come further.
 pub fn recall(context: &Context, entry: &mut Entry, rollout: &Rollout) -> Result<(), Error> {
@@ -116,4 +132,35 @@ pub async fn stand_still(
         now,
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn who_writes_right_after_this_daemon_is_another_and_who_takes_the_checkpoint_away_is_not() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut entry = Entry::default();
+        entry.state = Some(State::default());
+        entry.checkpoint = Some(mark("ours"));
+        entry.saved_at = Some(now);
+        let contested = |entry: &Entry, checkpoint: Option<&str>, after: Duration| {
+            let status = json!({"checkpoint": checkpoint});
+            let rollout: Rollout = serde_json::from_value(json!({
+                "apiVersion": "sluice.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "shop"},
+                "spec": {"target": {"name": "shop"}}, "status": status,
+            }))
+            .unwrap();
+            is_contested(entry, &rollout, now + after)
+        };
+        let soon = CONTESTED / 2;
+        assert!(contested(&entry, Some("theirs"), soon));
+        assert!(!contested(&entry, Some("theirs"), CONTESTED), "its turn");
+        assert!(!contested(&entry, Some("ours"), soon));
+        assert!(!contested(&entry, None, soon));
+        assert!(!contested(&Entry::default(), Some("theirs"), soon));
+    }
 }
