@@ -190,32 +190,37 @@ async fn look(
     let unseen = seen.unseen.as_deref().filter(|_| !says_so(state));
     let trouble = entry.trouble().or(unseen);
     publish::publish(context, &scene, &terms, state, (trouble, seen.now));
-    let asks = seen.unseen.is_none() && needs_pods(&terms, state, seen.now);
-    let placed = if !asks {
-        entry.placing.rest();
+    let wait = done?;
+    let placed = if wait == Some(IMMEDIATELY) {
         None
-    } else if entry.placing.is_due(seen.now) {
-        let state = state.clone();
-        ask_for_nodes(context, entry, &scene, (&terms, &state)).await
     } else {
-        None
+        ask_for_nodes(context, entry, &scene, (&terms, &before)).await
     };
     // Events of objects that the spec does not name do not lead to passes.
     let soon = edited.then_some(AFTER_EFFECTS);
-    Ok([done?, soon, placed].into_iter().flatten().min())
+    Ok([wait, soon, placed].into_iter().flatten().min())
 }
 
-/// Asks whether the pods of a promotion that comes to nothing find nodes. Returns when to look
+/// Asks now and then whether the pods of a promotion that comes to nothing find nodes. Returns when to look
 /// again, if that makes a difference; that it could not be asked makes none.
 async fn ask_for_nodes(
     context: &Context,
     entry: &mut Entry,
     scene: &Scene,
-    (terms, state): (&Terms, &State),
+    (terms, before): (&Terms, &State),
 ) -> Option<Duration> {
     let now = context.clock.now();
+    let state = entry.state.as_ref().unwrap_or(before);
+    if unseen(context, &terms.plan.namespace).is_some() || !needs_pods(terms, state, now) {
+        entry.placing.rest();
+        return None;
+    }
+    if !entry.placing.is_due(now) {
+        return None;
+    }
+    let state = state.clone();
     let nudge = entry.nudge.clone();
-    let mut glances = Glances::from(context, terms, state);
+    let mut glances = Glances::from(context, terms, &state);
     let asks = Box::pin(context.executor.unplaced(scene));
     let answer = beside(asks, &nudge, || glances.look()).await;
     entry.unread.append(&mut glances.readings);
@@ -390,12 +395,12 @@ impl Round<'_> {
         }
         entry.executed(actions.clone(), self.now);
         let nudge = entry.nudge.clone();
-        let mut untidy = denied;
+        let mut told_last = denied;
         for action in actions.iter().filter(|action| !action.relieves()) {
             if glances.overruled {
-                return Ok(Some(IMMEDIATELY));
+                return told_last.map_or(Ok(Some(IMMEDIATELY)), Err);
             }
-            if untidy.is_some() && action.tidies() {
+            if told_last.is_some() && action.tidies() {
                 continue;
             }
             let written = entry.written.clone();
@@ -406,11 +411,11 @@ impl Round<'_> {
                 Ok(Some(rollout)) => entry.written = Some(Arc::new(rollout)),
                 Ok(None) => {}
                 // Told at the end: a policy against deleting must not keep the template from being put back.
-                Err(error) if action.tidies() => untidy = Some(error),
+                Err(error) if action.tidies() => told_last = Some(error),
                 Err(error) => return Err(error),
             }
         }
-        if let Some(error) = untidy {
+        if let Some(error) = told_last {
             return Err(error);
         }
         entry.succeeded();

@@ -1,8 +1,8 @@
 //! Workloads that the gate holds although no Rollout names them: a manifest that was copied with its label, a backup
 //! that was put back, a Rollout that was deleted by force. Nobody would ever bring a new template of theirs through.
 //!
-//! Guarantees: a workload is told of once, by an Event and in the log, and not before it was found at two looks; a
-//! daemon that does not lead tells nothing. Nothing is changed: whose the workload is, people know.
+//! Guarantees: each daemon that leads tells of a workload once, by an Event and in the log, and not before it was found
+//! at two looks; one that does not lead tells nothing. Nothing is changed: whose the workload is, people know.
 //!
 //! Not here: Rollouts without a workload (`rollout::decide`).
 

@@ -7,7 +7,7 @@ use super::evidence::{Evidence, RuleReport, Verdict};
 use super::plan::{Plan, Strategy};
 use super::reason::{HeldWhy, Outcome};
 use super::revision::Revision;
-use super::state::{Mending, Phase, Promotion, Rollback, Run, Smoke, State};
+use super::state::{Phase, Promotion, Rollback, Run, Smoke, State};
 
 /// Why a Rollout stands where it stands.
 pub fn message(state: &State) -> String {
@@ -139,12 +139,9 @@ fn suspended(state: &State) -> String {
 
 fn idle(state: &State) -> String {
     let told = at_rest(state);
-    let lingers = state.mending.contains(&Mending::Lingering);
-    let told = match &state.failed {
-        Some(failure) if lingers => {
-            format!("{told}; pods of {} serve beside it still", failure.revision)
-        }
-        Some(_) | None => told,
+    let told = match &state.lingering {
+        Some(failed) => format!("{told}; pods of {failed} serve beside it still"),
+        None => told,
     };
     let told = match &state.desired {
         Some(kept) => format!("{told}; {}", given_back(kept)),
@@ -161,7 +158,7 @@ fn idle(state: &State) -> String {
 /// When a template that is kept is had again.
 fn given_back(kept: &Revision) -> String {
     format!(
-        "{kept} was applied meanwhile and is kept: it is given back once stable's template serves alone again"
+        "{kept} was applied meanwhile and is kept: it is given back once stable's template serves alone again; who cannot wait opens the gate (`sluice open`)"
     )
 }
 

@@ -39,6 +39,9 @@ pub struct State {
     /// The revision that failed and is not tried again by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<Failure>,
+    /// A revision that failed, and has pods beside stable's since its run is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lingering: Option<Revision>,
     /// The newest template that a person wants, kept while an older one is finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired: Option<Revision>,
@@ -99,6 +102,7 @@ impl State {
             config,
             known_good,
             failed,
+            lingering,
             desired,
             desired_gone,
             bypassed,
@@ -119,13 +123,13 @@ impl State {
         let is_led = |state: &State| state.evidence.as_ref().is_none_or(|of| of.share().ok);
         let stands = (&self.phase, &self.target, &self.bound) == (phase, target, bound);
         let serves = (&self.stable, &self.config, &self.known_good) == (stable, config, known_good);
-        let wanted =
-            (&self.failed, &self.desired, &self.desired_gone) == (failed, desired, desired_gone);
+        let undone = (&self.failed, &self.lingering) == (failed, lingering);
+        let wanted = (&self.desired, &self.desired_gone) == (desired, desired_gone);
         let told = (&self.bypassed, &self.mending) == (bypassed, mending);
         let gate = (&self.gate_problem, &self.opened) == (gate_problem, opened);
         let vouched = &self.meant == meant;
         let asked = (&self.restart, &self.last_run, &self.answers) == (restart, last_run, answers);
-        !(stands && serves && wanted && told && gate && vouched && asked)
+        !(stands && serves && undone && wanted && told && gate && vouched && asked)
             || absence(self) != absence(other)
             || is_led(self) != is_led(other)
     }
@@ -326,6 +330,9 @@ pub struct Run {
     /// Since when no canary could be made of what there is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused_since: Option<Timestamp>,
+    /// Since when the wanted weight could be in force and is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unrouted_since: Option<Timestamp>,
     /// The rule whose samples are too old when they come, where the step waits for nothing else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late: Option<String>,
@@ -397,6 +404,7 @@ impl Run {
             weight_since: None,
             short_since: None,
             refused_since: None,
+            unrouted_since: None,
             late: None,
             silent: None,
             suspect: None,
@@ -424,6 +432,7 @@ impl Run {
         self.weight_since = self.weight_since.map(|since| since.min(now));
         self.short_since = self.short_since.map(|since| since.min(now));
         self.refused_since = self.refused_since.map(|since| since.min(now));
+        self.unrouted_since = self.unrouted_since.map(|since| since.min(now));
         if let Some(suspect) = &mut self.suspect {
             suspect.since = suspect.since.min(now);
         }
@@ -509,8 +518,8 @@ pub enum Mending {
     Rollback,
     /// What stable's template names and is not there.
     Lacks,
-    /// Pods of the revision that failed, which serve beside stable's since its run is over.
-    Lingering,
+    /// Stable's pods, which do not all come back within a rollback's deadline.
+    Late,
 }
 
 /// What began a run.

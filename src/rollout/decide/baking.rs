@@ -195,7 +195,7 @@ pub(super) fn put_back(
             ),
             serves: still_serves(pass, run),
         };
-        pass.tell_mending(Mending::Lingering, true, told);
+        pass.tell_mending(Mending::Late, true, told);
     }
     late
 }

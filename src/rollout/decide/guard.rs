@@ -86,6 +86,8 @@ pub(super) fn forget_target(pass: &mut Pass<'_>) {
     pass.state.config = Config::default();
     pass.state.known_good.clear();
     pass.state.failed = None;
+    pass.state.lingering = None;
+    pass.state.opened = None;
     pass.state.bypassed = None;
     pass.state.desired_gone = None;
     if pass.state.desired.take().is_some() || pass.seen.kept.desired.is_some() {
@@ -99,6 +101,7 @@ fn set_aside(pass: &mut Pass<'_>) {
     pass.state.target = None;
     pass.state.config = Config::default();
     pass.state.failed = None;
+    pass.state.lingering = None;
     pass.state.bypassed = None;
     if pass.state.desired.is_none() {
         pass.state.stable = None;
@@ -136,9 +139,10 @@ fn tell_gate(pass: &mut Pass<'_>) {
 
 /// Says once that somebody opened the gate of this workload, and once that it is shut again.
 fn tell_open(pass: &mut Pass<'_>) {
-    let adopted = pass.state.target.as_ref();
-    let target = pass.target().filter(|target| Some(&target.uid) == adopted);
-    let open = target.and_then(|target| target.open.clone());
+    let Some(target) = adopted(pass) else {
+        return;
+    };
+    let open = target.open.clone();
     if open == pass.state.opened {
         return;
     }
@@ -188,13 +192,35 @@ pub(super) fn held_by_us(pass: &Pass<'_>, target: &Target) -> bool {
 
 /// Says once when a revision has pods that no run approved.
 fn notice_bypass(pass: &mut Pass<'_>) {
+    let (Some(target), Some(stable)) = (adopted(pass), pass.state.stable.clone()) else {
+        return;
+    };
+    let Some(stranger) = stranger(pass, target, &stable) else {
+        pass.state.strange_since = None;
+        return;
+    };
+    let told = pass.state.bypassed.as_ref() == Some(&stranger.hash);
+    if is_early(pass, target, &stranger) || told {
+        return;
+    }
+    pass.state.bypassed = Some(stranger.hash.clone());
+    match &target.open {
+        Some(why) => pass.tell(Reason::Opened {
+            revision: stranger,
+            why: why.clone(),
+        }),
+        None => pass.tell(Reason::Bypassed { revision: stranger }),
+    }
+}
+
+/// The workload that was adopted, if it is there.
+fn adopted<'s>(pass: &Pass<'s>) -> Option<&'s Target> {
     let adopted = pass.state.target.as_ref();
-    let Some(target) = pass.target().filter(|target| Some(&target.uid) == adopted) else {
-        return;
-    };
-    let Some(stable) = pass.state.stable.clone() else {
-        return;
-    };
+    pass.target().filter(|target| Some(&target.uid) == adopted)
+}
+
+/// A revision with pods that are neither stable's, nor of a run that let them out, nor about to go.
+fn stranger(pass: &Pass<'_>, target: &Target, stable: &Revision) -> Option<Revision> {
     let proven = match &pass.state.phase {
         Phase::Promoting { run, .. } | Phase::Baking(run) => Some(&run.revision),
         Phase::RollingBack { run, rollback } => {
@@ -209,40 +235,19 @@ fn notice_bypass(pass: &mut Pass<'_>) {
         | Phase::Failed
         | Phase::Suspended => None,
     };
-    let lingers = pass.state.mending.contains(&Mending::Lingering);
-    let leaves = |revision: &Revision| {
-        let ended = pass.state.last_run.as_ref().map(|run| &run.revision);
-        let returns = target.revision.same(&stable) && !target.complete;
-        let opened = target.revision.same(revision) && !target.paused;
-        (returns || lingers && !opened) && ended.is_some_and(|ended| ended.same(revision))
-    };
-    let stranger = target
-        .serving
-        .iter()
-        .map(|serving| &serving.revision)
-        .find(|revision| {
-            !revision.same(&stable)
-                && !proven.is_some_and(|proven| proven.same(revision))
-                && !leaves(revision)
-        });
-    let Some(stranger) = stranger.cloned() else {
-        pass.state.strange_since = None;
-        return;
-    };
-    if is_early(pass, target, &stranger) {
-        return;
-    }
-    if pass.state.bypassed.as_ref() == Some(&stranger.hash) {
-        return;
-    }
-    pass.state.bypassed = Some(stranger.hash.clone());
-    match &target.open {
-        Some(why) => pass.tell(Reason::Opened {
-            revision: stranger,
-            why: why.clone(),
-        }),
-        None => pass.tell(Reason::Bypassed { revision: stranger }),
-    }
+    let returns = target.revision.same(stable) && !target.complete;
+    let ended = pass.state.last_run.as_ref().map(|run| &run.revision);
+    let ended = ended.filter(|_| returns);
+    let lingering = pass.state.lingering.as_ref();
+    // Who opens the gate for what failed lets it out.
+    let lingering = lingering.filter(|failed| target.paused || !target.revision.same(failed));
+    let known = [Some(stable), proven, ended, lingering];
+    let is_known = |revision: &Revision| known.iter().flatten().any(|known| known.same(revision));
+    let serving = target.serving.iter().map(|serving| &serving.revision);
+    serving
+        .into_iter()
+        .find(|revision| !is_known(revision))
+        .cloned()
 }
 
 /// Pods may be seen before the change of the Deployment that let them out, and with it who did.

@@ -9,7 +9,7 @@ use super::known;
 use super::lingering;
 use super::pass::Pass;
 use super::pause::settle_pause;
-use super::template::{bring_up, give_back_desired, has_failed, keep_stable};
+use super::template::{bring_up, drop_desired, give_back_desired, has_failed, keep_stable};
 use crate::rollout::action::Action;
 use crate::rollout::config::Config;
 use crate::rollout::evidence::Evidence;
@@ -183,6 +183,10 @@ pub(super) fn begun(pass: &mut Pass<'_>, revision: Revision, trigger: Trigger) -
     pass.state.evidence = Some(Evidence::begin(&pass.terms.evidence));
     pass.state.bookmark = None;
     pass.state.failed = None;
+    let kept = pass.state.desired.as_ref();
+    if trigger == Trigger::Template && kept.is_some_and(|kept| kept.same(&revision)) {
+        drop_desired(pass);
+    }
     // What the workload says is of its template: not of a configuration, nor of what one goes back to.
     let authors = match trigger {
         Trigger::Template => pass.seen.rollout.said.clone(),

@@ -5,30 +5,24 @@
 //! its template back (`rolling_back`, `baking`).
 
 use super::pass::Pass;
+use super::rolling_back::tell_hindrance;
 use super::template::{has_failed, keep_desired};
 use crate::rollout::action::Action;
 use crate::rollout::observation::Target;
 use crate::rollout::reason::Reason;
 use crate::rollout::revision::Revision;
-use crate::rollout::state::Mending;
 
 /// Forgets the pods of a failed revision once they are gone.
 pub(super) fn follow(pass: &mut Pass<'_>, target: &Target) {
-    if !serves(pass, target) && !target.behind {
-        pass.state
-            .mending
-            .retain(|mending| *mending != Mending::Lingering);
+    if !is_so(pass, target) && !target.behind {
+        pass.state.lingering = None;
     }
 }
 
 /// Whether such pods serve beside stable's.
 pub(super) fn is_so(pass: &Pass<'_>, target: &Target) -> bool {
-    pass.state.mending.contains(&Mending::Lingering) && serves(pass, target)
-}
-
-fn serves(pass: &Pass<'_>, target: &Target) -> bool {
-    let failed = pass.state.failed.as_ref();
-    let serving = failed.and_then(|failure| target.serving(&failure.revision));
+    let failed = pass.state.lingering.as_ref();
+    let serving = failed.and_then(|failed| target.serving(failed));
     serving.is_some_and(|serving| serving.replicas > 0)
 }
 
@@ -43,7 +37,7 @@ pub(super) fn go_on(pass: &mut Pass<'_>, target: &Target, stable: &Revision) -> 
     }
     let kept = pass.state.desired.as_ref();
     if failed || kept.is_some_and(|kept| kept.same(present)) {
-        tell_hindrance(pass);
+        tell_hindrance(pass, true, true);
     } else {
         let why = format!(
             "{present} was applied meanwhile; it is kept, and tried once {stable} serves alone"
@@ -60,14 +54,4 @@ pub(super) fn go_on(pass: &mut Pass<'_>, target: &Target, stable: &Revision) -> 
         restarted_at: None,
     });
     true
-}
-
-/// Tells, once, that the cluster refuses that.
-fn tell_hindrance(pass: &mut Pass<'_>) {
-    let trouble = pass.seen.trouble.clone();
-    let told = Reason::RollbackHindered {
-        why: trouble.clone().unwrap_or_default(),
-        serves: true,
-    };
-    pass.tell_mending(Mending::Rollback, trouble.is_some(), told);
 }

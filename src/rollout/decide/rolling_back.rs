@@ -18,7 +18,9 @@ use crate::rollout::state::{Ended, Failure, Mending, Phase, Rollback, Run, Trigg
 
 /// Traffic, canary and template are put back.
 pub(super) fn rolling_back(pass: &mut Pass<'_>, run: Run, mut rollback: Rollback) -> Phase {
-    tell_hindrance(pass, &run, &rollback);
+    // What was refused before is another matter: nothing was tried yet in the pass that begins.
+    let (tried, serves) = (rollback.since < pass.now(), still_serves(pass, &run));
+    tell_hindrance(pass, tried, serves);
     rollback.off_since = take_away(pass, rollback.off_since);
     let restored = restore(pass, &run, &rollback);
     if canary_gone(pass) && restored {
@@ -39,13 +41,10 @@ fn is_let_go(pass: &Pass<'_>, run: &Run) -> bool {
     (run.bakes || run.rolls) && stays && failed && detached(pass)
 }
 
-/// Tells, once, that the cluster refuses what puts back. What was refused before is another matter: nothing was
-/// tried yet in the pass that begins.
-fn tell_hindrance(pass: &mut Pass<'_>, run: &Run, rollback: &Rollback) {
-    let tried = rollback.since < pass.now();
+/// Tells, once, that the cluster refuses what puts back, if that was `tried`; `serves` is what failed.
+pub(super) fn tell_hindrance(pass: &mut Pass<'_>, tried: bool, serves: bool) {
     let trouble = pass.seen.trouble.clone().filter(|_| tried);
     let why = trouble.clone().unwrap_or_default();
-    let serves = still_serves(pass, run);
     let told = Reason::RollbackHindered { why, serves };
     pass.tell_mending(Mending::Rollback, trouble.is_some(), told);
 }
@@ -180,6 +179,9 @@ fn finish(pass: &mut Pass<'_>, run: &Run, cause: &Cause) -> Phase {
         }),
     }
     close(pass, run, outcome, cause.name(), cause.to_string());
+    pass.state
+        .mending
+        .retain(|mending| *mending != Mending::Late);
     if let Some(ended) = &mut pass.state.last_run {
         ended.saved = cause.saved();
     }
@@ -213,8 +215,8 @@ fn remember(pass: &mut Pass<'_>, run: &Run, cause: &Cause) {
         return;
     }
     known::forget(pass, &run.revision);
-    if pods_in_service(pass, run).is_some() && !pass.state.mending.contains(&Mending::Lingering) {
-        pass.state.mending.push(Mending::Lingering);
+    if pods_in_service(pass, run).is_some() {
+        pass.state.lingering = Some(run.revision.clone());
     }
     let mut message = cause.to_string();
     if let Some(pods) = stays(pass, run) {

@@ -19,7 +19,7 @@ use crate::rollout::plan::{ConfigChanges, NoDataThen, Strategy};
 use crate::rollout::reason::{Cause, HeldWhy, Reason};
 use crate::rollout::state::{Phase, Run, Trigger};
 
-/// Sources that are asked each half a minute are not silent.
+/// What comes later than this is told, though it has no consequences yet.
 const SILENT: Duration = Duration::from_secs(60);
 
 /// Ends the run, if something that does not depend on its phase asks for it.
@@ -195,8 +195,9 @@ pub(super) fn note_silence(pass: &mut Pass<'_>) {
     let (Phase::Preparing(run) | Phase::Stepping(run)) = pass.state.phase.clone() else {
         return;
     };
-    let lasts =
-        pass.silence(&run) >= pass.terms.tuning.stale_after.max(SILENT) && pass.has_looked();
+    let long = pass.terms.tuning.stale_after.max(SILENT);
+    // Sources that are asked seldom are fresh for longer.
+    let lasts = !pass.fresh() && pass.silence(&run) >= long && pass.has_looked();
     let why = lasts.then(|| run.silent.clone().unwrap_or_else(|| silence_of(pass, &run)));
     if let Phase::Preparing(run) | Phase::Stepping(run) = &mut pass.state.phase {
         run.silent = why;

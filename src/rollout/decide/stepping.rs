@@ -12,7 +12,7 @@ use super::native;
 use super::pass::Pass;
 use super::promoting;
 use super::running::{ended, not_worse, silent};
-use super::weight::{first_weight, raise, steer, step_weight};
+use super::weight::{first_weight, may_raise, raise, steer, step_weight};
 use crate::rollout::LEAST_STEP;
 use crate::rollout::evidence::{RuleReport, Verdict};
 use crate::rollout::plan::UndecidedThen;
@@ -38,7 +38,7 @@ pub(super) fn stepping(pass: &mut Pass<'_>, mut run: Run) -> Phase {
     if passed(pass, &mut run, &reports) {
         return advance(pass, run, &reports);
     }
-    undecided(pass, run)
+    undecided(pass, run, &reports)
 }
 
 enum Watch {
@@ -203,23 +203,31 @@ fn sentences(reports: &[RuleReport]) -> String {
     each.join("; ")
 }
 
-/// The weight that the step wants was not in force for the deadline, since the cluster refuses it.
-fn shut_out(pass: &mut Pass<'_>, run: &Run) -> Option<HeldWhy> {
-    let why = pass.seen.trouble.clone()?;
-    let waits = run.weight_since.is_none() && !pass.is_unready(run);
-    let late = waits && pass.watched_for(run.since, pass.plan.progress_deadline);
-    late.then_some(HeldWhy::NotRouted { why })
+/// The step's weight is not in force, so nothing can be seen of it. Where it could be raised it is waited for no longer
+/// than the deadline: the cluster refuses it, or somebody takes it away as often as it is set.
+fn not_in_force(pass: &mut Pass<'_>, mut run: Run, reports: &[RuleReport]) -> Phase {
+    if !may_raise(pass, &run, reports) {
+        run.unrouted_since = None;
+        return Phase::Stepping(run);
+    }
+    let since = *run.unrouted_since.get_or_insert(pass.now());
+    if !pass.watched_for(since, pass.plan.progress_deadline) {
+        return Phase::Stepping(run);
+    }
+    run.unrouted_since = None;
+    let why = pass.seen.trouble.clone();
+    let why = why.unwrap_or_else(|| "it does not stay as it is set".to_owned());
+    pass.hold(run, HeldWhy::NotRouted { why })
 }
 
 /// What follows when a step stays undecided.
-fn undecided(pass: &mut Pass<'_>, run: Run) -> Phase {
-    if let Some(why) = shut_out(pass, &run) {
-        return pass.hold(run, why);
-    }
+fn undecided(pass: &mut Pass<'_>, run: Run, reports: &[RuleReport]) -> Phase {
+    let Some(since) = run.weight_since else {
+        return not_in_force(pass, run, reports);
+    };
     let (after, then) = pass.plan.analysis.undecided;
     let hold = pass.plan.step_of(&run).map(|step| step.hold);
     let after = after.max(hold.unwrap_or_default());
-    let since = run.weight_since.unwrap_or(run.since);
     if !pass.watched_for(since, after) {
         return Phase::Stepping(run);
     }

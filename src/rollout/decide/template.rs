@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::lingering;
 use super::pass::Pass;
 use crate::rollout::action::Action;
 use crate::rollout::observation::Target;
@@ -79,7 +80,7 @@ fn is_set_aside(pass: &Pass<'_>, target: &Target, desired: &Revision) -> bool {
         return false;
     };
     let gone = target.serving(stable).is_none() && target.replicas > 0;
-    let waits = gone || pass.state.mending.contains(&Mending::Lingering);
+    let waits = gone || lingering::is_so(pass, target);
     target.paused && waits && target.revision.same(desired) && pass.seen.kept.is_stable(stable)
 }
 

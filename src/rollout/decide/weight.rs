@@ -118,6 +118,7 @@ fn in_force(pass: &mut Pass<'_>, run: &mut Run) {
 /// The weight alone.
 pub(super) fn weight_in_force(pass: &mut Pass<'_>, run: &mut Run) {
     let since = *run.weight_since.get_or_insert(pass.now());
+    run.unrouted_since = None;
     // Said in each pass: the steps may be edited, and then another weight follows.
     let next = step_weight(pass.plan, run.step + 1);
     let asked = pass.terms.asked(&pass.state);

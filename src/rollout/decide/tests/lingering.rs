@@ -50,6 +50,38 @@ fn a_template_that_comes_when_the_way_back_was_given_up_does_not_freeze_what_fai
 }
 
 #[test]
+fn what_failed_is_tried_again_only_when_none_of_its_pods_serve() {
+    let mut model = half_way_back();
+    model.ask("retry");
+    model.pass();
+    model.apply("v2");
+    assert!(!model.until(30, |model| model.state.phase != Phase::Idle));
+    assert_eq!(model.target.revision, revision("v1"));
+    assert!(!told(&model).contains(&"Bypassed"), "{:?}", told(&model));
+    model.rolls = true;
+    assert!(model.until(30, |model| model.state.phase.name() == "Preparing"));
+    assert!(model.target.serving(&revision("v2")).is_none());
+}
+
+#[test]
+fn what_was_kept_is_not_kept_any_more_once_it_is_tried() {
+    let mut model = half_way_back();
+    model.apply("v3");
+    assert!(model.until(5, |model| model.kept.desired.is_some()
+        && model.target.revision == revision("v1")));
+    // The last pod goes, and it is applied again before the controller is seen to know of that.
+    model
+        .target
+        .serving
+        .retain(|serving| serving.revision == revision("v1"));
+    model.apply("v3");
+    model.target.behind = true;
+    model.pass();
+    assert_eq!(model.state.phase.name(), "Preparing");
+    assert_eq!(model.state.desired, None);
+}
+
+#[test]
 fn who_opens_the_gate_for_what_failed_is_told_of() {
     let mut model = half_way_back();
     model.target.revision = revision("v2");

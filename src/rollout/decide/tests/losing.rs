@@ -99,6 +99,24 @@ fn a_gate_that_somebody_opened_is_said_until_it_is_shut() {
 }
 
 #[test]
+fn a_gate_that_is_open_is_not_said_to_be_shut_by_who_suspends_the_rollout() {
+    let mut model = Model::idle();
+    model.target.open = Some("a fire".to_owned());
+    model.pass();
+    for suspended in [true, false] {
+        model.terms.plan.suspended = suspended;
+        assert!(!model.until(30, |model| names(model).contains(&"GateShut")));
+    }
+    let opened = names(&model)
+        .iter()
+        .filter(|name| **name == "GateOpened")
+        .count();
+    assert_eq!(opened, 1);
+    model.target.open = None;
+    assert!(model.until(2, |model| names(model).contains(&"GateShut")));
+}
+
+#[test]
 fn a_rollout_that_never_guarded_opens_nothing_when_it_is_suspended() {
     let mut model = Model::new();
     model.terms.plan.suspended = true;

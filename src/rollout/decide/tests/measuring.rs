@@ -94,26 +94,43 @@ fn a_canary_that_gets_no_request_is_said_and_saved_at_once() {
     );
 }
 
-#[test]
-fn what_nobody_watched_is_no_time_in_which_nothing_came() {
-    let mut promoting = Model::idle();
-    promoting.rolls = false;
-    promoting.apply("v2");
+/// A promotion that comes to nothing so far.
+fn rolling() -> Model {
+    let mut model = Model::idle();
+    model.rolls = false;
+    model.apply("v2");
     let rolls =
         |model: &Model| model.target.updated_ready == 1 && model.state.phase.name() == "Promoting";
-    assert!(promoting.until(600, rolls));
-    promoting.pass();
-    let mut undecided = Model::idle();
-    undecided.terms.plan.analysis.undecided = (Duration::from_secs(900), UndecidedThen::Rollback);
-    undecided.leads = false;
-    undecided.apply("v2");
-    assert!(undecided.until(60, |model| model.weight() == 5));
-    assert!(!undecided.until(30, |model| model.weight() != 5));
-    let mut short = Model::idle();
-    short.comes_up = false;
-    short.apply("v2");
-    assert!(short.until(10, |model| model.state.phase.name() == "Preparing"));
-    for mut model in [promoting, undecided, short] {
+    assert!(model.until(600, rolls));
+    model.pass();
+    model
+}
+
+/// A step that shows nothing so far.
+fn undecided() -> Model {
+    let mut model = Model::idle();
+    model.terms.plan.analysis.undecided = (Duration::from_secs(900), UndecidedThen::Rollback);
+    model.leads = false;
+    model.apply("v2");
+    assert!(model.until(60, |model| model.weight() == 5));
+    assert!(!model.until(30, |model| model.weight() != 5));
+    model
+}
+
+/// A canary whose pods are not ready so far.
+fn short() -> Model {
+    let mut model = Model::idle();
+    model.comes_up = false;
+    model.apply("v2");
+    assert!(model.until(10, |model| model.state.phase.name() == "Preparing"));
+    model
+}
+
+#[test]
+fn what_nobody_watched_is_no_time_in_which_nothing_came() {
+    let cases: [fn() -> Model; 3] = [rolling, undecided, short];
+    for case in cases {
+        let mut model = case();
         let phase = model.state.phase.name();
         model.now += Duration::from_secs(3600);
         let mut unaware = model.clone();
@@ -132,6 +149,20 @@ fn what_nobody_watched_is_no_time_in_which_nothing_came() {
             "{phase}"
         );
     }
+}
+
+#[test]
+fn metrics_that_are_asked_seldom_are_not_said_to_be_away() {
+    let mut model = Model::idle();
+    model.every = 60;
+    model.sampled_ago = 15;
+    model.apply("v2");
+    let away = |model: &Model| describe::message(&model.state).contains("there are no metrics");
+    let over = |model: &Model| away(model) || ended(model, Outcome::Promoted);
+    // Until there are two of a source, it is not known how often it is asked.
+    assert!(model.until(300, |model| model.weight() == 5));
+    assert!(model.until(1800, over));
+    assert!(!away(&model), "{}", describe::message(&model.state));
 }
 
 #[test]

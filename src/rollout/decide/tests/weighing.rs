@@ -7,7 +7,7 @@ use crate::rollout::action::Action;
 use crate::rollout::decide::decide;
 use crate::rollout::describe;
 use crate::rollout::observation::CanaryRoute;
-use crate::rollout::plan::Route;
+use crate::rollout::plan::{Route, UndecidedThen};
 use crate::rollout::reason::Outcome;
 
 #[test]
@@ -138,16 +138,40 @@ fn a_share_that_the_cluster_refuses_is_said_and_waited_for() {
 
 #[test]
 fn a_weight_that_never_comes_into_force_is_not_waited_for_without_end() {
-    let mut model = Model::idle();
-    model.apply("v2");
-    assert!(model.until(60, |model| model.state.phase.name() == "Stepping"));
-    // Somebody takes it away as often as it is set.
-    for _ in 0..2000 {
-        model.pass();
-        model.route = None;
-        model.tick();
+    use UndecidedThen::{Hold, Promote, Rollback};
+    for then in [Hold, Promote, Rollback] {
+        let mut model = Model::idle();
+        model.terms.plan.analysis.undecided.1 = then;
+        model.apply("v2");
+        assert!(model.until(60, |model| model.state.phase.name() == "Stepping"));
+        // Somebody takes it away as often as it is set.
+        for _ in 0..2000 {
+            model.pass();
+            model.route = None;
+            model.tick();
+        }
+        assert_eq!(model.state.phase.name(), "Held", "{then:?}");
+        let said = describe::message(&model.state);
+        assert!(said.contains("does not stay as it is set"), "{said}");
+        assert!(model.until(900, |model| ended(model, Outcome::Promoted)));
     }
-    assert_eq!(model.state.phase.name(), "Held");
+}
+
+#[test]
+fn a_step_whose_pods_are_still_coming_up_is_not_undecided() {
+    let mut model = Model::idle();
+    model.terms.plan.progress_deadline = Duration::from_secs(1200);
+    model.terms.plan.analysis.undecided = (Duration::from_secs(60), UndecidedThen::Rollback);
+    model.apply("v2");
+    assert!(model.until(60, |model| model.weight() == 5));
+    let ready = model.target.replicas;
+    model.target.replicas = ready * 20;
+    model.comes_up = false;
+    let waits = |model: &Model| model.state.phase.run().is_some_and(|run| run.step == 1);
+    assert!(!model.until(600, |model| model.state.phase.name() != "Stepping"));
+    model.comes_up = true;
+    assert!(model.until(900, waits), "{:?}", model.state.phase);
+    assert!(model.until(900, |model| ended(model, Outcome::Promoted)));
 }
 
 #[test]
