@@ -38,6 +38,7 @@ fn approved((at, request): (Timestamp, Request)) -> Option<Approved> {
         version: request.revision?.parse().ok()?,
         to: request.goal?,
         by: request.by.filter(|by| !by.is_empty())?,
+        service: request.service,
         groups: request.groups,
         at,
     })
