@@ -340,6 +340,38 @@ async fn a_change_of_a_moving_tag_that_others_made_is_seen_and_can_be_taken_back
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_rollout_serves_was_there_though_a_newer_tag_came_since() {
+    let Some(shop) = Shop::open().await else {
+        return;
+    };
+    let served = shop.push("served", &["v1.3.0"]).await;
+    shop.push("newer", &["v1.4.0"]).await;
+    let stand = Stand::new("deliver: registry", "tag: production-latest").await;
+    let image = format!("{}/{REPOSITORY}", shop.host);
+    let from = "path: clusters/staging, deliver: push";
+    stand.rewrite(from, "deliver: registry, newest: '>=1.0.0'");
+    stand.rewrite("  path: clusters/production\n", "");
+    stand.rewrite(
+        "{name: backend}, {name: frontend}",
+        &format!("{{name: backend, image: '{image}'}}"),
+    );
+    let login = shop.login();
+    let registry = format!("registry: {{configFile: '{}'}}\ngit:", login.display());
+    stand.rewrite("git:", &registry);
+    let cluster = stand.cluster().await;
+    cluster.says(Some(("Idle", "Promoted", "v1.2.0"))).await;
+    let promote = "promote backend --from staging --to production --version v1.3.0";
+    let shut = stand.sluice(promote).await;
+    assert_eq!(shut.code, 1, "{}{}", shut.stdout, shut.stderr);
+    let why = "shop/backend there does not serve it and did not try it last";
+    assert!(shut.stdout.contains(why), "{}", shut.stdout);
+    cluster.serves(&format!("{image}:v1.3.0@{served}")).await;
+    let done = stand.sluice(promote).await;
+    assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
+    assert_eq!(shop.leads("production-latest").await, Some(served));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_version_goes_from_git_to_the_registry_of_the_next_environment() {
     let Some(shop) = Shop::open().await else {
         return;
