@@ -71,6 +71,7 @@ pub async fn approve(
     let request = Request {
         revision: Some(version.to_string()),
         goal: Some(to.to_owned()),
+        service: Some(name.to_owned()),
         by: Some(by.clone()),
         groups,
         ..Request::new(id, Ok(Act::Approve))

@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use super::error::Error;
 use super::gates::{self, Answer, Facts, Since, Smoked, Standing};
 use super::past::Stay;
-use super::pipeline::{Environment, Pipeline};
+use super::pipeline::{Environment, Follows, Pipeline};
 use super::places::Service;
 use super::shelf::Shelf;
 use super::version::Version;
@@ -219,7 +219,21 @@ impl Desk<'_> {
         version: Option<&Version>,
     ) -> Result<Option<Version>, Error> {
         let seen = self.seen(at, service, version)?;
-        Ok((seen.since != Since::Over).then_some(seen.version))
+        Ok(seen.since.lasts().then_some(seen.version))
+    }
+
+    /// Whether only a Rollout can show that a version was in an environment; by default the present one is meant,
+    /// which is.
+    pub fn unproven(
+        &self,
+        at: &Environment,
+        service: &Service,
+        version: Option<&Version>,
+    ) -> Result<bool, Error> {
+        if version.is_none() || !matches!(at.follows(), Some(Follows::Newest(_))) {
+            return Ok(false);
+        }
+        Ok(self.seen(at, service, version)?.since == Since::Unproven)
     }
 
     /// Puts back a version that was there, by default the one before the present one, unless that was left by

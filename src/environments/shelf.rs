@@ -104,14 +104,18 @@ impl<'a> Shelf<'a> {
         {
             return Ok(present);
         }
-        let Some(version) = self.past(wanted)? else {
-            return Err(self.never(wanted, &present.version)?);
-        };
-        Ok(Seen {
+        let seen = |version, since| Seen {
             version,
-            since: Since::Over,
+            since,
             commit: None,
-        })
+        };
+        if let Some(version) = self.past(wanted)? {
+            return Ok(seen(version, Since::Over));
+        }
+        match self.in_range(wanted)? {
+            Some(version) => Ok(seen(version, Since::Unproven)),
+            None => Err(self.never(wanted, &present.version)?),
+        }
     }
 
     /// Makes the environment's tag lead to a version.

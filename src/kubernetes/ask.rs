@@ -1,7 +1,7 @@
 //! Asking something of a Rollout's daemon: an annotation that names the act, the revision that is
 //! meant, and who asks why.
 //!
-//! `request.sluice.dev/ID: ACT [REVISION] [to=GOAL] [{"by": …, "why": …}]`. The API server's RBAC decides
+//! `request.sluice.dev/ID: ACT [REVISION] [to=GOAL] [service=NAME] [{"by": …, "why": …}]`. The API server's RBAC decides
 //! who may write it; the daemon answers in the status and clears it. An id that was asked before
 //! is the same request.
 //!
@@ -26,6 +26,8 @@ use crate::rollout::words::{self, MOST};
 const GROUPS: usize = 100;
 /// Before the word that says what to go back to.
 const GOAL: &str = "to=";
+/// Before the word that says which service of a pipeline is meant.
+const SERVICE: &str = "service=";
 
 /// The revision that a person who asks now has in mind.
 pub fn meant(act: Act, status: &RolloutStatus) -> Option<String> {
@@ -95,10 +97,14 @@ pub enum Error {
     Api(#[from] kube::Error),
 }
 
-/// Whether revision and goal are words that are read as they are written: whoever chooses one must not choose
+/// Whether revision, goal and service are words that are read as they are written: whoever chooses one must not choose
 /// who asks.
 fn words_of(request: &Request) -> Result<(), Error> {
-    let words = [("revision", &request.revision), ("to", &request.goal)];
+    let words = [
+        ("revision", &request.revision),
+        ("to", &request.goal),
+        ("service", &request.service),
+    ];
     for (field, word) in words {
         let Some(word) = word else { continue };
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/@+".contains(c);
@@ -122,10 +128,13 @@ pub fn written(request: &Request) -> Result<String, Error> {
     };
     let asker = (asker.by.is_some() || asker.why.is_some()).then(|| written_in_order(&asker));
     let goal = request.goal.as_ref().map(|goal| format!("{GOAL}{goal}"));
+    let service = request.service.as_ref();
+    let service = service.map(|service| format!("{SERVICE}{service}"));
     let words = [
         Some(request.word().to_owned()),
         request.revision.clone(),
         goal,
+        service,
         asker,
     ];
     Ok(words.into_iter().flatten().collect::<Vec<_>>().join(" "))
@@ -154,13 +163,23 @@ pub fn read(id: &str, value: &str) -> Request {
     let asker: Asker = serde_json::from_str(asker).unwrap_or_default();
     let mut words = words.split_whitespace();
     let act = words::name(words.next().unwrap_or_default()).parse();
-    let (goals, revisions): (Vec<&str>, Vec<&str>) = words.partition(|word| word.starts_with(GOAL));
-    let goal = goals.first().and_then(|goal| goal.strip_prefix(GOAL));
+    let (mut revision, mut goal, mut service) = (None, None, None);
+    for word in words {
+        let (field, word) = if let Some(named) = word.strip_prefix(GOAL) {
+            (&mut goal, named)
+        } else if let Some(named) = word.strip_prefix(SERVICE) {
+            (&mut service, named)
+        } else {
+            (&mut revision, word)
+        };
+        field.get_or_insert_with(|| words::name(word));
+    }
     Request {
         id: id.to_owned(),
         act,
-        revision: revisions.first().copied().map(words::name),
-        goal: goal.map(words::name),
+        revision,
+        goal,
+        service,
         by: asker.by.as_deref().map(words::name),
         groups: groups(&asker.groups),
         why: asker.why.as_deref().map(words::line),
@@ -201,8 +220,8 @@ pub async fn withdraw(
     annotate(client, rollout, id, None, manager).await
 }
 
-/// Lets a version (the revision) go on to an environment (the goal), in place of what the same person said of
-/// that environment before. The id's number is the time, in milliseconds.
+/// Lets a version (the revision) of a service go on to an environment (the goal), in place of what the same person
+/// said of both before, or of that environment without a service. The id's number is the time, in milliseconds.
 pub async fn let_on(
     client: &Client,
     rollout: &Rollout,
@@ -211,7 +230,8 @@ pub async fn let_on(
 ) -> Result<(), Error> {
     let mut annotations = Map::new();
     for (_, before) in let_on_already(rollout) {
-        if (&before.by, &before.goal) == (&request.by, &request.goal) {
+        let same_way = (&before.by, &before.goal) == (&request.by, &request.goal);
+        if same_way && (before.service.is_none() || before.service == request.service) {
             annotations.insert(format!("{PROMOTION_PREFIX}{}", before.id), Value::Null);
         }
     }
@@ -275,6 +295,7 @@ mod tests {
             act: Ok(Act::Promote),
             revision: None,
             goal: None,
+            service: None,
             groups: Vec::new(),
             by: None,
             why: None,
@@ -287,9 +308,19 @@ mod tests {
         request.goal = Some("v1.2.2".to_owned());
         assert_eq!(written(&request).unwrap(), "promote 91bc03aa17 to=v1.2.2");
         assert_eq!(read("promote-1", &written(&request).unwrap()), request);
+        request.service = Some("shop".to_owned());
+        let both = "promote 91bc03aa17 to=v1.2.2 service=shop";
+        assert_eq!(written(&request).unwrap(), both);
         request.by = Some("alice {x}".to_owned());
         request.why = Some("said \"go\"".to_owned());
         assert_eq!(read("promote-1", &written(&request).unwrap()), request);
+    }
+
+    #[test]
+    fn of_each_word_the_first_counts_in_any_order() {
+        let request = read("x", "approve service=web to=prod v1 service=api to=dev v2");
+        let words = [&request.revision, &request.goal, &request.service];
+        assert_eq!(words.map(Option::as_deref), ["v1", "prod", "web"].map(Some));
     }
 
     #[test]
@@ -326,6 +357,7 @@ mod tests {
             r#"91bc {"by":"alice"}"#,
             "{",
             "x to=production",
+            "x service=web",
             "to=production",
             "",
             "a\nb",
@@ -338,6 +370,9 @@ mod tests {
             request.goal = request.revision.take();
             let refused = written(&request).unwrap_err().to_string();
             assert!(refused.starts_with("to: "), "{word}: {refused}");
+            request.service = request.goal.take();
+            let refused = written(&request).unwrap_err().to_string();
+            assert!(refused.starts_with("service: "), "{word}: {refused}");
         }
         for word in [
             "91bc03aa17",
@@ -358,6 +393,7 @@ mod tests {
             act: Ok(Act::Alert),
             revision: None,
             goal: None,
+            service: None,
             groups: Vec::new(),
             by: None,
             why: Some("ä".repeat(1000)),
@@ -371,11 +407,15 @@ mod tests {
     fn what_is_read_is_of_one_line_and_bounded() {
         let long = "w".repeat(100_000);
         let asker = json!({"by": format!("x\nforged {long}"), "why": format!("y\nforged {long}"), "groups": [long]});
-        let request = read("x", &format!("{long} {long} to={long} {asker}"));
+        let request = read(
+            "x",
+            &format!("{long} {long} to={long} service={long} {asker}"),
+        );
         let words = [
             Some(request.word()),
             request.revision.as_deref(),
             request.goal.as_deref(),
+            request.service.as_deref(),
             request.by.as_deref(),
             request.why.as_deref(),
             request.groups.first().map(String::as_str),

@@ -141,6 +141,8 @@ pub struct Request {
     pub why: Option<String>,
     /// What to go back to: a revision's number, a tag, an image or a hash.
     pub goal: Option<String>,
+    /// Which service of a pipeline is meant, where a Rollout may bring out several.
+    pub service: Option<String>,
 }
 
 impl Request {
@@ -154,6 +156,7 @@ impl Request {
             groups: Vec::new(),
             why: None,
             goal: None,
+            service: None,
         }
     }
 

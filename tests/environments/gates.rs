@@ -54,7 +54,7 @@ async fn enough_people_must_let_this_version_go_on() {
 
     let by_bob = [(
         "promotion.sluice.dev/approve-1767225600000-00",
-        "approve v1.3.0 to=production {\"by\":\"bob\"}",
+        "approve v1.3.0 to=production service=backend {\"by\":\"bob\"}",
     )];
     cluster.annotate(&BTreeMap::from(by_bob)).await;
     let status = stand.sluice("status backend").await;
@@ -70,6 +70,39 @@ async fn enough_people_must_let_this_version_go_on() {
         commit.contains("- approval: 2 of 2 approved: ") && commit.contains("bob"),
         "{commit}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_of_one_service_does_not_count_for_another_of_the_same_rollout() {
+    let stand = Stand::new("deliver: push", "gates: {approval: {required: 1}}").await;
+    stand.rewrite("{name: frontend}", "{name: frontend, rollout: backend}");
+    let staging = "clusters/staging/kustomization.yaml";
+    let both = kustomization("v1.3.0", "v1.3.0");
+    stand.team.commit("Release both", &[(staging, &both)]);
+    let cluster = stand.cluster().await;
+    cluster.says(Some(("Idle", "Promoted", "v1.3.0"))).await;
+    let approve = "approve frontend --from staging --to production";
+    let done = stand.sluice(approve).await;
+    assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
+    let shut = stand.sluice(PROMOTE).await;
+    assert_eq!(shut.code, 1, "{}", shut.stdout);
+    let why = "shut  approval   0 of 1 approved; kubernetes-admin approved v1.3.0 of frontend";
+    assert!(shut.stdout.contains(why), "{}", shut.stdout);
+    // Neither takes the place of the other.
+    let approve = "approve backend --from staging --to production";
+    let done = stand.sluice(approve).await;
+    assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
+    assert_eq!(cluster.annotations().await.len(), 2);
+    for service in ["backend", "frontend"] {
+        let promote = format!("promote {service} --from staging --to production --dry-run");
+        let open = stand.sluice(&promote).await;
+        assert!(
+            open.stdout.contains("open  approval   1 of 1 approved"),
+            "{}{}",
+            open.stdout,
+            open.stderr
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

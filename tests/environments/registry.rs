@@ -287,6 +287,34 @@ async fn a_candidate_becomes_the_release_of_its_version_and_no_release_is_moved(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_tag_that_came_when_a_newer_one_was_there_is_no_version_that_was_there() {
+    let Some(shop) = Shop::open().await else {
+        return;
+    };
+    let newest = shop.push("newest", &["v2.0.0"]).await;
+    let late = shop.push("late", &["v1.0.5"]).await;
+    let promote = "promote backend --from develop --to staging";
+    let shut = shop.sluice(&format!("{promote} --version v1.0.5")).await;
+    assert_eq!(shut.code, 1, "{}", shut.stdout);
+    let why = format!("shut  there      nothing shows that develop had v1.0.5@{late}: ");
+    assert!(shut.stdout.contains(&why), "{}", shut.stdout);
+    assert_eq!(shop.leads("staging-latest").await, None);
+    // Its tag leads to other bytes than those that were named.
+    let other = format!("{promote} --version v1.0.5@sha256:{}", "ab".repeat(32));
+    let refused = shop.sluice(&other).await;
+    let wanted = "was not found in develop, which has v2.0.0";
+    assert!(
+        refused.stderr.contains(wanted),
+        "{}{}",
+        refused.stdout,
+        refused.stderr
+    );
+    let done = shop.sluice(&format!("{promote} --version v2.0.0")).await;
+    assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
+    assert_eq!(shop.leads("staging-latest").await, Some(newest));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_change_of_a_moving_tag_that_others_made_is_seen_and_can_be_taken_back() {
     let Some(shop) = Shop::open().await else {
         return;
@@ -309,6 +337,38 @@ async fn a_change_of_a_moving_tag_that_others_made_is_seen_and_can_be_taken_back
     assert_eq!(back.code, 0, "{}{}", back.stdout, back.stderr);
     assert_eq!(shop.leads("production-latest").await, Some(old));
     assert_eq!(shop.leads("v1.3.0").await, Some(new));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_rollout_serves_was_there_though_a_newer_tag_came_since() {
+    let Some(shop) = Shop::open().await else {
+        return;
+    };
+    let served = shop.push("served", &["v1.3.0"]).await;
+    shop.push("newer", &["v1.4.0"]).await;
+    let stand = Stand::new("deliver: registry", "tag: production-latest").await;
+    let image = format!("{}/{REPOSITORY}", shop.host);
+    let from = "path: clusters/staging, deliver: push";
+    stand.rewrite(from, "deliver: registry, newest: '>=1.0.0'");
+    stand.rewrite("  path: clusters/production\n", "");
+    stand.rewrite(
+        "{name: backend}, {name: frontend}",
+        &format!("{{name: backend, image: '{image}'}}"),
+    );
+    let login = shop.login();
+    let registry = format!("registry: {{configFile: '{}'}}\ngit:", login.display());
+    stand.rewrite("git:", &registry);
+    let cluster = stand.cluster().await;
+    cluster.says(Some(("Idle", "Promoted", "v1.2.0"))).await;
+    let promote = "promote backend --from staging --to production --version v1.3.0";
+    let shut = stand.sluice(promote).await;
+    assert_eq!(shut.code, 1, "{}{}", shut.stdout, shut.stderr);
+    let why = "shop/backend there does not serve it and did not try it last";
+    assert!(shut.stdout.contains(why), "{}", shut.stdout);
+    cluster.serves(&format!("{image}:v1.3.0@{served}")).await;
+    let done = stand.sluice(promote).await;
+    assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
+    assert_eq!(shop.leads("production-latest").await, Some(served));
 }
 
 #[tokio::test(flavor = "multi_thread")]

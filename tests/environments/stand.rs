@@ -209,6 +209,15 @@ impl Cluster {
         said(&rollouts, says).await;
     }
 
+    /// The image that the Rollout says it serves.
+    pub async fn serves(&self, image: &str) {
+        let stable = json!({"hash": "bbbbbbbbbb", "images": [image]});
+        let status = Patch::Merge(json!({"status": {"stable": stable}}));
+        let parameters = PatchParams::default();
+        let patched = self.rollouts.patch_status("backend", &parameters, &status);
+        patched.await.unwrap();
+    }
+
     async fn namespace(&self, name: &str) {
         let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.client.clone());
         let namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();

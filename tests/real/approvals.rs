@@ -247,6 +247,7 @@ async fn nobody_lets_a_version_on_for_somebody_else(stand: &Stand, alice: &Clien
         groups,
         why: None,
         goal: Some("production".to_owned()),
+        service: Some("shop".to_owned()),
     };
     let before = stand.apps.rollout("shop").await;
     let written = ask::let_on(alice, &before, &request, "sluice-cli").await;

@@ -18,6 +18,7 @@ pub fn standing(rollout: &Rollout, (namespace, name): (&str, &str)) -> Standing 
         phase: status
             .phase
             .unwrap_or_else(|| "not looked at yet".to_owned()),
+        serves: status.stable.map_or_else(Vec::new, |stable| stable.images),
         last: status.last_run.map(|last| Ended {
             outcome: last.outcome(),
             images: last.revision.images,
@@ -37,6 +38,7 @@ fn approved((at, request): (Timestamp, Request)) -> Option<Approved> {
     Some(Approved {
         version: request.revision?.parse().ok()?,
         to: request.goal?,
+        service: request.service,
         by: request.by.filter(|by| !by.is_empty())?,
         groups: request.groups,
         at,

@@ -68,6 +68,8 @@ pub enum Since {
     Unknown,
     /// It does not have it any more.
     Over,
+    /// It does not have it, and nothing says that it ever did: it follows the newest tag, and no record names it.
+    Unproven,
 }
 
 impl Since {
@@ -75,7 +77,15 @@ impl Since {
     pub fn time(self) -> Option<Timestamp> {
         match self {
             Self::At(at) => Some(at),
-            Self::Unknown | Self::Over => None,
+            Self::Unknown | Self::Over | Self::Unproven => None,
+        }
+    }
+
+    /// Whether it has the version still.
+    pub fn lasts(self) -> bool {
+        match self {
+            Self::At(_) | Self::Unknown => true,
+            Self::Over | Self::Unproven => false,
         }
     }
 }
@@ -87,6 +97,8 @@ pub struct Standing {
     pub name: String,
     /// Its phase.
     pub phase: String,
+    /// The images that it serves.
+    pub serves: Vec<String>,
     /// The run that ended last.
     pub last: Option<Ended>,
     /// How the newest runs ended, the newest first; or why that is not known.
@@ -100,6 +112,7 @@ impl Default for Standing {
         Self {
             name: String::new(),
             phase: String::new(),
+            serves: Vec::new(),
             last: None,
             runs: Err("nobody asked for them".to_owned()),
             approved: Vec::new(),
@@ -123,14 +136,20 @@ pub struct Ended {
 impl Ended {
     /// The images of the service itself, of all that the pods have.
     fn of<'a>(&'a self, service: &'a Service) -> impl Iterator<Item = &'a str> + Clone {
-        let images = self.images.iter().map(String::as_str);
-        images.filter(|image| service.has(image))
+        own(&self.images, service)
     }
+}
+
+/// The images of the service itself, of all that the pods have.
+fn own<'a>(images: &'a [String], service: &'a Service) -> impl Iterator<Item = &'a str> + Clone {
+    let images = images.iter().map(String::as_str);
+    images.filter(|image| service.has(image))
 }
 
 /// Every gate's answer, in the order of the documentation.
 pub fn answers(gates: &Gates, version: &Version, facts: &Facts<'_>) -> Vec<Answer> {
-    let mut answers = Vec::new();
+    let facts = &proof::weighed(version, facts);
+    let mut answers = Vec::from_iter(proof::there(version, facts));
     if let Some(range) = &gates.versions {
         answers.push(versions(range, version));
     }
@@ -140,7 +159,7 @@ pub fn answers(gates: &Gates, version: &Version, facts: &Facts<'_>) -> Vec<Answe
             (Ok(at), true) => match facts.since {
                 Since::At(since) => Since::At(since.max(*at)),
                 Since::Unknown => Since::At(*at),
-                Since::Over => Since::Over,
+                Since::Over | Since::Unproven => facts.since,
             },
             _ => facts.since,
         };
@@ -197,7 +216,7 @@ fn soaked(soak: Duration, since: Since, version: &Version, facts: &Facts<'_>) ->
     let wanted = format_duration(soak);
     let environment = facts.environment;
     let (open, why) = match since {
-        Since::Over => (false, gone(version, facts)),
+        Since::Over | Since::Unproven => (false, gone(version, facts)),
         Since::Unknown => (
             false,
             format!("nothing says since when {environment} has {version}"),
@@ -225,7 +244,11 @@ fn soaked(soak: Duration, since: Since, version: &Version, facts: &Facts<'_>) ->
 }
 
 fn gone(version: &Version, facts: &Facts<'_>) -> String {
-    format!("{} does not have {version} any more", facts.environment)
+    let environment = facts.environment;
+    if facts.since == Since::Unproven {
+        return format!("{environment} does not have {version}");
+    }
+    format!("{environment} does not have {version} any more")
 }
 
 /// When the Rollout promoted it, or why it did not.

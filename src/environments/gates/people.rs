@@ -22,6 +22,8 @@ pub struct Approved {
     pub version: Version,
     /// Where it may go.
     pub to: String,
+    /// Of which service, if that was said: a Rollout may bring out several.
+    pub service: Option<String>,
     /// Who, as the API server knows them.
     pub by: String,
     /// Their groups.
@@ -65,6 +67,22 @@ fn why_not(
     version: &Version,
     facts: &Facts<'_>,
 ) -> Option<String> {
+    let of = &facts.service.name;
+    match &one.service {
+        Some(named) if named == of => {}
+        Some(named) => {
+            let version = one.version.short();
+            return Some(format!("{} approved {version} of {named}", one.by));
+        }
+        // It may have been meant of any that the Rollout brings out.
+        None => {
+            let version = one.version.short();
+            return Some(format!(
+                "{} approved {version} without naming the service (service={of})",
+                one.by
+            ));
+        }
+    }
     if !one.version.agrees(version) {
         return Some(format!("{} approved {}", one.by, one.version.short()));
     }
@@ -131,7 +149,7 @@ mod tests {
         }
     }
 
-    /// `by [group…] VERSION TO hours-ago`.
+    /// `by[/group] VERSION TO hours-ago [SERVICE]`; of the service of the facts, `-` of none that is named.
     fn approved(text: &str) -> Approved {
         let words: Vec<&str> = text.split(' ').collect();
         let (by, groups) = words[0].split_once('/').unwrap_or((words[0], ""));
@@ -140,6 +158,11 @@ mod tests {
         Approved {
             version: words[1].parse().unwrap(),
             to: words[2].to_owned(),
+            service: match words.get(4) {
+                None => Some("shop".to_owned()),
+                Some(&"-") => None,
+                Some(other) => Some((*other).to_owned()),
+            },
             by: by.to_owned(),
             groups: vec![groups.to_owned()],
             at: now - jiff::SignedDuration::from_hours(hours),
@@ -155,7 +178,7 @@ mod tests {
             not_author: false,
         };
         let version: Version = "v1.3.0".parse().unwrap();
-        let cases: [(&[&str], &str); 8] = [
+        let cases: [(&[&str], &str); 10] = [
             (&[], "0 of 2 approved"),
             (
                 &["ada v1.3.0 production -1", "bob/sre v1.3.0 production 2"],
@@ -184,6 +207,15 @@ mod tests {
             (
                 &["eve/dev v1.3.0 production 1"],
                 "0 of 2 approved; eve is none of those who may approve: sre, ada",
+            ),
+            // Of another service that the same Rollout brings out, or of nobody knows which.
+            (
+                &["ada v1.3.0 production 1", "bob/sre v1.3.0 production 2 web"],
+                "1 of 2 approved: ada; bob approved v1.3.0 of web",
+            ),
+            (
+                &["ada v1.3.0 production 1", "bob/sre v1.3.0 production 2 -"],
+                "1 of 2 approved: ada; bob approved v1.3.0 without naming the service (service=shop)",
             ),
         ];
         for (given, wanted) in cases {

@@ -1,10 +1,10 @@
-//! The gates that ask what was shown in the environment before: runs without an error, smoke tests, and
-//! that the same bytes go on.
+//! The gates that ask what was shown in the environment before: that the version was there at all, runs without an
+//! error, smoke tests, and that the same bytes go on.
 //!
 //! Not here: making the tests and asking for the runs (the command line).
 
 use super::super::version::Version;
-use super::{Answer, Facts, Since, gone};
+use super::{Answer, Facts, Since, gone, own};
 use crate::rollout::reason::Outcome;
 
 /// A smoke test that was made.
@@ -16,6 +16,52 @@ pub struct Smoked {
     pub passed: bool,
     /// What it came to, a sentence.
     pub told: String,
+}
+
+/// The facts, with what the Rollout shows: a version that it serves, or tried last, was there.
+pub(super) fn weighed<'a>(version: &Version, facts: &Facts<'a>) -> Facts<'a> {
+    let is_of = |images: &[String]| {
+        let mut own = own(images, facts.service).peekable();
+        own.peek().is_some() && own.all(|image| version.is_of(image))
+    };
+    let shown = facts.rollout.is_some_and(|standing| {
+        let tried = standing.last.as_ref();
+        is_of(&standing.serves) || tried.is_some_and(|last| is_of(&last.images))
+    });
+    let since = if facts.since == Since::Unproven && shown {
+        Since::Over
+    } else {
+        facts.since
+    };
+    Facts {
+        since,
+        ..facts.clone()
+    }
+}
+
+/// Shut where nothing shows that the version was ever there; no pipeline asks for this gate, and none can leave it out.
+pub(super) fn there(version: &Version, facts: &Facts<'_>) -> Option<Answer> {
+    if facts.since != Since::Unproven {
+        return None;
+    }
+    let environment = facts.environment;
+    let rollout = facts.rollout.map_or_else(
+        || "no Rollout was found there".to_owned(),
+        |standing| {
+            format!(
+                "{} there does not serve it and did not try it last",
+                standing.name
+            )
+        },
+    );
+    Some(Answer {
+        gate: "there",
+        open: false,
+        why: format!(
+            "nothing shows that {environment} had {version}: it follows the newest tag, no record names this one, and \
+             {rollout}; promote the version that it has, or change its range (newest) so that this is the newest"
+        ),
+    })
 }
 
 /// Whether the newest runs were all promoted. Runs that were superseded or cancelled say nothing.
@@ -58,7 +104,7 @@ pub(super) fn runs(wanted: u32, facts: &Facts<'_>) -> Answer {
 pub(super) fn smoke(wanted: &[String], version: &Version, facts: &Facts<'_>) -> Answer {
     let (open, why) = match facts.smoked {
         // What would be tested is another version.
-        _ if facts.since == Since::Over => (false, gone(version, facts)),
+        _ if !facts.since.lasts() => (false, gone(version, facts)),
         None => {
             let names = wanted.join(", ");
             let why = format!("{names}: made by `sluice promote`");
@@ -138,8 +184,9 @@ fn tried_other(digest: &str, facts: &Facts<'_>) -> Option<String> {
 pub(super) mod tests {
     use std::sync::LazyLock;
 
+    use super::super::super::pipeline::Gates;
     use super::super::super::places::Service;
-    use super::super::{Ended, Standing};
+    use super::super::{Ended, Standing, answers};
     use super::*;
 
     /// Any image `.../shop` is its own.
@@ -239,6 +286,61 @@ pub(super) mod tests {
         let answer = smoke(&["health".to_owned()], &"v1.2.0".parse().unwrap(), &over);
         let wanted = "staging does not have v1.2.0 any more";
         assert_eq!((answer.open, answer.why.as_str()), (false, wanted));
+    }
+
+    #[test]
+    fn what_nothing_shows_to_have_been_there_does_not_go_on_whatever_is_asked_for() {
+        let version: Version = "v1.0.5".parse().unwrap();
+        let images = |images: &[&str]| images.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let standing = |serves: &[&str], tried: &[&str]| Standing {
+            name: "shop/shop".to_owned(),
+            serves: images(serves),
+            last: Some(Ended {
+                images: images(tried),
+                outcome: Some(Outcome::RolledBack),
+                message: String::new(),
+                at: jiff::Timestamp::UNIX_EPOCH,
+            }),
+            ..Standing::default()
+        };
+        let told = |rollout: Option<&Standing>, since| {
+            let facts = Facts {
+                since,
+                ..facts(rollout, None)
+            };
+            answers(&Gates::default(), &version, &facts)
+        };
+        for (serves, tried, shown) in [
+            (&["shop:v2.0.0"][..], &["shop:v2.0.0"][..], false),
+            (&[], &[], false),
+            // The tag of what stands beside it says nothing.
+            (&["proxy:v1.0.5"], &["proxy:v1.0.5"], false),
+            (&["shop:v1.0.5", "shop:v2.0.0"], &["shop:v2.0.0"], false),
+            (&["shop:v1.0.5", "proxy:v9"], &["shop:v2.0.0"], true),
+            (&["shop:v2.0.0"], &["shop:v1.0.5"], true),
+        ] {
+            let rollout = standing(serves, tried);
+            let told = told(Some(&rollout), Since::Unproven);
+            assert_eq!(told.is_empty(), shown, "{serves:?} {tried:?}: {told:?}");
+        }
+        let [shut] = <[Answer; 1]>::try_from(told(None, Since::Unproven)).unwrap();
+        let wanted = "nothing shows that staging had v1.0.5: it follows the newest tag, no record names this one, and no \
+                      Rollout was found there; promote the version that it has, or change its range (newest) so that this \
+                      is the newest";
+        assert_eq!(
+            (shut.gate, shut.open, shut.why.as_str()),
+            ("there", false, wanted)
+        );
+        for since in [Since::Unknown, Since::Over] {
+            assert_eq!(told(None, since), []);
+        }
+        // Nor is it a version that is there no more, and tests of what is there say nothing of it.
+        let unproven = Facts {
+            since: Since::Unproven,
+            ..facts(None, Some(&[]))
+        };
+        let why = smoke(&["health".to_owned()], &version, &unproven).why;
+        assert_eq!(why, "staging does not have v1.0.5");
     }
 
     #[test]

@@ -81,7 +81,7 @@ impl Shelf<'_> {
         })
     }
 
-    /// A version that was there, by name or digest.
+    /// A version that a record says was there, by name or digest.
     pub(super) fn past(&self, wanted: &Version) -> Result<Option<Version>, Error> {
         for record in Record::all(&self.environment.name, &self.tags()?) {
             let by_name = record.name.is_some() && record.name == wanted.tag;
@@ -94,6 +94,11 @@ impl Shelf<'_> {
                 return Ok(Some(Version { tag, digest }));
             }
         }
+        Ok(None)
+    }
+
+    /// A version that the environment would have had while it was the newest: nothing says whether it ever was.
+    pub(super) fn in_range(&self, wanted: &Version) -> Result<Option<Version>, Error> {
         let Follows::Newest(range) = self.follows else {
             return Ok(None);
         };
@@ -101,6 +106,7 @@ impl Shelf<'_> {
             return Ok(None);
         };
         let digest = self.digest(tag)?;
+        let digest = digest.filter(|digest| wanted.digest.as_ref().is_none_or(|of| of == digest));
         let version = |digest| Version {
             tag: Some(tag.clone()),
             digest: Some(digest),

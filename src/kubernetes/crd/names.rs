@@ -7,7 +7,7 @@
 /// A request is answered in `status.answers` and its annotation is removed then.
 pub const REQUEST_PREFIX: &str = "request.sluice.dev/";
 /// The annotation by which a person lets a version go on to the next environment (`ask`):
-/// `promotion.sluice.dev/<id>: "approve VERSION to=ENVIRONMENT {\"by\":…}"`.
+/// `promotion.sluice.dev/<id>: "approve VERSION to=ENVIRONMENT service=NAME {\"by\":…}"`.
 pub const PROMOTION_PREFIX: &str = "promotion.sluice.dev/";
 /// The annotation of a Rollout that approves a revision from Git: `<hash, image or tag> [name…]`.
 pub const APPROVED: &str = "sluice.dev/approved";
