@@ -249,7 +249,11 @@ fn what_is_not_understood_is_named() {
         ("resources: ['https://example.com/x']", "is elsewhere"),
         ("resources: [gone.yaml]", "gone.yaml is neither"),
         ("resources: [../../../x]", "leads out of the repository"),
-        ("replacements: []", "replacements is not understood"),
+        ("components: ['https://example.com/x']", "is elsewhere"),
+        (
+            "{resources: [gone.yaml], replacements: []}",
+            "replacements is not understood",
+        ),
         ("resources: [.]", "in a circle"),
         ("patches: [{path: gone.yaml}]", "gone.yaml: no such file"),
         (

@@ -54,6 +54,8 @@ struct Report {
     findings: Vec<Finding>,
     folders: Vec<String>,
     objects: usize,
+    /// Objects more, in which only secrets were looked for.
+    partly: usize,
     /// Kinds of which nothing is known, so that their fields were not looked at.
     unknown: BTreeSet<String>,
 }
@@ -84,6 +86,7 @@ pub async fn validate(screen: &mut Screen, arguments: &Arguments) -> Result<(), 
         }
         let shown = |path: &str| shown(&root, path);
         report.objects += checked.objects.len();
+        report.partly += checked.partly;
         report.folders.push(shown(&folder));
         for mut finding in checked.findings {
             finding.file = shown(&finding.file);
@@ -130,11 +133,24 @@ fn ended(screen: &mut Screen, arguments: &Arguments, report: &Report) -> Result<
         0 => String::new(),
         count => format!(", {}", counted(count, "warning")),
     };
-    if report.objects == 0 {
-        return screen.print(&format!(
-            "there is nothing to look at in {folders}{warned}\n"
-        ));
-    }
+    let partly = match (report.objects, report.partly) {
+        (0, 0) => {
+            let text = format!("nothing was looked at in {folders}{warned}\n");
+            return screen.print(&text);
+        }
+        (0, partly) => {
+            let partly = counted(partly, "object");
+            let text = format!(
+                "no secret is in {partly} in {folders}{warned}; nothing else was looked at\n"
+            );
+            return screen.print(&text);
+        }
+        (_, 0) => String::new(),
+        (_, partly) => format!(
+            "in {} more only secrets were looked for\n",
+            counted(partly, "object")
+        ),
+    };
     let unknown: Vec<&str> = report.unknown.iter().map(String::as_str).collect();
     let unknown = match unknown.as_slice() {
         [] => String::new(),
@@ -144,7 +160,7 @@ fn ended(screen: &mut Screen, arguments: &Arguments, report: &Report) -> Result<
         ),
     };
     screen.print(&format!(
-        "nothing is wrong with {objects} in {folders}{warned}\n{unknown}"
+        "nothing is wrong with {objects} in {folders}{warned}\n{partly}{unknown}"
     ))
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::text;
-use crate::kustomize::{Files, build};
+use crate::kustomize::{Files, Objects, build, build_partly};
 
 /// What an object's name may be, in bytes: longer ones come from prefixes put before each other.
 const GROWTH: usize = 64;
@@ -33,7 +33,7 @@ impl Files for Folder {
     }
 }
 
-/// Building the same twice gives the same, and no more than the files could say.
+/// Building the same twice gives the same, and no more than the files could say; in part, the whole or the first gap.
 pub fn kustomize(data: &[u8]) -> bool {
     let text = text(data);
     let mut folder = Folder(BTreeMap::new());
@@ -43,6 +43,12 @@ pub fn kustomize(data: &[u8]) -> bool {
     }
     let built = build(&folder, "");
     assert_eq!(built, build(&folder, ""), "twice is not the same");
+    let partly = build_partly(&folder, "");
+    let whole = match partly.gaps.first() {
+        Some(gap) => Err(gap.error.clone()),
+        None => partly.objects.map(|Objects { known, .. }| known),
+    };
+    assert_eq!(built, whole, "in part is another thing");
     match built {
         Ok(objects) => {
             let size: usize = objects.iter().map(|object| object.to_string().len()).sum();

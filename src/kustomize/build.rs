@@ -3,11 +3,12 @@
 //! What is read for one build is bounded: folders that each name the next one twice would be built a billion
 //! times, and whoever may write to a repository would hold up the daemon.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use serde_json::Value;
 
 use super::file::Kustomization;
+use super::gaps::{self, Gap, Partly, Unknown};
 use super::{Error, Files, generate, images, labels, patch, text};
 
 /// How deep folders may name folders: further down they name each other in a circle.
@@ -22,28 +23,79 @@ const MOST_BYTES: usize = 32 << 20;
 /// # Errors
 /// If something is missing, malformed, or not understood here.
 pub fn build(files: &dyn Files, folder: &str) -> Result<Vec<Value>, Error> {
+    all(&Build::new(files, None), folder)
+}
+
+/// What can be told of what `folder` deploys although something is not understood here, and all of that.
+pub fn build_partly(files: &dyn Files, folder: &str) -> Partly {
+    let build = Build::new(files, Some(RefCell::default()));
+    let built = all(&build, folder);
+    let gaps = build.gaps.map(RefCell::into_inner).unwrap_or_default();
+    let objects = built.map(|objects| gaps::told_apart(objects, &gaps));
+    Partly { objects, gaps }
+}
+
+fn all(build: &Build<'_>, folder: &str) -> Result<Vec<Value>, Error> {
     let folder = join("", folder)?;
-    let files = &Bounded {
-        files,
-        reads: Cell::new(0),
-        bytes: Cell::new(0),
-    };
-    let mut objects = match Kustomization::read(files, &folder)? {
-        Some(read) => built(files, &folder, read, Vec::new(), 0)?,
-        None => all_below(files, &folder, 0)?,
+    let mut objects = match Kustomization::read(build, &folder)? {
+        Some(read) => built(build, &folder, read, Vec::new(), 0)?,
+        None => all_below(build, &folder, 0)?,
     };
     generate::name_by_content(&mut objects);
     Ok(objects)
 }
 
-/// Files, of which so many may be read.
-struct Bounded<'a> {
+/// One build: its files, of which so many may be read, and what it could not do.
+pub(super) struct Build<'a> {
     files: &'a dyn Files,
     reads: Cell<usize>,
     bytes: Cell<usize>,
+    /// None where a gap is an error.
+    gaps: Option<RefCell<Vec<Gap>>>,
+    /// Whether there was a gap in the kustomization that is being built, or in what it takes.
+    is_open: Cell<bool>,
 }
 
-impl Bounded<'_> {
+impl<'a> Build<'a> {
+    fn new(files: &'a dyn Files, gaps: Option<RefCell<Vec<Gap>>>) -> Self {
+        Self {
+            files,
+            reads: Cell::new(0),
+            bytes: Cell::new(0),
+            gaps,
+            is_open: Cell::new(false),
+        }
+    }
+
+    /// Notes a gap.
+    ///
+    /// # Errors
+    /// The gap's, if the build must be whole.
+    pub fn gap(&self, gap: Gap) -> Result<(), Error> {
+        let Some(gaps) = &self.gaps else {
+            return Err(gap.error);
+        };
+        self.is_open.set(true);
+        let mut gaps = gaps.borrow_mut();
+        if !gaps.contains(&gap) {
+            gaps.push(gap);
+        }
+        Ok(())
+    }
+
+    /// Whether an object that is not found may be one that is not known.
+    pub fn is_open(&self) -> bool {
+        self.is_open.get()
+    }
+
+    /// Builds what knows nothing of the gaps around it.
+    fn apart<T>(&self, built: impl FnOnce() -> T) -> T {
+        let around = self.is_open.replace(false);
+        let built = built();
+        self.is_open.set(around || self.is_open.get());
+        built
+    }
+
     fn one_more(&self) -> Result<(), String> {
         self.reads.set(self.reads.get() + 1);
         if self.reads.get() > MOST_READS {
@@ -55,7 +107,7 @@ impl Bounded<'_> {
     }
 }
 
-impl Files for Bounded<'_> {
+impl Files for Build<'_> {
     fn text(&self, path: &str) -> Result<Option<String>, String> {
         self.one_more()?;
         let text = self.files.text(path)?;
@@ -78,7 +130,7 @@ impl Files for Bounded<'_> {
 
 /// What a kustomization makes of `objects`, which only a component is given.
 fn built(
-    files: &dyn Files,
+    build: &Build<'_>,
     folder: &str,
     (path, this): (String, Kustomization),
     mut objects: Vec<Value>,
@@ -87,41 +139,63 @@ fn built(
     if depth > DEEPEST {
         return Err(Error::new(&path, "folders name each other in a circle"));
     }
-    for named in this.resources.iter().chain(&this.bases) {
-        objects.extend(resource(files, folder, &path, named, depth)?);
+    for (field, all) in [("resources", &this.resources), ("bases", &this.bases)] {
+        for (number, named) in all.iter().enumerate() {
+            if is_elsewhere(named) {
+                let field = format!("{field}[{number}]");
+                build.gap(Gap::new(elsewhere(&path, named), field, Unknown::Others))?;
+                continue;
+            }
+            objects.extend(build.apart(|| resource(build, folder, &path, named, depth))?);
+        }
     }
-    generate::generate(files, folder, &path, &this, &mut objects)?;
-    for named in &this.components {
+    generate::generate(build, folder, &path, &this, &mut objects)?;
+    for (number, named) in this.components.iter().enumerate() {
+        // A component may patch whatever is there before it.
+        if is_elsewhere(named) {
+            let field = format!("components[{number}]");
+            build.gap(Gap::new(elsewhere(&path, named), field, Unknown::Objects))?;
+            objects.iter_mut().for_each(gaps::mark);
+            continue;
+        }
         let below = join(folder, named).map_err(|error| Error::new(&path, error.why))?;
-        let component = Kustomization::read(files, &below)?
+        let component = Kustomization::read(build, &below)?
             .ok_or_else(|| Error::new(&path, format!("{named} holds no kustomization")))?;
-        objects = built(files, &below, component, objects, depth + 1)?;
+        objects = built(build, &below, component, objects, depth + 1)?;
     }
-    patch::all(files, folder, &path, &this, &mut objects)?;
+    patch::all(build, folder, &path, &this, &mut objects)?;
     labels::all(&this, &mut objects);
     images::all(&this, &mut objects);
+    gaps::mark_kinds(&this.changed, &mut objects);
     Ok(objects)
 }
 
+/// Whether kustomize fetches it: a URL, or what it takes for a repository.
+pub(super) fn is_elsewhere(named: &str) -> bool {
+    let begins = ["git@", "git::", "gh:", "github.com/"];
+    named.contains("://")
+        || named.contains("?ref=")
+        || begins.iter().any(|begin| named.starts_with(begin))
+}
+
+/// The error for it.
+pub(super) fn elsewhere(path: &str, named: &str) -> Error {
+    Error::new(path, format!("{named} is elsewhere, which is not fetched"))
+}
+
 fn resource(
-    files: &dyn Files,
+    build: &Build<'_>,
     folder: &str,
     path: &str,
     named: &str,
     depth: usize,
 ) -> Result<Vec<Value>, Error> {
-    if named.contains("://") || named.contains("?ref=") || named.starts_with("git@") {
-        return Err(Error::new(
-            path,
-            format!("{named} is elsewhere, which is not fetched"),
-        ));
-    }
     let below = join(folder, named).map_err(|error| Error::new(path, error.why))?;
-    if let Some(text) = files.text(&below).map_err(|why| Error::new(&below, why))? {
+    if let Some(text) = build.text(&below).map_err(|why| Error::new(&below, why))? {
         return documents(&below, &text).map(flat);
     }
-    match Kustomization::read(files, &below)? {
-        Some(read) => built(files, &below, read, Vec::new(), depth + 1),
+    match Kustomization::read(build, &below)? {
+        Some(read) => built(build, &below, read, Vec::new(), depth + 1),
         None => Err(Error::new(
             path,
             format!("{named} is neither a file nor a folder with a kustomization"),
@@ -130,20 +204,20 @@ fn resource(
 }
 
 /// All manifests below a folder that has no kustomization; folders that have one are built.
-fn all_below(files: &dyn Files, folder: &str, depth: usize) -> Result<Vec<Value>, Error> {
-    let names = files.list(folder).map_err(|why| Error::new(folder, why))?;
+fn all_below(build: &Build<'_>, folder: &str, depth: usize) -> Result<Vec<Value>, Error> {
+    let names = build.list(folder).map_err(|why| Error::new(folder, why))?;
     let names = names.ok_or_else(|| Error::new(folder, "there is no such folder"))?;
     let mut objects = Vec::new();
     for name in names {
         let path = join(folder, &name)?;
         if name.ends_with('/') {
-            objects.extend(match Kustomization::read(files, &path)? {
-                Some(read) => built(files, &path, read, Vec::new(), depth + 1)?,
-                None if depth < DEEPEST => all_below(files, &path, depth + 1)?,
-                None => Vec::new(),
-            });
+            objects.extend(build.apart(|| match Kustomization::read(build, &path)? {
+                Some(read) => built(build, &path, read, Vec::new(), depth + 1),
+                None if depth < DEEPEST => all_below(build, &path, depth + 1),
+                None => Ok(Vec::new()),
+            })?);
         } else if matches!(name.rsplit_once('.'), Some((_, "yaml" | "yml"))) {
-            let text = files.text(&path).map_err(|why| Error::new(&path, why))?;
+            let text = build.text(&path).map_err(|why| Error::new(&path, why))?;
             objects.extend(flat(documents(&path, &text.unwrap_or_default())?));
         }
     }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::build::join;
+use super::build::{Build, elsewhere, is_elsewhere, join};
 use super::file::{Generator, Kustomization};
+use super::gaps::{Gap, Unknown, mark};
 use super::labels::refer;
 use super::{Error, Files, mapping, put, text};
 
@@ -15,19 +16,18 @@ const GENERATED: &str = "sluice.dev/generated";
 
 /// What the generators of a kustomization make.
 pub(super) fn generate(
-    files: &dyn Files,
+    build: &Build<'_>,
     folder: &str,
     path: &str,
     this: &Kustomization,
     objects: &mut Vec<Value>,
 ) -> Result<(), Error> {
-    let maps = this
-        .config_map_generator
-        .iter()
-        .map(|one| ("ConfigMap", one));
-    let secrets = this.secret_generator.iter().map(|one| ("Secret", one));
-    for (kind, generator) in maps.chain(secrets) {
-        let data = content(files, folder, path, generator)?;
+    let maps = this.config_map_generator.iter();
+    let maps = maps.map(|one| ("ConfigMap", "configMapGenerator", one));
+    let secrets = this.secret_generator.iter();
+    let secrets = secrets.map(|one| ("Secret", "secretGenerator", one));
+    for (kind, field, generator) in maps.chain(secrets) {
+        let data = content(build, folder, (path, field), generator)?;
         let keep = generator.options.disable_name_suffix_hash
             || this.generator_options.disable_name_suffix_hash;
         let there = objects.iter_mut().find(|object| {
@@ -40,14 +40,20 @@ pub(super) fn generate(
                 }
             }
             ("replace", Some(object)) => put(object, &[], "data", Value::Object(data)),
-            ("merge" | "replace", None) => {
+            ("merge" | "replace", None) if !build.is_open() => {
                 let why = format!(
                     "{kind}/{} to {} is not there",
                     generator.name, generator.behavior
                 );
                 return Err(Error::new(path, why));
             }
-            _ => objects.push(object(kind, generator, data, keep)),
+            (behavior, _) => {
+                let mut made = object(kind, generator, data, keep);
+                if matches!(behavior, "merge" | "replace") {
+                    mark(&mut made);
+                }
+                objects.push(made);
+            }
         }
     }
     Ok(())
@@ -67,18 +73,22 @@ fn object(kind: &str, generator: &Generator, data: Map<String, Value>, keep: boo
 }
 
 fn content(
-    files: &dyn Files,
+    build: &Build<'_>,
     folder: &str,
-    path: &str,
+    (path, field): (&str, &str),
     generator: &Generator,
 ) -> Result<Map<String, Value>, Error> {
     let read = |named: &str| {
         let at = join(folder, named).map_err(|error| Error::new(path, error.why))?;
-        let found = files.text(&at).map_err(|why| Error::new(&at, why))?;
+        let found = build.text(&at).map_err(|why| Error::new(&at, why))?;
         found.ok_or_else(|| Error::new(path, format!("{named}: no such file")))
     };
     let mut data = Map::new();
     for named in &generator.files {
+        if is_elsewhere(named) {
+            build.gap(Gap::new(elsewhere(path, named), field, Unknown::Others))?;
+            continue;
+        }
         let (key, file) = named
             .split_once('=')
             .unwrap_or_else(|| (named.rsplit('/').next().unwrap_or_default(), named));

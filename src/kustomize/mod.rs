@@ -5,7 +5,7 @@
 //! patches of all forms, namespace, prefix and suffix, labels, annotations, replicas, images; and a
 //! folder without a kustomization, which Flux takes as all manifests below it. What is not done
 //! (remote bases, Helm charts, replacements, plugins) is an error that names it, so that nobody
-//! takes half a build for a whole one.
+//! takes half a build for a whole one; who wants what is known all the same says so (`build_partly`).
 //!
 //! A generated name ends in a digest of our own, not kustomize's: equal where the content is.
 //! Files come from disk or from Git (`sources`); the rest of this folder asks for them as `Files`.
@@ -14,6 +14,7 @@
 
 mod build;
 mod file;
+mod gaps;
 mod generate;
 mod images;
 mod labels;
@@ -21,7 +22,8 @@ mod merge;
 mod patch;
 mod sources;
 
-pub use build::{build, join};
+pub use build::{build, build_partly, join};
+pub use gaps::{Gap, Objects, Partly, Unknown};
 pub use sources::{Disk, Rewritten, Tracked, blob};
 
 use serde_json::{Map, Value};

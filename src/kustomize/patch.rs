@@ -3,8 +3,9 @@
 use regex::Regex;
 use serde_json::Value;
 
-use super::build::{documents, join};
+use super::build::{Build, documents, elsewhere, is_elsewhere, join};
 use super::file::{Kustomization, Patch, Target};
+use super::gaps::{Gap, Unknown, is_marked, mark};
 use super::merge::merge;
 use super::{Error, Files, put, text};
 use crate::yaml::{self, Kind, Node};
@@ -20,7 +21,7 @@ const BUILT_IN: [&str; 5] = [
 
 /// All patches of a kustomization.
 pub(super) fn all(
-    files: &dyn Files,
+    build: &Build<'_>,
     folder: &str,
     path: &str,
     this: &Kustomization,
@@ -38,10 +39,10 @@ pub(super) fn all(
                 ..Patch::default()
             }
         };
-        one(files, folder, path, &patch, objects)?;
+        one(build, folder, path, &patch, objects)?;
     }
     for patch in this.patches.iter().chain(&this.patches_json6902) {
-        one(files, folder, path, patch, objects)?;
+        one(build, folder, path, patch, objects)?;
     }
     Ok(())
 }
@@ -53,31 +54,44 @@ fn is_inline(given: &str) -> bool {
 }
 
 fn one(
-    files: &dyn Files,
+    build: &Build<'_>,
     folder: &str,
     path: &str,
     patch: &Patch,
     objects: &mut Vec<Value>,
 ) -> Result<(), Error> {
+    let targets = patch.target.as_ref();
+    let targets = targets
+        .map(|target| Matching::new(path, target))
+        .transpose()?;
+    let odd = targets.as_ref().and_then(Matching::odd);
+    let why = match odd {
+        Some(selector) => Some(Error::new(
+            path,
+            format!("target: the selector {selector} is not understood here"),
+        )),
+        None => is_elsewhere(&patch.path).then(|| elsewhere(path, &patch.path)),
+    };
+    if let Some(error) = why {
+        build.gap(Gap::new(error, "patches", Unknown::Objects))?;
+        let fits = |object: &&mut Value| targets.as_ref().is_none_or(|targets| targets.fit(object));
+        objects.iter_mut().filter(fits).for_each(mark);
+        return Ok(());
+    }
     let (at, given) = match patch.path.as_str() {
         "" => (path.to_owned(), patch.inline.clone()),
         named => {
             let at = join(folder, named).map_err(|error| Error::new(path, error.why))?;
-            let given = files.text(&at).map_err(|why| Error::new(&at, why))?;
+            let given = build.text(&at).map_err(|why| Error::new(&at, why))?;
             let given =
                 given.ok_or_else(|| Error::new(path, format!("patch {named}: no such file")))?;
             (at, given)
         }
     };
-    let targets = patch
-        .target
-        .as_ref()
-        .map(|target| Matching::new(&at, target))
-        .transpose()?;
     for document in documents(&at, &given)? {
         match &document {
             Value::Array(_) => operations(&at, targets.as_ref(), &document, objects)?,
-            _ => laid_over(&at, targets.as_ref(), &document, objects)?,
+            _ => laid_over(build, &at, targets.as_ref(), &document, objects)?,
         }
     }
     Ok(())
@@ -93,12 +107,17 @@ fn operations(
     let patch: json_patch::Patch = serde_json::from_value(document.clone())
         .map_err(|error| Error::new(at, format!("JSON patch: {error}")))?;
     for object in objects.iter_mut().filter(|object| targets.fit(object)) {
-        json_patch::patch(object, &patch).map_err(|error| Error::new(at, error.to_string()))?;
+        match json_patch::patch(object, &patch) {
+            Err(error) if !is_marked(object) => return Err(Error::new(at, error.to_string())),
+            // What it lacks may come from what is not known.
+            Err(_) | Ok(()) => {}
+        }
     }
     Ok(())
 }
 
 fn laid_over(
+    build: &Build<'_>,
     at: &str,
     targets: Option<&Matching>,
     patch: &Value,
@@ -108,14 +127,21 @@ fn laid_over(
         Some(targets) => targets.fit(object),
         None => same(object, patch),
     };
+    let deletes = patch.get("$patch").and_then(Value::as_str) == Some("delete");
     if targets.is_none() && !objects.iter().any(fits) {
         let (kind, name) = (text(patch, &["kind"]), text(patch, &["metadata", "name"]));
-        return Err(Error::new(
-            at,
-            format!("patches {kind}/{name}, which is not there"),
-        ));
+        if !build.is_open() {
+            let why = format!("patches {kind}/{name}, which is not there");
+            return Err(Error::new(at, why));
+        }
+        if !deletes && !kind.is_empty() {
+            let mut part = patch.clone();
+            mark(&mut part);
+            objects.push(part);
+        }
+        return Ok(());
     }
-    if patch.get("$patch").and_then(Value::as_str) == Some("delete") {
+    if deletes {
         objects.retain(|object| !fits(object));
         return Ok(());
     }
@@ -170,23 +196,33 @@ impl Matching {
             patterns,
             group: target.group.clone(),
             version: target.version.clone(),
-            labels: simple(at, &target.label_selector)?,
-            annotations: simple(at, &target.annotation_selector)?,
+            labels: target.label_selector.clone(),
+            annotations: target.annotation_selector.clone(),
         })
     }
 
+    /// The selector that is not understood, if one of them is not.
+    fn odd(&self) -> Option<&str> {
+        let mut selectors = [&self.labels, &self.annotations].into_iter();
+        selectors
+            .find(|selector| !is_simple(selector))
+            .map(String::as_str)
+    }
+
+    /// Whether an object is a target; a selector that is not understood lets all pass.
     fn fit(&self, object: &Value) -> bool {
         let api = text(object, &["apiVersion"]);
         let (group, version) = api.split_once('/').unwrap_or(("", api));
         let has = |what: &str, pairs: &str| {
-            pairs
-                .split(',')
-                .filter(|pair| !pair.is_empty())
-                .all(|pair| {
-                    let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-                    text(object, &["metadata", what, key.trim()])
-                        == value.trim_start_matches('=').trim()
-                })
+            !is_simple(pairs)
+                || pairs
+                    .split(',')
+                    .filter(|pair| !pair.is_empty())
+                    .all(|pair| {
+                        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+                        text(object, &["metadata", what, key.trim()])
+                            == value.trim_start_matches('=').trim()
+                    })
         };
         self.patterns
             .iter()
@@ -198,18 +234,8 @@ impl Matching {
     }
 }
 
-/// A selector of pairs; sets and negations are refused.
-fn simple(at: &str, selector: &str) -> Result<String, Error> {
-    let odd = selector.contains(['(', '!'])
-        || selector
-            .split(',')
-            .any(|pair| !pair.is_empty() && !pair.contains('='));
-    if odd {
-        Err(Error::new(
-            at,
-            format!("target: the selector {selector} is not understood here"),
-        ))
-    } else {
-        Ok(selector.to_owned())
-    }
+/// A selector of pairs, without sets and negations.
+fn is_simple(selector: &str) -> bool {
+    let mut pairs = selector.split(',').filter(|pair| !pair.is_empty());
+    !selector.contains(['(', '!']) && pairs.all(|pair| pair.contains('='))
 }

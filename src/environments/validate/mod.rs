@@ -1,14 +1,15 @@
 //! What is wrong with a folder of manifests, before it is deployed.
 //!
 //! The folder is built as Flux would build it, and what comes out is looked at, so overlays and patches
-//! count. Each finding stands at the line of the manifest that the object came from. Rules are facts
-//! about the objects; none is a matter of taste that could not be named in a post-mortem.
+//! count. Each finding stands at the line of the manifest that the object came from. Where something of it cannot be
+//! built here, the rest is looked at, by those rules that what is missing cannot prove wrong. Rules are facts about the objects; none is a matter of taste that could not be named in a post-mortem.
 //!
 //! An object that must break a rule says so: `sluice.dev/validate-ignore: probes, resources`.
 //!
 //! Not here: what the Rollout's fields may say (the command line's lint), and asking servers.
 
 mod filled;
+mod gaps;
 mod kustomizations;
 mod network;
 mod others;
@@ -17,13 +18,15 @@ pub mod sarif;
 mod secrets;
 mod security;
 mod sources;
+mod tell;
 
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::kustomize::{Files, build};
+use crate::kustomize::{Files, Objects, build_partly};
 use crate::yaml::Place;
 use sources::Sources;
+use tell::{Found, Tell};
 
 /// The annotation by which an object breaks rules on purpose, `sluice.dev/validate-ignore`.
 const IGNORE: &str = "/metadata/annotations/sluice.dev~1validate-ignore";
@@ -131,74 +134,11 @@ pub struct Finding {
 pub struct Checked {
     /// The objects, built.
     pub objects: Vec<Value>,
+    /// How many objects more there are, of which only what is written is known: secrets were looked for in them.
+    pub partly: usize,
     /// What is wrong, by file and line.
     pub findings: Vec<Finding>,
     sources: Vec<sources::Document>,
-}
-
-/// Where a rule tells what it found.
-struct Tell<'a> {
-    sources: &'a [sources::Document],
-    findings: Vec<Finding>,
-}
-
-impl Tell<'_> {
-    fn error(&mut self, rule: &'static str, object: &Value, path: &str, message: String) {
-        self.found(Level::Error, rule, object, path, message);
-    }
-
-    fn warning(&mut self, rule: &'static str, object: &Value, path: &str, message: String) {
-        self.found(Level::Warning, rule, object, path, message);
-    }
-
-    /// Notes what a rule found on an object, at a path such as `spec.containers[app].image`.
-    fn found(
-        &mut self,
-        level: Level,
-        rule: &'static str,
-        object: &Value,
-        path: &str,
-        message: String,
-    ) {
-        match filled::by_others(rule, object, path) {
-            None => self.certain(level, rule, object, path, message),
-            Some(what) => {
-                let message = format!(
-                    "{path} holds {what}, filled in when it is deployed: what it comes to was not looked at"
-                );
-                self.certain(Level::Warning, "not-checked", object, path, message);
-            }
-        }
-    }
-
-    /// The same, whatever stands at the path.
-    fn certain(
-        &mut self,
-        level: Level,
-        rule: &'static str,
-        object: &Value,
-        path: &str,
-        message: String,
-    ) {
-        let ignored = text(object, IGNORE);
-        if ignored.split(',').any(|ignored| ignored.trim() == rule) {
-            return;
-        }
-        let (file, place) = sources::place(self.sources, object, path);
-        let finding = Finding {
-            rule,
-            level,
-            file,
-            line: place.line,
-            column: place.column,
-            object: named(object),
-            message,
-        };
-        // Two rules may ask for a value that nobody knows.
-        if rule != "not-checked" || !self.findings.contains(&finding) {
-            self.findings.push(finding);
-        }
-    }
 }
 
 /// Each container's image: the object's number, the path, the image.
@@ -218,73 +158,69 @@ pub fn images(objects: &[Value]) -> Vec<(usize, String, String)> {
 /// Checks a folder.
 pub fn check(files: &dyn Files, folder: &str) -> Checked {
     let recording = Sources::new(files);
-    let built = build(&recording, folder);
-    let sources = recording.documents();
+    let built = build_partly(&recording, folder);
+    let mut checked = Checked {
+        objects: Vec::new(),
+        partly: 0,
+        findings: Vec::new(),
+        sources: recording.documents(),
+    };
     if files.text(folder).is_ok_and(|text| text.is_some()) {
         let why = "a file of values: what a chart makes of it is not looked at";
-        return unchecked(sources, ("not-checked", Level::Warning), folder, why);
+        checked.add_of_file(("not-checked", Level::Warning), folder, why);
+        return checked;
     }
-    let objects = match built {
-        Ok(objects) => objects,
-        Err(error) => {
-            let not_ours = ["is elsewhere", "is not understood here"];
-            let skipped = not_ours.iter().any(|words| error.why.contains(words));
-            let (rule, level) = if skipped {
-                ("not-checked", Level::Warning)
-            } else {
-                ("builds", Level::Error)
-            };
-            return unchecked(sources, (rule, level), &error.file, &error.why);
+    let gaps = built.gaps.iter();
+    let is_built = built.objects.is_ok();
+    let gaps = gaps.map(|gap| gaps::told(gap, &checked.sources, is_built));
+    checked.findings = gaps.collect();
+    let is_open = !checked.findings.is_empty();
+    match built.objects {
+        Err(error) => checked.add_of_file(("builds", Level::Error), &error.file, &error.why),
+        Ok(built) if built == Objects::default() && !is_open => {
+            let why =
+                "no file here holds an object: values of a chart and the like are not looked at";
+            checked.add_of_file(("not-checked", Level::Warning), folder, why);
         }
-    };
-    if objects.is_empty() {
-        let why = "no file here holds an object: values of a chart and the like are not looked at";
-        return unchecked(sources, ("not-checked", Level::Warning), folder, why);
+        Ok(built) => checked.rules(built, is_open),
     }
-    let mut tell = Tell {
-        sources: &sources,
-        findings: Vec::new(),
-    };
-    twice(&objects, &mut tell);
-    pods::check(&objects, &mut tell);
-    security::check(&objects, &mut tell);
-    secrets::check(&objects, &mut tell);
-    network::check(&objects, &mut tell);
-    others::check(&objects, &mut tell);
-    let mut findings = tell.findings;
-    findings.extend(kustomizations::check(&sources));
-    sort(&mut findings);
-    Checked {
-        objects,
-        findings,
-        sources,
-    }
-}
-
-/// What can be said of a folder without objects.
-fn unchecked(
-    sources: Vec<sources::Document>,
-    (rule, level): (&'static str, Level),
-    file: &str,
-    why: &str,
-) -> Checked {
-    let finding = Finding {
-        rule,
-        level,
-        file: file.to_owned(),
-        line: 1,
-        column: 1,
-        object: String::new(),
-        message: why.to_owned(),
-    };
-    Checked {
-        objects: Vec::new(),
-        findings: vec![finding],
-        sources,
-    }
+    sort(&mut checked.findings);
+    checked
 }
 
 impl Checked {
+    /// Looks at what was built; `is_open` if there may be more than that.
+    fn rules(&mut self, built: Objects, is_open: bool) {
+        let mut tell = Tell {
+            sources: &self.sources,
+            findings: std::mem::take(&mut self.findings),
+        };
+        let known = &built.known;
+        twice(known, &mut tell);
+        pods::check(known, &mut tell);
+        security::check(known, &mut tell);
+        secrets::check(known, &mut tell);
+        secrets::check(&built.changed, &mut tell);
+        network::check(known, is_open, &mut tell);
+        others::check(known, &mut tell);
+        self.findings = tell.findings;
+        self.findings.extend(kustomizations::check(&self.sources));
+        self.partly = built.changed.len();
+        self.objects = built.known;
+    }
+
+    fn add_of_file(&mut self, (rule, level): (&'static str, Level), file: &str, why: &str) {
+        self.findings.push(Finding {
+            rule,
+            level,
+            file: file.to_owned(),
+            line: 1,
+            column: 1,
+            object: String::new(),
+            message: why.to_owned(),
+        });
+    }
+
     /// Adds what is wrong with an object, of this number, at a path, found elsewhere.
     pub fn add(
         &mut self,
@@ -294,7 +230,13 @@ impl Checked {
         message: String,
     ) {
         self.told(object, |tell, object| {
-            tell.found(level, rule, object, path, message);
+            tell.found(Found {
+                rule,
+                level,
+                object,
+                path,
+                message,
+            });
         });
     }
 
@@ -305,8 +247,15 @@ impl Checked {
         (object, path): (usize, &str),
         message: String,
     ) {
+        let level = Level::Error;
         self.told(object, |tell, object| {
-            tell.certain(Level::Error, rule, object, path, message);
+            tell.certain(Found {
+                rule,
+                level,
+                object,
+                path,
+                message,
+            });
         });
     }
 
@@ -325,8 +274,8 @@ impl Checked {
 }
 
 fn sort(findings: &mut [Finding]) {
-    let key = |finding: &Finding| (finding.file.clone(), finding.line, finding.column);
-    findings.sort_by_key(key);
+    let key = |finding: &Finding| (finding.line, finding.column);
+    findings.sort_by(|one, other| (&one.file, key(one)).cmp(&(&other.file, key(other))));
 }
 
 fn twice(objects: &[Value], tell: &mut Tell<'_>) {

@@ -7,22 +7,30 @@ use super::others::may_make_pods;
 use super::pods::{Pods, pods};
 use super::{Tell, list, namespace, of_kind, place_of, text};
 
-pub(super) fn check(objects: &[Value], tell: &mut Tell<'_>) {
+/// What is named and not there; nothing of that where there may be more objects than these.
+pub(super) fn check(objects: &[Value], is_open: bool, tell: &mut Tell<'_>) {
     let pods = pods(objects);
-    let more = objects.iter().find(|object| may_make_pods(object));
-    for service in of_kind(objects, "Service") {
-        of_service(service, (&pods, more), tell);
+    if !is_open {
+        selectors(objects, &pods, tell);
     }
     for ingress in of_kind(objects, "Ingress") {
-        of_ingress(ingress, objects, tell);
+        of_ingress(ingress, (objects, is_open), tell);
     }
     for route in of_kind(objects, "HTTPRoute") {
-        of_route(route, objects, tell);
+        of_route(route, (objects, is_open), tell);
     }
     for rollout in of_kind(objects, "Rollout") {
         if text(rollout, "/apiVersion").starts_with("sluice.dev/") {
-            of_rollout(rollout, objects, &pods, tell);
+            of_rollout(rollout, (objects, is_open), &pods, tell);
         }
+    }
+}
+
+/// Whether Services, budgets and policies select pods.
+fn selectors(objects: &[Value], pods: &[Pods<'_>], tell: &mut Tell<'_>) {
+    let more = objects.iter().find(|object| may_make_pods(object));
+    for service in of_kind(objects, "Service") {
+        of_service(service, (pods, more), tell);
     }
     for (kind, path) in [
         ("PodDisruptionBudget", "spec.selector"),
@@ -151,7 +159,7 @@ fn backends(ingress: &Value) -> Vec<(String, &Value)> {
     all
 }
 
-fn of_ingress(ingress: &Value, objects: &[Value], tell: &mut Tell<'_>) {
+fn of_ingress(ingress: &Value, (objects, is_open): (&[Value], bool), tell: &mut Tell<'_>) {
     for (path, backend) in backends(ingress) {
         let name = text(backend, "/name");
         // AWS' controller: what happens stands in an annotation `actions.NAME`, and there need be no Service.
@@ -159,12 +167,10 @@ fn of_ingress(ingress: &Value, objects: &[Value], tell: &mut Tell<'_>) {
             continue;
         }
         let Some(service) = find(objects, "Service", name, ingress) else {
-            tell.error(
-                "ingress",
-                ingress,
-                &path,
-                format!("there is no Service {name} in this folder"),
-            );
+            if !is_open {
+                let message = format!("there is no Service {name} in this folder");
+                tell.error("ingress", ingress, &path, message);
+            }
             continue;
         };
         let (key, wanted) = match &backend["port"]["name"] {
@@ -178,7 +184,7 @@ fn of_ingress(ingress: &Value, objects: &[Value], tell: &mut Tell<'_>) {
     }
 }
 
-fn of_route(route: &Value, objects: &[Value], tell: &mut Tell<'_>) {
+fn of_route(route: &Value, (objects, is_open): (&[Value], bool), tell: &mut Tell<'_>) {
     for (at, rule) in list(route, "/spec/rules").iter().enumerate() {
         for (below, backend) in list(rule, "/backendRefs").iter().enumerate() {
             let service = matches!(text(backend, "/kind"), "" | "Service");
@@ -188,6 +194,7 @@ fn of_route(route: &Value, objects: &[Value], tell: &mut Tell<'_>) {
             }
             let (name, port) = (text(backend, "/name"), &backend["port"]);
             let message = match find(objects, "Service", name, route) {
+                None if is_open => continue,
                 None => format!("there is no Service {name} in this folder"),
                 Some(service) if !has_port(service, "port", port) => {
                     format!("Service {name} has no port {}", plain(port))
@@ -215,15 +222,22 @@ fn find<'a>(objects: &'a [Value], kind: &'a str, name: &str, beside: &Value) -> 
     })
 }
 
-fn of_rollout(rollout: &Value, objects: &[Value], all: &[Pods<'_>], tell: &mut Tell<'_>) {
+fn of_rollout(
+    rollout: &Value,
+    (objects, is_open): (&[Value], bool),
+    all: &[Pods<'_>],
+    tell: &mut Tell<'_>,
+) {
     let name = text(rollout, "/spec/target/name");
     let Some(target) = all.iter().find(|pods| {
         pods.object["kind"] == "Deployment"
             && text(pods.object, "/metadata/name") == name
             && namespace(pods.object) == namespace(rollout)
     }) else {
-        let message = format!("there is no Deployment {name} in this folder");
-        tell.error("rollout", rollout, "spec.target", message);
+        if !is_open {
+            let message = format!("there is no Deployment {name} in this folder");
+            tell.error("rollout", rollout, "spec.target", message);
+        }
         return;
     };
     let splits = rollout.pointer("/spec/strategy/rolling").is_none();
@@ -232,17 +246,13 @@ fn of_rollout(rollout: &Value, objects: &[Value], all: &[Pods<'_>], tell: &mut T
         tell.error("rollout", rollout, "spec.target", message);
     }
     let route = text(rollout, "/spec/route/ingressNginx/ingress");
-    if route.is_empty() {
+    if route.is_empty() || is_open {
         return;
     }
     let path = "spec.route.ingressNginx.ingress";
     let Some(ingress) = find(objects, "Ingress", route, rollout) else {
-        tell.error(
-            "rollout",
-            rollout,
-            path,
-            format!("there is no Ingress {route} in this folder"),
-        );
+        let message = format!("there is no Ingress {route} in this folder");
+        tell.error("rollout", rollout, path, message);
         return;
     };
     // Where a variable stands for the name or the labels, it may.

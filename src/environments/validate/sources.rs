@@ -112,12 +112,12 @@ pub fn place(documents: &[Document], object: &Value, path: &str) -> (String, Pla
         .reduce(|best, next| if next.0.0 > best.0.0 { next } else { best });
     match best {
         Some(((_, place), file)) => (file.clone(), place),
-        None => generated(documents, name),
+        None => generated(documents, kind, name),
     }
 }
 
-/// A generated object stands in the kustomization that names it.
-fn generated(documents: &[Document], name: &str) -> (String, Place) {
+/// A generated object stands in the kustomization that names it, as what a patch within one says.
+fn generated(documents: &[Document], kind: &str, name: &str) -> (String, Place) {
     for document in documents {
         for generator in ["configMapGenerator", "secretGenerator"] {
             let Some(Kind::List(items)) = document.node.get(generator).map(|node| &node.kind)
@@ -132,12 +132,28 @@ fn generated(documents: &[Document], name: &str) -> (String, Place) {
                 return (document.file.clone(), item.place);
             }
         }
+        for patches in ["patches", "patchesStrategicMerge"] {
+            let Some(Kind::List(items)) = document.node.get(patches).map(|node| &node.kind) else {
+                continue;
+            };
+            if let Some(item) = items.iter().find(|item| patches_it(item, kind, name)) {
+                return (document.file.clone(), item.place);
+            }
+        }
     }
     let first = documents.first();
     (
         first.map_or(String::new(), |document| document.file.clone()),
         NOWHERE,
     )
+}
+
+/// Whether an item of a kustomization's patches holds one for this object.
+fn patches_it(item: &Node, kind: &str, name: &str) -> bool {
+    let inline = item.text().or_else(|| item.get("patch")?.text());
+    let patches = yaml::documents(inline.unwrap_or_default()).unwrap_or_default();
+    let mut own = patches.iter().filter(|patch| is(patch, "kind", kind));
+    own.any(|patch| !own_name(patch).is_empty() && name.contains(own_name(patch)))
 }
 
 fn is(node: &Node, key: &str, value: &str) -> bool {

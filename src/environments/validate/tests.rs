@@ -736,3 +736,150 @@ fn the_place_of_istios_proxy_is_not_a_container_of_ones_own() {
     );
     assert!(!beside(&gateway.replace("auto", "proxyv2")).is_empty());
 }
+
+/// A good folder with an image that is not pinned, and these lines more in its kustomization.
+fn with_gap(field: &str, manifest: &str) -> Vec<String> {
+    found_in(&[
+        (
+            "k/kustomization.yaml",
+            format!("resources: [all.yaml]\n{field}\n"),
+        ),
+        ("k/all.yaml", manifest.to_owned()),
+    ])
+}
+
+const NAMED: &str = ", and not whether all that is named is there";
+
+#[test]
+fn what_is_wrong_beside_what_is_not_built_is_told() {
+    let bad = GOOD.replace("backend:v1", "backend:latest");
+    let elsewhere = "https://a.test/b is elsewhere, which is not fetched";
+    let table = [
+        ("bases: ['https://a.test/b']", elsewhere),
+        (
+            "helmCharts: [{name: a}]",
+            "helmCharts is not understood here",
+        ),
+        ("helmGlobals: {}", "helmGlobals is not understood here"),
+        ("generators: [a.yaml]", "generators is not understood here"),
+        (
+            "configurations: [a.yaml]",
+            "configurations is not understood here",
+        ),
+    ];
+    for (field, why) in table {
+        let told = with_gap(field, &bad);
+        assert_eq!(told.len(), 2, "{told:#?}");
+        assert!(
+            told[0].starts_with("k/all.yaml:14 Error image-pinned"),
+            "{told:#?}"
+        );
+        let gap = format!(
+            "k/kustomization.yaml:2 Warning not-checked : {why}: only what is here was looked at{NAMED}"
+        );
+        assert_eq!(told[1], gap);
+    }
+    let several = found_in(&[
+        (
+            "k/kustomization.yaml",
+            "resources:\n- all.yaml\n- https://a.test/b\n- https://a.test/c\n".to_owned(),
+        ),
+        ("k/all.yaml", bad),
+    ]);
+    assert_eq!(several.len(), 3, "{several:#?}");
+    assert!(
+        several[1].starts_with("k/kustomization.yaml:3 Warning"),
+        "{several:#?}"
+    );
+    assert!(
+        several[2].starts_with("k/kustomization.yaml:4 Warning"),
+        "{several:#?}"
+    );
+}
+
+#[test]
+fn what_may_be_changed_has_secrets_all_the_same_and_nothing_else_is_told_of_it() {
+    let bad = GOOD.replace("backend:v1", "backend:$(TAG)").replace(
+        "name: LEVEL, value: info",
+        "name: DB_PASSWORD, value: hunter2",
+    );
+    let bad = bad.replace(", limits: {memory: 64Mi}}", "}");
+    let fields = [
+        "replacements: [{targets: [{select: {kind: Deployment}}]}]",
+        "vars: [{name: TAG}]",
+        "transformers: [a.yaml]",
+        "crds: [a.yaml]",
+        "components: ['https://a.test/b']",
+        "patches: [{path: 'https://a.test/b'}]",
+    ];
+    for field in fields {
+        let told = with_gap(field, &bad);
+        assert_eq!(told.len(), 2, "{field}: {told:#?}");
+        assert!(
+            told[0].starts_with("k/all.yaml:20 Error secrets"),
+            "{told:#?}"
+        );
+        assert!(
+            told[1].starts_with("k/kustomization.yaml:2 Warning not-checked"),
+            "{told:#?}"
+        );
+        assert!(
+            told[1].contains("only secrets were looked for"),
+            "{told:#?}"
+        );
+    }
+    let other = with_gap(
+        "replacements: [{targets: [{select: {kind: Ingress}}]}]",
+        &bad,
+    );
+    assert!(other[0].contains("Error resources"), "{other:#?}");
+}
+
+#[test]
+fn what_is_named_may_be_where_nobody_looked() {
+    let selects = "selector: {app: backend}, ports";
+    let gone = [
+        GOOD.replace(selects, "selector: {app: gone}, ports"),
+        GOOD.replace("targetPort: http", "targetPort: web"),
+        GOOD.replace("service: {name: backend,", "service: {name: gone,"),
+        GOOD.replace(
+            "matchLabels: {app: backend}}}",
+            "matchLabels: {app: gone}}}",
+        ),
+        GOOD.replace("target: {name: backend}", "target: {name: gone}"),
+        GOOD.replace("{ingress: backend}", "{ingress: gone}"),
+        format!(
+            "{GOOD}---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: r}}\n\
+             spec: {{rules: [{{backendRefs: [{{name: gone, port: 80}}]}}]}}\n"
+        ),
+    ];
+    for manifest in gone {
+        assert_ne!(found(&manifest), [] as [&str; 0]);
+        let told = with_gap("bases: ['https://a.test/b']", &manifest);
+        assert_eq!(told.len(), 1, "{told:#?}");
+        assert!(told[0].contains("Warning not-checked"), "{told:#?}");
+    }
+    // What is here is looked at.
+    let port = GOOD.replace("port: {name: http}", "port: {number: 8080}");
+    let told = with_gap("bases: ['https://a.test/b']", &port);
+    assert!(told[0].contains("Error ingress"), "{told:#?}");
+    let patch = "bases: ['https://a.test/b']\npatches:\n- patch: |\n    apiVersion: v1\n    kind: Secret\n    metadata: {name: there}\n    stringData: {key: hunter2}";
+    let told = with_gap(patch, GOOD);
+    assert_eq!(told.len(), 2, "{told:#?}");
+    let wanted = "k/kustomization.yaml:4 Error secrets Secret there: key in clear";
+    assert!(told[1].starts_with(wanted), "{told:#?}");
+}
+
+#[test]
+fn a_folder_that_does_not_build_beside_a_gap_says_both() {
+    let told = found_in(&[(
+        "k/kustomization.yaml",
+        "resources: ['https://a.test/b', gone.yaml]\n".to_owned(),
+    )]);
+    assert_eq!(told.len(), 2, "{told:#?}");
+    let wanted = [
+        "k/kustomization.yaml:1 Error builds : gone.yaml is neither a file nor a folder with a kustomization",
+        "k/kustomization.yaml:1 Warning not-checked : https://a.test/b is elsewhere, which is not fetched",
+    ];
+    assert_eq!(told, wanted);
+}
