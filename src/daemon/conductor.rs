@@ -22,6 +22,7 @@ use super::leader::Role;
 use super::pass::{self, After};
 use super::publish;
 use super::queue::{Key, Queue};
+use super::round;
 use super::sweeps::Sweeps;
 use super::webhook::{self, Standing};
 use crate::kubernetes::cache::Touched;
@@ -305,7 +306,7 @@ async fn checkpoints(context: &Context, entries: &mut HashMap<Key, Box<Entry>>) 
 }
 
 async fn last_checkpoint(context: &Context, key: &Key, entry: &mut Entry) {
-    if let Err(error) = pass::checkpoint(context, key, entry).await {
+    if let Err(error) = round::checkpoint(context, key, entry).await {
         let error = crate::causes::told(&error);
         tracing::warn!(
             namespace = key.0,

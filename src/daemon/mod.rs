@@ -7,7 +7,7 @@
 //! * *Starting*: `settings`, `connect` (clients), `front` (where the page is served), `hub` (several environments), `context` (what passes share), `entrances` (what is open from
 //!   the first moment), `tree` (all tasks, and their end).
 //! * *A pass*: `conductor` says which, from `queue` and `sweeps`; `pass` makes it: `accept` the spec, `recall` the state, wait `beside`
-//!   a slow write, `publish` and `traced` what came of it. `entry` is what is remembered from one to the next.
+//!   a slow write, do in a `round` what was decided, `publish` and `traced` what came of it. `entry` is what is remembered from one to the next.
 //! * *Seeing*: `watchlist`, `ticks` and `load` (metrics), `rules`, `smoke`, `namespaces`, `reach` (whether the API server answers),
 //!   `placing` (whether a promotion's pods find nodes).
 //! * *Alone or not*: `leader`. *The gate*: `gate`, `webhook`, `unclaimed` (what it holds for nobody).
@@ -41,6 +41,7 @@ mod queue;
 mod reach;
 mod recall;
 mod remedy;
+mod round;
 pub mod rules;
 pub mod settings;
 mod slack;

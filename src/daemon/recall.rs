@@ -13,8 +13,9 @@ use kube::ResourceExt;
 
 use super::context::Context;
 use super::entry::{Entry, mark};
-use super::pass::{self, Error};
+use super::pass::Error;
 use super::publish;
+use super::round;
 use crate::clock::elapsed;
 use crate::kubernetes::crd::Rollout;
 use crate::kubernetes::events::reference;
@@ -71,7 +72,7 @@ pub fn recall(context: &Context, entry: &mut Entry, rollout: &Rollout) -> Result
     entry.checkpoint = checkpoint;
     // Another daemon's is as good as ours: two that wrote over each other would never end.
     let earlier = rollout.uid().filter(|_| restarted);
-    let earlier = earlier.map_or(Duration::ZERO, |uid| pass::earlier(&uid));
+    let earlier = earlier.map_or(Duration::ZERO, |uid| round::earlier(&uid));
     entry.saved_at = checkpoint.map(|_| context.clock.now() - earlier);
     Ok(())
 }

@@ -5,7 +5,7 @@
 //! with [`Reading`]s: samples since the subject's cursor, or why there are none. Load grows
 //! with the rules, not with the subjects, and nothing is asked when there is no subject.
 //!
-//! * *Asking*: `source` is one look. It asks `client` (a `query` a rule, in `parts` where it is too large, as far back as `reach` says, read by `reply` and
+//! * *Asking*: `source` is one look at all subjects, each rule of which it will `follow` to the next. It asks `client` (a `query` a rule, in `parts` where it is too large, as far back as `reach` says, read by `reply` and
 //!   `native`), or `scrape` (by `exposition`). `skew` compares clocks, `error` says what went wrong.
 //! * *Sorting*: `sorting` says whose a series is, `twins` whether it is there twice.
 //! * *Counting*: of each `process`, gathered in `rounds`, `counters` make samples by way of a `tally`; `cursor` is how far they have come. `sampled` and
@@ -19,6 +19,7 @@ mod counters;
 mod cursor;
 mod error;
 mod exposition;
+mod follow;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod history;
