@@ -272,6 +272,49 @@ fn a_finding_is_code_1_with_its_place_and_sarif_is_the_same() {
     assert_eq!(sluice(&["validate", "gone"]).status.code(), Some(2));
 }
 
+/// A kustomization with one gap, and how the last lines count the ConfigMap and the Service beside it.
+const GAPS: &[(&str, &str)] = &[
+    (
+        "resources: [all.yaml, 'https://a.test/b']",
+        "nothing is wrong with 2 objects in 1 folder, 1 warning\n",
+    ),
+    (
+        "{resources: [all.yaml], replacements: [{targets: [{select: {kind: Service}}]}]}",
+        "nothing is wrong with 1 object in 1 folder, 1 warning\nin 1 object more only secrets were looked for\n",
+    ),
+    (
+        "{resources: [all.yaml], transformers: [a.yaml]}",
+        "no secret is in 2 objects in 1 folder, 1 warning; nothing else was looked at\n",
+    ),
+    (
+        "resources: ['https://a.test/b']",
+        "nothing was looked at in 1 folder, 1 warning\n",
+    ),
+];
+
+#[test]
+fn a_folder_that_was_looked_at_in_part_says_so_and_is_an_error_where_that_is_asked_for() {
+    let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n---\n\
+        apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {selector: {app: a}, ports: [{port: 80}]}\n";
+    for (kustomization, wanted) in GAPS {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("all.yaml"), manifest).unwrap();
+        std::fs::write(folder.path().join("kustomization.yaml"), kustomization).unwrap();
+        let sluice = |arguments: &[&str]| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
+            let command = command.current_dir(folder.path()).args(arguments);
+            command.output().unwrap()
+        };
+        let plain = sluice(&["validate", "."]);
+        assert_eq!(String::from_utf8_lossy(&plain.stdout), *wanted);
+        let told = String::from_utf8_lossy(&plain.stderr);
+        assert!(told.contains("warning not-checked: "), "{told}");
+        assert_eq!(plain.status.code(), Some(0));
+        let strict = sluice(&["validate", ".", "--strict"]);
+        assert_eq!(strict.status.code(), Some(1));
+    }
+}
+
 #[test]
 fn a_field_that_no_kind_has_is_found_with_its_line() {
     let folder = tempfile::tempdir().unwrap();
