@@ -43,6 +43,43 @@ spec: {selector: {app: backend}, ports: [{name: http, port: 80, targetPort: http
 apiVersion: v1
 kind: ServiceAccount
 metadata: {name: backend}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: backend}
+spec:
+  defaultBackend: {service: {name: backend, port: {name: http}}}
+  tls: [{hosts: [a.example], secretName: passwords}]
+  rules:
+    - host: a.example
+      http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: backend, port: {name: http}}}}]}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: backend}
+spec: {maxReplicas: 3, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: backend}}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: backend}
+spec:
+  serviceName: backend
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec:
+      imagePullSecrets: [{name: passwords}]
+      containers: [{name: db, image: 'db:1'}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: backend}
+rules: []
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: backend}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: backend}
 ";
 
 /// What each case puts over the base, as files of `overlay/`.
@@ -232,7 +269,7 @@ fn a_name_follows_the_content_and_a_folder_without_a_kustomization_is_all_below_
             &format!("configMapGenerator: [{{name: settings, literals: [{literal}]}}]"),
         );
         let objects = build(&Disk(folder.path().to_owned()), "all").unwrap();
-        assert_eq!(objects.len(), 4);
+        assert_eq!(objects.len(), 9);
         let deployment = objects
             .iter()
             .find(|object| object["kind"] == "Deployment")

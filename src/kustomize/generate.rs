@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::build::{Build, elsewhere, is_elsewhere, join};
 use super::file::{Generator, Kustomization};
 use super::gaps::{Gap, Unknown, mark};
-use super::labels::refer;
+use super::references::refer;
 use super::{Error, Files, mapping, put, text};
 
 /// Marks what gets its name from its content when all is built.

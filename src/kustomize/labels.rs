@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::file::Kustomization;
+use super::references::refer;
 use super::{put, templates, text};
 
 /// Kinds that belong to no namespace.
@@ -72,7 +73,7 @@ fn place(object: &mut Value, namespace: &str) {
     }
 }
 
-/// Renames all objects, and in pod templates what names them.
+/// Renames all objects, and what names them.
 fn rename(objects: &mut [Value], name: impl Fn(&str) -> String) {
     let mut renamed = BTreeMap::new();
     for object in objects.iter_mut() {
@@ -116,44 +117,5 @@ fn label(object: &mut Value, pairs: &BTreeMap<String, String>, selectors: bool, 
 fn set(object: &mut Value, keys: &[&str], pairs: &BTreeMap<String, String>) {
     for (key, value) in pairs {
         put(object, keys, key, json!(value));
-    }
-}
-
-/// Gives the ConfigMaps, Secrets, accounts and claims that a pod template names their new names.
-pub(super) fn refer(object: &mut Value, new: &dyn Fn(&str, &str) -> Option<String>) {
-    if let Some(spec) = templates(object).and_then(|template| template.get_mut("spec")) {
-        refer_within(spec, new);
-    }
-}
-
-fn refer_within(value: &mut Value, new: &dyn Fn(&str, &str) -> Option<String>) {
-    match value {
-        Value::Array(items) => items.iter_mut().for_each(|item| refer_within(item, new)),
-        Value::Object(fields) => {
-            for (field, inner) in fields.iter_mut() {
-                let (kind, key) = match field.as_str() {
-                    "configMapRef" | "configMapKeyRef" | "configMap" => ("ConfigMap", "name"),
-                    "secret" if inner.get("secretName").is_some() => ("Secret", "secretName"),
-                    "secret" | "secretRef" | "secretKeyRef" => ("Secret", "name"),
-                    "persistentVolumeClaim" => ("PersistentVolumeClaim", "claimName"),
-                    _ => {
-                        refer_within(inner, new);
-                        continue;
-                    }
-                };
-                if let Some(name) = inner
-                    .get(key)
-                    .and_then(Value::as_str)
-                    .and_then(|old| new(kind, old))
-                {
-                    put(inner, &[], key, json!(name));
-                }
-            }
-            let account = fields.get("serviceAccountName").and_then(Value::as_str);
-            if let Some(name) = account.and_then(|old| new("ServiceAccount", old)) {
-                fields.insert("serviceAccountName".to_owned(), json!(name));
-            }
-        }
-        _ => {}
     }
 }

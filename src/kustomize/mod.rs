@@ -20,6 +20,7 @@ mod images;
 mod labels;
 mod merge;
 mod patch;
+mod references;
 mod sources;
 
 pub use build::{build, build_partly, join};
