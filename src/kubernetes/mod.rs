@@ -3,7 +3,7 @@
 //! * *The resource*: `crd`; `conversion` from its spec to a plan, or to a `problem`; `status` and `conditions` from a state to its status; `ask` for
 //!   requests to it, `events` about it.
 //! * *What is seen*: `cache` watches (`backoff`, and what is in `sight`) and fills a `shelf`, or a `packed` one, with `entries` (of what may be secret, `digested`); `scene` picks
-//!   what one Rollout concerns; `observe` makes facts of that, by `workload`, `members`, `pods`, `fate`, `template`, `labels` and
+//!   what one Rollout concerns, `owned` or `named` by its workload; `observe` makes facts of that, by `workload`, `members`, `pods`, `fate`, `template`, `labels` and
 //!   `quantity`. `preflight` says before a run what cannot work.
 //! * *What is written*: `execute`, with what `canary` makes and whose fields they are by `ownership`.
 //! * *The gate*: `gate` as policies, `webhook` as an endpoint.
@@ -33,7 +33,9 @@ pub mod http_route;
 pub mod labels;
 pub mod lease;
 pub mod members;
+mod named;
 pub mod observe;
+mod owned;
 pub mod ownership;
 pub mod packed;
 pub mod pods;

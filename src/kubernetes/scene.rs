@@ -7,7 +7,6 @@
 //! Not here: facts (`observe`) and requests (`execute`).
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
@@ -22,14 +21,14 @@ use super::cache::Cache;
 use super::canary::http_route::{self, Arms};
 use super::canary::{self, ArmLabel, Trial};
 use super::crd::Rollout;
-use super::entries::{Owners, Seen as SeenPod, Set, Shelved, Templated};
+use super::entries::{Set, Shelved, Templated};
 use super::events::{reference, workload};
 use super::http_route::HttpRoute;
 use super::labels;
 use super::members::{self, Known, Member};
+use super::named;
+use super::owned;
 use super::preflight::{self, Found, Gateway, Main, Nginx, Preflight, Seen, Way};
-use super::shelf::Shelf;
-use super::template;
 use crate::rollout::config::Config;
 use crate::rollout::observation::Past;
 use crate::rollout::plan::{Plan, Route, WorkloadKind};
@@ -41,8 +40,6 @@ pub const KEEPS: &str = "sluice.dev/keeps";
 pub const STABLE: &str = "stable";
 /// Kept as what a person wants, while an older one is finished.
 pub const DESIRED: &str = "desired";
-/// In the place of a digest, where a template names no configuration.
-const NONE_NAMED: &str = "none";
 
 /// Every object that one Rollout concerns.
 #[derive(Debug)]
@@ -172,31 +169,31 @@ impl Scene {
     pub fn gather(cache: &Cache, rollout: Arc<Rollout>, plan: &Plan) -> Self {
         let namespace = plan.namespace.as_str();
         let target = cache.workload(plan.kind, (namespace, &plan.target));
-        let (members, known) = counted(cache, plan, target.as_ref());
+        let (members, known) = owned::counted(cache, plan, target.as_ref());
         let canary = canary::deployment_name(&plan.target);
         let canary = cache
             .workload(WorkloadKind::Deployment, (namespace, &canary))
             .filter(|canary| canary::is_owned(&canary.object.metadata, &plan.uid));
         let sets = cache.replica_sets.within(namespace);
-        let canary_sets = owned(&sets, canary.as_ref());
+        let canary_sets = owned::sets(&sets, canary.as_ref());
         let target_sets = if plan.kind.is_deployment() {
-            owned(&sets, target.as_ref())
+            owned::sets(&sets, target.as_ref())
         } else {
-            members::sets(&uid(target.as_ref()), &members, &known)
+            members::sets(&owned::uid(target.as_ref()), &members, &known)
         };
         let mut scene = Self {
             rivals: rivals(cache, plan),
             sets: target_sets,
             members,
             known,
-            canary_pods: pods(cache, namespace, &canary_sets),
+            canary_pods: owned::pods(cache, namespace, &canary_sets),
             canary_sets,
             past: Vec::new(),
             config: target
                 .as_ref()
-                .map(|target| config(cache, namespace, target))
+                .map(|target| named::config(cache, namespace, target))
                 .unwrap_or_default(),
-            kept: kept(cache, namespace, &plan.uid),
+            kept: owned::kept(cache, namespace, &plan.uid),
             services: cache.services.within(namespace),
             ingresses: cache.ingresses.within(namespace),
             http_routes: cache.http_routes.within(namespace),
@@ -219,15 +216,10 @@ impl Scene {
     fn lacking(&self, cache: &Cache, namespace: &str) -> Vec<String> {
         let status = self.rollout.status.as_ref();
         let stable = status.and_then(|status| status.stable.as_ref());
-        let Some(template) = stable.and_then(|stable| self.template(&stable.hash)) else {
-            return Vec::new();
-        };
-        let named = template::required(&template);
-        let maps = missing(&cache.config_maps, namespace, &named.config_maps);
-        let secrets = missing(&cache.secrets, namespace, &named.secrets);
-        let maps = maps.map(|name| format!("ConfigMap {name}"));
-        maps.chain(secrets.map(|name| format!("Secret {name}")))
-            .collect()
+        let template = stable.and_then(|stable| self.template(&stable.hash));
+        template.map_or_else(Vec::new, |template| {
+            named::lacking(cache, namespace, &template)
+        })
     }
 
     /// The canary Ingress beside the one of this name, if it is ours.
@@ -454,55 +446,6 @@ fn names(found: &Found<'_>) -> RouteNames {
     }
 }
 
-/// The pods of a workload without `ReplicaSets`, and the revisions that they can be of.
-fn counted(
-    cache: &Cache,
-    plan: &Plan,
-    target: Option<&Arc<Templated<Deployment>>>,
-) -> (Vec<Member>, Vec<Known>) {
-    let (WorkloadKind::StatefulSet | WorkloadKind::DaemonSet, Some(_)) = (plan.kind, target) else {
-        return (Vec::new(), Vec::new());
-    };
-    let uid = uid(target);
-    let pods = cache.pods.within(&plan.namespace);
-    let members = pods.iter().filter_map(|pod| match &**pod {
-        SeenPod::Member(member) if member.is_of(&uid) => Some(member.clone()),
-        SeenPod::Member(_) | SeenPod::Canary(_) => None,
-    });
-    let revisions = kept(cache, &plan.namespace, &uid);
-    (members.collect(), members::known(&revisions))
-}
-
-fn uid(target: Option<&Arc<Templated<Deployment>>>) -> String {
-    let uid = target.and_then(|target| target.object.uid());
-    uid.unwrap_or_default()
-}
-
-/// The `ReplicaSets` that a Deployment owns, by uid.
-fn owned(sets: &[Arc<Set>], owner: Option<&Arc<Templated<Deployment>>>) -> Vec<Arc<Set>> {
-    let uid = uid(owner);
-    let own = |set: &&Arc<Set>| set.is_owned(&uid);
-    sets.iter().filter(own).cloned().collect()
-}
-
-fn pods(cache: &Cache, namespace: &str, sets: &[Arc<Set>]) -> Vec<Arc<Pod>> {
-    if sets.is_empty() {
-        return Vec::new();
-    }
-    let owned = |owners: &Owners| sets.iter().any(|set| owners.has(&set.uid));
-    let pods = cache.pods.within(namespace);
-    let canaries = pods.iter().filter_map(|pod| match &**pod {
-        SeenPod::Canary(pod) if owned(&pod.head) => pod.read(),
-        SeenPod::Canary(_) | SeenPod::Member(_) => None,
-    });
-    canaries.collect()
-}
-
-fn kept(cache: &Cache, namespace: &str, uid: &str) -> Vec<Arc<ControllerRevision>> {
-    let owned = |owners: &Owners| owners.has(uid);
-    cache.revisions.within_where(namespace, owned)
-}
-
 /// The revision that a kept template is of.
 pub fn kept_revision(kept: &ControllerRevision) -> Revision {
     let annotations = kept.annotations();
@@ -520,71 +463,5 @@ pub fn kept_revision(kept: &ControllerRevision) -> Revision {
             .filter(|image| !image.is_empty())
             .map(str::to_owned)
             .collect(),
-    }
-}
-
-/// What the `ConfigMaps` and Secrets that the target's template names hold.
-fn config(cache: &Cache, namespace: &str, target: &Templated<Deployment>) -> Config {
-    let named = template::references(&target.object.spec.template);
-    Config {
-        maps: digest(&cache.config_maps, namespace, &named.config_maps),
-        secrets: digest(&cache.secrets, namespace, &named.secrets),
-    }
-}
-
-/// Which of these are not there; none while it is not known which there are.
-fn missing<'a>(
-    shelf: &'a Shelf<String>,
-    namespace: &'a str,
-    named: &'a BTreeSet<String>,
-) -> impl Iterator<Item = &'a String> {
-    let listed = shelf.is_listed(namespace);
-    named
-        .iter()
-        .filter(move |name| listed && shelf.get(namespace, name).is_none())
-}
-
-/// Digest of what is named; none while it is not known which there are.
-fn digest(shelf: &Shelf<String>, namespace: &str, named: &BTreeSet<String>) -> Option<String> {
-    if named.is_empty() {
-        return Some(NONE_NAMED.to_owned());
-    }
-    if !shelf.is_listed(namespace) {
-        return None;
-    }
-    let each = named.iter().map(|name| {
-        let content = shelf.get(namespace, name);
-        format!("{name}={}", content.as_deref().map_or("", String::as_str))
-    });
-    let all: Vec<String> = each.collect();
-    Some(template::short_hash(&all.join("\n"), template::HASH_CHARS))
-}
-
-#[cfg(test)]
-mod tests {
-    use k8s_openapi::api::core::v1::ConfigMap;
-    use kube::runtime::watcher::Event;
-    use serde_json::json;
-
-    use super::*;
-    use crate::kubernetes::digested::Digested;
-    use crate::kubernetes::shelf::Filler;
-
-    #[test]
-    fn what_was_never_listed_has_no_digest_and_what_is_missing_from_a_list_has_one() {
-        let (shelf, mut filler) = (Shelf::default(), Filler::new(None));
-        let named = BTreeSet::from(["colours".to_owned()]);
-        assert_eq!(digest(&shelf, "shop", &named), None);
-        let none = digest(&shelf, "shop", &BTreeSet::new());
-        assert_eq!(none.as_deref(), Some(NONE_NAMED));
-
-        let content = |map: Digested<ConfigMap>| Some(map.digest);
-        filler.take(&shelf, Event::<Digested<ConfigMap>>::InitDone, content);
-        let missing = digest(&shelf, "shop", &named);
-        let meta = json!({"name": "colours", "namespace": "shop"});
-        let map = serde_json::from_value(json!({"metadata": meta, "data": {"a": "b"}}));
-        filler.take(&shelf, Event::Apply(map.unwrap()), content);
-        let there = digest(&shelf, "shop", &named);
-        assert!(missing.is_some() && there.is_some() && missing != there);
     }
 }

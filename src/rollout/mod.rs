@@ -3,7 +3,7 @@
 //!
 //! `decide` is the one function that decides; the other modules are what goes in and comes out.
 //! * *In*: `plan`, `rule` and `terms` (what is wanted), `observation` (what is seen), `request` (what is asked), `words` (that are sent along).
-//! * *State*: `state`, with `bound`, `bookmark`, `revision`, `config` and `approval` in it.
+//! * *State*: `state`, with `run`, `bound`, `bookmark`, `revision`, `config` and `approval` in it.
 //! * *Decision*: `decide`, by what `evidence` says.
 //! * *Out*: `action` (to the cluster), `reason` and `cause` (told), `describe` (in words), `tone` (how urgent), `remedy` (in Git).
 //! * *Before a release*: `forecast`, `backtest`.
@@ -34,6 +34,7 @@ pub mod remedy;
 pub mod request;
 pub mod revision;
 pub mod rule;
+mod run;
 pub mod smoke;
 pub mod state;
 pub mod terms;
