@@ -18,13 +18,14 @@ use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 
 use super::due::wanted;
+use super::error::Error;
 use super::means::Means;
 use super::schedule::Schedule;
 use super::source::{By, Deployed, Sources, Workload, release};
+use super::status::patch;
 use super::turns::Turns;
 use super::undo::remote;
 use super::view::{Naming, Release, Template, names};
-use super::{Error, patch_status};
 use crate::causes;
 use crate::daemon::context::{Access, Context};
 use crate::daemon::leader::Role;
@@ -166,7 +167,7 @@ impl Authors {
             {"op": "test", "path": "/status/git/bad", "value": bad},
             {"op": "add", "path": "/status/git/bad/authors", "value": found},
         ]);
-        patch_status(&self.writes, rollout, operations).await
+        patch(&self.writes, rollout, operations).await
     }
 }
 

@@ -12,13 +12,14 @@
 //! * *When*: `due`, by the `schedule`, in `turns` on each repository, with the same `means`.
 //! * *Where*: `source` leads from the workload to the repository, `view` says what a tree there deploys, `own` and `others` whose it is.
 //! * *What*: `undo`, and `pull` where people merge it; `automation`, `policies` and `exclude` so that the bad tag does not come again.
-//! * *Words*: `told`; `author` for who wrote what is tried.
+//! * *Words*: `told`, an `error` for what was not done for now, and `status.git` as the `status` has it; `author` for who wrote what is tried.
 //!
 //! Not here: what is due (`due`), how commits are undone (`crate::git`).
 
 mod author;
 mod automation;
 mod due;
+mod error;
 mod exclude;
 mod means;
 mod others;
@@ -27,6 +28,7 @@ mod policies;
 mod pull;
 mod schedule;
 mod source;
+mod status;
 mod told;
 mod turns;
 mod undo;
@@ -37,9 +39,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{Patch, PatchParams};
-use kube::{Api, Client, ResourceExt};
-use serde_json::{Value, json};
+use kube::{Client, ResourceExt};
+use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 
@@ -53,61 +54,21 @@ use super::queue::Key;
 use super::traced;
 use crate::causes;
 use crate::clock::elapsed;
-use crate::kubernetes::crd::{GitPoint, GitRemedy, GitStatus, MANAGER, Rollout, RolloutStatus};
+use crate::kubernetes::crd::{GitPoint, GitRemedy, GitStatus, Rollout, RolloutStatus};
 use crate::kubernetes::events::reference;
 use crate::kubernetes::flux;
 use crate::rollout::reason::Reason;
 use crate::rollout::remedy::RemedyOutcome;
 use crate::rollout::state::PhaseName;
 use due::{Due, due, due_without_commits, is_back, pull_wait, wanted};
+use error::Error;
 use schedule::Schedule;
 use source::{By, Commits, Deployed, Sources, Workload, release};
+use status::{patch, point, still_suspending, without};
 use turns::{Held, Turns};
 
 /// Time between two looks at what is due.
 const EVERY: Duration = Duration::from_secs(1);
-/// A request that takes longer has failed.
-const DEADLINE: Duration = Duration::from_secs(5);
-
-/// Why a step was not done for now.
-#[derive(Debug, thiserror::Error)]
-enum Error {
-    #[error(transparent)]
-    Flux(#[from] flux::Error),
-    #[error("{0} says no commit yet")]
-    NoRevision(String),
-    #[error(transparent)]
-    Git(#[from] crate::git::Error),
-    #[error("the work on the repository ended abnormally")]
-    Lost(#[from] tokio::task::JoinError),
-    #[error("another daemon leads now")]
-    Deposed,
-    #[error("writing status.git as JSON")]
-    Encode(#[source] serde_json::Error),
-    #[error("writing status.git")]
-    Write(#[source] kube::Error),
-    #[error("writing status.git: no answer within 5 s")]
-    Silent,
-    #[error("status.git.remedy.outcome: {0:?} is none")]
-    NoOutcome(String),
-}
-
-impl Error {
-    /// How long the server wants to be left alone, if it says so.
-    fn wait(&self) -> Option<Duration> {
-        match self {
-            Self::Git(error) => error.wait(),
-            Self::Flux(_)
-            | Self::NoRevision(_)
-            | Self::Lost(_)
-            | Self::Deposed
-            | Self::Encode(_)
-            | Self::Write(_)
-            | Self::Silent
-            | Self::NoOutcome(_) => None,
-        }
-    }
-}
 
 #[allow(missing_debug_implementations)] // kube's Client has none
 /// Does what is due: what asks only the cluster one Rollout after the other, what asks servers of Git beside it.
@@ -487,57 +448,6 @@ impl Remedies {
             {"op": "test", "path": "/metadata/uid", "value": case.rollout.uid()},
             {"op": "add", "path": "/status/git", "value": git},
         ]);
-        patch_status(&self.writes, case.rollout, operations).await
+        patch(&self.writes, case.rollout, operations).await
     }
-}
-
-/// Changes a Rollout's status by a JSON patch, whose tests say for which one it is meant.
-async fn patch_status(writes: &Client, rollout: &Rollout, operations: Value) -> Result<(), Error> {
-    let namespace = rollout.namespace().unwrap_or_default();
-    let rollouts: Api<Rollout> = Api::namespaced(writes.clone(), &namespace);
-    let params = PatchParams {
-        field_manager: Some(MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
-    let operations = serde_json::from_value(operations).map_err(Error::Encode)?;
-    let (name, patch) = (rollout.name_any(), Patch::<()>::Json(operations));
-    let request = rollouts.patch_status(&name, &params, &patch);
-    match tokio::time::timeout(DEADLINE, request).await {
-        Ok(answer) => answer.map(|_| ()).map_err(Error::Write),
-        Err(_) => Err(Error::Silent),
-    }
-}
-
-fn point(
-    by: &By,
-    commit: Option<String>,
-    run: Option<String>,
-    revision: String,
-) -> Result<GitPoint, Error> {
-    let told = || Error::NoRevision(by.to_string());
-    Ok(GitPoint {
-        commit: commit.ok_or_else(told)?,
-        revision,
-        run,
-        authors: None,
-    })
-}
-
-/// Without the names of what was let go.
-fn without(mut git: GitStatus, let_go: &[String]) -> GitStatus {
-    if let Some(remedy) = &mut git.remedy {
-        remedy.suspended.retain(|name| !let_go.contains(name));
-    }
-    git
-}
-
-/// What the remedy before suspended or excluded is still to be let go, though it is not the last one any more.
-fn still_suspending(mut remedy: GitRemedy, before: Option<&GitRemedy>) -> GitRemedy {
-    let names = before.into_iter().flat_map(|before| &before.suspended);
-    for name in names {
-        if !remedy.suspended.contains(name) {
-            remedy.suspended.push(name.clone());
-        }
-    }
-    remedy
 }

@@ -8,6 +8,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
 
 use super::behaviour::{Behaviour, Doom, Fate, Misunderstood};
 use crate::clock::elapsed;
@@ -290,6 +292,29 @@ fn back_off(times: u32) -> Duration {
     BACK_OFF
         .saturating_mul(1 << times.min(8))
         .min(BACK_OFF_MOST)
+}
+
+/// A new life, or the one that the pod had when an earlier node left it ready.
+pub fn life_of(pod: &Pod, now: Timestamp) -> Life {
+    let behaviour = Behaviour::parse(pod.annotations());
+    let resumed = || {
+        let status = pod.status.as_ref()?;
+        let ready = status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|c| c.type_ == "Ready" && c.status == "True")?;
+        let since = ready.last_transition_time.as_ref()?.0;
+        let begun = status.start_time.as_ref()?.0;
+        let restarts = status
+            .container_statuses
+            .iter()
+            .flatten()
+            .map(|container| container.restart_count)
+            .max()?;
+        Some(Life::resumed(behaviour.clone(), begun, since, restarts))
+    };
+    resumed().unwrap_or_else(|| Life::new(behaviour.clone(), now))
 }
 
 #[cfg(test)]

@@ -4,9 +4,11 @@
 //! kube-apiserver. Reacts to events at once and to time where a pod's life says so. Not here:
 //! resources, probes, init containers, logs and exec.
 
+mod addresses;
 mod apps;
 mod behaviour;
 mod life;
+mod object;
 mod references;
 mod report;
 
@@ -17,19 +19,19 @@ pub use apps::{Answer, Apps, Unanswered};
 pub use behaviour::{Behaviour, Misunderstood};
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{StreamExt, select_all};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Node as NodeObject, Pod, PodStatus, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodStatus, Secret};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::watcher::Event;
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use self::life::{Life, Stage};
+use self::addresses::Addresses;
+use self::life::{Life, Stage, life_of};
 use self::references::{Known, Reference};
 use crate::clock::{Clock, elapsed};
 use crate::sandbox::cache::{Cache, Change, Key, key_of, watch_in};
@@ -62,7 +64,7 @@ pub async fn run(
     apps: Apps,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    create_node(&client, clock.now())
+    object::create(&client, clock.now())
         .await
         .map_err(Error::CreateNode)?;
     let events = select_all([
@@ -71,31 +73,6 @@ pub async fn run(
         watch_in(&client, namespace).map(Seen::Secret).boxed(),
     ]);
     drive(Node::new(client, clock, apps), events, clock, shutdown).await;
-    Ok(())
-}
-
-async fn create_node(client: &Client, now: Timestamp) -> kube::Result<()> {
-    let api = Api::<NodeObject>::all(client.clone());
-    let labels = json!({"kubernetes.io/hostname": NAME, "kubernetes.io/os": "linux"});
-    let node =
-        json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NAME, "labels": labels}});
-    let node: NodeObject = serde_json::from_value(node).map_err(kube::Error::SerdeError)?;
-    match api.create(&PostParams::default(), &node).await {
-        Ok(_) => {}
-        Err(kube::Error::Api(status)) if status.is_already_exists() => {}
-        Err(error) => return Err(error),
-    }
-    let room = json!({"cpu": "64", "memory": "256Gi", "pods": "100000"});
-    let ready = json!({"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "the sandbox is ready",
-        "lastTransitionTime": now.strftime("%FT%TZ").to_string(), "lastHeartbeatTime": now.strftime("%FT%TZ").to_string()});
-    let about = json!({"kubeletVersion": "v1.37.0-sandbox", "osImage": "none", "containerRuntimeVersion": "sandbox://1",
-        "architecture": "any", "operatingSystem": "linux", "bootID": "", "machineID": "", "systemUUID": "",
-        "kernelVersion": "none", "kubeProxyVersion": ""});
-    let addresses = json!([{"type": "InternalIP", "address": "10.0.0.1"}, {"type": "Hostname", "address": NAME}]);
-    let status = json!({"status": {"conditions": [ready], "capacity": room, "allocatable": room,
-        "nodeInfo": about, "addresses": addresses}});
-    api.patch_status(NAME, &PatchParams::default(), &Patch::Merge(status))
-        .await?;
     Ok(())
 }
 
@@ -473,70 +450,5 @@ fn serve(apps: &Apps, pod: &Pod, tenant: &mut Tenant) {
             behaviour.clone(),
             tenant.life.turned,
         );
-    }
-}
-
-/// A new life, or the one that the pod had when an earlier node left it ready.
-fn life_of(pod: &Pod, now: Timestamp) -> Life {
-    let behaviour = Behaviour::parse(pod.annotations());
-    let resumed = || {
-        let status = pod.status.as_ref()?;
-        let ready = status
-            .conditions
-            .iter()
-            .flatten()
-            .find(|c| c.type_ == "Ready" && c.status == "True")?;
-        let since = ready.last_transition_time.as_ref()?.0;
-        let begun = status.start_time.as_ref()?.0;
-        let restarts = status
-            .container_statuses
-            .iter()
-            .flatten()
-            .map(|container| container.restart_count)
-            .max()?;
-        Some(Life::resumed(behaviour.clone(), begun, since, restarts))
-    };
-    resumed().unwrap_or_else(|| Life::new(behaviour.clone(), now))
-}
-
-/// Pod addresses: 10.1.0.1 and on, each in use once.
-#[derive(Debug, Default)]
-struct Addresses {
-    used: HashSet<Arc<str>>,
-    last: u32,
-}
-
-impl Addresses {
-    fn take(&mut self, ip: String) {
-        self.used.insert(ip.into());
-    }
-
-    fn free(&mut self, ip: &str) {
-        self.used.remove(ip);
-    }
-
-    fn next(&mut self) -> String {
-        loop {
-            self.last = (self.last + 1) % 0x00fe_ffff;
-            let [_, a, b, c] = (self.last + 0x0001_0000).to_be_bytes();
-            let ip = format!("10.{a}.{b}.{c}");
-            if c != 0 && c != 255 && self.used.insert(ip.as_str().into()) {
-                return ip;
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_unique_and_skip_those_in_use() {
-        let mut addresses = Addresses::default();
-        addresses.take("10.1.0.2".into());
-        let given: Vec<_> = (0..300).map(|_| addresses.next()).collect();
-        assert_eq!(given[..2], ["10.1.0.1", "10.1.0.3"]);
-        assert_eq!(given.iter().collect::<HashSet<_>>().len(), 300);
     }
 }

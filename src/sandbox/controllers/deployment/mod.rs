@@ -4,6 +4,7 @@
 //! after `kubectl delete --cascade=orphan`. Not here: any decision.
 
 mod plan;
+mod scaling;
 mod sets;
 mod status;
 #[cfg(test)]
