@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::filled::by_others;
+use super::filled::{by_others, undecided};
 use super::others::may_make_pods;
 use super::pods::{Pods, pods};
-use super::{Tell, list, namespace, of_kind, place_of, text};
+use super::{Level, Tell, list, namespace, of_kind, place_of, text};
 
 pub(super) fn check(objects: &[Value], tell: &mut Tell<'_>) {
     let pods = pods(objects);
@@ -37,8 +37,9 @@ pub(super) fn check(objects: &[Value], tell: &mut Tell<'_>) {
             };
             let same = |pods: &&Pods<'_>| namespace(pods.object) == namespace(object);
             if !pods.iter().filter(same).any(|pods| matches(labels, pods)) {
-                let message = format!("it selects no pod of this folder: {}", told(labels));
-                tell.warning("selectors", object, path, message);
+                let why = format!("it selects no pod of this folder: {}", told(labels));
+                let found = ("selectors", Level::Warning, why);
+                selects_none((object, path, labels), &pods, found, tell);
             }
         }
     }
@@ -66,6 +67,33 @@ fn told(labels: &Map<String, Value>) -> String {
     pairs.collect::<Vec<_>>().join(", ")
 }
 
+/// Says what follows where no pod is selected, unless it hangs on a value that is not known yet.
+fn selects_none(
+    (object, path, labels): (&Value, &str, &Map<String, Value>),
+    all: &[Pods<'_>],
+    (rule, level, message): (&'static str, Level, String),
+    tell: &mut Tell<'_>,
+) {
+    let mut same = all
+        .iter()
+        .filter(|pods| namespace(pods.object) == namespace(object));
+    match same.find_map(|pods| may_select((object, labels), pods)) {
+        None => tell.certain(level, rule, object, path, message),
+        Some(what) => {
+            let message = format!(
+                "whether {path} selects pods of this folder hangs on {what}, filled in when it is deployed: it was not looked at"
+            );
+            tell.certain(Level::Warning, "not-checked", object, path, message);
+        }
+    }
+}
+
+/// On what it hangs whether labels select the pods of a template, if it is not known yet.
+fn may_select((object, wanted): (&Value, &Map<String, Value>), pods: &Pods<'_>) -> Option<String> {
+    let labels = &pods.template["metadata"]["labels"];
+    undecided((object, wanted), (pods.object, labels))
+}
+
 fn of_service(service: &Value, (all, more): (&[Pods<'_>], Option<&Value>), tell: &mut Tell<'_>) {
     let selector = service.pointer("/spec/selector").and_then(Value::as_object);
     let Some(selector) = selector.filter(|selector| !selector.is_empty()) else {
@@ -74,14 +102,14 @@ fn of_service(service: &Value, (all, more): (&[Pods<'_>], Option<&Value>), tell:
     let selected: Vec<&Pods<'_>> = all.iter().filter(|pods| selects(service, pods)).collect();
     if selected.is_empty() {
         let message = format!("it selects no pod of this folder: {}", told(selector));
-        let path = "spec.selector";
-        match more {
-            None => tell.error("service", service, path, message),
+        let found = match more {
+            None => ("service", Level::Error, message),
             Some(more) => {
                 let message = format!("{message}; {} may make them", super::named(more));
-                tell.warning("service", service, path, message);
+                ("service", Level::Warning, message)
             }
-        }
+        };
+        selects_none((service, "spec.selector", selector), all, found, tell);
         return;
     }
     // A Job often has the labels too, and answers nobody.
@@ -116,14 +144,9 @@ fn of_service(service: &Value, (all, more): (&[Pods<'_>], Option<&Value>), tell:
 }
 
 fn offers(pods: &Pods<'_>, target: &Value) -> bool {
-    if pods.are_injected() {
-        return true;
-    }
-    let containers = pods.containers();
-    let mut ports = containers
-        .iter()
-        .flat_map(|(_, container, _)| list(container, "/ports"));
-    ports.any(|port| port["name"] == *target || port["containerPort"] == *target)
+    let mut ports = pods.ports();
+    pods.are_injected()
+        || ports.any(|port| port["name"] == *target || port["containerPort"] == *target)
 }
 
 fn plain(value: &Value) -> String {
@@ -162,7 +185,7 @@ fn of_ingress(ingress: &Value, objects: &[Value], tell: &mut Tell<'_>) {
             tell.error(
                 "ingress",
                 ingress,
-                &path,
+                &format!("{path}.service.name"),
                 format!("there is no Service {name} in this folder"),
             );
             continue;
@@ -173,6 +196,7 @@ fn of_ingress(ingress: &Value, objects: &[Value], tell: &mut Tell<'_>) {
         };
         if !has_port(service, key, wanted) {
             let message = format!("Service {name} has no port {}", plain(wanted));
+            let path = format!("{path}.service.port");
             tell.error("ingress", ingress, &path, message);
         }
     }
@@ -187,14 +211,15 @@ fn of_route(route: &Value, objects: &[Value], tell: &mut Tell<'_>) {
                 continue;
             }
             let (name, port) = (text(backend, "/name"), &backend["port"]);
-            let message = match find(objects, "Service", name, route) {
-                None => format!("there is no Service {name} in this folder"),
-                Some(service) if !has_port(service, "port", port) => {
-                    format!("Service {name} has no port {}", plain(port))
-                }
+            let (field, message) = match find(objects, "Service", name, route) {
+                None => ("name", format!("there is no Service {name} in this folder")),
+                Some(service) if !has_port(service, "port", port) => (
+                    "port",
+                    format!("Service {name} has no port {}", plain(port)),
+                ),
                 Some(_) => continue,
             };
-            let path = format!("spec.rules[{at}].backendRefs[{below}]");
+            let path = format!("spec.rules[{at}].backendRefs[{below}].{field}");
             tell.error("ingress", route, &path, message);
         }
     }
@@ -213,6 +238,12 @@ fn find<'a>(objects: &'a [Value], kind: &'a str, name: &str, beside: &Value) -> 
     of_kind(objects, kind).find(|object| {
         text(object, "/metadata/name") == name && namespace(object) == namespace(beside)
     })
+}
+
+fn may_lead(service: &Value, target: &Pods<'_>) -> bool {
+    let selector = service.pointer("/spec/selector").and_then(Value::as_object);
+    selects(service, target)
+        || selector.is_some_and(|labels| may_select((service, labels), target).is_some())
 }
 
 fn of_rollout(rollout: &Value, objects: &[Value], all: &[Pods<'_>], tell: &mut Tell<'_>) {
@@ -248,10 +279,8 @@ fn of_rollout(rollout: &Value, objects: &[Value], all: &[Pods<'_>], tell: &mut T
     // Where a variable stands for the name or the labels, it may.
     let leads = backends(ingress).into_iter().any(|(path, backend)| {
         let service = find(objects, "Service", text(backend, "/name"), rollout);
-        by_others("ingress", ingress, &path).is_some()
-            || service.is_some_and(|service| {
-                selects(service, target) || by_others("service", service, "spec.selector").is_some()
-            })
+        by_others("ingress", ingress, &format!("{path}.service.name")).is_some()
+            || service.is_some_and(|service| may_lead(service, target))
     });
     if !leads {
         let message =
