@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::input::read;
 use super::{Error, Screen, commented, lint, screen};
@@ -86,13 +86,22 @@ pub fn import(screen: &mut Screen, arguments: &Arguments) -> Result<(), Error> {
 
 /// What `sluice lint` would say of the result: a value of theirs may be none of ours.
 fn refused(converted: &Converted) -> Vec<String> {
-    let mut texts = vec![(String::new(), json!(converted.rules).to_string())];
+    let mut texts = vec![("rules".to_owned(), json!(converted.rules).to_string())];
     let objects = converted.objects.iter();
-    texts.extend(objects.map(|object| (String::new(), object.to_string())));
+    texts.extend(objects.map(|object| (named(object), object.to_string())));
     let problems = lint::refused(&texts).into_iter();
     problems
         .map(|problem| format!("sluice lint refuses what is written: {problem}"))
         .collect()
+}
+
+/// `Kind NAMESPACE/NAME`.
+fn named(object: &Value) -> String {
+    let metadata = &object["metadata"];
+    let names = [&metadata["namespace"], &metadata["name"]].into_iter();
+    let names: Vec<&str> = names.filter_map(Value::as_str).collect();
+    let kind = object["kind"].as_str().unwrap_or_default();
+    format!("{kind} {}", names.join("/"))
 }
 
 /// Writes a file that is not there yet: other rules may be in one that is, and Rollouts name them.
@@ -129,11 +138,8 @@ mod tests {
         let bad = "{apiVersion: flagger.app/v1beta1, kind: Canary, metadata: {name: a}, spec: {targetRef: {kind: Deployment, name: a}, \
             service: {port: 80}, progressDeadlineSeconds: 0, analysis: {stepWeight: 10, interval: 1m}}}";
         let told = |text: &str| refused(&convert(From::Flagger, &[text.to_owned()]).unwrap());
-        assert!(
-            told(bad)[0].contains("spec.progressDeadline"),
-            "{:?}",
-            told(bad)
-        );
+        let wanted = "sluice lint refuses what is written: Rollout a: spec.progressDeadline: found";
+        assert!(told(bad)[0].starts_with(wanted), "{:?}", told(bad));
         assert_eq!(
             told(&bad.replace("Seconds: 0", "Seconds: 60")),
             [] as [&str; 0]

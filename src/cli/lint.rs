@@ -118,10 +118,11 @@ pub(super) fn problems(rollout: &str) -> Vec<String> {
     refused(&[(String::new(), rollout.to_owned())])
 }
 
-/// What is wrong with files of Rollouts and rules.
+/// What is wrong with texts of Rollouts and rules, each with its name, where a line says nothing.
 pub(super) fn refused(texts: &[(String, String)]) -> Vec<String> {
     let problems = report(texts).problems.into_iter();
-    problems.map(|problem| problem.message).collect()
+    let told = |problem: Problem| format!("{}: {}", problem.file, problem.message);
+    problems.map(told).collect()
 }
 
 /// Checks texts, each with its file's name.

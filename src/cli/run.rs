@@ -33,7 +33,7 @@ pub struct Arguments {
 
 /// Runs the daemon until a signal, or until it fails.
 pub async fn run(global: &Global, arguments: &Arguments) -> Result<(), Error> {
-    let given = global.kubeconfig.is_some() || global.context.is_some();
+    let chosen = global.kubeconfig.is_some() || global.context.is_some();
     match arguments.config.as_slice() {
         [file] if !file.is_dir() => {
             let mut settings = Settings::load(file)?;
@@ -41,11 +41,11 @@ pub async fn run(global: &Global, arguments: &Arguments) -> Result<(), Error> {
             begin_log(&settings.log)?;
             until_signal(|stop| daemon::run(settings, stop)).await
         }
-        _ if given => Err(Error::Usage(
+        _ if chosen => Err(Error::Usage(
             "--kubeconfig and --context are of one environment; of several, each one's settings name its own".to_owned(),
         )),
-        given => {
-            let all = Settings::load_several(&settings::files(given)?)?;
+        files => {
+            let all = Settings::load_several(&settings::files(files)?)?;
             if let Some(first) = all.first() {
                 begin_log(&first.settings.log)?;
             }

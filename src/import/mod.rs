@@ -168,14 +168,20 @@ const MOST: usize = 32;
 fn rising(steps: Vec<Value>, field: &str, about: &str, all: &mut Converted) -> Vec<Value> {
     let given = steps.len();
     let mut kept: Vec<Value> = Vec::new();
+    let mut before = Vec::new();
     for step in steps {
         let weight = weight(&step);
         match kept.last_mut() {
             None if weight > 0 && weight < 100 => kept.push(step),
             Some(last) if weight > self::weight(last) && weight < 100 => kept.push(step),
             Some(last) => taken_over(last, &step, field, about, all),
-            None => lost(&step, field, about, all),
+            None => before.push(step),
         }
+    }
+    // Where no weight is left, those of 100 come after the steps that are written instead.
+    before.retain(|step| weight(step) <= 0 || !kept.is_empty());
+    for step in &before {
+        lost(step, field, about, all);
     }
     if kept.len() < given {
         let text = format!("{field}: weights that do not rise, of 0 or of 100 are left out");

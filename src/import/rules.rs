@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 
 use super::condition::{Bound, number};
 
-/// The least share that a limit is written with, in percent: a rule has none of 0.
-pub const LEAST_PERCENT: f64 = 0.1;
+/// What stands for a limit of 0%, which no rule has, in percent; none that is written is less.
+pub const LEAST_PERCENT: f64 = 0.001;
 
 /// At most this share of the requests answered 5xx, in percent.
 pub fn error_limit(name: &str, percent: f64) -> Value {

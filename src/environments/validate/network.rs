@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value};
 
-use super::filled::by_others;
+use super::filled::{by_others, undecided};
 use super::others::may_make_pods;
 use super::pods::{Pods, pods};
-use super::{Tell, list, namespace, of_kind, place_of, text};
+use super::tell::{Found, Tell};
+use super::{Level, list, namespace, of_kind, place_of, text};
 
 /// What is named and not there; nothing of that where there may be more objects than these.
 pub(super) fn check(objects: &[Value], is_open: bool, tell: &mut Tell<'_>) {
@@ -45,8 +46,14 @@ fn selectors(objects: &[Value], pods: &[Pods<'_>], tell: &mut Tell<'_>) {
             };
             let same = |pods: &&Pods<'_>| namespace(pods.object) == namespace(object);
             if !pods.iter().filter(same).any(|pods| matches(labels, pods)) {
-                let message = format!("it selects no pod of this folder: {}", told(labels));
-                tell.warning("selectors", object, path, message);
+                let found = Found {
+                    rule: "selectors",
+                    level: Level::Warning,
+                    object,
+                    path,
+                    message: format!("it selects no pod of this folder: {}", told(labels)),
+                };
+                selects_none(labels, pods, found, tell);
             }
         }
     }
@@ -74,6 +81,37 @@ fn told(labels: &Map<String, Value>) -> String {
     pairs.collect::<Vec<_>>().join(", ")
 }
 
+/// Tells what was found where `labels` select no pod, unless that hangs on a value that is not known yet.
+fn selects_none(
+    labels: &Map<String, Value>,
+    all: &[Pods<'_>],
+    found: Found<'_>,
+    tell: &mut Tell<'_>,
+) {
+    let (object, path) = (found.object, found.path);
+    let mut same = all
+        .iter()
+        .filter(|pods| namespace(pods.object) == namespace(object));
+    let Some(what) = same.find_map(|pods| may_select((object, labels), pods)) else {
+        return tell.certain(found);
+    };
+    let message = format!(
+        "whether {path} selects pods of this folder hangs on {what}, filled in when it is deployed: it was not looked at"
+    );
+    tell.certain(Found {
+        rule: "not-checked",
+        level: Level::Warning,
+        message,
+        ..found
+    });
+}
+
+/// On what it hangs whether labels select the pods of a template, if it is not known yet.
+fn may_select((object, wanted): (&Value, &Map<String, Value>), pods: &Pods<'_>) -> Option<String> {
+    let labels = &pods.template["metadata"]["labels"];
+    undecided((object, wanted), (pods.object, labels))
+}
+
 fn of_service(service: &Value, (all, more): (&[Pods<'_>], Option<&Value>), tell: &mut Tell<'_>) {
     let selector = service.pointer("/spec/selector").and_then(Value::as_object);
     let Some(selector) = selector.filter(|selector| !selector.is_empty()) else {
@@ -82,14 +120,21 @@ fn of_service(service: &Value, (all, more): (&[Pods<'_>], Option<&Value>), tell:
     let selected: Vec<&Pods<'_>> = all.iter().filter(|pods| selects(service, pods)).collect();
     if selected.is_empty() {
         let message = format!("it selects no pod of this folder: {}", told(selector));
-        let path = "spec.selector";
-        match more {
-            None => tell.error("service", service, path, message),
+        let (level, message) = match more {
+            None => (Level::Error, message),
             Some(more) => {
                 let message = format!("{message}; {} may make them", super::named(more));
-                tell.warning("service", service, path, message);
+                (Level::Warning, message)
             }
-        }
+        };
+        let found = Found {
+            rule: "service",
+            level,
+            object: service,
+            path: "spec.selector",
+            message,
+        };
+        selects_none(selector, all, found, tell);
         return;
     }
     // A Job often has the labels too, and answers nobody.
@@ -124,14 +169,9 @@ fn of_service(service: &Value, (all, more): (&[Pods<'_>], Option<&Value>), tell:
 }
 
 fn offers(pods: &Pods<'_>, target: &Value) -> bool {
-    if pods.are_injected() {
-        return true;
-    }
-    let containers = pods.containers();
-    let mut ports = containers
-        .iter()
-        .flat_map(|(_, container, _)| list(container, "/ports"));
-    ports.any(|port| port["name"] == *target || port["containerPort"] == *target)
+    let mut ports = pods.ports();
+    pods.are_injected()
+        || ports.any(|port| port["name"] == *target || port["containerPort"] == *target)
 }
 
 fn plain(value: &Value) -> String {
@@ -169,6 +209,7 @@ fn of_ingress(ingress: &Value, (objects, is_open): (&[Value], bool), tell: &mut 
         let Some(service) = find(objects, "Service", name, ingress) else {
             if !is_open {
                 let message = format!("there is no Service {name} in this folder");
+                let path = format!("{path}.service.name");
                 tell.error("ingress", ingress, &path, message);
             }
             continue;
@@ -179,6 +220,7 @@ fn of_ingress(ingress: &Value, (objects, is_open): (&[Value], bool), tell: &mut 
         };
         if !has_port(service, key, wanted) {
             let message = format!("Service {name} has no port {}", plain(wanted));
+            let path = format!("{path}.service.port");
             tell.error("ingress", ingress, &path, message);
         }
     }
@@ -193,15 +235,16 @@ fn of_route(route: &Value, (objects, is_open): (&[Value], bool), tell: &mut Tell
                 continue;
             }
             let (name, port) = (text(backend, "/name"), &backend["port"]);
-            let message = match find(objects, "Service", name, route) {
+            let (field, message) = match find(objects, "Service", name, route) {
                 None if is_open => continue,
-                None => format!("there is no Service {name} in this folder"),
-                Some(service) if !has_port(service, "port", port) => {
-                    format!("Service {name} has no port {}", plain(port))
-                }
+                None => ("name", format!("there is no Service {name} in this folder")),
+                Some(service) if !has_port(service, "port", port) => (
+                    "port",
+                    format!("Service {name} has no port {}", plain(port)),
+                ),
                 Some(_) => continue,
             };
-            let path = format!("spec.rules[{at}].backendRefs[{below}]");
+            let path = format!("spec.rules[{at}].backendRefs[{below}].{field}");
             tell.error("ingress", route, &path, message);
         }
     }
@@ -220,6 +263,12 @@ fn find<'a>(objects: &'a [Value], kind: &'a str, name: &str, beside: &Value) -> 
     of_kind(objects, kind).find(|object| {
         text(object, "/metadata/name") == name && namespace(object) == namespace(beside)
     })
+}
+
+fn may_lead(service: &Value, target: &Pods<'_>) -> bool {
+    let selector = service.pointer("/spec/selector").and_then(Value::as_object);
+    selects(service, target)
+        || selector.is_some_and(|labels| may_select((service, labels), target).is_some())
 }
 
 fn of_rollout(
@@ -258,10 +307,8 @@ fn of_rollout(
     // Where a variable stands for the name or the labels, it may.
     let leads = backends(ingress).into_iter().any(|(path, backend)| {
         let service = find(objects, "Service", text(backend, "/name"), rollout);
-        by_others("ingress", ingress, &path).is_some()
-            || service.is_some_and(|service| {
-                selects(service, target) || by_others("service", service, "spec.selector").is_some()
-            })
+        by_others("ingress", ingress, &format!("{path}.service.name")).is_some()
+            || service.is_some_and(|service| may_lead(service, target))
     });
     if !leads {
         let message =

@@ -62,11 +62,18 @@ impl<'a> Pods<'a> {
         all
     }
 
-    /// Whether it has a container that Istio's injection writes.
+    /// Whether Istio's injection writes the container that answers: a gateway. Beside others it is their sidecar.
     pub fn are_injected(&self) -> bool {
-        list(self.template, "/spec/containers")
-            .iter()
-            .any(is_injected)
+        let own = list(self.template, "/spec/containers");
+        !own.is_empty() && own.iter().all(is_injected)
+    }
+
+    /// The ports of all its containers, whoever writes them.
+    pub fn ports(&self) -> impl Iterator<Item = &'a Value> {
+        let template = self.template;
+        let all = ["/spec/containers", "/spec/initContainers"].into_iter();
+        let containers = all.flat_map(|key| list(template, key));
+        containers.flat_map(|container| list(container, "/ports"))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Secrets that stand in clear in Git.
 //!
-//! A Secret with data is one unless SOPS encrypted it; sealed and external ones are other kinds. Elsewhere a name says
+//! A Secret with data is one, but for what SOPS encrypted of it; sealed and external ones are other kinds. Elsewhere a name says
 //! so (a variable, an argument, a line of a configuration, a value for a chart), or the value itself (a private key, a
 //! well-known token, a password within a URL), wherever it stands. A value is never part of a finding.
 //!
@@ -39,9 +39,11 @@ pub(super) fn check(objects: &[Value], tell: &mut Tell<'_>) {
 }
 
 fn in_clear(secret: &Value, tell: &mut Tell<'_>) {
-    if secret.get("sops").is_some() {
-        return;
-    }
+    // SOPS leaves in clear what is named so, unless its rules say otherwise.
+    let meant = secret.get("sops").map(|sops| {
+        let suffix = sops["unencrypted_suffix"].as_str();
+        suffix.unwrap_or("_unencrypted")
+    });
     for field in ["data", "stringData"] {
         let entries = secret[field].as_object().into_iter().flatten();
         let clear = |value: &Value| {
@@ -52,12 +54,16 @@ fn in_clear(secret: &Value, tell: &mut Tell<'_>) {
         let keys: Vec<&str> = entries
             .filter(|(_, value)| clear(value))
             .map(|(key, _)| key.as_str())
+            .filter(|key| meant.is_none_or(|suffix| !key.ends_with(suffix)))
             .collect();
         if !keys.is_empty() {
-            let message = format!(
-                "{} in clear: want SOPS, a SealedSecret or an ExternalSecret",
-                keys.join(", ")
-            );
+            let keys = keys.join(", ");
+            let message = match meant {
+                None => {
+                    format!("{keys} in clear: want SOPS, a SealedSecret or an ExternalSecret")
+                }
+                Some(_) => format!("{keys} in clear beside what SOPS encrypted: encrypt it too"),
+            };
             tell.error(RULE, secret, field, message);
         }
     }

@@ -645,7 +645,7 @@ fn a_value_that_is_put_in_later_is_no_mistake_and_is_told() {
             "{service: {name: backend, ",
             "{service: {name: '${app:=backend}', ",
             33,
-            "Ingress backend: spec.rules[0].http.paths[0].backend holds ${app:=backend}",
+            "Ingress backend: spec.rules[0].http.paths[0].backend.service.name holds ${app:=backend}",
         ),
         (
             "target: {name: backend}",
@@ -882,4 +882,135 @@ fn a_folder_that_does_not_build_beside_a_gap_says_both() {
         "k/kustomization.yaml:1 Warning not-checked : https://a.test/b is elsewhere, which is not fetched",
     ];
     assert_eq!(told, wanted);
+}
+
+#[test]
+fn what_is_wrong_as_it_is_written_is_said_though_a_variable_stands_beside_it() {
+    let labels = "template:\n    metadata: {labels: {app: backend";
+    let service = "kind: Service\nmetadata: {name: backend}\nspec: {selector: {app: backend";
+    let budget = "maxUnavailable: 1, selector: {matchLabels: {app: backend";
+    let backend = "backend: {service: {name: backend, port: {name: http";
+    // Each with what is said of it, and of nothing else.
+    let table = [
+        (
+            backend,
+            "backend: {service: {name: nosuch, port: {name: '${port}'",
+            "Error ingress Ingress backend: there is no Service nosuch",
+        ),
+        (
+            backend,
+            "backend: {service: {name: backend, port: {name: '${port}'",
+            "Warning not-checked Ingress backend: spec.rules[0].http.paths[0].backend.service.port holds ${port}",
+        ),
+        (
+            service,
+            "kind: Service\nmetadata: {name: backend}\nspec: {selector: {app: nowhere, env: '${env}'",
+            "Error service Service backend: it selects no pod",
+        ),
+        (
+            budget,
+            "maxUnavailable: 1, selector: {matchLabels: {app: nowhere, env: '${env}'",
+            "Warning selectors PodDisruptionBudget backend: it selects no pod",
+        ),
+        (
+            budget,
+            "maxUnavailable: 1, selector: {matchLabels: {app: '${app}'",
+            "Warning not-checked PodDisruptionBudget backend: whether spec.selector selects pods of this folder hangs on ${app}",
+        ),
+        (
+            labels,
+            "template:\n    metadata: {labels: {app: '${app}'",
+            "Warning not-checked Service backend: whether spec.selector selects pods of this folder hangs on ${app}",
+        ),
+    ];
+    for (old, new, wanted) in table {
+        let told = found(&GOOD.replacen(old, new, 1));
+        assert!(
+            told.iter().any(|line| line.contains(wanted)),
+            "{new}: {told:#?}"
+        );
+        let expected = wanted.starts_with("Error");
+        let errors = told.iter().any(|line| line.contains("Error"));
+        assert_eq!(errors, expected, "{new}: {told:#?}");
+    }
+    // Flux makes `${X}` of it, and no value.
+    let told = found(&GOOD.replacen("targetPort: http", "targetPort: '$${PORT}'", 1));
+    assert!(told[0].contains("Error service"), "{told:#?}");
+    let told = found(&GOOD.replacen("targetPort: http", "targetPort: '$$${PORT}'", 1));
+    assert!(told[0].contains("Warning not-checked"), "{told:#?}");
+}
+
+#[test]
+fn labels_of_pods_are_held_against_their_selector_as_far_as_they_are_written() {
+    let with = |selector: &str, labels: &str| {
+        let object = serde_json::json!({"kind": "Deployment", "spec": {
+            "selector": serde_json::from_str::<Value>(selector).unwrap(),
+            "template": {"metadata": {"labels": serde_json::from_str::<Value>(labels).unwrap()}}}});
+        let of = |path: &str| filled::by_others("schema", &object, path);
+        let [whole, dotted] =
+            ["", "[a.test/x]"].map(|end| of(&format!("spec.template.metadata.labels{end}")));
+        (whole, dotted)
+    };
+    let var = Some("${v}".to_owned());
+    let web = r#"{"matchLabels": {"app": "web"}}"#;
+    let cases = [
+        (
+            web,
+            r#"{"app": "webb", "a.test/x": "${v}"}"#,
+            (None, var.clone()),
+        ),
+        (web, r#"{"app": "${v}"}"#, (var.clone(), None)),
+        (
+            r#"{"matchLabels": {"app": "${v}"}}"#,
+            r#"{"app": "web", "a.test/x": "y"}"#,
+            (var.clone(), None),
+        ),
+        (
+            r#"{"matchLabels": {"app": "${v}", "b": "c"}}"#,
+            r#"{"app": "web"}"#,
+            (None, None),
+        ),
+        (
+            r#"{"matchExpressions": [{"key": "a", "operator": "Exists"}]}"#,
+            r#"{"app": "${v}"}"#,
+            (var, None),
+        ),
+    ];
+    for (selector, labels, wanted) in cases {
+        assert_eq!(with(selector, labels), wanted, "{selector} {labels}");
+    }
+}
+
+#[test]
+fn a_sidecar_has_the_ports_that_it_names_and_a_gateway_any() {
+    let beside_it = |target: &str| {
+        let text = GOOD.replacen(
+            "      containers:\n",
+            "      containers:\n      - {name: istio-proxy, image: auto, ports: [{name: proxy, containerPort: 15090}]}\n",
+            1,
+        );
+        found(&text.replacen("targetPort: http", &format!("targetPort: {target}"), 1))
+    };
+    assert_eq!(beside_it("http"), [] as [&str; 0]);
+    assert_eq!(beside_it("proxy"), [] as [&str; 0]);
+    let wanted = "Error service Service backend: Deployment backend has no container port htpp";
+    assert!(
+        beside_it("htpp")[0].contains(wanted),
+        "{:?}",
+        beside_it("htpp")
+    );
+}
+
+#[test]
+fn what_sops_left_in_clear_counts() {
+    let secret = |entry: &str| {
+        beside(&format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\nstringData: {{password: 'ENC[AES256_GCM,data:x]', {entry}}}\nsops: {{mac: 'ENC[AES256_GCM,data:x]'}}"
+        ))
+    };
+    let wanted = "k/all.yaml:49 Error secrets Secret s: plain in clear beside what SOPS encrypted: encrypt it too";
+    assert_eq!(secret("plain: hunter2hunter2"), [wanted]);
+    for fine in ["plain: ''", "user_unencrypted: admin"] {
+        assert_eq!(secret(fine), [] as [&str; 0], "{fine}");
+    }
 }

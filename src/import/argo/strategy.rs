@@ -5,8 +5,8 @@
 use serde_json::{Value, json};
 
 use super::route::{annotations, by_gateway};
-use crate::import::condition::{added, duration};
-use crate::import::{Converted, list, rising};
+use crate::import::condition::duration;
+use crate::import::{Converted, list, lost, merged, rising, taken_over, weight};
 
 const STEPS: &str = "spec.strategy.canary.steps";
 
@@ -44,39 +44,38 @@ fn steps(canary: &Value, about: &str, all: &mut Converted) -> Vec<Value> {
             paused(&mut steps, &step["pause"], at, about, all);
         }
     }
-    let asked = steps.iter().any(|step| step["approval"] == true);
+    let whole = steps.iter().filter(|step| weight(step) >= 100);
+    let whole: Vec<Value> = whole.cloned().collect();
     let steps = rising(steps, STEPS, about, all);
     if !steps.is_empty() {
         return steps;
     }
     let text = format!("{STEPS}: none; steps of 5, 25 and 50% are written");
     all.note(about, &text);
-    let mut steps = [5, 25, 50].map(|weight| json!({"weight": weight}));
-    if asked {
-        all.note(about, &format!("{STEPS}: the approval is asked at 50%"));
-        steps[2]["approval"] = json!(true);
+    let mut last = json!({"weight": 50});
+    for step in &whole {
+        taken_over(&mut last, step, STEPS, about, all);
     }
-    steps.to_vec()
+    vec![json!({"weight": 5}), json!({"weight": 25}), last]
 }
 
 /// A pause without a duration waits for a person.
 fn paused(steps: &mut [Value], pause: &Value, at: usize, about: &str, all: &mut Converted) {
-    let Some(step) = steps.last_mut() else {
-        let text = format!("{STEPS}[{at}].pause: before any weight it has no counterpart");
-        all.note(about, &text);
-        return;
-    };
+    let field = format!("{STEPS}[{at}].pause");
+    let mut asked = json!({});
     if pause["duration"].is_null() {
-        step["approval"] = json!(true);
-        return;
-    }
-    let Some(hold) = duration(&pause["duration"]) else {
-        let text = format!("{STEPS}[{at}].pause: {} is no duration", pause["duration"]);
+        asked["approval"] = json!(true);
+    } else if let Some(hold) = duration(&pause["duration"]) {
+        asked["hold"] = json!(hold);
+    } else {
+        let text = format!("{field}: {} is no duration", pause["duration"]);
         all.note(about, &text);
-        return;
-    };
-    // Pauses after one weight add up.
-    step["hold"] = added(&step["hold"], &hold);
+    }
+    match steps.last_mut() {
+        // Pauses after one weight add up.
+        Some(step) => merged(step, &asked),
+        None => lost(&asked, &field, about, all),
+    }
 }
 
 /// The header or cookie by which testers reach the canary, which ingress-nginx reads off the canary's Ingress.

@@ -67,33 +67,37 @@ fn of_metric(
     about: &str,
     all: &mut Converted,
 ) -> Vec<String> {
-    let name = text(metric, "/name");
-    let known = match name {
-        "request-success-rate" => Some(("error-rate", success(canary, metric, about, all))),
-        "request-duration" => Some(("latency-p99", duration(canary, metric, about, all))),
-        _ => None,
-    };
-    let mut queries = Vec::new();
-    if metric["templateRef"].is_object() {
-        queries.push(of_template(canary, metric, resources, about, all));
+    let (name, inline) = (text(metric, "/name"), text(metric, "/query"));
+    let mut asked = Vec::new();
+    match name {
+        "request-success-rate" => asked.push(success(canary, metric, about, all)),
+        "request-duration" => asked.push(duration(canary, metric, about, all)),
+        _ => {}
     }
-    if !text(metric, "/query").is_empty() || (known.is_none() && queries.is_empty()) {
-        queries.push(Ok(text(metric, "/query").to_owned()));
+    if metric["templateRef"].is_object() {
+        let query = of_template(canary, metric, resources, about, all);
+        asked.push(query.and_then(|query| of_query(canary, metric, &query, about, all)));
+    }
+    if !inline.is_empty() || asked.is_empty() {
+        asked.push(of_query(canary, metric, inline, about, all));
     }
     let mut names = Vec::new();
-    match known {
-        Some((_, Ok(Some(rule)))) => names.push(all.rule(rule)),
-        Some((shipped, Ok(None))) => names.push(shipped.to_owned()),
-        Some((_, Err(why))) => all.note(about, &format!("spec.analysis.metrics {name}: {why}")),
-        None => {}
-    }
-    for query in queries {
-        match query.and_then(|query| of_query(canary, metric, &query, about, all)) {
-            Ok(rule) => names.push(all.rule(rule)),
+    for one in asked {
+        match one {
+            Ok(Asked::Shipped(rule)) => names.push(rule.to_owned()),
+            Ok(Asked::Own(rule)) => names.push(all.rule(rule)),
             Err(why) => all.note(about, &format!("spec.analysis.metrics {name}: {why}")),
         }
     }
     names
+}
+
+/// What a metric asks for.
+enum Asked {
+    /// A rule that is shipped, by its name.
+    Shipped(&'static str),
+    /// A rule of its own.
+    Own(Value),
 }
 
 /// The name of a rule: of one namespace's Canary only.
@@ -102,13 +106,13 @@ fn own(canary: &Value, what: &str) -> String {
     rule_name(&[namespace, text(canary, "/metadata/name"), what])
 }
 
-/// The limit of errors, if it has one of its own.
+/// The errors: by a limit of its own if it has one, else against stable's.
 fn success(
     canary: &Value,
     metric: &Value,
     about: &str,
     all: &mut Converted,
-) -> Result<Option<Value>, String> {
+) -> Result<Asked, String> {
     let about = format!("{about}: spec.analysis.metrics request-success-rate");
     let range = &metric["thresholdRange"];
     if range["max"].is_number() {
@@ -119,31 +123,31 @@ fn success(
         all.note(&about, &text);
     }
     let Some(least) = range["min"].as_f64().or(metric["threshold"].as_f64()) else {
-        return Ok(None);
+        return Ok(Asked::Shipped("error-rate"));
     };
     if !(0.0 < least && least <= 100.0) {
         return Err(format!(
             "found at least {least}%, wanted more than 0 and at most 100; no rule says that"
         ));
     }
-    let mut limit = 100.0 - least;
-    if limit < 1e-6 {
-        limit = LEAST_PERCENT;
+    let limit = (100.0 - least).max(LEAST_PERCENT);
+    if 100.0 - least < LEAST_PERCENT {
         let text = format!(
-            "no error was let pass; a limit is above 0%, so at most {limit}% are let pass now"
+            "{least}% had to be right; a limit is above 0%, so at most {limit}% of errors are let pass now"
         );
         all.note(&about, &text);
     }
-    Ok(Some(error_limit(&own(canary, "errors"), limit)))
+    let rule = error_limit(&own(canary, "errors"), limit);
+    Ok(Asked::Own(rule))
 }
 
-/// The limit of time, if it has one of its own.
+/// The time that requests take: by a limit of its own if it has one, else against stable's.
 fn duration(
     canary: &Value,
     metric: &Value,
     about: &str,
     all: &mut Converted,
-) -> Result<Option<Value>, String> {
+) -> Result<Asked, String> {
     let about = format!("{about}: spec.analysis.metrics request-duration");
     let range = &metric["thresholdRange"];
     if range["min"].is_number() {
@@ -153,18 +157,19 @@ fn duration(
         );
         all.note(&about, &text);
     }
+    let Some(most) = range["max"].as_f64().or(metric["threshold"].as_f64()) else {
+        return Ok(Asked::Shipped("latency-p99"));
+    };
+    if most <= 0.0 {
+        return Err(format!("found at most {most} ms, wanted more than 0"));
+    }
     if is_a_mean(canary) {
         let text = "Flagger asks ingress-nginx for the mean time of the pods' answers; the rule holds the slowest \
              1% of whole requests to it, which fails where the mean did not: raise its seconds to what the 99th percentile may be";
         all.note(&about, text);
     }
-    let Some(most) = range["max"].as_f64().or(metric["threshold"].as_f64()) else {
-        return Ok(None);
-    };
-    if most <= 0.0 {
-        return Err(format!("found at most {most} ms, wanted more than 0"));
-    }
-    Ok(Some(latency_limit(&own(canary, "latency"), most / 1000.0)))
+    let rule = latency_limit(&own(canary, "latency"), most / 1000.0);
+    Ok(Asked::Own(rule))
 }
 
 /// Whether Flagger takes its times from ingress-nginx, of which it asks the mean; of others the 99th percentile.
@@ -206,7 +211,7 @@ fn of_query(
     query: &str,
     about: &str,
     all: &mut Converted,
-) -> Result<Value, String> {
+) -> Result<Asked, String> {
     let name = text(metric, "/name");
     let about = format!("{about}: spec.analysis.metrics {name}");
     let query = templates::filled_in(canary, metric, query, &about, all)
@@ -218,13 +223,14 @@ fn of_query(
     let threshold = canary
         .pointer("/spec/analysis/threshold")
         .and_then(Value::as_u64);
-    Ok(value(
+    let rule = value(
         &own(canary, name),
         &query,
         &bounds,
         None,
         threshold.unwrap_or(3),
-    ))
+    );
+    Ok(Asked::Own(rule))
 }
 
 fn missing(template: &str, namespace: &str) -> String {

@@ -452,7 +452,21 @@ fn an_approval_and_a_hold_outlive_the_weight_that_is_left_out() {
     ] {
         has(&again.notes, wanted);
     }
-    let only = of("{setWeight: 100}, {pause: {}}");
+    let only = of("{setWeight: 100}, {pause: {duration: 10m}}, {pause: {}}");
     is_right(&only);
-    assert_eq!(written(&only)[2], json!({"weight": 50, "approval": true}));
+    let wanted = json!({"weight": 50, "approval": true, "hold": "10m"});
+    assert_eq!(written(&only)[2], wanted);
+    has(
+        &only.notes,
+        "weight 100 is left out; the approval after it is asked at 50% now",
+    );
+    // What is asked elsewhere now is not lost, and what is lost is not asked.
+    for steps in ["{setWeight: 0}, {pause: {}}", "{pause: {}}"] {
+        let before = of(steps);
+        is_right(&before);
+        assert_eq!(written(&before)[2], json!({"weight": 50}), "{steps}");
+        has(&before.notes, "the approval after it is lost, since nobody");
+        assert!(!before.notes.iter().any(|note| note.contains("at 50%")));
+    }
+    assert!(!only.notes.iter().any(|note| note.contains("lost")));
 }

@@ -243,7 +243,23 @@ fn the_arms_have_names_of_their_own() {
         ),
         (
             "a{pod=~\"{{ target }}-primary-.*\"}",
-            "a{pod=~\"{{workload}}-.*\"}",
+            "a{pod=~\"{{stablePods}}\"}",
+        ),
+        (
+            "a{kubernetes_pod_name!~\"x|{{ target }}-primary.*|y\"}",
+            "a{kubernetes_pod_name!~\"x|{{stablePods}}|y\"}",
+        ),
+        (
+            "a{pod=~\"{{ target }}-primary-[0-9a-zA-Z]+(-[0-9a-zA-Z]+)\", c=\"d\"}",
+            "a{pod=~\"{{stablePods}}\", c=\"d\"}",
+        ),
+        (
+            "a{pod=~\"{{ target }}-primary-db-.*\"}",
+            "a{pod=~\"{{workload}}-db-.*\"}",
+        ),
+        (
+            "a{deployment=~\"{{ target }}-primary\"}",
+            "a{deployment=~\"{{workload}}\"}",
         ),
         (
             "a{backend=\"{{service}}-primary\"}",
@@ -267,10 +283,7 @@ fn the_arms_have_names_of_their_own() {
         let all = of(theirs);
         is_right(&all);
         assert_eq!(text_of(&all.rules[0], "/value/query"), ours);
-        let told = all
-            .notes
-            .iter()
-            .any(|note| note.contains("see that its label"));
+        let told = all.notes.iter().any(|note| note.contains("see that it"));
         assert_eq!(
             told,
             !ours.contains("canaryWorkload"),
@@ -281,8 +294,46 @@ fn the_arms_have_names_of_their_own() {
     let all = of("a{pod=~\"api-primary-.*\", other=\"api-primaryish\"}");
     has(
         &all.notes,
-        "its query names api-primary, which goes with Flagger",
+        "its query names api-primary, which goes with Flagger: write {{workload}} or {{service}}, and {{stablePods}} for all",
     );
+}
+
+#[test]
+fn what_may_ask_for_the_other_arm_or_for_nobody_is_said() {
+    let of = |query: &str| {
+        let metrics =
+            format!("metrics: [{{name: m, query: '{query}', thresholdRange: {{max: 1}}}}]");
+        convert_one(From::Flagger, &canary("shop", "", &metrics))
+    };
+    let cases = [
+        (
+            "a{s=~\"{{ target }}-(primary|canary)\"}",
+            "a{s=~\"{{canaryWorkload}}-(primary|canary)\"}",
+            "{{ target }}-(primary|canary): these names go with Flagger",
+        ),
+        (
+            "a{s=~\"{{ target }}.+-canary\"}",
+            "a{s=~\"{{canaryWorkload}}.+-canary\"}",
+            "{{ target }}.+-canary: these names go with Flagger",
+        ),
+        (
+            "a{deployment=~\"{{ target }}-primary.*\"}",
+            "a{deployment=~\"{{workload}}.*\"}",
+            "{{workload}}.* may match the canary's names as well",
+        ),
+    ];
+    for (theirs, ours, wanted) in cases {
+        let all = of(theirs);
+        is_right(&all);
+        assert_eq!(text_of(&all.rules[0], "/value/query"), ours);
+        has(&all.notes, wanted);
+    }
+    let all = of("a{pod!~\"{{ target }}-primary.*\", pod=~\"{{ target }}-.*\"}");
+    let wanted = "a{pod!~\"{{stablePods}}\", pod=~\"{{canaryWorkload}}-.*\"}";
+    assert_eq!(text_of(&all.rules[0], "/value/query"), wanted);
+    let unknown = of("a{c=\"{{ workload }}\", d=\"{{ target }}-primary\"}");
+    assert!(unknown.rules.is_empty(), "{:#?}", unknown.rules);
+    has(&unknown.notes, "{{ workload }} is not known here");
 }
 
 #[test]
@@ -316,11 +367,13 @@ fn a_limit_that_no_rule_has_is_said() {
         all
     };
     let whole = of("request-success-rate", "min: 100");
-    assert_eq!(whole.rules[0]["max"], "0.1%");
+    assert_eq!(whole.rules[0]["max"], "0.001%");
     has(
         &whole.notes,
-        "a limit is above 0%, so at most 0.1% are let pass now",
+        "a limit is above 0%, so at most 0.001% of errors are let pass now",
     );
+    let nearly = of("request-success-rate", "min: 99.99");
+    assert_eq!(nearly.rules[0]["max"], "0.01%");
     for (name, range, wanted) in [
         ("request-success-rate", "min: 0", "found at least 0%"),
         ("request-success-rate", "min: 101", "found at least 101%"),
@@ -344,7 +397,16 @@ fn a_time_or_a_judgement_that_means_something_else_is_said() {
         convert_one(From::Flagger, &text).notes
     };
     has(&by("nginx"), "Flagger asks ingress-nginx for the mean time");
-    assert!(!by("istio").iter().any(|note| note.contains("mean time")));
+    let is_told = |notes: Vec<String>| notes.iter().any(|note| note.contains("mean time"));
+    assert!(!is_told(by("istio")));
+    // Without a bound the canary's time is compared with stable's, and there are no seconds to raise.
+    let unbound = metrics.replace(", thresholdRange: {max: 500}", "");
+    let text =
+        canary("shop", "", &unbound).replace("  targetRef", "  provider: nginx\n  targetRef");
+    let all = convert_one(From::Flagger, &text);
+    let wanted = json!(["latency-p99"]);
+    assert_eq!(all.objects[0]["spec"]["analysis"]["rules"], wanted);
+    assert!(!is_told(all.notes));
     let text = canary("shop", "", "interval: 30s, iterations: 10")
         .replace("stepWeight: 20, maxWeight: 40, ", "");
     let all = convert_one(From::Flagger, &text);

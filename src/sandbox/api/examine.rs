@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::conform::{Findings, conform};
 use super::kinds::{Kind, Registry};
 use super::library::{Library, METADATA};
+use super::refusal::Cause;
 use super::{crd, defaults, structural, validate};
 
 /// The kinds that are known: Kubernetes' own and those of some definitions.
@@ -156,12 +157,34 @@ fn flaws(kind: &Kind, mut object: Value) -> Vec<Flaw> {
             structural::validate(&custom.schema, &object, None, "", &mut causes);
         }
         all.extend(causes.into_iter().map(|cause| Flaw {
-            path: cause.field,
+            path: in_manifest(&cause, &object),
             message: cause.message,
             unknown: false,
         }));
     }
     all
+}
+
+/// Where a manifest has what is wrong: of a template's labels Kubernetes leaves `metadata` out, and of any it never
+/// says which one.
+fn in_manifest(cause: &Cause, object: &Value) -> String {
+    let path = match cause.field.as_str() {
+        "spec.template.labels" => "spec.template.metadata.labels",
+        path => path,
+    };
+    let labels = path.ends_with("metadata.labels").then(|| {
+        let pointer = format!("/{}", path.replace('.', "/"));
+        object.pointer(&pointer).and_then(Value::as_object)
+    });
+    let mut labels = labels.flatten().into_iter().flatten();
+    let own = |(_, value): &(&String, &Value)| {
+        let begin = format!("Invalid value: {value}: ");
+        cause.message.starts_with(&begin)
+    };
+    match labels.find(own) {
+        Some((key, _)) => format!("{path}[{key}]"),
+        None => path.to_owned(),
+    }
 }
 
 fn told(findings: &Findings) -> Vec<Flaw> {
@@ -241,6 +264,25 @@ mod tests {
             json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": "two"}});
         let wanted = "spec.replicas: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32";
         assert_eq!(told(&object), [wanted]);
+    }
+
+    #[test]
+    fn labels_that_are_wrong_are_told_where_the_manifest_has_them() {
+        let object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "labels": {"a": "b c"}},
+            "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": {
+                "metadata": {"labels": {"app": "web", "env.test/x": "${env}"}},
+                "spec": {"containers": [{"name": "app", "image": "a"}]}}}});
+        let found = told(&object);
+        let wanted = [
+            "metadata.labels[a]: Invalid value: \"b c\": a valid label",
+            "spec.template.metadata.labels[env.test/x]: Invalid value: \"${env}\": a valid label",
+        ];
+        assert_eq!(found.len(), wanted.len(), "{found:#?}");
+        let mut both = found.iter().zip(wanted);
+        assert!(
+            both.all(|(found, wanted)| found.starts_with(wanted)),
+            "{found:#?}"
+        );
     }
 
     #[test]
