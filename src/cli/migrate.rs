@@ -50,8 +50,9 @@ struct ToGateway {
     /// YAML files with the Ingress, its canary, its Services and Rollouts, instead of the cluster; `-` is stdin
     #[arg(short, long = "filename", value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Annotations that keep requests out and may go: the Gateway has the like of them, or nobody is to be kept out
-    #[arg(long, value_name = "ANNOTATION", value_delimiter = ',')]
+    /// What may be lost, since the Gateway has the like of it or nobody needs it: an annotation without its prefix,
+    /// `class`, or the prefix of another controller's annotations
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
     without: Vec<String>,
     /// What the annotations begin with
     #[arg(long, value_name = "PREFIX", default_value = PREFIX)]

@@ -41,8 +41,10 @@ pub enum Wanted {
 /// What is done to the requests of an Ingress.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Shape {
-    /// For every rule, before the backends.
-    pub filters: Vec<Value>,
+    /// The host that the pods are asked for.
+    pub host: Option<String>,
+    /// What paths are rewritten to; `$N` is what a group of the path caught.
+    pub rewrite: Option<String>,
     /// In the place of backends.
     pub redirect: Option<Value>,
     /// Where `/` is sent to.
@@ -51,21 +53,12 @@ pub struct Shape {
     pub regex: bool,
     /// Whether requests without TLS are sent to TLS, where a host has it.
     pub to_tls: bool,
-    /// Rewrites what a regular expression caught.
-    pub caught: Option<Rewrite>,
-}
-
-/// A rewrite to what groups of the path caught.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rewrite {
-    /// The annotation's value.
-    pub value: String,
-    /// The one form with a counterpart: a fixed text, and the number of the one group after it.
-    pub form: Option<(String, u32)>,
 }
 
 /// Annotations that say how the controller itself works, and mean nothing to a route.
-const WITHOUT_MEANING: [&str; 2] = ["service-upstream", "backend-protocol"];
+const WITHOUT_MEANING: [&str; 1] = ["service-upstream"];
+/// Annotations that do nothing unless they are true.
+const SWITCHES: [&str; 2] = ["force-ssl-redirect", "from-to-www-redirect"];
 
 struct Reader<'a> {
     ingress: &'a Ingress,
@@ -171,59 +164,54 @@ fn take(reader: &Reader<'_>, (name, value): (&str, &str), shape: &mut Shape) -> 
         "ssl-redirect" => shape.to_tls = reader.is(name) != Some(false),
         "use-regex" => shape.regex = reader.is(name) == Some(true),
         "app-root" => shape.root = Some(value.to_owned()),
-        "upstream-vhost" => shape.filters.push(rewrite(json!({"hostname": value}))),
+        "upstream-vhost" => shape.host = Some(value.to_owned()),
+        "rewrite-target" => shape.rewrite = Some(value.to_owned()),
         "permanent-redirect" => shape.redirect = Some(redirect(value, status(reader, name, 301))?),
         "temporal-redirect" => shape.redirect = Some(redirect(value, status(reader, name, 302))?),
-        "permanent-redirect-code" | "temporal-redirect-code" => {
-            let of = name.trim_end_matches("-code");
-            let usual = if of == "permanent-redirect" { 301 } else { 302 };
-            let written = status(reader, of, usual);
-            if value != written.to_string() {
-                return Err(format!(
-                    "{written} is written, since every Gateway knows 301 and 302 only; yours may know {value}: change statusCode then"
-                ));
-            }
-        }
+        "permanent-redirect-code" => code(reader, (value, "permanent-redirect"), 301)?,
+        "temporal-redirect-code" => code(reader, (value, "temporal-redirect"), 302)?,
         "server-alias" => {
             aliases(reader.ingress, reader.prefix)?;
         }
-        "from-to-www-redirect" if reader.is(name) == Some(true) => {
-            return Err(
-                "no filter of these routes: write an HTTPRoute for the other name (www.HOST, or HOST without www.) with the filter RequestRedirect, \
-                 requestRedirect.hostname HOST; until then that name gets 404"
-                    .to_owned(),
-            );
-        }
-        "rewrite-target" => rewritten(value, shape),
-        "backend-protocol" if value != "HTTP" => {
-            return Err("no counterpart in an HTTPRoute: a BackendTLSPolicy for HTTPS, a GRPCRoute for GRPC".to_owned());
-        }
-        "force-ssl-redirect" if reader.is(name) == Some(true) => {
-            return Err(
-                "no counterpart: it asks X-Forwarded-Proto; redirect where TLS ends".to_owned(),
-            );
-        }
-        "force-ssl-redirect" | "from-to-www-redirect" => {}
-        "affinity" => {
-            return Err(
-                "no counterpart that is standard: sessionPersistence is experimental".to_owned(),
-            );
-        }
-        "proxy-read-timeout" | "proxy-send-timeout" => {
-            return Err(
-                "not the same: timeouts.request is for a whole request, this between two reads"
-                    .to_owned(),
-            );
-        }
         name if WITHOUT_MEANING.contains(&name) => {}
-        _ => {
-            return Err(
-                "no counterpart is known; look for a policy of your Gateway's implementation"
-                    .to_owned(),
-            );
-        }
+        name if SWITCHES.contains(&name) && reader.is(name) != Some(true) => {}
+        "backend-protocol" if value == "HTTP" => {}
+        name => return Err(no_counterpart(name).to_owned()),
     }
     Ok(())
+}
+
+/// Why there is none for it.
+fn no_counterpart(name: &str) -> &'static str {
+    match name {
+        "from-to-www-redirect" => {
+            "no filter of these routes: write an HTTPRoute for the other name (www.HOST, or HOST without www.) with the filter \
+             RequestRedirect, requestRedirect.hostname HOST; until then that name gets 404"
+        }
+        "backend-protocol" => {
+            "no counterpart in an HTTPRoute: a BackendTLSPolicy for HTTPS, a GRPCRoute for GRPC"
+        }
+        "force-ssl-redirect" => {
+            "no counterpart: it asks X-Forwarded-Proto; redirect where TLS ends"
+        }
+        "affinity" => "no counterpart that is standard: sessionPersistence is experimental",
+        "proxy-read-timeout" | "proxy-send-timeout" => {
+            "not the same: timeouts.request is for a whole request, this between two reads"
+        }
+        _ => "no counterpart is known; look for a policy of your Gateway's implementation",
+    }
+}
+
+/// The code of a redirect that is there; the controller passes over what is none.
+fn code(reader: &Reader<'_>, (value, of): (&str, &str), usual: u16) -> Result<(), String> {
+    let written = status(reader, of, usual);
+    let asked = value.parse().ok().filter(|code| (300..=308).contains(code));
+    if reader.get(of).is_none() || asked.is_none_or(|code: u16| code == written) {
+        return Ok(());
+    }
+    Err(format!(
+        "{written} is written, since every Gateway knows 301 and 302 only; yours may know {value}: change statusCode then"
+    ))
 }
 
 /// The status of a redirect: what the annotation beside it says, where every Gateway knows that.
@@ -247,15 +235,11 @@ pub fn aliases(ingress: &Ingress, prefix: &str) -> Result<Vec<String>, String> {
     let names = value.split([',', ' ']).map(str::trim);
     let names: Vec<String> = names
         .filter(|name| !name.is_empty())
-        .map(str::to_owned)
+        .map(str::to_ascii_lowercase)
         .collect();
-    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
-    if let Some(name) = names
-        .iter()
-        .find(|name| !name.trim_start_matches("*.").chars().all(is_part))
-    {
+    if let Some(name) = names.iter().find(|name| !is_host(name)) {
         return Err(format!(
-            "no counterpart: {name} is an expression; write the names that it means into spec.hostnames"
+            "no counterpart: {name} is an expression or no host; write the names that it means into spec.hostnames"
         ));
     }
     let spec = ingress.spec.iter();
@@ -267,31 +251,33 @@ pub fn aliases(ingress: &Ingress, prefix: &str) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-/// `$N` of a rewrite is what a group of the path caught; what has none replaces all of the path.
-fn rewritten(value: &str, shape: &mut Shape) {
-    if value.contains('$') {
-        let form = [("$1", 1), ("$2", 2)].into_iter().find_map(|(end, group)| {
-            let to = value.strip_suffix(end)?;
-            (!to.contains('$')).then(|| (to.to_owned(), group))
-        });
-        let value = value.to_owned();
-        shape.caught = Some(Rewrite { value, form });
-        return;
-    }
-    let path = json!({"type": "ReplaceFullPath", "replaceFullPath": value});
-    shape.filters.push(rewrite(json!({"path": path})));
+/// Whether a route may have it among its hosts.
+fn is_host(name: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let mut labels = name.strip_prefix("*.").unwrap_or(name).split('.');
+    labels.all(|label| {
+        let ends = label.starts_with('-') || label.ends_with('-');
+        !label.is_empty() && !ends && label.chars().all(is_part)
+    })
 }
 
-/// A filter that rewrites.
-pub fn rewrite(what: Value) -> Value {
-    json!({"type": "URLRewrite", "urlRewrite": what})
-}
-
-/// A filter that redirects to a URL.
+/// A filter that redirects to a URL, with the request's own path and query where that ends in `$request_uri`.
 fn redirect(url: &str, status: u16) -> Result<Value, String> {
-    let parsed: hyper::Uri = url.parse().map_err(|error| format!("no URL: {error}"))?;
-    let path = json!({"type": "ReplaceFullPath", "replaceFullPath": parsed.path()});
-    let mut to = json!({"statusCode": status, "path": path});
+    let kept = url.strip_suffix("$request_uri");
+    let parsed = kept.unwrap_or(url);
+    if parsed.contains('$') {
+        return Err(
+            "no counterpart: of nginx' variables a redirect has $request_uri at its end only"
+                .to_owned(),
+        );
+    }
+    let parsed: hyper::Uri = parsed.parse().map_err(|error| format!("no URL: {error}"))?;
+    let mut to = json!({"statusCode": status});
+    if kept.is_none() {
+        to["path"] = json!({"type": "ReplaceFullPath", "replaceFullPath": parsed.path()});
+    } else if parsed.path() != "/" {
+        return Err("no counterpart: a redirect has a path of its own or the request's".to_owned());
+    }
     if let Some(scheme) = parsed.scheme_str() {
         to["scheme"] = scheme.into();
     }

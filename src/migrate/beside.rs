@@ -10,6 +10,7 @@ use kube::ResourceExt;
 
 use super::annotations::{self, Shape};
 use super::ingress::Read;
+use super::paths::makes_expressions;
 use super::{Gateway, Given};
 
 /// The annotation that named the class before there was a field.
@@ -77,12 +78,13 @@ fn of(
         paths.extend(of_rule.map(|path| path.path.clone().unwrap_or_else(|| "/".to_owned())));
     }
     let shape = annotations::read(other, prefix, &mut Vec::new());
+    let expressions = makes_expressions(&shape, paths.iter().map(String::as_str));
     (!hosts.is_empty()).then(|| Beside {
         name: other.name_any(),
         namespace,
         hosts,
         paths,
-        expressions: makes_expressions(&shape),
+        expressions,
     })
 }
 
@@ -90,11 +92,6 @@ fn of(
 fn covers(wanted: &str, host: &str) -> bool {
     let below = wanted.strip_prefix("*.");
     wanted == host || below.is_some() && below == host.split_once('.').map(|(_, rest)| rest)
-}
-
-fn makes_expressions(shape: &Shape) -> bool {
-    let rewrites = |filter: &serde_json::Value| filter["urlRewrite"]["path"].is_object();
-    shape.regex || shape.caught.is_some() || shape.filters.iter().any(rewrites)
 }
 
 impl Beside {
@@ -117,9 +114,10 @@ pub fn say(all: &[Beside], (given, read): (&Given, &Read), shape: &Shape, notes:
         ));
     }
     let paths = read.hosts.values().flatten();
-    let longer = paths.filter(|path| path.text != "/").count() > 0;
+    let texts: Vec<&str> = paths.map(|path| path.asked.text.as_str()).collect();
+    let longer = texts.iter().any(|text| *text != "/");
     let by = all.iter().find(|beside| beside.expressions);
-    if let Some(by) = by.filter(|_| longer && !makes_expressions(shape)) {
+    if let Some(by) = by.filter(|_| longer && !makes_expressions(shape, texts.iter().copied())) {
         notes.push(format!(
             "Ingress {name}: rewrite-target or use-regex of Ingress {} makes its paths regular expressions too, which take \
              whatever begins like them in any case; the routes take them as they are written",

@@ -1,14 +1,15 @@
-//! Annotations of other controllers than ingress-nginx: what they did for the Ingress, nobody does for a route.
+//! Annotations of controllers beside the one that serves: what they did for the Ingress, nobody does for a route.
 //!
 //! Two of them undo something when the Ingress goes: cert-manager's Certificate belongs to the Ingress and is deleted with
 //! it, so nobody renews the host's certificate; external-dns, where it may, deletes the host's record. These get a step.
 //!
+//! Not here: controllers that serve Ingresses themselves (`another`).
+//!
 //! Sources: cert-manager's documentation of ingress-shim and of annotated Gateways, external-dns' of its sources.
 
-use k8s_openapi::api::networking::v1::Ingress;
 use kube::ResourceExt;
 
-use super::{Gateway, Given};
+use super::{Gateway, Given, another};
 
 const CERT_MANAGER: [&str; 3] = [
     "cert-manager.io/",
@@ -31,66 +32,6 @@ const OF_NO_MATTER: [&str; 11] = [
     "sluice.dev/",
 ];
 
-/// What the annotations of other ingress controllers begin with.
-const OF_INGRESSES: [&str; 18] = [
-    "alb.ingress.kubernetes.io",
-    "appgw.ingress.kubernetes.io",
-    "getambassador.io",
-    "haproxy-ingress.github.io",
-    "haproxy.org",
-    "haproxy.com",
-    "ingress.cilium.io",
-    "ingress.citrix.com",
-    "ingress.kubernetes.io",
-    "k8s.apisix.apache.org",
-    "konghq.com",
-    "networking.gke.io",
-    "nginx.com",
-    "nginx.org",
-    "projectcontour.io",
-    "route.openshift.io",
-    "traefik.ingress.kubernetes.io",
-    "zalando.org",
-];
-/// Classes that other controllers are installed with.
-const OTHER_CLASSES: [&str; 16] = [
-    "alb",
-    "apisix",
-    "azure-application-gateway",
-    "azure/application-gateway",
-    "cilium",
-    "contour",
-    "gce",
-    "gce-internal",
-    "gloo",
-    "haproxy",
-    "istio",
-    "kong",
-    "openshift-default",
-    "skipper",
-    "tailscale",
-    "traefik",
-];
-
-/// The class of the Ingress, if it is one of another controller's.
-pub fn other_class(ingress: &Ingress) -> Option<String> {
-    let class = super::beside::class(ingress)?;
-    OTHER_CLASSES.contains(&class.as_str()).then_some(class)
-}
-
-/// The annotations that other ingress controllers read: what they begin with, and all of them.
-pub fn of_other_ingresses(given: &Given) -> Vec<(&'static str, String)> {
-    let of = |prefix: &'static str| {
-        let theirs = others(given).filter_map(|(key, value)| {
-            let name = key.strip_prefix(prefix)?.strip_prefix('/')?;
-            Some(format!("{name}={}", super::annotations::short(value)))
-        });
-        let theirs: Vec<String> = theirs.collect();
-        (!theirs.is_empty()).then(|| (prefix, theirs.join(", ")))
-    };
-    OF_INGRESSES.into_iter().filter_map(of).collect()
-}
-
 /// The annotations of the Ingress that are neither ingress-nginx' nor of no matter.
 fn others(given: &Given) -> impl Iterator<Item = (&String, &String)> {
     let own = format!("{}/", given.prefix);
@@ -100,14 +41,10 @@ fn others(given: &Given) -> impl Iterator<Item = (&String, &String)> {
     })
 }
 
-/// Each of them, but for those that `guards` speaks of.
+/// Each of them; `guards` speaks of those that serve Ingresses.
 pub fn say(given: &Given, notes: &mut Vec<String>) {
     let name = given.ingress.name_any();
-    let guarded = |key: &str| {
-        let prefix = key.split_once('/').map_or("", |(prefix, _)| prefix);
-        OF_INGRESSES.contains(&prefix)
-    };
-    let told = others(given).filter(|(key, _)| !guarded(key)).map(|(key, value)| {
+    let told = others(given).filter(|(key, _)| !another::reads(key)).map(|(key, value)| {
         let value = super::annotations::short(value);
         format!("Ingress {name}: {key}: {value}: it is for another controller, and the routes do not have it")
     });

@@ -7,7 +7,7 @@ use kube::ResourceExt;
 
 use super::Given;
 use super::annotations::short;
-use super::controllers;
+use super::another;
 
 /// What decides who gets in, and what each is.
 const GUARDS: [(&str, &str); 12] = [
@@ -34,13 +34,15 @@ const GUARDS: [(&str, &str); 12] = [
 /// One guard of the Ingress.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guard {
-    /// The annotation without its prefix.
+    /// As `--without` names it: the annotation without its prefix, `class`, or the prefix of another controller's.
     pub name: String,
     key: String,
     value: String,
     about: &'static str,
 }
 
+/// The name of a class; by itself it keeps nobody out.
+const CLASS: &str = "class";
 const OF_ANOTHER: &str = "another controller's, which may keep requests out by it";
 
 /// Whether an annotation, without its prefix, is one.
@@ -70,13 +72,13 @@ pub fn guards(given: &Given) -> Vec<Guard> {
 
 /// What another ingress controller reads off the Ingress: its class, and its annotations by their prefix.
 fn of_another(given: &Given) -> Vec<Guard> {
-    let class = controllers::other_class(&given.ingress).map(|value| Guard {
-        name: "class".to_owned(),
+    let class = another::class(&given.ingress).map(|value| Guard {
+        name: CLASS.to_owned(),
         key: "its class".to_owned(),
         value,
-        about: OF_ANOTHER,
+        about: "another controller's, which may keep requests out by what is not read here",
     });
-    let annotations = controllers::of_other_ingresses(given).into_iter();
+    let annotations = another::annotations(given).into_iter();
     let annotations = annotations.map(|(name, value)| Guard {
         name: name.to_owned(),
         key: name.to_owned(),
@@ -119,7 +121,8 @@ pub fn say(given: &Given, guards: &[Guard], notes: &mut Vec<String>) {
 
 /// The step before the routes are applied.
 pub fn step(guards: &[Guard], routes: &[String]) -> Option<String> {
-    let names: Vec<&str> = guards.iter().map(|guard| guard.name.as_str()).collect();
+    let names = guards.iter().map(|guard| guard.name.as_str());
+    let names: Vec<&str> = names.filter(|name| *name != CLASS).collect();
     (!names.is_empty()).then(|| {
         format!(
             "Put at the Gateway what keeps requests out now ({}), by policies of its implementation for the routes {}: from the \

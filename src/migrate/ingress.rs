@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressServiceBackend};
+use k8s_openapi::api::networking::v1::{
+    HTTPIngressPath, Ingress, IngressRule, IngressServiceBackend, IngressTLS,
+};
 use kube::ResourceExt;
 
+use super::Given;
 use super::annotations::{self, Shaping};
-use super::{Faults, Given};
 use crate::kubernetes::canary::ROLLOUT;
 
 /// A Service's port, by its number.
@@ -28,11 +30,17 @@ pub enum PathType {
     Text,
 }
 
+/// What a path asks of a request.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Asked {
+    pub text: String,
+    pub kind: PathType,
+}
+
 /// One path of a host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Path {
-    pub text: String,
-    pub kind: PathType,
+    pub asked: Asked,
     pub stable: Backend,
     pub canary: Option<(Backend, Shaping)>,
 }
@@ -41,8 +49,10 @@ pub struct Path {
 #[derive(Debug, Default)]
 pub struct Read {
     pub hosts: BTreeMap<String, Vec<Path>>,
-    /// Hosts with TLS, and the Secrets of their certificates; empty for the controller's default.
+    /// Named hosts with TLS, and the Secrets of their certificates; empty for the controller's default.
     pub secrets: BTreeMap<String, String>,
+    /// Hosts that only `server-alias` names.
+    pub aliases: BTreeSet<String>,
     /// The Ingresses that are its canaries.
     pub canaries: BTreeSet<String>,
 }
@@ -55,69 +65,120 @@ impl Read {
     }
 }
 
-/// Reads the Ingress and its canaries.
-pub fn read(given: &Given, notes: &mut Vec<String>) -> Result<Read, Faults> {
+/// Reads the Ingress and its canaries; what stands against it becomes a fault, and is left out.
+pub fn read(given: &Given, notes: &mut Vec<String>, faults: &mut Vec<String>) -> Read {
     let reader = Reader { given };
-    let mut faults = Vec::new();
+    let name = given.ingress.name_any();
     if annotations::shaping(&given.ingress, &given.prefix).is_some() {
         faults.push(format!(
-            "Ingress {}: it is a canary itself; name the Ingress that it stands beside",
-            given.ingress.name_any()
+            "Ingress {name}: it is a canary itself; name the Ingress that it stands beside"
         ));
     }
     let mut read = Read::default();
-    for (host, path, service) in entries(&given.ingress, &mut faults) {
-        let Some(stable) = reader.backend(&given.ingress, &service, &mut faults) else {
-            continue;
-        };
-        let paths = read.hosts.entry(host).or_default();
-        let (text, kind) = path;
-        // The first to name a path has it.
-        if !paths.iter().any(|one| one.text == text && one.kind == kind) {
-            paths.push(Path {
-                text,
-                kind,
-                stable,
-                canary: None,
-            });
+    for (host, asked, service) in entries(&given.ingress, faults) {
+        if let Some(stable) = reader.backend(&given.ingress, &service, faults) {
+            add(&mut read, host, asked, stable);
         }
     }
-    add_aliases(given, &mut read);
-    for canary in &given.others {
-        reader.add_canary(canary, &mut read, notes, &mut faults);
+    let service = default_service(&given.ingress, faults);
+    if let Some(stable) = service.and_then(|one| reader.backend(&given.ingress, &one, faults)) {
+        add_default(&given.ingress, &mut read, &stable, notes);
     }
-    read.secrets = secrets(&given.ingress, read.hosts.keys());
-    if read.hosts.is_empty() && faults.is_empty() {
-        faults.push(format!(
-            "Ingress {}: it leads nowhere",
-            given.ingress.name_any()
+    for canary in &given.others {
+        reader.add_canary(canary, &mut read, notes, faults);
+    }
+    // Later than its canaries, which its other names have too.
+    read.aliases = add_aliases(given, &mut read);
+    read.secrets = secrets(&given.ingress, &read);
+    if asked(&given.ingress).is_empty() {
+        faults.push(format!("Ingress {name}: it leads nowhere"));
+    }
+    read
+}
+
+/// All that its paths ask, wherever they lead.
+pub fn asked(ingress: &Ingress) -> BTreeSet<Asked> {
+    let rules = rules(ingress).iter();
+    let paths = rules.flat_map(|rule| rule.http.iter().flat_map(|http| &http.paths));
+    let default = ingress
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.default_backend.as_ref());
+    paths
+        .map(path_of)
+        .chain(default.map(|_| everything()))
+        .collect()
+}
+
+fn rules(ingress: &Ingress) -> &[IngressRule] {
+    let rules = ingress.spec.as_ref().and_then(|spec| spec.rules.as_deref());
+    rules.unwrap_or_default()
+}
+
+fn everything() -> Asked {
+    Asked {
+        text: "/".to_owned(),
+        kind: PathType::Prefix,
+    }
+}
+
+/// The first to name a path has it.
+fn add(read: &mut Read, host: String, asked: Asked, stable: Backend) {
+    let paths = read.hosts.entry(host).or_default();
+    if !paths.iter().any(|one| one.asked == asked) {
+        paths.push(Path {
+            asked,
+            stable,
+            canary: None,
+        });
+    }
+}
+
+/// ingress-nginx leads to the default backend what no rule of its hosts takes, and other hosts only where there is no rule.
+fn add_default(ingress: &Ingress, read: &mut Read, stable: &Backend, notes: &mut Vec<String>) {
+    let hosts = rules(ingress).iter().filter_map(|rule| rule.host.clone());
+    let mut hosts: BTreeSet<String> = hosts.filter(|host| !host.is_empty()).collect();
+    if rules(ingress).is_empty() {
+        hosts.insert(String::new());
+    } else {
+        notes.push(format!(
+            "Ingress {}: spec.defaultBackend: it has what no rule of its hosts takes; ingress-nginx leads no other hosts to it where \
+             there are rules, and the routes do not either",
+            ingress.name_any()
         ));
     }
-    if faults.is_empty() {
-        Ok(read)
-    } else {
-        Err(Faults(faults))
+    for host in hosts {
+        let whole = |path: &Path| path.asked.text == "/" && path.asked.kind != PathType::Exact;
+        if !read
+            .hosts
+            .get(&host)
+            .is_some_and(|paths| paths.iter().any(whole))
+        {
+            add(read, host, everything(), stable.clone());
+        }
     }
 }
 
 /// The other names of its host, which lead where it leads.
-fn add_aliases(given: &Given, read: &mut Read) {
+fn add_aliases(given: &Given, read: &mut Read) -> BTreeSet<String> {
     let names = annotations::aliases(&given.ingress, &given.prefix).unwrap_or_default();
     let host = read.hosts.keys().find(|host| !host.is_empty());
     let Some(paths) = host.and_then(|host| read.hosts.get(host)).cloned() else {
-        return;
+        return BTreeSet::new();
     };
-    for name in names {
-        read.hosts.entry(name).or_insert_with(|| paths.clone());
+    let names = names
+        .into_iter()
+        .filter(|name| !read.hosts.contains_key(name));
+    let names: BTreeSet<String> = names.collect();
+    for name in &names {
+        read.hosts.insert(name.clone(), paths.clone());
     }
+    names
 }
 
 /// With any `tls`, ingress-nginx serves every host of the Ingress with it: by the Secret that names the host, or a
-/// wildcard for it, or no host at all, else by its default certificate.
-fn secrets<'a>(
-    ingress: &Ingress,
-    hosts: impl Iterator<Item = &'a String>,
-) -> BTreeMap<String, String> {
+/// wildcard for it, or no host at all, else by its default certificate. An alias has its host's.
+fn secrets(ingress: &Ingress, read: &Read) -> BTreeMap<String, String> {
     let spec = ingress.spec.as_ref();
     let all = spec
         .and_then(|spec| spec.tls.as_deref())
@@ -125,70 +186,81 @@ fn secrets<'a>(
     if all.is_empty() {
         return BTreeMap::new();
     }
+    let hosts = read.hosts();
+    let aliased = hosts.iter().find(|host| !read.aliases.contains(*host));
     let secret = |host: &String| {
-        let wild = host.split_once('.').map(|(_, rest)| format!("*.{rest}"));
-        let named = |wanted: Option<&String>| {
-            let mut all = all.iter();
-            wanted.and_then(|wanted| {
-                all.find(|tls| tls.hosts.iter().flatten().any(|one| one == wanted))
-            })
-        };
-        let open = || {
-            all.iter()
-                .find(|tls| tls.hosts.iter().flatten().count() == 0)
-        };
-        let found = named(Some(host))
-            .or_else(|| named(wild.as_ref()))
-            .or_else(open);
+        let owner = aliased.filter(|_| read.aliases.contains(host));
+        let found = certificate(all, owner.unwrap_or(host));
         found
             .and_then(|tls| tls.secret_name.clone())
             .unwrap_or_default()
     };
-    hosts.map(|host| (host.clone(), secret(host))).collect()
+    hosts
+        .iter()
+        .map(|host| (host.clone(), secret(host)))
+        .collect()
 }
 
-/// Host, path with its type, and Service of each rule; the default backend is every path of every host.
+/// Whose certificate a host has.
+fn certificate<'a>(all: &'a [IngressTLS], host: &str) -> Option<&'a IngressTLS> {
+    let wild = host.split_once('.').map(|(_, rest)| format!("*.{rest}"));
+    let named = |wanted: &str| {
+        let names = |tls: &&IngressTLS| tls.hosts.iter().flatten().any(|one| one == wanted);
+        all.iter().find(names)
+    };
+    let open = || {
+        all.iter()
+            .find(|tls| tls.hosts.iter().flatten().count() == 0)
+    };
+    named(host)
+        .or_else(|| named(wild.as_deref()?))
+        .or_else(open)
+}
+
+/// Host, path and Service of each rule.
 fn entries(
     ingress: &Ingress,
     faults: &mut Vec<String>,
-) -> Vec<(String, (String, PathType), IngressServiceBackend)> {
-    let name = ingress.name_any();
+) -> Vec<(String, Asked, IngressServiceBackend)> {
     let mut all = Vec::new();
-    let Some(spec) = &ingress.spec else {
-        return all;
-    };
-    for (number, rule) in spec.rules.iter().flatten().enumerate() {
+    for (number, rule) in rules(ingress).iter().enumerate() {
         let host = rule.host.clone().unwrap_or_default();
         let paths = rule.http.iter().flat_map(|http| &http.paths);
         for (at, path) in paths.enumerate() {
             match &path.backend.service {
                 Some(service) => all.push((host.clone(), path_of(path), service.clone())),
                 None => faults.push(format!(
-                    "Ingress {name}: spec.rules[{number}].http.paths[{at}].backend: it is no Service"
+                    "Ingress {}: spec.rules[{number}].http.paths[{at}].backend: it is no Service",
+                    ingress.name_any()
                 )),
             }
-        }
-    }
-    if let Some(backend) = &spec.default_backend {
-        let everything = ("/".to_owned(), PathType::Prefix);
-        match &backend.service {
-            Some(service) => all.push((String::new(), everything, service.clone())),
-            None => faults.push(format!(
-                "Ingress {name}: spec.defaultBackend: it is no Service"
-            )),
         }
     }
     all
 }
 
-fn path_of(path: &HTTPIngressPath) -> (String, PathType) {
+fn default_service(ingress: &Ingress, faults: &mut Vec<String>) -> Option<IngressServiceBackend> {
+    let backend = ingress.spec.as_ref()?.default_backend.as_ref()?;
+    if backend.service.is_none() {
+        faults.push(format!(
+            "Ingress {}: spec.defaultBackend: it is no Service",
+            ingress.name_any()
+        ));
+    }
+    backend.service.clone()
+}
+
+fn path_of(path: &HTTPIngressPath) -> Asked {
     let text = path.path.clone().filter(|text| !text.is_empty());
     let kind = match path.path_type.as_str() {
         "Exact" => PathType::Exact,
         "Prefix" => PathType::Prefix,
         _ => PathType::Text,
     };
-    (text.unwrap_or_else(|| "/".to_owned()), kind)
+    Asked {
+        text: text.unwrap_or_else(|| "/".to_owned()),
+        kind,
+    }
 }
 
 struct Reader<'a> {
@@ -244,20 +316,7 @@ impl Reader<'_> {
             return;
         };
         let mut unknown = Vec::new();
-        let entries = entries(canary, &mut unknown);
-        let beside = |host: &str, path: &(String, PathType)| {
-            let paths = read.hosts.get(host)?;
-            paths
-                .iter()
-                .position(|one| one.text == path.0 && one.kind == path.1)
-        };
-        let found: Vec<_> = entries
-            .into_iter()
-            .filter_map(|(host, path, service)| {
-                let at = beside(&host, &path)?;
-                Some((host, at, service))
-            })
-            .collect();
+        let found = beside(canary, read, &mut unknown);
         if found.is_empty() {
             return;
         }
@@ -288,4 +347,21 @@ impl Reader<'_> {
             read.canaries.insert(canary.name_any());
         }
     }
+}
+
+/// The paths that a canary stands beside, each with its place among its host's, and the canary's Service.
+fn beside(
+    canary: &Ingress,
+    read: &Read,
+    faults: &mut Vec<String>,
+) -> Vec<(String, usize, IngressServiceBackend)> {
+    let mut entries = entries(canary, faults);
+    let default = default_service(canary, faults);
+    entries.extend(default.map(|service| (String::new(), everything(), service)));
+    let found = entries.into_iter().filter_map(|(host, asked, service)| {
+        let mut paths = read.hosts.get(&host)?.iter();
+        let at = paths.position(|one| one.asked == asked)?;
+        Some((host, at, service))
+    });
+    found.collect()
 }

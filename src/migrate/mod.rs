@@ -8,10 +8,12 @@
 //! Sources: Kubernetes' documentation of Ingress, ingress-nginx's of its annotations, Gateway API v1.
 
 mod annotations;
+mod another;
 mod beside;
 mod controllers;
 mod guards;
 mod ingress;
+mod paths;
 mod route;
 mod switch;
 
@@ -23,6 +25,8 @@ use k8s_openapi::api::networking::v1::Ingress;
 use kube::ResourceExt;
 use serde::Serialize;
 use serde_json::Value;
+
+use self::paths::Paths;
 
 /// What ingress-nginx's annotations begin with unless its flags say otherwise.
 pub const PREFIX: &str = "nginx.ingress.kubernetes.io";
@@ -38,7 +42,7 @@ pub struct Given {
     pub elsewhere: Vec<Ingress>,
     /// Where Ingresses were looked for, if not everywhere.
     pub looked_in: Option<String>,
-    /// Annotations that keep requests out, without their prefix, and may go.
+    /// What may be lost: annotations without their prefix, `class`, or the prefix of another controller's annotations.
     pub without: Vec<String>,
     /// The Services of its namespace, for ports that are named.
     pub services: Vec<Service>,
@@ -80,49 +84,43 @@ pub struct Faults(pub Vec<String>);
 /// The routes that lead where the Ingress leads.
 ///
 /// # Errors
-/// All that stands against it at once: a backend that is no Service, a port that no Service names, an
-/// Ingress that is a canary itself, an annotation that keeps requests out and was not said to go.
+/// All that stands against it at once: a backend that is no Service, a port that no Service names, an Ingress that is a
+/// canary itself; a path that no route may have; and what was not said to go: what keeps requests out, another
+/// controller's class or annotations, a rewrite that no route can say.
 pub fn to_gateway(given: &Given, gateway: &Gateway) -> Result<Migrated, Faults> {
-    let mut migrated = Migrated::default();
+    let (mut notes, mut faults) = (Vec::new(), Vec::new());
     let guards = guards::guards(given);
-    guards::say(given, &guards, &mut migrated.notes);
-    let open = guards::faults(given, &guards);
-    let read = match ingress::read(given, &mut migrated.notes) {
-        Ok(read) if open.is_empty() => read,
-        Ok(_) => return Err(Faults(open)),
-        Err(Faults(faults)) => return Err(Faults([faults, open].concat())),
-    };
-    let name = given.ingress.name_any();
-    let shape = annotations::read(&given.ingress, &given.prefix, &mut migrated.notes);
-    let misled = route::faults(&read, &shape, given);
-    if !misled.is_empty() {
-        return Err(Faults(misled));
+    guards::say(given, &guards, &mut notes);
+    let read = ingress::read(given, &mut notes, &mut faults);
+    let shape = annotations::read(&given.ingress, &given.prefix, &mut notes);
+    let paths = Paths::new(given, &shape);
+    faults.extend(paths.faults());
+    faults.extend(guards::faults(given, &guards));
+    if !faults.is_empty() {
+        return Err(Faults(faults));
     }
     let beside = beside::beside(given, &read);
-    beside::say(&beside, (given, &read), &shape, &mut migrated.notes);
-    controllers::say(given, &mut migrated.notes);
-    migrated.objects = route::write(&read, &shape, (given, gateway), &mut migrated.notes);
-    let routes: Vec<String> = migrated
-        .objects
+    beside::say(&beside, (given, &read), &shape, &mut notes);
+    controllers::say(given, &mut notes);
+    let objects = route::write(&read, (&shape, &paths), (given, gateway));
+    paths.say(&mut notes);
+    route::say(given, (&read, &shape), &objects, &mut notes);
+    let routes = names(&objects);
+    let rollouts = switch::rollouts(given, &given.ingress.name_any());
+    notes.extend(switch::parted(given, &routes, &rollouts));
+    let mut steps: Vec<String> = guards::step(&guards, &routes).into_iter().collect();
+    let switched = switch::steps(given, gateway, (&routes, &rollouts, &read, &beside));
+    steps.extend(switched);
+    Ok(Migrated {
+        objects,
+        notes,
+        steps,
+    })
+}
+
+fn names(objects: &[Value]) -> Vec<String> {
+    let names = objects
         .iter()
-        .filter_map(|object| object["metadata"]["name"].as_str())
-        .map(str::to_owned)
-        .collect();
-    let rollouts = switch::rollouts(given, &name);
-    if !rollouts.is_empty()
-        && routes
-            .iter()
-            .filter(|route| !route.ends_with(route::TO_TLS))
-            .count()
-            > 1
-    {
-        migrated.notes.push(format!(
-            "Ingress {name}: a Rollout splits one HTTPRoute, and these are several: bring its Service's hosts and paths into one"
-        ));
-    }
-    let first = guards::step(&guards, &routes);
-    migrated.steps = first.into_iter().collect();
-    let steps = switch::steps(given, gateway, (&routes, &rollouts, &read, &beside));
-    migrated.steps.extend(steps);
-    Ok(migrated)
+        .filter_map(|object| object["metadata"]["name"].as_str());
+    names.map(str::to_owned).collect()
 }

@@ -3,74 +3,64 @@
 //! Of two rules that fit, the Gateway API takes the longer path, then more headers, then the earlier one: so the
 //! canary's headers go first, cookies next, weights last, as ingress-nginx asks them.
 //!
-//! Not here: what an Ingress says (`ingress`, `annotations`).
+//! Not here: what an Ingress says (`ingress`, `annotations`), and how a path is asked for (`paths`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::annotations::{self, Rewrite, Shape, Shaping, Wanted, rewrite};
-use super::ingress::{Backend, Path, PathType, Read};
+use super::annotations::{Shape, Shaping, Wanted};
+use super::ingress::{Backend, Path, Read};
+use super::paths::Paths;
 use super::{Gateway, Given};
 
 /// The most rules of an `HTTPRoute`.
 const MOST_RULES: usize = 16;
 /// The most hosts of an `HTTPRoute`.
 const MOST_HOSTS: usize = 16;
-/// What paths that catch the rest end with, and the group that catches it.
-const ENDS: [(&str, u32); 4] = [("(/|$)(.*)", 2), ("/?(.*)", 1), ("/(.*)", 1), ("(.*)", 1)];
-/// What makes a path an expression; a dot may be one.
-const EXPRESSION: [char; 11] = ['(', '[', '*', '.', '?', '+', '|', '\\', '$', '^', '{'];
-/// The annotation of rewrites, as `--without` names it.
-const REWRITE: &str = "rewrite-target";
 /// What the name of the route that redirects to TLS ends with.
 pub const TO_TLS: &str = "-to-tls";
 
 /// The routes of an Ingress.
 pub fn write(
     read: &Read,
-    shape: &Shape,
+    (shape, paths): (&Shape, &Paths<'_>),
     (given, gateway): (&Given, &Gateway),
-    notes: &mut Vec<String>,
 ) -> Vec<Value> {
     let mut writer = Writer {
         shape,
+        paths,
         name: given.ingress.name_any(),
         namespace: given.ingress.namespace(),
         gateway,
-        notes,
         routes: Vec::new(),
     };
+    let secured: Vec<String> = if shape.to_tls {
+        read.secrets.keys().cloned().collect()
+    } else {
+        Vec::new()
+    };
     for (hosts, paths) in groups(read) {
-        let secured = shape.to_tls && hosts.iter().any(|host| is_secured(read, host));
+        let rules = writer.rules_of(paths);
+        let with_tls = hosts.iter().any(|host| secured.contains(host));
         for hosts in hosts.chunks(MOST_HOSTS) {
-            writer.route(hosts, paths, secured);
+            writer.route(hosts, &rules, with_tls);
         }
     }
-    let secured: Vec<String> = read.secrets.keys().cloned().collect();
-    if shape.to_tls && !secured.is_empty() {
-        for hosts in secured.chunks(MOST_HOSTS) {
-            writer.redirect(hosts);
-        }
+    for hosts in secured.chunks(MOST_HOSTS) {
+        writer.redirect(hosts);
     }
-    writer.say(read);
     writer.routes
 }
 
-fn is_secured(read: &Read, host: &str) -> bool {
-    read.secrets.contains_key(host)
-}
-
-/// Hosts that lead to the same, with where they lead. Hosts with TLS and without are not mixed.
+/// Hosts that lead to the same, with where they lead. With any TLS each named host has it, and who names none has not.
 fn groups(read: &Read) -> Vec<(Vec<String>, &[Path])> {
     let mut groups: Vec<(Vec<String>, &[Path])> = Vec::new();
     for (host, paths) in &read.hosts {
         let alike = |group: &&mut (Vec<String>, &[Path])| {
-            let first = group.0.first().map_or("", String::as_str);
-            group.1 == paths
-                && !first.is_empty()
-                && is_secured(read, first) == is_secured(read, host)
+            let named = group.0.iter().all(|host| !host.is_empty());
+            named && group.1 == paths
         };
         match groups.iter_mut().find(alike) {
             Some((hosts, _)) => hosts.push(host.clone()),
@@ -82,16 +72,16 @@ fn groups(read: &Read) -> Vec<(Vec<String>, &[Path])> {
 
 struct Writer<'a> {
     shape: &'a Shape,
+    paths: &'a Paths<'a>,
     name: String,
     namespace: Option<String>,
     gateway: &'a Gateway,
-    notes: &'a mut Vec<String>,
     routes: Vec<Value>,
 }
 
 impl Writer<'_> {
-    /// Routes of these hosts: more than one where there are too many rules.
-    fn route(&mut self, hosts: &[String], paths: &[Path], secured: bool) {
+    /// The rules of hosts that lead there.
+    fn rules_of(&self, paths: &[Path]) -> Vec<Value> {
         let mut rules = Vec::new();
         if let Some(root) = &self.shape.root {
             let path = json!({"type": "ReplaceFullPath", "replaceFullPath": root});
@@ -100,9 +90,14 @@ impl Writer<'_> {
                 json!({"matches": [{"path": {"type": "Exact", "value": "/"}}], "filters": [to]}),
             );
         }
-        for path in self.ordered(paths) {
+        for path in self.paths.ordered(paths) {
             rules.extend(self.rules(path));
         }
+        rules
+    }
+
+    /// Routes of these hosts: more than one where there are too many rules.
+    fn route(&mut self, hosts: &[String], rules: &[Value], secured: bool) {
         let section = secured.then(|| self.gateway.https.clone());
         for rules in rules.chunks(MOST_RULES) {
             let name = match self.routes.len() {
@@ -159,37 +154,10 @@ impl Writer<'_> {
         })
     }
 
-    /// Whether its path is asked as an expression: as said, or since a rewrite makes it one.
-    fn is_expression(&self, path: &Path) -> bool {
-        let rewrites = |filter: &Value| filter["urlRewrite"]["path"].is_object();
-        let rewritten = self.shape.caught.is_some() || self.shape.filters.iter().any(rewrites);
-        let looks = path.text.replace('.', "").contains(EXPRESSION);
-        path.kind != PathType::Exact && (self.shape.regex || rewritten && looks)
-    }
-
-    /// The paths that a route may have, in the order in which they are asked: of expressions the longest first.
-    fn ordered<'p>(&mut self, paths: &'p [Path]) -> Vec<&'p Path> {
-        let mut all: Vec<&Path> = Vec::new();
-        for path in paths {
-            if self.is_expression(path) || self.caught(path).is_some() || may_have(&path.text) {
-                all.push(path);
-            } else {
-                self.notes.push(format!(
-                    "Ingress {}: path {} is left out, since no HTTPRoute may have it: write it percent-encoded and without dots",
-                    self.name, path.text
-                ));
-            }
-        }
-        if all.iter().any(|path| self.is_expression(path)) {
-            all.sort_by_key(|path| std::cmp::Reverse(path.text.len()));
-        }
-        all
-    }
-
     /// The rules of one path, those that are asked first at the front.
-    fn rules(&mut self, path: &Path) -> Vec<Value> {
-        let matcher = self.matcher(path);
-        let filters = self.filters(path);
+    fn rules(&self, path: &Path) -> Vec<Value> {
+        let matcher = self.paths.matcher(&path.asked);
+        let filters = self.paths.filters(&path.asked);
         let rule = |header: Option<Value>, backends: Value| {
             let mut matches = json!({"path": matcher});
             if let Some(header) = header {
@@ -217,238 +185,100 @@ impl Writer<'_> {
         rules.push(rule(None, split(&path.stable, canary, shaping)));
         rules
     }
+}
 
-    fn matcher(&mut self, path: &Path) -> Value {
-        let value = path.text.as_str();
-        if let Some(caught) = self.caught(path) {
-            self.say_caught(path, &caught);
-            return json!({"type": "PathPrefix", "value": caught.stem});
-        }
-        if self.is_expression(path) {
-            // Some Gateways ask whether all of the path is like it, some whether any part is.
-            let open = value.trim_end_matches('$');
-            let end = if open.len() == value.len() { ".*" } else { "$" };
-            return json!({"type": "RegularExpression", "value": format!("(?i)^{open}{end}")});
-        }
-        let (kind, takes) = if path.kind == PathType::Exact {
-            ("Exact", "only itself")
+/// What differs though everything was taken.
+pub fn say(
+    given: &Given,
+    (read, shape): (&Read, &Shape),
+    routes: &[Value],
+    notes: &mut Vec<String>,
+) {
+    let name = given.ingress.name_any();
+    let mut note = |text: String| notes.push(format!("Ingress {name}: {text}"));
+    certificates(read).into_iter().for_each(&mut note);
+    if shape.to_tls && !read.secrets.is_empty() {
+        note("requests without TLS are redirected by 301, by ingress-nginx with 308: a POST becomes a GET on the way".to_owned());
+    }
+    let with_path = |to: &Value| to["requestRedirect"]["path"].is_object();
+    if shape.redirect.as_ref().is_some_and(with_path) {
+        note("its redirect keeps the request's query, ingress-nginx leaves it out".to_owned());
+    }
+    let hosts: Vec<&str> = read.hosts.keys().map(String::as_str).collect();
+    for host in hosts.iter().filter(|host| host.starts_with("*.")) {
+        note(format!(
+            "{host}: one label in an Ingress, any number of them in an HTTPRoute"
+        ));
+    }
+    if hosts.len() > 1 && hosts.contains(&"") {
+        note("a request whose path no rule of its host takes ends there; with some Gateways the rules without a host take it".to_owned());
+    }
+    if routes.iter().any(asks_expressions) {
+        note(
+            "it needs regular expressions, which Gateways may support, each in its own dialect"
+                .to_owned(),
+        );
+    }
+    if read
+        .hosts
+        .values()
+        .flatten()
+        .any(|path| path.canary.is_some())
+    {
+        note("a canary without ready pods is passed over by ingress-nginx; a Gateway answers its part with errors".to_owned());
+    }
+}
+
+/// What the Gateway's listener needs for TLS: a sentence for each certificate.
+fn certificates(read: &Read) -> Vec<String> {
+    let mut secured: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (host, secret) in &read.secrets {
+        secured.entry(secret).or_default().push(host);
+    }
+    let told = secured.into_iter().map(|(secret, hosts)| {
+        let secret = if secret.is_empty() {
+            "none is named: ingress-nginx served its default"
         } else {
-            ("PathPrefix", "only what lies below it")
+            secret
         };
-        let rewrites = |filter: &Value| filter["urlRewrite"]["path"].is_object();
-        let why = if path.kind == PathType::Text {
-            Some("is ImplementationSpecific")
-        } else {
-            let rewritten = self.shape.filters.iter().any(rewrites);
-            rewritten.then_some("is rewritten")
-        };
-        if let Some(why) = why.filter(|_| value != "/") {
-            self.notes.push(format!(
-                "Ingress {}: path {value} {why}: ingress-nginx takes every path that begins with it ({value}x too), \
-                 {kind} {takes}",
-                self.name
-            ));
-        }
-        json!({"type": kind, "value": value})
+        format!(
+            "TLS of {}: the Gateway's listener needs the certificate (certificateRefs: {secret})",
+            hosts.join(", ")
+        )
+    });
+    let mut told: Vec<String> = told.collect();
+    if read.secrets.is_empty() {
+        return told;
     }
+    for alias in &read.aliases {
+        told.push(format!(
+            "{alias} has the certificate of its host if that names it; else ingress-nginx served its default one, and did not \
+             redirect from http"
+        ));
+    }
+    if read.hosts.contains_key("") {
+        told.push("rules without a host are answered with TLS, by a certificate for them if the Gateway has one, and without, as by ingress-nginx".to_owned());
+    }
+    told
+}
 
-    /// The prefix of `/prefix(/|$)(.*)` and its like, where the rewrite keeps what follows.
-    fn caught(&self, path: &Path) -> Option<Caught> {
-        caught(self.shape.caught.as_ref()?, path)
-    }
-
-    /// Where a prefix takes other paths than the expression took.
-    fn say_caught(&mut self, path: &Path, Caught { stem, end, to }: &Caught) {
-        if stem == "/" {
-            return;
-        }
-        let mut note = |text: String| {
-            let note = format!("Ingress {}: path {}: {text}", self.name, path.text);
-            self.notes.push(note);
-        };
-        if matches!(*end, "/?(.*)" | "(.*)") {
-            note(format!(
-                "ingress-nginx takes every path that begins with {stem} ({stem}x too), PathPrefix only what lies below it"
-            ));
-        }
-        if *end == "/(.*)" {
-            note(format!(
-                "ingress-nginx does not take {stem} itself, PathPrefix does"
-            ));
-        }
-        if *end == "(.*)" && to.ends_with('/') {
-            note("ingress-nginx sends two slashes where its rewrite and what follows meet, the route one".to_owned());
-        }
-    }
-
-    fn filters(&mut self, path: &Path) -> Vec<Value> {
-        if let Some(redirect) = &self.shape.redirect {
-            return vec![redirect.clone()];
-        }
-        let mut filters = self.shape.filters.clone();
-        match (&self.shape.caught, self.caught(path)) {
-            (None, _) => {}
-            (Some(_), Some(Caught { to, .. })) => {
-                let to = if to.is_empty() { "/" } else { &to };
-                let path = json!({"type": "ReplacePrefixMatch", "replacePrefixMatch": to});
-                filters.push(annotations::rewrite(json!({"path": path})));
-            }
-            // `faults` let it go.
-            (Some(rewrite), None) => self.notes.push(format!(
-                "OPEN: Ingress {}: path {}: rewrite-target: {}: the routes do not rewrite it, so the pods are asked paths that they were not",
-                self.name, path.text, rewrite.value
-            )),
-        }
-        merged(filters)
-    }
-
-    /// What differs though everything was taken.
-    fn say(&mut self, read: &Read) {
-        let (name, to_tls) = (self.name.clone(), self.shape.to_tls);
-        let mut note = |text: String| self.notes.push(format!("Ingress {name}: {text}"));
-        let mut secured: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (host, secret) in &read.secrets {
-            let host = if host.is_empty() { "every host" } else { host };
-            secured.entry(secret).or_default().push(host);
-        }
-        for (secret, hosts) in secured {
-            let secret = if secret.is_empty() {
-                "none is named: ingress-nginx served its default"
-            } else {
-                secret
-            };
-            note(format!(
-                "TLS of {}: the Gateway's listener needs the certificate (certificateRefs: {secret})",
-                hosts.join(", ")
-            ));
-        }
-        if to_tls && !read.secrets.is_empty() {
-            note("requests without TLS are redirected by 301, by ingress-nginx with 308: a POST becomes a GET on the way".to_owned());
-        }
-        if self.shape.redirect.is_some() {
-            note("its redirect keeps the request's query, ingress-nginx leaves it out".to_owned());
-        }
-        let hosts: Vec<&str> = read.hosts.keys().map(String::as_str).collect();
-        for host in hosts.iter().filter(|host| host.starts_with("*.")) {
-            note(format!(
-                "{host}: one label in an Ingress, any number of them in an HTTPRoute"
-            ));
-        }
-        if hosts.len() > 1 && hosts.contains(&"") {
-            note("a request whose path no rule of its host takes ends there; with some Gateways the rules without a host take it".to_owned());
-        }
-        let all = read.hosts.values().flatten();
-        let canaries: Vec<&Shaping> = all
-            .filter_map(|path| Some(&path.canary.as_ref()?.1))
-            .collect();
-        if canaries.iter().any(|shaping| needs_expressions(shaping)) || self.shape.regex {
-            note(
-                "it needs regular expressions, which Gateways may support, each in its own dialect"
-                    .to_owned(),
-            );
-        }
-        if !canaries.is_empty() {
-            note("a canary without ready pods is passed over by ingress-nginx; a Gateway answers its part with errors".to_owned());
-        }
-    }
+/// Whether a route asks for a path or a header by an expression.
+fn asks_expressions(route: &Value) -> bool {
+    let rules = route["spec"]["rules"].as_array();
+    let mut matches = rules.into_iter().flatten().flat_map(|rule| {
+        let matches = rule["matches"].as_array();
+        matches.into_iter().flatten()
+    });
+    matches.any(|one| {
+        let headers = one["headers"].as_array().into_iter().flatten();
+        let mut asked = headers.chain([&one["path"]]);
+        asked.any(|asked| asked["type"] == "RegularExpression")
+    })
 }
 
 fn is_to_tls(route: &Value) -> bool {
     let name = route["metadata"]["name"].as_str();
     name.is_some_and(|name| name.ends_with(TO_TLS))
-}
-
-/// A path that catches what follows, whose rewrite keeps that.
-struct Caught {
-    /// What stands before.
-    stem: String,
-    /// The expression that catches.
-    end: &'static str,
-    /// What comes in the stem's place.
-    to: String,
-}
-
-/// How a route says the path and its rewrite, if it can.
-fn caught(rewrite: &Rewrite, path: &Path) -> Option<Caught> {
-    let (to, wanted) = rewrite.form.clone()?;
-    let (stem, end, group) = ending(&path.text)?;
-    // The group of `(.*)` begins with the slash, the others' follow one.
-    let joins = to.is_empty() || to.ends_with('/') || end == "(.*)";
-    let stem = if stem.is_empty() { "/" } else { stem }.to_owned();
-    (group == wanted && joins).then_some(Caught { stem, end, to })
-}
-
-/// Rewrites that no route can say. Without them requests would reach paths of the pods that nobody can reach now, so
-/// whoever wants that says so, as of the annotations that keep requests out.
-pub fn faults(read: &Read, shape: &Shape, given: &Given) -> Vec<String> {
-    let Some(rewrite) = &shape.caught else {
-        return Vec::new();
-    };
-    if shape.redirect.is_some() || given.without.iter().any(|name| name == REWRITE) {
-        return Vec::new();
-    }
-    let paths = read.hosts.values().flatten();
-    let misled: BTreeSet<&str> = paths
-        .filter(|path| caught(rewrite, path).is_none())
-        .map(|path| path.text.as_str())
-        .collect();
-    let told = misled.into_iter().map(|path| {
-        format!(
-            "Ingress {}: path {path} with {REWRITE} {}: {}; unrewritten the pods would be asked paths that they are not asked now: \
-             write another path or rewrite into the Ingress first, or say --without {REWRITE}",
-            given.ingress.name_any(),
-            rewrite.value,
-            why_not(rewrite, path)
-        )
-    });
-    told.collect()
-}
-
-fn why_not(rewrite: &Rewrite, path: &str) -> String {
-    let wanted = rewrite.form.as_ref().map(|(_, group)| *group);
-    match (wanted, ending(path)) {
-        (Some(1), Some((_, end, 2))) => {
-            format!("$1 is the slash alone, and {end} is caught by $2")
-        }
-        (Some(wanted), Some((_, end, group))) if wanted != group => {
-            format!("there is no ${wanted}, and {end} is caught by ${group}")
-        }
-        _ => "an HTTPRoute rewrites a prefix, as /prefix(/|$)(.*) with /$2 does, or the whole path"
-            .to_owned(),
-    }
-}
-
-/// What stands before the end of a path that catches the rest, the end, and the group of the rest.
-fn ending(path: &str) -> Option<(&str, &'static str, u32)> {
-    let (stem, end, group) = ENDS
-        .into_iter()
-        .find_map(|(end, group)| Some((path.strip_suffix(end)?, end, group)))?;
-    let plain = !stem.contains(EXPRESSION);
-    plain.then_some((stem, end, group))
-}
-
-/// Whether an `HTTPRoute` may have the path, as the Gateway API checks it.
-fn may_have(path: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-/._~!$&'()*+,;=:@%".contains(c);
-    let never = ["//", "/./", "/../", "%2f", "%2F", "#"];
-    path.chars().all(plain)
-        && !never.iter().any(|part| path.contains(part))
-        && !path.ends_with("/..")
-        && !path.ends_with("/.")
-}
-
-/// One filter of a sort, as a rule may have.
-fn merged(filters: Vec<Value>) -> Vec<Value> {
-    let mut all = json!({});
-    for filter in filters {
-        for (key, value) in filter["urlRewrite"].as_object().into_iter().flatten() {
-            all[key] = value.clone();
-        }
-    }
-    match all.as_object() {
-        Some(fields) if !fields.is_empty() => vec![rewrite(all)],
-        _ => Vec::new(),
-    }
 }
 
 fn backend(to: &Backend) -> Value {
@@ -495,10 +325,4 @@ fn deciders(shaping: &Shaping) -> Vec<(Value, bool)> {
 /// ingress-nginx looks for a pattern anywhere in the value; with some Gateways a route's must be all of it.
 fn anywhere(pattern: &str) -> String {
     format!(".*(?:{pattern}).*")
-}
-
-fn needs_expressions(shaping: &Shaping) -> bool {
-    let by_pattern =
-        |header: &super::annotations::Header| matches!(header.wanted, Wanted::Pattern(_));
-    shaping.cookie.is_some() || shaping.header.as_ref().is_some_and(by_pattern)
 }

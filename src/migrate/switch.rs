@@ -8,12 +8,25 @@ use serde_json::{Value, json};
 use super::beside::{self, Beside};
 use super::controllers;
 use super::ingress::Read;
-use super::{Gateway, Given};
+use super::{Gateway, Given, route};
 
 /// The Rollouts that split the traffic of this Ingress.
 pub fn rollouts<'a>(given: &'a Given, ingress: &str) -> Vec<&'a Value> {
     let of_it = |rollout: &&Value| rollout["spec"]["route"]["ingressNginx"]["ingress"] == ingress;
     given.rollouts.iter().filter(of_it).collect()
+}
+
+/// A Rollout splits one route: what to know where there are more.
+pub fn parted(given: &Given, routes: &[String], rollouts: &[&Value]) -> Option<String> {
+    let serving = routes
+        .iter()
+        .filter(|route| !route.ends_with(route::TO_TLS));
+    (!rollouts.is_empty() && serving.count() > 1).then(|| {
+        format!(
+            "Ingress {}: a Rollout splits one HTTPRoute, and these are several: bring its Service's hosts and paths into one",
+            given.ingress.name_any()
+        )
+    })
 }
 
 /// The steps.
@@ -27,7 +40,8 @@ pub fn steps(
         .ingress
         .namespace()
         .map_or_else(String::new, |namespace| format!(" -n {namespace}"));
-    let first = read.hosts().into_iter().next();
+    let own = |host: &String| !read.aliases.contains(host);
+    let first = read.hosts().into_iter().find(own);
     let (scheme, port) = match &first {
         Some(host) if read.secrets.contains_key(host) => ("https", 443),
         _ => ("http", 80),

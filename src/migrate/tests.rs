@@ -87,7 +87,7 @@ fn annotations_become_filters_or_notes() {
             &[("rewrite-target", "/$2"), ("use-regex", "true")],
             "/api(/|$)(.*)",
             rewritten(json!({"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}})),
-            1,
+            0,
         ),
         (
             &[("permanent-redirect", "https://new.test/in")],
@@ -522,7 +522,7 @@ fn a_rewrite_that_no_route_can_say_is_refused_unless_it_may_go() {
     let table = [
         ("/a/(.*)/(.*)", "/$1/$2"),
         ("/v[0-9]+/(.*)", "/$1"),
-        ("/", "/in/$1"),
+        ("/", "https://new.test/$1"),
         ("/api(/|$)(.*)", "/in$2"),
         ("/api(/|$)(.*)", "/$2?all=1"),
     ];
@@ -593,4 +593,258 @@ fn an_ingress_of_another_controller_may_keep_requests_out_by_what_is_not_read() 
     let notes = to_gateway(&given, &public()).unwrap().notes;
     let open = notes.iter().filter(|note| note.starts_with("OPEN: "));
     assert_eq!(open.count(), 2, "{notes:?}");
+}
+
+fn rules_of(annotations: &[(&str, &str)], at: &str, kind: &str) -> Value {
+    let ingress = main(annotations, vec![path(at, kind, "shop")]);
+    let migrated = to_gateway(&given(ingress, vec![]), &public()).unwrap();
+    migrated.objects[0]["spec"]["rules"][0].clone()
+}
+
+#[test]
+fn an_alias_has_the_canary_of_its_host_and_its_certificate() {
+    let mut ingress = main(&[("server-alias", "Other.test")], whole());
+    ingress["spec"]["tls"] = json!([{"hosts": ["shop.test"], "secretName": "shop-tls"}]);
+    let mut canary = main(
+        &[("canary", "true"), ("canary-weight", "20")],
+        vec![path("/", "Prefix", "new")],
+    );
+    canary["metadata"]["name"] = json!("new");
+    let migrated = to_gateway(&given(ingress, vec![canary]), &public()).unwrap();
+    let spec = &migrated.objects[0]["spec"];
+    assert_eq!(spec["hostnames"], json!(["other.test", "shop.test"]));
+    assert_eq!(spec["rules"][0]["backendRefs"][1]["weight"], 20);
+    let told = |text: &str| migrated.notes.iter().any(|note| note.contains(text));
+    assert!(
+        told("TLS of other.test, shop.test:"),
+        "{:?}",
+        migrated.notes
+    );
+    assert!(told("other.test has the certificate of its host if"));
+}
+
+#[test]
+fn an_alias_that_is_no_host_is_told() {
+    for alias in ["-bad-", "~^www\\d+", "a..test"] {
+        let ingress = main(&[("server-alias", alias)], whole());
+        let migrated = to_gateway(&given(ingress, vec![]), &public()).unwrap();
+        let hosts = &migrated.objects[0]["spec"]["hostnames"];
+        assert_eq!(hosts, &json!(["shop.test"]), "{alias}");
+        assert!(
+            migrated.notes[0].contains("no host"),
+            "{:?}",
+            migrated.notes
+        );
+    }
+}
+
+/// nginx takes nothing for a group that there is not, and ingress-nginx a target that equals its path for none.
+#[test]
+fn a_rewrite_of_a_path_without_groups_is_one_to_a_fixed_text() {
+    let table = [
+        ("/", "/$2", json!("/")),
+        ("/static", "/in/$1", json!("/in/")),
+        ("/static", "/$1x$2", json!("/x")),
+        ("/", "/", Value::Null),
+        ("/static", "/static", Value::Null),
+    ];
+    for (at, to, wanted) in table {
+        let rule = rules_of(&[("rewrite-target", to)], at, "Prefix");
+        let written = &rule["filters"][0]["urlRewrite"]["path"]["replaceFullPath"];
+        assert_eq!(written, &wanted, "{at} {to}");
+    }
+}
+
+#[test]
+fn a_path_that_no_route_may_have_is_refused_with_what_is_not_allowed() {
+    let table = [
+        ("/a b", "` `"),
+        ("/admin//x", "`//`"),
+        ("/x%2Fy", "`%2F`"),
+        ("/a/../b", "`/../`"),
+        ("/a/..", "`/..` at its end"),
+        ("/a%zz", "`%zz`"),
+        ("/x y/(.*)", "` `"),
+    ];
+    for (at, part) in table {
+        let annotations = [("rewrite-target", "/$1")];
+        let annotations = if at.contains('(') {
+            &annotations[..]
+        } else {
+            &[]
+        };
+        let ingress = main(annotations, vec![path(at, "Prefix", "shop")]);
+        let Faults(faults) = to_gateway(&given(ingress, vec![]), &public()).unwrap_err();
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(
+            faults[0].contains(&format!("may have {part}")),
+            "{faults:?}"
+        );
+    }
+}
+
+#[test]
+fn expressions_are_told_by_what_is_written() {
+    type Row<'a> = (&'a [(&'a str, &'a str)], &'a str, bool);
+    let table: [Row<'_>; 4] = [
+        (&[("rewrite-target", "/x")], "/api/[a-z]+", true),
+        (&[("use-regex", "true")], "/api", true),
+        (
+            &[("use-regex", "true"), ("rewrite-target", "/$2")],
+            "/api(/|$)(.*)",
+            false,
+        ),
+        (&[], "/api", false),
+    ];
+    for (annotations, at, wanted) in table {
+        let ingress = main(
+            annotations,
+            vec![path(at, "ImplementationSpecific", "shop")],
+        );
+        let migrated = to_gateway(&given(ingress, vec![]), &public()).unwrap();
+        let mut notes = migrated.notes.iter();
+        let told = notes.any(|note| note.contains("it needs regular expressions"));
+        assert_eq!(told, wanted, "{annotations:?} {at}");
+    }
+}
+
+#[test]
+fn all_that_stands_against_an_ingress_is_told_at_once() {
+    let annotations = [("rewrite-target", "/$1"), ("auth-url", "https://sso.test")];
+    let mut unknown = path("/v1(/|$)(.*)", "ImplementationSpecific", "shop");
+    unknown["backend"]["service"]["port"] = json!({"name": "http"});
+    let mut ingress = main(&annotations, vec![unknown, path("/a b", "Exact", "shop")]);
+    ingress["spec"]["ingressClassName"] = json!("traefik");
+    let Faults(faults) = to_gateway(&given(ingress, vec![]), &public()).unwrap_err();
+    for wanted in [
+        "its port http",
+        "$1 is the slash alone",
+        "may have ` `",
+        "--without auth-url",
+        "--without class",
+    ] {
+        let count = faults.iter().filter(|fault| fault.contains(wanted)).count();
+        assert_eq!(count, 1, "{wanted}: {faults:?}");
+    }
+    assert_eq!(faults.len(), 5, "{faults:?}");
+}
+
+/// ingress-nginx redirects to TLS the hosts that have a certificate, which a request without a rule's host has not.
+#[test]
+fn rules_without_a_host_are_served_with_and_without_tls() {
+    let mut ingress = main(&[], whole());
+    let any = ingress["spec"]["rules"][0]["http"].clone();
+    let named = ingress["spec"]["rules"][0].clone();
+    ingress["spec"]["rules"] = json!([named, {"http": any}]);
+    ingress["spec"]["tls"] = json!([{"secretName": "any"}]);
+    let routes = to_gateway(&given(ingress, vec![]), &public())
+        .unwrap()
+        .objects;
+    let shown: Vec<String> = routes
+        .iter()
+        .map(|route| {
+            let spec = &route["spec"];
+            format!(
+                "{} {}",
+                spec["hostnames"], spec["parentRefs"][0]["sectionName"]
+            )
+        })
+        .collect();
+    let wanted = [
+        "null null",
+        r#"["shop.test"] "https""#,
+        r#"["shop.test"] "http""#,
+    ];
+    assert_eq!(shown, wanted);
+}
+
+#[test]
+fn the_default_backend_has_the_rest_of_its_hosts_or_all_hosts_where_no_rule_is() {
+    let backend = json!({"service": {"name": "rest", "port": {"number": 80}}});
+    let with = |paths: Vec<Value>| {
+        let mut ingress = main(&[], paths);
+        ingress["spec"]["defaultBackend"] = backend.clone();
+        ingress
+    };
+    let mut without = with(vec![]);
+    without["spec"]["rules"] = json!([]);
+    let table = [
+        (
+            with(vec![path("/api", "Prefix", "api")]),
+            json!(["shop.test"]),
+            2,
+        ),
+        (with(whole()), json!(["shop.test"]), 1),
+        (without, Value::Null, 1),
+    ];
+    for (ingress, hosts, rules) in table {
+        let routes = to_gateway(&given(ingress, vec![]), &public())
+            .unwrap()
+            .objects;
+        assert_eq!(routes.len(), 1, "{routes:?}");
+        let spec = &routes[0]["spec"];
+        let written = spec["rules"].as_array().unwrap().len();
+        assert_eq!((&spec["hostnames"], written), (&hosts, rules));
+    }
+}
+
+#[test]
+fn nothing_is_told_twice_of_many_hosts() {
+    let annotations = [("rewrite-target", "/$1")];
+    let at = path("/v1/?(.*)", "ImplementationSpecific", "shop");
+    let mut ingress = main(&annotations, vec![at]);
+    let rule = ingress["spec"]["rules"][0].clone();
+    let hosts = (0..33).map(|number| {
+        let mut rule = rule.clone();
+        rule["host"] = json!(format!("{number}.test"));
+        rule
+    });
+    ingress["spec"]["rules"] = hosts.collect();
+    let migrated = to_gateway(&given(ingress, vec![]), &public()).unwrap();
+    let notes: BTreeSet<&String> = migrated.notes.iter().collect();
+    assert_eq!(notes.len(), migrated.notes.len(), "{:?}", migrated.notes);
+    assert_eq!(migrated.objects.len(), 3);
+}
+
+#[test]
+fn a_redirect_keeps_the_request_where_it_says_so_and_codes_count_beside_one() {
+    let rule = |url| rules_of(&[("permanent-redirect", url)], "/", "Prefix");
+    let kept = rule("https://new.test$request_uri");
+    let wanted = json!({"statusCode": 301, "scheme": "https", "hostname": "new.test"});
+    assert_eq!(kept["filters"][0]["requestRedirect"], wanted);
+    let to = "https://new.test";
+    let table = [
+        (&[("permanent-redirect-code", "308")][..], 0),
+        (
+            &[
+                ("permanent-redirect", to),
+                ("permanent-redirect-code", "308"),
+            ],
+            1,
+        ),
+        (
+            &[
+                ("permanent-redirect", to),
+                ("permanent-redirect-code", "abc"),
+            ],
+            0,
+        ),
+        (&[("permanent-redirect", "https://$host.new.test")], 1),
+    ];
+    for (annotations, told) in table {
+        let migrated = to_gateway(&given(main(annotations, whole()), vec![]), &public()).unwrap();
+        let notes = migrated.notes.iter();
+        let of_it = notes.filter(|note| note.contains("permanent-redirect"));
+        assert_eq!(of_it.count(), told, "{annotations:?}: {:?}", migrated.notes);
+    }
+}
+
+#[test]
+fn a_class_that_may_go_is_nothing_to_put_at_the_gateway() {
+    let mut ingress = main(&[], whole());
+    ingress["spec"]["ingressClassName"] = json!("traefik");
+    let mut given = given(ingress, vec![]);
+    given.without = vec!["class".to_owned()];
+    let steps = to_gateway(&given, &public()).unwrap().steps;
+    assert!(steps[0].starts_with("Apply the routes"), "{steps:?}");
 }
