@@ -91,7 +91,7 @@ fn refused(converted: &Converted) -> Vec<String> {
     texts.extend(objects.map(|object| (named(object), object.to_string())));
     let problems = lint::refused(&texts).into_iter();
     problems
-        .map(|problem| format!("sluice lint refuses what is written: {problem}"))
+        .map(|(of, problem)| format!("sluice lint refuses what is written: {of}: {problem}"))
         .collect()
 }
 

@@ -115,14 +115,16 @@ impl Report {
 
 /// What is wrong with one Rollout; rules of its own files are not known.
 pub(super) fn problems(rollout: &str) -> Vec<String> {
-    refused(&[(String::new(), rollout.to_owned())])
+    let all = refused(&[(String::new(), rollout.to_owned())]).into_iter();
+    all.map(|(_, message)| message).collect()
 }
 
-/// What is wrong with texts of Rollouts and rules, each with its name, where a line says nothing.
-pub(super) fn refused(texts: &[(String, String)]) -> Vec<String> {
+/// What is wrong with texts of Rollouts and rules, each with the name of its text: their lines say nothing.
+pub(super) fn refused(texts: &[(String, String)]) -> Vec<(String, String)> {
     let problems = report(texts).problems.into_iter();
-    let told = |problem: Problem| format!("{}: {}", problem.file, problem.message);
-    problems.map(told).collect()
+    problems
+        .map(|problem| (problem.file, problem.message))
+        .collect()
 }
 
 /// Checks texts, each with its file's name.
@@ -392,6 +394,13 @@ fn covers(path: &str, field: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_problem_of_one_rollout_begins_with_its_field() {
+        let text = format!("{GOOD}  progressDeadline: 0s\n");
+        let wanted = "spec.progressDeadline: found \"0s\", wanted a duration above 0";
+        assert_eq!(problems(&text), [wanted]);
+    }
 
     #[test]
     fn an_unknown_field_hides_no_other_mistake() {

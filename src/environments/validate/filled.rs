@@ -31,9 +31,13 @@ pub fn by_others(rule: &str, object: &Value, path: &str) -> Option<String> {
     if rule == "schema" && path == LABELS {
         return of_own_selector(object);
     }
-    let value = parts(path)
-        .into_iter()
-        .try_fold(object, |value, part| below(value, part))?;
+    let parts = parts(path);
+    // The name of a label may be a variable too.
+    if let Some(name) = parts.last().filter(|name| is_variable(object, name)) {
+        return Some((*name).to_owned());
+    }
+    let mut parts = parts.into_iter();
+    let value = parts.try_fold(object, |value, part| below(value, part))?;
     first(object, value)
 }
 

@@ -951,6 +951,12 @@ fn labels_of_pods_are_held_against_their_selector_as_far_as_they_are_written() {
             ["", "[a.test/x]"].map(|end| of(&format!("spec.template.metadata.labels{end}")));
         (whole, dotted)
     };
+    let named = serde_json::json!({});
+    let key = "spec.template.metadata.labels[${v}]";
+    assert_eq!(
+        filled::by_others("schema", &named, key).as_deref(),
+        Some("${v}")
+    );
     let var = Some("${v}".to_owned());
     let web = r#"{"matchLabels": {"app": "web"}}"#;
     let cases = [

@@ -177,9 +177,12 @@ fn in_manifest(cause: &Cause, object: &Value) -> String {
         object.pointer(&pointer).and_then(Value::as_object)
     });
     let mut labels = labels.flatten().into_iter().flatten();
-    let own = |(_, value): &(&String, &Value)| {
-        let begin = format!("Invalid value: {value}: ");
-        cause.message.starts_with(&begin)
+    let own = |(key, value): &(&String, &Value)| {
+        let begins = [
+            format!("Invalid value: {value}: "),
+            format!("Invalid value: {}: ", Value::from(key.as_str())),
+        ];
+        begins.iter().any(|begin| cause.message.starts_with(begin))
     };
     match labels.find(own) {
         Some((key, _)) => format!("{path}[{key}]"),
