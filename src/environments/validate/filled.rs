@@ -110,7 +110,7 @@ fn first(object: &Value, value: &Value) -> Option<String> {
 }
 
 /// `${NAME}` somewhere in it, and not `$${NAME}`, which comes to `${NAME}`; an object may say that Flux puts nothing in.
-fn is_variable(object: &Value, value: &str) -> bool {
+pub fn is_variable(object: &Value, value: &str) -> bool {
     const KEY: &str = "kustomize.toolkit.fluxcd.io~1substitute";
     let is_off = |of: &str| text(object, &format!("/metadata/{of}/{KEY}")) == "disabled";
     let begins = |(at, _): (usize, &str)| {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::filled::{by_others, undecided};
+use super::filled::{by_others, is_variable, undecided};
 use super::others::may_make_pods;
 use super::pods::{Pods, pods};
 use super::tell::{Found, Tell};
@@ -170,8 +170,12 @@ fn of_service(service: &Value, (all, more): (&[Pods<'_>], Option<&Value>), tell:
 
 fn offers(pods: &Pods<'_>, target: &Value) -> bool {
     let mut ports = pods.ports();
-    pods.are_injected()
-        || ports.any(|port| port["name"] == *target || port["containerPort"] == *target)
+    let may_be = |port: &Value| {
+        let text = port.as_str();
+        text.is_some_and(|text| is_variable(pods.object, text))
+    };
+    let is_it = |port: &Value| port == target || may_be(port);
+    pods.are_injected() || ports.any(|port| is_it(&port["name"]) || is_it(&port["containerPort"]))
 }
 
 fn plain(value: &Value) -> String {
@@ -256,7 +260,9 @@ fn has_port(service: &Value, key: &str, wanted: &Value) -> bool {
         return true;
     }
     let mut ports = list(service, "/spec/ports").iter();
-    ports.any(|port| port[key] == *wanted)
+    // One that is filled in later may be this.
+    let may_be = |port: &Value| port.as_str().is_some_and(|port| is_variable(service, port));
+    ports.any(|port| port[key] == *wanted || may_be(&port[key]))
 }
 
 fn find<'a>(objects: &'a [Value], kind: &'a str, name: &str, beside: &Value) -> Option<&'a Value> {

@@ -1020,3 +1020,17 @@ fn what_sops_left_in_clear_counts() {
         assert_eq!(secret(fine), [] as [&str; 0], "{fine}");
     }
 }
+
+#[test]
+fn a_port_that_is_filled_in_later_may_be_the_one_that_is_named() {
+    for (old, new) in [
+        ("name: http, port", "name: \"${name}\", port"),
+        (
+            "{name: http, containerPort",
+            "{name: \"${name}\", containerPort",
+        ),
+    ] {
+        let told = found(&GOOD.replace(old, new));
+        assert_eq!(told, [] as [&str; 0], "{new}");
+    }
+}
