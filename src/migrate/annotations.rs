@@ -55,6 +55,8 @@ pub struct Shape {
     pub to_tls: bool,
 }
 
+/// Annotations that answer in the place of the Service.
+const REDIRECTS: [&str; 2] = ["permanent-redirect", "temporal-redirect"];
 /// Annotations that say how the controller itself works, and mean nothing to a route.
 const WITHOUT_MEANING: [&str; 1] = ["service-upstream"];
 /// Annotations that do nothing unless they are true.
@@ -117,14 +119,23 @@ pub fn shaping(ingress: &Ingress, prefix: &str) -> Option<Shaping> {
     })
 }
 
-/// What is done to requests; what has no counterpart becomes a note.
-pub fn read(ingress: &Ingress, prefix: &str, notes: &mut Vec<String>) -> Shape {
+/// An annotation without a counterpart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// Its name without the prefix.
+    name: String,
+    /// It, and why it has none.
+    told: String,
+}
+
+/// What is done to requests, and what of it has no counterpart.
+pub fn read(ingress: &Ingress, prefix: &str) -> (Shape, Vec<Lost>) {
     let reader = Reader { ingress, prefix };
     let mut shape = Shape {
         to_tls: true,
         ..Shape::default()
     };
-    let mut refused = Vec::new();
+    let mut lost = Vec::new();
     for (key, value) in ingress.annotations() {
         let Some(name) = key
             .strip_prefix(prefix)
@@ -137,15 +148,33 @@ pub fn read(ingress: &Ingress, prefix: &str, notes: &mut Vec<String>) -> Shape {
             continue;
         }
         if let Err(why) = take(&reader, (name, value.trim()), &mut shape) {
-            refused.push(format!(
-                "Ingress {}: {key}: {}: {why}",
-                ingress.name_any(),
-                short(value)
+            let ingress = ingress.name_any();
+            lost.push(Lost {
+                name: name.to_owned(),
+                told: format!("Ingress {ingress}: {key}: {}: {why}", short(value)),
+            });
+        }
+    }
+    (shape, lost)
+}
+
+/// Notes what is lost. Without a redirect the Service would be asked what it is not asked now: so that is a fault, unless
+/// it may go.
+pub fn say(lost: Vec<Lost>, without: &[String], notes: &mut Vec<String>, faults: &mut Vec<String>) {
+    for Lost { name, told } in lost {
+        if !REDIRECTS.contains(&name.as_str()) {
+            notes.push(told);
+        } else if without.contains(&name) {
+            notes.push(format!(
+                "OPEN: {told}; the routes lead to the Service instead"
+            ));
+        } else {
+            faults.push(format!(
+                "{told}; the Service would be asked what it is not asked now: write another redirect into the Ingress first, or say \
+                 --without {name}"
             ));
         }
     }
-    notes.extend(refused);
-    shape
 }
 
 /// The first line of a value, which may be a snippet.

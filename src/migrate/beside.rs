@@ -77,7 +77,7 @@ fn of(
         let of_rule = rule.http.iter().flat_map(|http| &http.paths);
         paths.extend(of_rule.map(|path| path.path.clone().unwrap_or_else(|| "/".to_owned())));
     }
-    let shape = annotations::read(other, prefix, &mut Vec::new());
+    let (shape, _) = annotations::read(other, prefix);
     let expressions = makes_expressions(&shape, paths.iter().map(String::as_str));
     (!hosts.is_empty()).then(|| Beside {
         name: other.name_any(),

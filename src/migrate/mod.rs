@@ -86,13 +86,14 @@ pub struct Faults(pub Vec<String>);
 /// # Errors
 /// All that stands against it at once: a backend that is no Service, a port that no Service names, an Ingress that is a
 /// canary itself; a path that no route may have; and what was not said to go: what keeps requests out, another
-/// controller's class or annotations, a rewrite that no route can say.
+/// controller's class or annotations, a rewrite or redirect that no route can say.
 pub fn to_gateway(given: &Given, gateway: &Gateway) -> Result<Migrated, Faults> {
     let (mut notes, mut faults) = (Vec::new(), Vec::new());
     let guards = guards::guards(given);
     guards::say(given, &guards, &mut notes);
     let read = ingress::read(given, &mut notes, &mut faults);
-    let shape = annotations::read(&given.ingress, &given.prefix, &mut notes);
+    let (shape, lost) = annotations::read(&given.ingress, &given.prefix);
+    annotations::say(lost, &given.without, &mut notes, &mut faults);
     let paths = Paths::new(given, &shape);
     faults.extend(paths.faults());
     faults.extend(guards::faults(given, &guards));

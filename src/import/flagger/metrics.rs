@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::templates;
 use crate::import::condition::Bound;
 use crate::import::fields::{self, Field};
-use crate::import::rules::{LEAST_PERCENT, error_limit, latency_limit, rule_name, value};
+use crate::import::rules::{NO_ERRORS_PERCENT, error_limit, latency_limit, rule_name, value};
 use crate::import::{Converted, list, named, text};
 
 /// Fields of a `MetricTemplate`.
@@ -130,10 +130,12 @@ fn success(
             "found at least {least}%, wanted more than 0 and at most 100; no rule says that"
         ));
     }
-    let limit = (100.0 - least).max(LEAST_PERCENT);
-    if 100.0 - least < LEAST_PERCENT {
+    let mut limit = 100.0 - least;
+    if limit < 1e-6 {
+        limit = NO_ERRORS_PERCENT;
         let text = format!(
-            "{least}% had to be right; a limit is above 0%, so at most {limit}% of errors are let pass now"
+            "no error was let pass; a limit is above 0%, so at most {limit}% are let pass now, which some 3000 requests of the \
+             canary can show: write less where there are more"
         );
         all.note(&about, &text);
     }

@@ -367,10 +367,10 @@ fn a_limit_that_no_rule_has_is_said() {
         all
     };
     let whole = of("request-success-rate", "min: 100");
-    assert_eq!(whole.rules[0]["max"], "0.001%");
+    assert_eq!(whole.rules[0]["max"], "0.1%");
     has(
         &whole.notes,
-        "a limit is above 0%, so at most 0.001% of errors are let pass now",
+        "a limit is above 0%, so at most 0.1% are let pass now",
     );
     let nearly = of("request-success-rate", "min: 99.99");
     assert_eq!(nearly.rules[0]["max"], "0.01%");
