@@ -37,13 +37,16 @@ pub async fn run(global: &Global, arguments: &Arguments) -> Result<(), Error> {
     match arguments.config.as_slice() {
         [file] if !file.is_dir() => {
             let mut settings = Settings::load(file)?;
-            settings.cluster.take(global.kubeconfig.as_deref(), global.context.as_deref());
+            settings
+                .cluster
+                .take(global.kubeconfig.as_deref(), global.context.as_deref());
             begin_log(&settings.log)?;
             until_signal(|stop| daemon::run(settings, stop)).await
         }
-        _ if chosen => Err(Error::Usage(
-            "--kubeconfig and --context are of one environment; of several, each one's settings name its own".to_owned(),
-        )),
+        _ if chosen => {
+            let text = "--kubeconfig and --context are of one environment; of several, each one's settings name its own";
+            Err(Error::Usage(text.to_owned()))
+        }
         files => {
             let all = Settings::load_several(&settings::files(files)?)?;
             if let Some(first) = all.first() {

@@ -75,9 +75,9 @@ where
 /// Whether it is a level, or directives with one. A bare word would be taken for a module's name, and everything else
 /// would be silent.
 pub fn is_level(level: &str) -> bool {
-    let directives = level.split(',').map(str::trim);
     let named = |one: &str| one.contains(['=', '[']) || LevelFilter::from_str(one).is_ok();
-    EnvFilter::builder().parse(level).is_ok() && directives.into_iter().all(named)
+    let all_named = level.split(',').map(str::trim).all(named);
+    all_named && EnvFilter::builder().parse(level).is_ok()
 }
 
 /// Unless they are asked for, without the Kubernetes client's own lines: each of its errors is told by us,
