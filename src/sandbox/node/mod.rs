@@ -438,8 +438,7 @@ fn serve(apps: &Apps, pod: &Pod, tenant: &mut Tenant) {
         apps.end(&tenant.ip, true);
     }
     if let Some(behaviour) = tenant.life.behaviour().filter(|_| ready && !was) {
-        let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice());
-        let first = containers.unwrap_or_default().first();
+        let first = pod.spec.as_ref().and_then(|spec| spec.containers.first());
         let image = first
             .and_then(|container| container.image.as_deref())
             .unwrap_or_default();
